@@ -10,8 +10,8 @@
     ) -> None: ...
 
 A runner reads the declaration (`label_grouping.spec`), gives the function directories to read and to write, and calls
-`label_grouping.run(...)`. In a pipeline definition the same name builds a node of the graph: `label_grouping(section,
-examples=ingested["examples"])`.
+`label_grouping.run(...)`. A definition chains it with `pipeline.add(label_grouping, section, examples=...)`. The
+parameters with a default are the component's section of the configuration; those without are given by the definition.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
+from typing import Annotated, Any, TypeVar, overload
 
 from pipeline.artifacts import Artifact
 from pipeline.progress import Progress
-
-if TYPE_CHECKING:
-    from pipeline.graph import Node
 
 T = TypeVar("T", bound=Artifact)
 
@@ -87,19 +84,12 @@ class ComponentSpec:
 
 
 class Component:
-    """A declared component: calling it builds a node of a pipeline, `run` executes the function itself."""
+    """A declared component: `spec` is what its signature says, `run` the function itself."""
 
     def __init__(self, function: Callable[..., None], libraries: tuple[str, ...]) -> None:
         self.run = function
         self.spec = _read_signature(function, libraries)
         self.__doc__ = function.__doc__
-        self.__name__ = function.__name__
-
-    def __call__(self, section: Any = None, /, **arguments: Any) -> Node:
-        """Builds a node: `section` holds parameters by field name, `arguments` the inputs and further parameters."""
-        from pipeline.graph import Node
-
-        return Node.build(self, section, arguments)
 
     def __repr__(self) -> str:
         return f"Component({self.spec.name})"

@@ -1,0 +1,259 @@
+"""The command `fashion`: runs the pipeline, shows what it is and what it did, and keeps house in its workspace."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+from pipeline.errors import UserError
+from pipeline.workspace import Workspace
+
+app = typer.Typer(
+    help="The reference pipeline for grouped fashion classification.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="FASHION_WORKSPACE", help="Where everything is written.")
+]
+ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="default, quick, or the path of a TOML file.")]
+SetOption = Annotated[
+    Optional[list[str]], typer.Option("--set", help="Sets one parameter, such as trainer.epochs=3; may be repeated.")
+]
+FromOption = Annotated[Optional[str], typer.Option("--from", help="Starts at this stage; those before it stand.")]
+UntilOption = Annotated[Optional[str], typer.Option("--until", help="Ends with this stage.")]
+OnlyOption = Annotated[Optional[str], typer.Option("--only", help="Runs this stage alone.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Runs even where nothing has changed.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON.")]
+
+DEFAULT_WORKSPACE = Path("workspace")
+NOT_BLESSED = 3
+
+
+@app.command()
+def run(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "default",
+    set_: SetOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    only: OnlyOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Runs the pipeline; what has not changed is reused.
+
+    Exits with 0 when the model was blessed (or no stage that judges it was asked for), 3 when it was not, 1 on an
+    error and 130 after Ctrl-C.
+    """
+    from pipeline.display import display_for, terminal_console
+    from pipeline.local_runner import LocalRunner
+    from pipeline.summary import print_summary, refusals
+
+    place = Workspace(workspace)
+    pipeline, configuration = _pipeline(place, profile, set_)
+    selected = pipeline.select(from_, until, only)
+    console = terminal_console()
+    runner = LocalRunner(pipeline, place, display_for(console), _resume_command())
+    result = runner.run(
+        selected, fresh, {"profile": profile, "configuration": configuration.model_dump(mode="json")}
+    )
+    print_summary(console, result, place)
+    if refusals(result, place, selected):
+        raise typer.Exit(NOT_BLESSED)
+
+
+@app.command()
+def explain(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "default",
+    set_: SetOption = None,
+    from_: FromOption = None,
+    until: UntilOption = None,
+    only: OnlyOption = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Says for every stage whether `fashion run` would run it or reuse it, and why."""
+    from pipeline.plan import Planner
+
+    place = Workspace(workspace)
+    pipeline, _ = _pipeline(place, profile, set_)
+    decisions = Planner(pipeline, place, _store(place)).explain(pipeline.select(from_, until, only), fresh)
+    if as_json:
+        _print_json([{"stage": d.node.name, "action": d.action, "reasons": d.reasons} for d in decisions])
+        return
+    for decision in decisions:
+        print(f"{decision.node.name:<18} {decision.action:<6} {'; '.join(decision.reasons)}")
+
+
+@app.command()
+def show(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "default",
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Prints a Mermaid flowchart.")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Prints every parameter with its value.")] = False,
+) -> None:
+    """Shows the graph: every stage with what it reads and writes."""
+    from pipeline import picture
+
+    pipeline, configuration = _pipeline(Workspace(workspace), profile, set_)
+    if as_json:
+        _print_json(picture.as_table(pipeline, configuration))
+    elif mermaid:
+        print(picture.as_mermaid(pipeline))
+    else:
+        print(picture.as_parameters(configuration) if parameters else picture.as_text(pipeline))
+
+
+@app.command()
+def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Shows the latest run: the state of every stage, how long it took, and where its artifacts are."""
+    from pipeline import record
+
+    place = Workspace(workspace)
+    table = record.latest_run(_store(place), place)
+    if as_json:
+        _print_json(table)
+    else:
+        print(record.as_text(table))
+
+
+@app.command()
+def lineage(
+    artifact: Annotated[str, typer.Argument(help="The number, path or type of an artifact, or a stage's name.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Walks from an artifact back to the data that it came from."""
+    from pipeline import lineage as walk
+
+    place = Workspace(workspace)
+    tree = walk.trace(_store(place), place, artifact)
+    if as_json:
+        _print_json(tree)
+    else:
+        print(walk.as_text(tree))
+
+
+@app.command()
+def tensorboard(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 6006,
+) -> None:
+    """Starts TensorBoard on the logs of the tuner and the trainer, on this machine only."""
+    logs = Workspace(workspace).logs
+    if not any(logs.glob("**/*tfevents*")):
+        raise UserError(
+            f"There is nothing to look at in {logs}.",
+            expected="the logs of a tuner or a trainer",
+            received="no event files",
+            next_step="fashion run",
+        )
+    command = ["-m", "tensorboard.main", "--logdir", str(logs), "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, *command])
+
+
+@app.command()
+def rollback(
+    version: Annotated[Optional[int], typer.Argument(help="The version to serve; the one before by default.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Makes an earlier pushed version the newest again; TensorFlow Serving picks it up by itself."""
+    from serving.versions import VersionError
+    from serving.versions import rollback as roll_back
+
+    place = Workspace(workspace)
+    with place.lock():
+        try:
+            restored = roll_back(place.serving, version)
+        except VersionError as error:
+            raise UserError(str(error), next_step="fashion status") from None
+    print(f"Version {restored.number} serves what version {restored.source} served: {restored.path}")
+
+
+@app.command()
+def clean(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    everything: Annotated[bool, typer.Option("--all", help="Removes all but the pushed models.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only says what would be removed.")] = False,
+) -> None:
+    """Removes the artifacts and logs that the latest run did not use."""
+    from pipeline.cleaning import clean as remove
+
+    place = Workspace(workspace)
+    removed = remove(place, everything, dry_run)
+    verb = "Would remove" if dry_run else "Removed"
+    print(f"{verb} {len(removed.paths)} directories, {removed.bytes / 2**20:,.1f} MiB, in {place.root}")
+
+
+@app.command()
+def repair(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Makes a damaged or lost metadata store again from the finished stages."""
+    from pipeline.recovery import repair as make_again
+
+    moved, stages = make_again(Workspace(workspace))
+    print("The metadata store was intact." if moved is None else f"The damaged file was moved to {moved}.")
+    print(f"Executions recorded again: {len(stages)}{' (' + ', '.join(stages) + ')' if stages else ''}")
+
+
+def _pipeline(workspace: Workspace, profile: str, overrides: list[str] | None) -> tuple[Any, Any]:
+    from models.taxonomy import TaxonomyError
+    from pipeline.configuration import load_configuration
+    from pipeline.definition import COMPONENTS, fashion
+
+    configuration = load_configuration(COMPONENTS, profile, overrides or [])
+    try:
+        return fashion(configuration, workspace), configuration
+    except TaxonomyError as error:
+        raise UserError(str(error), next_step="correct the file, or leave --set taxonomy out") from None
+
+
+def _store(workspace: Workspace) -> Any:
+    from pipeline.metadata_store import MetadataStore
+
+    if not workspace.store.exists():
+        raise UserError(
+            f"Nothing has run in the workspace {workspace.root}.",
+            expected=f"a metadata store at {workspace.store}",
+            received="none",
+            next_step="fashion run",
+        )
+    return MetadataStore(workspace.store)
+
+
+def _resume_command() -> str:
+    arguments = [a for a in sys.argv[1:] if a != "--fresh"]
+    return " ".join(["fashion", *(arguments or ["run"])])
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs the command line; a user's mistake ends in a paragraph, with a stack trace only under `--debug`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        app([a for a in arguments if a != "--debug"], prog_name="fashion", standalone_mode=True)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    sys.exit(0)

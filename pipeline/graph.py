@@ -142,6 +142,11 @@ class Pipeline:
                 reached |= node.upstream()
         return [n for n in self.nodes if n in reached]
 
+    def needed(self, selected: Iterable[str]) -> list[Node]:
+        """Returns the selected nodes and those that they read from, in running order."""
+        names = {name for chosen in selected for name in (chosen, *self.nodes[chosen].upstream())}
+        return [node for node in self.nodes.values() if node.name in names]
+
     def select(self, start: str | None, until: str | None, only: str | None) -> list[str]:
         """Returns the stages that `--from`, `--until` and `--only` leave, in running order.
 

@@ -88,8 +88,9 @@ class LocalRunner:
     def _stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
         planner = Planner(self._pipeline, self._workspace, store)
         available: Available = {}
-        with self._display.watch(list(self._pipeline.nodes)):
-            for node in self._pipeline.nodes.values():
+        needed = self._pipeline.needed(selected)
+        with self._display.watch([node.name for node in needed]):
+            for node in needed:
                 decision = planner.decide(node, available, selected, fresh)
                 if decision.action == "run":
                     available[node.name] = self._execute(store, run, decision)

@@ -69,7 +69,7 @@ class Planner:
         """Decides about every stage as a run would, without running: what follows a stage that would run would run."""
         available: Available = {}
         decisions = []
-        for node in self._pipeline.nodes.values():
+        for node in self._pipeline.needed(selected):
             decision = self.decide(node, available, selected, fresh)
             available[node.name] = decision.outputs
             decisions.append(decision)

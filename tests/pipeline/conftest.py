@@ -1,0 +1,50 @@
+"""A workspace and a runner for the toy pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.display import PlainDisplay
+from pipeline.local_runner import LocalRunner, RunResult
+from pipeline.metadata_store import MetadataStore
+from pipeline.plan import Decision, Planner
+from pipeline.workspace import Workspace
+from tests.pipeline.toy import configured
+
+Run = Callable[..., RunResult]
+Explain = Callable[..., dict[str, Decision]]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Run:
+    """Runs the toy pipeline with overrides: `run("learn.steps=5", only="learn")`."""
+
+    def go(*overrides: str, fresh: bool = False, **selection: str | None) -> RunResult:
+        pipeline = configured(*overrides)
+        chosen = pipeline.select(selection.get("start"), selection.get("until"), selection.get("only"))
+        return LocalRunner(pipeline, workspace, PlainDisplay(Console(quiet=True))).run(chosen, fresh)
+
+    return go
+
+
+@pytest.fixture
+def explain(workspace: Workspace) -> Explain:
+    """Decides about the stages of the toy pipeline without running: stage name to decision."""
+
+    def go(*overrides: str, root: Path | None = None) -> dict[str, Decision]:
+        pipeline = configured(*overrides)
+        arguments = (pipeline, workspace, MetadataStore(workspace.store))
+        planner = Planner(*arguments) if root is None else Planner(*arguments, root)
+        return {d.node.name: d for d in planner.explain(list(pipeline.nodes))}
+
+    return go

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.fashion_mnist import content_ids
 from analysis.slicing_features import FEATURES, assign_bins, quantile_edges
-from components.examples import source_ids, write_shards
+from components.examples import write_shards
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples
 
@@ -29,7 +30,7 @@ def images_and_garments(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     shifts = rng.integers(-2, 3, size=(count, 2))
     moved = np.stack([np.roll(shape, tuple(shift), (0, 1)) for shape, shift in zip(shapes, shifts, strict=True)])
     dimmed = moved * rng.uniform(0.6, 1.0, (count, 1, 1))
-    noisy = np.where(moved > 0.1, dimmed + rng.normal(0, 0.08, moved.shape), 0)
+    noisy = np.where(moved > 0.1, dimmed + rng.normal(0, 0.15, moved.shape), 0)
     return (np.clip(noisy, 0, 1) * 255).astype(np.uint8), garments
 
 
@@ -77,7 +78,7 @@ def base_columns(images: np.ndarray, garments: np.ndarray, split: str, origin: s
         "width": np.full(count, images.shape[2]),
         "garment": garments,
         "split": [split] * count,
-        "source_id": source_ids(images, origin),
+        "source_id": [f"{origin}/{name}" for name in content_ids(images)],
         "cluster": np.full(count, -1),
         "twins": (np.arange(count) % 7 == 0).astype(np.int64),
     }

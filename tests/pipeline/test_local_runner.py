@@ -204,14 +204,14 @@ def test_unselected_stage_keeps_its_latest_result(run: Run) -> None:
     first = run()
     result = run("source.count=5", only="judge", fresh=True)
     assert set(result.seconds) == {"judge"}
-    assert result.artifacts["source"] == first.artifacts["source"]
+    assert result.artifacts["learn"] == first.artifacts["learn"]
 
 
 def test_unselected_stage_without_result_is_an_error(run: Run) -> None:
     """A stage that is left out must have something to stand on."""
-    with pytest.raises(UserError, match="source is not among the stages") as caught:
+    with pytest.raises(UserError, match="learn is not among the stages") as caught:
         run(only="judge")
-    assert caught.value.next_step == "fashion run --until source"
+    assert caught.value.next_step == "fashion run --until learn"
 
 
 def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspace) -> None:

@@ -1,0 +1,55 @@
+# Two commands are all that a newcomer needs: `make run` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help run test check setup data bench tensorboard clean lock format
+
+help: ## Lists the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: setup data ## Runs the whole pipeline; ARGS="--profile quick" and the like go to `fashion run`
+	@$(BIN)/fashion run $(ARGS)
+
+test: setup data ## Runs the tests; ARGS="tests/pipeline -x" and the like go to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Checks format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.installed ## Creates .venv with the locked set
+
+$(VENV)/.installed: requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed; received: $$($(PYTHON) --version). Next: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python cannot make a virtual environment. Next: sudo apt-get install python3.11-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+data: setup ## Gets Fashion-MNIST where it is not there yet
+	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/get_data.sh
+
+bench: setup data ## Measures the figures that the README states; prints a table and JSON
+	@$(BIN)/python -m scripts.bench $(ARGS)
+
+tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
+	@$(BIN)/fashion tensorboard $(ARGS)
+
+clean: setup ## Removes what the latest run did not use; ARGS=--all removes more
+	@$(BIN)/fashion clean $(ARGS)
+
+lock: ## Resolves the dependencies of setup.py anew into requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \
+		--extra develop --custom-compile-command "make lock" --output-file requirements.lock setup.py
+
+format: setup ## Formats the code and mends what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

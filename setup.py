@@ -1,0 +1,67 @@
+"""Package metadata and dependencies; Beam's workers install the project from it as well."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "sql"]
+
+INSTALL = [
+    "apache-beam==2.77.*",
+    # TensorFlow Datasets imports it without declaring it.
+    "importlib_resources",
+    "keras==3.15.*",
+    "keras-tuner==1.4.8",
+    "numpy==2.4.*",
+    "pandas==2.3.*",
+    "pillow",
+    "plotly",
+    "protobuf==6.33.*",
+    "pyarrow",
+    "pydantic==2.*",
+    "rich",
+    # Keras Tuner's Bayesian oracle imports it without declaring it.
+    "scikit-learn",
+    "scipy",
+    "tensorboard==2.21.*",
+    "tensorflow==2.21.*",
+    "tensorflow-datasets==4.9.10",
+    "tensorflow-metadata==1.21.*",
+    "tensorflow-model-analysis==0.52.*",
+    "tensorflow-serving-api==2.19.1",
+    "tfx-bsl==1.21.*",
+    "typer",
+]
+
+DEVELOP = [
+    "hypothesis",
+    "import-linter",
+    "mypy",
+    "pandas-stubs",
+    "pre-commit",
+    "pytest",
+    "pytest-timeout",
+    "ruff",
+    "setuptools",
+    "types-protobuf",
+    "uv",
+]
+
+setup(
+    name="grouped-fashion",
+    version="0.1.0",
+    description="The reference pipeline for grouped fashion classification, from raw images to TensorFlow Serving",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11,<3.12",
+    packages=PACKAGES,
+    package_data={
+        "pipeline": ["profiles/*.toml"],
+        "models": ["*.toml"],
+        "components": ["*.pbtxt"],
+    },
+    install_requires=INSTALL,
+    extras_require={"develop": DEVELOP},
+    entry_points={"console_scripts": ["fashion=pipeline.cli:main"]},
+)

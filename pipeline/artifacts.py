@@ -78,7 +78,7 @@ class Schema(Artifact):
 
 @dataclass(frozen=True)
 class ExampleAnomalies(Artifact):
-    """`Split-<split>/SchemaDiff.pb`: tensorflow-metadata's `Anomalies` a split; `anomalies.json` lists them readably."""
+    """`Split-<split>/SchemaDiff.pb`: tensorflow-metadata's `Anomalies` a split; `anomalies.json` lists them."""
 
 
 @dataclass(frozen=True)

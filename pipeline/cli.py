@@ -62,9 +62,7 @@ def run(
     selected = pipeline.select(from_, until, only)
     console = terminal_console()
     runner = LocalRunner(pipeline, place, display_for(console), _resume_command())
-    result = runner.run(
-        selected, fresh, {"profile": profile, "configuration": configuration.model_dump(mode="json")}
-    )
+    result = runner.run(selected, fresh, {"profile": profile, "configuration": configuration.model_dump(mode="json")})
     print_summary(console, result, place)
     if refusals(result, place, selected):
         raise typer.Exit(NOT_BLESSED)
@@ -250,10 +248,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if debug:
             raise
         print(f"\n{error}", file=sys.stderr)
-        sys.exit(130 if type(error).__name__ == "Interrupted" else 1)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -48,13 +48,13 @@ Output = Annotated[T, Role.OUTPUT]
 """An artifact to write: its directory exists and is empty."""
 
 Scratch = Annotated[Path, Role.SCRATCH]
-"""A directory that survives a kill of the stage and is removed when the stage has finished: for what is to be resumed."""
+"""A directory that survives a kill of the stage and is removed when it has finished: for what is to be resumed."""
 
 Logs = Annotated[Path, Role.LOGS]
-"""A directory under `workspace/logs/` that can be watched while the stage runs and is kept: for TensorBoard."""
+"""A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
 
 ExternalPath = Annotated[Path, Role.PARAMETER, "content"]
-"""A parameter that names a file or directory of the user's: its content belongs to the cache key, its place does not."""
+"""A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ class UserError(Exception):
         next_step: The command to type, or the thing to do, next.
     """
 
+    exit_code = 1
+
     def __init__(self, headline: str, *, expected: str = "", received: str = "", next_step: str = "") -> None:
         super().__init__(headline)
         self.headline = headline

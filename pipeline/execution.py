@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from pipeline.metadata_store import ArtifactRecord
 from pipeline.plan import Decision
 from pipeline.progress import Progress
 from pipeline.workspace import Workspace
-
 
 RECORD = "execution.json"
 
@@ -210,7 +208,7 @@ def _captured(log: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            handler.stream.write(traceback.format_exc())
+            logging.getLogger(__name__).exception("The stage failed")
             raise
         finally:
             root.setLevel(level)

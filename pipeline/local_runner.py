@@ -27,8 +27,10 @@ from pipeline.recovery import adopt_finished
 from pipeline.workspace import Workspace
 
 
-class Interrupted(UserError):
+class InterruptedRunError(UserError):
     """The user pressed Ctrl-C; what finished is kept."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class LocalRunner:
         self._resume = resume
         self._seconds: dict[str, float] = {}
 
-    def run(self, selected: Sequence[str], fresh: bool = False, properties: Mapping[str, Any] | None = None) -> RunResult:
+    def run(
+        self, selected: Sequence[str], fresh: bool = False, properties: Mapping[str, Any] | None = None
+    ) -> RunResult:
         """Runs the selected stages; the others keep their latest results.
 
         Args:
@@ -128,13 +132,13 @@ class LocalRunner:
         more = {"peak_mebibytes": _peak_mebibytes()}
         ids = store.finish_execution(execution, "COMPLETE", inputs, written, properties=more)
         stage.remove_scratch()
-        outputs = {name: artifact for name, id in ids.items() if (artifact := store.artifact(id)) is not None}
+        outputs = {name: artifact for name, number in ids.items() if (artifact := store.artifact(number)) is not None}
         self._display.finished(node.name, self._seconds[node.name], _note(outputs))
         return outputs
 
     def _failure(self, error: BaseException, stage: Stage) -> BaseException:
         if isinstance(error, KeyboardInterrupt):
-            return Interrupted(f"Interrupted in {stage.name}; what finished is kept.", next_step=self._resume)
+            return InterruptedRunError(f"Interrupted in {stage.name}; what finished is kept.", next_step=self._resume)
         return StageError(stage.name, error, stage.log, self._resume) if isinstance(error, UserError) else error
 
     def _sweep(self, store: MetadataStore) -> None:

@@ -194,7 +194,9 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
     """Returns a parameter as JSON content; a path declared `ExternalPath` as the digest of what it holds."""
     if isinstance(value, Path) and _by_content(hint):
         if not value.exists():
-            raise UserError(f"The path for {name!r} does not exist.", expected="a file or directory", received=str(value))
+            raise UserError(
+                f"The path for {name!r} does not exist.", expected="a file or directory", received=str(value)
+            )
         return {"content": digest_json(manifest(value))}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

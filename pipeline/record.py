@@ -12,7 +12,7 @@ from pipeline.workspace import Workspace
 def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:
     """Returns the newest run with its stages as JSON content; without a run, an empty list of stages."""
     found = store.latest_run()
-    run, properties = found if found else (None, {})
+    run, properties = found or (None, {})
     executions = store.run_executions(run) if run is not None else []
     return {
         "run": run,
@@ -33,6 +33,7 @@ def _stage(store: MetadataStore, workspace: Workspace, execution: ExecutionRecor
         "state": execution.state,
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(execution.start_time)),
         "seconds": round(execution.seconds, 1),
+        "peak_mebibytes": execution.properties.get("peak_mebibytes"),
         "artifacts": {
             name: {"artifact": a.id, "type": a.type, "path": str(workspace.root / a.uri)} for name, a in outputs.items()
         },
@@ -46,8 +47,6 @@ def as_text(table: dict[str, Any]) -> str:
     lines = [f"run {table['run']}, profile {table['profile']}, commit {table['git_commit']}"]
     for stage in table["stages"]:
         lines.append(f"{stage['stage']:<18} {stage['state']:<9} {stage['seconds']:>7.1f} s  {stage['started']}")
-        lines += [
-            f"    {a['type']} {a['artifact']}: {a['path']}" for a in stage["artifacts"].values()
-        ]
+        lines += [f"    {a['type']} {a['artifact']}: {a['path']}" for a in stage["artifacts"].values()]
     versions = ", ".join(map(str, table["pushed_versions"])) or "none"
     return "\n".join([*lines, f"pushed versions, newest first: {versions}"])

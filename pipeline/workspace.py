@@ -56,7 +56,7 @@ class Workspace:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - the with below closes it
+            file = (self.root / "lock").open("a+", encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"The workspace {self.root} cannot be written.",

@@ -47,7 +47,11 @@ def test_changed_helper_changes_its_digest_alone(tree: Path) -> None:
 def test_prose_and_formatting_do_not_matter(tree: Path) -> None:
     """Comments, docstrings and line breaks leave the digests alone."""
     before = digest_modules("components.stage", tree)
-    other = STAGE.replace("Prose", "Other words").replace("More prose", "x").replace("    return", "    # why\n\n    return")
+    other = (
+        STAGE.replace("Prose", "Other words")
+        .replace("More prose", "x")
+        .replace("    return", "    # why\n\n    return")
+    )
     assert rewritten(tree, "components/stage.py", other) == before
 
 

@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.execution import StageError
 from pipeline.fingerprint import ROOT
-from pipeline.local_runner import Interrupted, RunResult
+from pipeline.local_runner import InterruptedRunError, RunResult
 from pipeline.metadata_store import MetadataStore
 from pipeline.recovery import repair
 from pipeline.workspace import Workspace
@@ -106,7 +106,12 @@ def test_failure_is_one_paragraph_with_log_and_resuming_command(run: Run) -> Non
     with pytest.raises(StageError) as caught:
         run('learn.fail="error"')
     text = str(caught.value)
-    for part in ("learn: The numbers are odd.", "Expected: even ones", "Received: 3", "choose others; then fashion run"):
+    for part in (
+        "learn: The numbers are odd.",
+        "Expected: even ones",
+        "Received: 3",
+        "choose others; then fashion run",
+    ):
         assert part in text
     log = caught.value.log.read_text()
     assert "native output" in log and "Traceback" in log
@@ -128,7 +133,7 @@ def test_bug_in_a_component_names_the_exception(run: Run) -> None:
 
 def test_interrupt_keeps_what_finished(run: Run, workspace: Workspace) -> None:
     """Ctrl-C in a stage is recorded as CANCELED, and the next run goes on from there."""
-    with pytest.raises(Interrupted, match="Interrupted in learn"):
+    with pytest.raises(InterruptedRunError, match="Interrupted in learn"):
         run('learn.fail="interrupt"')
     store = MetadataStore(workspace.store)
     assert [e.state for e in store.run_executions(1)] == ["COMPLETE", "CANCELED"]

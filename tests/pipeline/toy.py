@@ -67,7 +67,7 @@ def _go_wrong(how: str, directory: Path) -> None:
         raise KeyboardInterrupt
     if how == "full":
         # Every write to this device fails as on a full disk.
-        with open("/dev/full", "w", encoding="utf-8") as file:
+        with Path("/dev/full").open("w", encoding="utf-8") as file:
             file.write("x")
 
 

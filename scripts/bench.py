@@ -1,0 +1,170 @@
+"""Measures the figures that the README states: `make bench`. Prints a table, and JSON where --json says.
+
+Every figure is taken on this machine, now; nothing is asserted. The default run takes about a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+FASHION = [sys.executable, "-m", "pipeline.cli"]
+ROOT = Path(__file__).resolve().parent.parent
+INGESTION = ("example_gen", "statistics_gen", "schema_gen", "example_validator", "label_grouping")
+
+
+def main() -> None:
+    """Runs the measurements chosen on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["run", "quick", "cached", "cli", "reading"], action="append")
+    parser.add_argument("--repeat", type=int, default=5, help="counted runs of the short commands")
+    parser.add_argument("--workspace", type=Path, help="a workspace with a finished run for `cached`, `reading`")
+    parser.add_argument("--json", type=Path, default=Path("workspace/bench.json"))
+    options = parser.parse_args()
+    chosen = options.only or ["run", "quick", "cached", "cli", "reading"]
+    with tempfile.TemporaryDirectory(prefix="fashion-bench-") as scratch:
+        rows = _measure(chosen, options, Path(scratch))
+    _report(rows, options.json)
+
+
+def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    workspace = options.workspace or scratch / "default"
+    if "run" in chosen:
+        rows += _cold_run("default", workspace)
+    if "quick" in chosen:
+        rows += _cold_run("quick", scratch / "quick")
+    if "cached" in chosen:
+        rows.append(_timed("fully cached run", [*FASHION, "run", "-w", str(workspace)], options.repeat, 1.5))
+    if "cli" in chosen:
+        for words in ("--help", "show", f"status -w {workspace}"):
+            rows.append(_timed(f"fashion {words.split()[0]}", [*FASHION, *words.split()], options.repeat, 0.4))
+    if "reading" in chosen:
+        rows += _reading(workspace, options.repeat)
+    return rows
+
+
+def _cold_run(profile: str, workspace: Path) -> list[dict[str, Any]]:
+    """Runs a profile in an empty workspace: minutes, memory and scores."""
+    print(f"running the {profile} profile in an empty workspace ...", flush=True)
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [*FASHION, "run", "-w", str(workspace), "--profile", profile], cwd=ROOT, check=False, stdout=subprocess.DEVNULL
+    )
+    seconds = time.perf_counter() - begun
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"The {profile} run ended with {done.returncode}; see {workspace}/logs")
+    status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
+    stages = {stage["stage"]: stage for stage in status["stages"]}
+    metrics = json.loads(
+        (Path(stages["evaluator"]["artifacts"]["evaluation"]["path"]) / "metrics.json").read_text(encoding="utf-8")
+    )
+    ingestion = sum(stages[name]["seconds"] for name in INGESTION)
+    limit = {"default": 15.0, "quick": 4.0}[profile]
+    return [
+        _row(f"{profile} run", seconds / 60, "minutes", f"under {limit:g}"),
+        _row(f"{profile} run, blessed", float(done.returncode == 0), "yes = 1", "1"),
+        *[_row(f"{profile} run, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
+        _row(f"{profile} run, ExampleGen to LabelGrouping", ingestion, "s", "under 60"),
+        _row(f"{profile} run, peak memory", stages["pusher"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
+        *_scores(profile, metrics),
+    ]
+
+
+def _scores(profile: str, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    bound = {"default": "at least 0.985", "quick": "at least 0.97"}[profile]
+    accuracy = metrics["overall"]["accuracy"]
+    f1 = metrics["groups"]["One piece"]["f1"]
+    return [
+        _row(f"{profile} run, group accuracy (test)", accuracy["value"], "", bound, accuracy["interval"]),
+        _row(
+            f"{profile} run, One piece F1 (test)",
+            f1["value"],
+            "",
+            "at least 0.94" * (profile == "default"),
+            f1["interval"],
+        ),
+    ]
+
+
+def _timed(name: str, command: list[str], repeat: int, limit: float) -> dict[str, Any]:
+    subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+    seconds = [
+        _seconds(lambda: subprocess.run(command, cwd=ROOT, check=False, capture_output=True)) for _ in range(repeat)
+    ]
+    return _row(name, statistics.median(seconds), "s", f"under {limit:g}", [min(seconds), max(seconds)])
+
+
+def _reading(workspace: Path, repeat: int) -> list[dict[str, Any]]:
+    """Reads the training examples, and feeds them as the trainer does, on one core."""
+    code = """
+import json, os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from pathlib import Path
+from components.examples import read_arrays
+from models.batches import Batches
+from pipeline.artifacts import Examples
+shards = Examples(Path(sys.argv[1])).split("train")
+read_arrays(shards[:1])
+begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - begun
+count = len(arrays["image"])
+batches = Batches(arrays["image"], arrays["garment"], batch_size=256, seed=1, augmentation="standard")
+begun = time.perf_counter()
+for index in range(len(batches)): batches[index]
+print(json.dumps([count / read, count / (time.perf_counter() - begun)]))
+"""
+    status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
+    path = next(s for s in status["stages"] if s["stage"] == "label_grouping")["artifacts"]["grouped"]["path"]
+    runs = [json.loads(_output([sys.executable, "-c", code, path])) for _ in range(repeat)]
+    names = ("reading the training examples", "batches with augmentation")
+    return [
+        _row(name, statistics.median(values), "images/s a core", "at least 50,000", [min(values), max(values)])
+        for name, values in zip(names, zip(*runs, strict=True), strict=True)
+    ]
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def _row(name: str, value: float, unit: str, target: str, spread: Sequence[float] | None = None) -> dict[str, Any]:
+    return {"figure": name, "value": value, "unit": unit, "target": target, "spread": list(spread) if spread else None}
+
+
+def _report(rows: list[dict[str, Any]], path: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("figure", "value", "unit", "spread or interval", "target")
+    for row in rows:
+        spread = "" if row["spread"] is None else f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
+        table.add_row(row["figure"], f"{row['value']:,.4g}", row["unit"], spread, row["target"])
+    Console().print(table)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "figures": rows}, indent=2) + "\n", encoding="utf-8")
+    print(f"JSON: {path}")
+
+
+if __name__ == "__main__":
+    main()

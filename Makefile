@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data bench tensorboard clean lock format
+.PHONY: help run test check setup data bench tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
 
 clean: setup ## Removes what the latest run did not use; ARGS=--all removes more
 	@$(BIN)/fashion clean $(ARGS)
+
+docs: setup ## Writes the generated documents (CLI, parameters, picture) anew
+	@$(BIN)/python -m scripts.generate_docs
 
 lock: ## Resolves the dependencies of setup.py anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \

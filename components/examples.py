@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 HEIGHT = WIDTH = 28
 PARSE_BATCH = 4096
@@ -119,6 +120,33 @@ def read_columns(shards: Sequence[Path], features: Sequence[str]) -> dict[str, n
     return {name: np.concatenate([part[name] for part in parts]) for name in features}
 
 
+def read_record_batches(shard: Path, batch_size: int = PARSE_BATCH) -> Iterator[pa.RecordBatch]:
+    """Yields a file's examples as Arrow record batches, a list column for every feature that occurs in the batch.
+
+    Raises:
+        UserError: The file is truncated or damaged, or a record is no tf.Example.
+    """
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+    decoder = ExamplesToRecordBatchDecoder()
+    for records in _read_records(shard, batch_size):
+        try:
+            yield decoder.DecodeBatch(list(records))
+        except (RuntimeError, ValueError) as error:
+            raise _damaged(shard, str(error)) from None
+
+
+def _read_records(shard: Path, batch_size: int) -> Iterator[np.ndarray]:
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        try:
+            for batch in tf.data.TFRecordDataset(str(shard), compression_type="GZIP").batch(batch_size):
+                yield batch.numpy()
+        except tf.errors.OpError as error:
+            raise _damaged(shard, str(error.message)) from None
+
+
 def _read_shard(shard: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
     import numpy as np
     import tensorflow as tf
@@ -128,10 +156,8 @@ def _read_shard(shard: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
         try:
             specification = _specification(shard, records, features)
             batches = [tf.io.parse_example(batch, specification) for batch in records.batch(PARSE_BATCH)]
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+        except tf.errors.OpError as error:
             raise _damaged(shard, str(error.message)) from None
-        except tf.errors.NotFoundError:
-            raise _damaged(shard, "no such file") from None
         return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in features}
 
 

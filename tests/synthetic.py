@@ -16,7 +16,6 @@ from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples
 
 GARMENTS = 10
-BINS = {"brightness": 10, "ink": 10, "symmetry": 5, "elongation": 5, "texture": 5}
 
 
 def images_and_garments(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +93,9 @@ def grouped_columns(images: np.ndarray, garments: np.ndarray, train: np.ndarray)
         "garment_name": [taxonomy.garments[g] for g in garments],
         "lookalike": ["yes" if i % 7 == 0 else "no" for i in range(len(images))],
     }
-    for name, measure in FEATURES.items():
-        part = "decile" if BINS[name] == 10 else "quintile"
-        columns[f"{name}_{part}"] = assign_bins(measure(images), quantile_edges(measure(train), BINS[name]))
+    for feature in FEATURES:
+        edges = quantile_edges(feature.measure(train), feature.bins)
+        columns[feature.column] = assign_bins(feature.measure(images), edges)
     return columns
 
 

@@ -1,0 +1,129 @@
+"""The label-grouping transform: garment to group, and the figures of each image that evaluation is sliced by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import ExampleAnomalies, Examples, Schema
+from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+class Measured(NamedTuple):
+    """One file of examples and the slicing figures of its images, by feature."""
+
+    split: str
+    path: str
+    values: dict[str, np.ndarray]
+
+
+@component(libraries=("tensorflow", "apache-beam", "tfx-bsl", "tensorflow-metadata"))
+def label_grouping(
+    examples: Input[Examples],
+    schema: Input[Schema],
+    anomalies: Input[ExampleAnomalies],
+    grouped: Output[Examples],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+) -> None:
+    """Adds the group and the slicing features to every example."""
+    # Only its existence is read: examples that failed validation never get here.
+    del anomalies
+    shards = [(split, str(path)) for split in examples.splits() for path in examples.split(split)]
+    progress(0, len(shards), "files")
+    _run_beam(shards, _features_of(schema), str(grouped.path), taxonomy.to_table())
+    progress(len(shards), len(shards), "files")
+    grouped.properties["groups"] = len(taxonomy.groups)
+    grouped.properties["files"] = len(shards)
+
+
+def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, taxonomy: dict[str, Any]) -> None:
+    import apache_beam as beam
+
+    from components.beam_pipeline import beam_pipeline
+
+    with beam_pipeline() as pipeline:
+        # A file an element: single images would spend the time on Beam's bookkeeping, at 10,000 a second.
+        measured = pipeline | "Shards" >> beam.Create(shards) | "Measure" >> beam.Map(_measure)
+        edges = (
+            measured
+            | "Training files" >> beam.Filter(_is_training)
+            | "Together" >> beam.combiners.ToList()
+            | "Quantile edges" >> beam.Map(_edges)
+        )
+        _ = measured | "Write" >> beam.Map(_write, beam.pvalue.AsSingleton(edges), carried, target, taxonomy)
+
+
+def _features_of(schema: Schema) -> list[str]:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    text = (schema.path / "schema.pbtxt").read_text(encoding="utf-8")
+    return [feature.name for feature in text_format.Parse(text, schema_pb2.Schema()).feature]
+
+
+def _measure(shard: tuple[str, str]) -> Measured:
+    from analysis.slicing_features import FEATURES
+    from components.examples import read_arrays
+
+    images = read_arrays([Path(shard[1])], ["image"])["image"]
+    return Measured(*shard, {feature.column: feature.measure(images) for feature in FEATURES})
+
+
+def _is_training(measured: Measured) -> bool:
+    return measured.split == "train"
+
+
+def _edges(training: list[Measured]) -> dict[str, np.ndarray]:
+    """Returns the bins' edges by feature, of the training images alone: the other splits must not shape them."""
+    import numpy as np
+
+    from analysis.slicing_features import FEATURES, quantile_edges
+
+    return {
+        feature.column: quantile_edges(np.concatenate([m.values[feature.column] for m in training]), feature.bins)
+        for feature in FEATURES
+    }
+
+
+def _write(
+    measured: Measured, edges: dict[str, np.ndarray], carried: list[str], target: str, table: dict[str, Any]
+) -> None:
+    """Reads a file again, which is cheaper than handing its pixels from stage to stage, and writes it with more."""
+    from analysis.slicing_features import assign_bins
+    from components.examples import read_columns, write_shard
+
+    source = Path(measured.path)
+    columns: dict[str, Any] = dict(read_columns([source], carried))
+    columns |= _group(columns["garment"], Taxonomy.from_table(table), source)
+    columns |= {name: assign_bins(values, edges[name]) for name, values in measured.values.items()}
+    columns["lookalike"] = ["yes" if twins > 0 else "no" for twins in columns["twins"]]
+    destination = Path(target) / f"Split-{measured.split}" / source.name
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    write_shard(destination, columns)
+
+
+def _group(garments: np.ndarray, taxonomy: Taxonomy, source: Path) -> dict[str, Any]:
+    """Returns the columns that follow from the garment; raises UserError for one that the taxonomy does not know."""
+    import numpy as np
+
+    unknown = np.unique(garments[(garments < 0) | (garments >= len(taxonomy.garments))])
+    if len(unknown):
+        raise UserError(
+            "The examples hold garments that the taxonomy does not know.",
+            expected=f"garments 0 to {len(taxonomy.garments) - 1}",
+            received=f"{', '.join(map(str, unknown))} in {source}",
+            next_step="name a taxonomy with these garments, or correct the data and run: fashion run --from example_gen",
+        )
+    groups = np.array(taxonomy.group_of, np.int64)[garments]
+    return {
+        "group": groups,
+        "group_name": [taxonomy.groups[group] for group in groups],
+        "garment_name": [taxonomy.garments[garment] for garment in garments],
+    }

@@ -1,0 +1,72 @@
+"""Statistics of every split, over Beam, in tensorflow-metadata's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.artifacts import Examples, ExampleStatistics
+from pipeline.component import Input, Output, component
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from analysis.example_statistics import Summary
+
+
+@component(libraries=("tensorflow", "apache-beam", "tfx-bsl", "tensorflow-metadata"))
+def statistics_gen(examples: Input[Examples], statistics: Output[ExampleStatistics], progress: Progress) -> None:
+    """Counts, ranges and distributions of every feature, a split at a time."""
+    import apache_beam as beam
+
+    from components.beam_pipeline import beam_pipeline
+
+    shards = [(split, str(shard)) for split in examples.splits() for shard in examples.split(split)]
+    progress(0, len(shards), "files")
+    with beam_pipeline() as pipeline:
+        (
+            pipeline
+            | "Shards" >> beam.Create(shards)
+            # A whole file an element: single images would spend Beam's time on the elements.
+            | "Summarise" >> beam.MapTuple(_summarise_shard)
+            | "Merge" >> beam.CombinePerKey(_merge)
+            | "Write" >> beam.Map(_write, str(statistics.path))
+        )
+    for split in examples.splits():
+        statistics.properties[split] = read_statistics(statistics, split).datasets[0].num_examples
+    progress(len(shards), len(shards), "files")
+
+
+def read_statistics(statistics: ExampleStatistics, split: str):  # type: ignore[no-untyped-def]
+    """Returns the `DatasetFeatureStatisticsList` of a split."""
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    content = (statistics.path / f"Split-{split}" / "FeatureStats.pb").read_bytes()
+    return statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+
+
+def _summarise_shard(split: str, shard: str) -> tuple[str, Summary]:
+    from analysis.example_statistics import Summary
+    from components.examples import read_record_batches
+
+    summary = Summary()
+    for batch in read_record_batches(Path(shard)):
+        summary.add(batch)
+    return split, summary
+
+
+def _merge(summaries: list[Summary]) -> Summary:
+    from analysis.example_statistics import Summary
+
+    merged = Summary()
+    for summary in summaries:
+        merged.merge(summary)
+    return merged
+
+
+def _write(summarised: tuple[str, Summary], directory: str) -> None:
+    from analysis.example_statistics import to_statistics
+
+    split, summary = summarised
+    target = Path(directory) / f"Split-{split}" / "FeatureStats.pb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(to_statistics(split, summary).SerializeToString(deterministic=True))

@@ -33,11 +33,14 @@ def label_grouping(
     taxonomy: Taxonomy,
 ) -> None:
     """Adds the group and the slicing features to every example."""
+    from components.schema_gen import read_schema
+
     # Only its existence is read: examples that failed validation never get here.
     del anomalies
     shards = [(split, str(path)) for split in examples.splits() for path in examples.split(split)]
     progress(0, len(shards), "files")
-    _run_beam(shards, _features_of(schema), str(grouped.path), taxonomy.to_table())
+    carried = [feature.name for feature in read_schema(schema).feature]
+    _run_beam(shards, carried, str(grouped.path), taxonomy.to_table())
     progress(len(shards), len(shards), "files")
     grouped.properties["groups"] = len(taxonomy.groups)
     grouped.properties["files"] = len(shards)
@@ -58,14 +61,6 @@ def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, ta
             | "Quantile edges" >> beam.Map(_edges)
         )
         _ = measured | "Write" >> beam.Map(_write, beam.pvalue.AsSingleton(edges), carried, target, taxonomy)
-
-
-def _features_of(schema: Schema) -> list[str]:
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    text = (schema.path / "schema.pbtxt").read_text(encoding="utf-8")
-    return [feature.name for feature in text_format.Parse(text, schema_pb2.Schema()).feature]
 
 
 def _measure(shard: tuple[str, str]) -> Measured:

@@ -10,6 +10,8 @@ from pipeline.component import Input, Output, component
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
     from analysis.example_statistics import Summary
 
 
@@ -32,16 +34,21 @@ def statistics_gen(examples: Input[Examples], statistics: Output[ExampleStatisti
             | "Write" >> beam.Map(_write, str(statistics.path))
         )
     for split in examples.splits():
-        statistics.properties[split] = read_statistics(statistics, split).datasets[0].num_examples
+        statistics.properties[split] = read_statistics(statistics, split).num_examples
     progress(len(shards), len(shards), "files")
 
 
-def read_statistics(statistics: ExampleStatistics, split: str):  # type: ignore[no-untyped-def]
-    """Returns the `DatasetFeatureStatisticsList` of a split."""
+def splits_of(statistics: ExampleStatistics) -> list[str]:
+    """Returns the names of the splits that have statistics, sorted."""
+    return sorted(path.name.removeprefix("Split-") for path in statistics.path.glob("Split-*"))
+
+
+def read_statistics(statistics: ExampleStatistics, split: str) -> statistics_pb2.DatasetFeatureStatistics:
+    """Returns the statistics of a split."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     content = (statistics.path / f"Split-{split}" / "FeatureStats.pb").read_bytes()
-    return statistics_pb2.DatasetFeatureStatisticsList.FromString(content)
+    return statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets[0]
 
 
 def _summarise_shard(split: str, shard: str) -> tuple[str, Summary]:

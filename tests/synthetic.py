@@ -53,17 +53,12 @@ def write_examples(
     directory: Path, train: int = 400, validation: int = 100, test: int = 200, seed: int = 0, grouped: bool = True
 ) -> Examples:
     """Writes an Examples artifact as ExampleGen, or with `grouped` as LabelGrouping, would leave it."""
-    images, garments = images_and_garments(train + validation, 2 * seed)
-    held_out, held_out_garments = images_and_garments(test, 2 * seed + 1)
-    splits = {
-        "train": (images[:train], garments[:train], "train"),
-        "validation": (images[train:], garments[train:], "train"),
-        "test": (held_out, held_out_garments, "test"),
-    }
-    for name, (pixels, labels, origin) in splits.items():
-        columns = base_columns(pixels, labels, name, origin)
+    reference, _ = images_and_garments(train, 3 * seed)
+    for index, (name, count) in enumerate({"train": train, "validation": validation, "test": test}.items()):
+        images, garments = images_and_garments(count, 3 * seed + index)
+        columns = base_columns(images, garments, name, "test" if name == "test" else "train")
         if grouped:
-            columns |= grouped_columns(pixels, labels, images[:train])
+            columns |= grouped_columns(images, garments, reference)
         write_shards(directory / f"Split-{name}", columns, shard_size=250)
     return Examples(directory)
 

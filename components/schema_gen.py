@@ -1,0 +1,67 @@
+"""The schema that examples are validated against: curated where there is one, inferred where there is none."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from pipeline.artifacts import ExampleStatistics, Schema
+from pipeline.component import ExternalPath, Input, Output, component
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+CURATED = Path(__file__).with_name("schema.pbtxt")
+
+logger = logging.getLogger(__name__)
+
+
+@component(libraries=("tensorflow-metadata",))
+def schema_gen(
+    statistics: Input[ExampleStatistics],
+    schema: Output[Schema],
+    *,
+    curated: Annotated[ExternalPath, Field(description="The schema kept by hand, in protobuf's text form.")] = CURATED,
+    use_curated: Annotated[bool, Field(description="False takes what the statistics suggest instead.")] = True,
+) -> None:
+    """Hands on the curated schema and records where the data suggest another."""
+    from google.protobuf import text_format
+
+    from analysis.schema_inference import disagreements, infer_schema
+    from components.statistics_gen import read_statistics, splits_of
+
+    inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])
+    chosen = _read_curated(curated) if use_curated else inferred
+    found = disagreements(inferred, chosen)
+    for difference in found:
+        logger.warning("The data and the curated schema disagree: %s", difference)
+    (schema.path / "schema.pbtxt").write_text(text_format.MessageToString(chosen), encoding="utf-8")
+    (schema.path / "inferred.pbtxt").write_text(text_format.MessageToString(inferred), encoding="utf-8")
+    schema.write_json("disagreements.json", found)
+    schema.properties["source"] = "curated" if use_curated else "inferred"
+    schema.properties["features"] = len(chosen.feature)
+    schema.properties["disagreements"] = len(found)
+
+
+def read_schema(schema: Schema) -> schema_pb2.Schema:
+    """Returns the schema that SchemaGen chose."""
+    return _read_curated(schema.path / "schema.pbtxt")
+
+
+def _read_curated(path: Path) -> schema_pb2.Schema:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise UserError(
+            f"The schema {path} cannot be read.",
+            expected="tensorflow_metadata.proto.v0.Schema in protobuf's text form",
+            received=str(error),
+            next_step="correct the file, or set [schema_gen] use_curated = false to infer a schema from the data",
+        ) from None

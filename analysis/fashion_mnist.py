@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.error_text import readable_reason
 from analysis.idx import DataError, read_idx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,18 +143,32 @@ def _load_tfds(source: Source) -> dict[str, LabelledImages]:
     try:
         builder = tfds.builder("fashion_mnist", data_dir=str(source.place))
         if source.kind == "download":
+            _check_reachable(builder.URL)
             builder.download_and_prepare()
         read: dict[str, Any] = {name: builder.as_dataset(split=name, batch_size=-1) for name in ("train", "test")}
-    except Exception as error:  # TFDS, TensorFlow and the network each raise kinds of their own; all mean the same here.
-        raise DataError(
-            "Fashion-MNIST could not be downloaded." if source.kind == "download" else f"{source} cannot be read.",
-            expected="a network that reaches the data set's server, a prepared TFDS directory, or IDX files",
-            received=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
-        ) from None
+    except Exception as error:  # TFDS, TensorFlow and the network raise errors of many kinds; all mean the same here.
+        raise _not_loaded(source, error) from None
     return {
         name: _check_shapes(batch["image"].numpy()[..., 0], batch["label"].numpy(), f"split {name} of {source}")
         for name, batch in read.items()
     }
+
+
+def _check_reachable(url: str) -> None:
+    """Raises OSError within seconds where TFDS would go on trying for more than three minutes."""
+    with urllib.request.urlopen(urllib.request.Request(url + "t10k-labels-idx1-ubyte.gz", method="HEAD"), timeout=15):
+        pass
+
+
+def _not_loaded(source: Source, error: Exception) -> DataError:
+    received = f"{type(error).__name__}: {readable_reason(str(error))}"
+    if source.kind == "download":
+        return DataError(
+            "Fashion-MNIST is not on this machine and could not be downloaded.",
+            expected="a network that reaches its server, a prepared TFDS directory, or the four IDX files",
+            received=received,
+        )
+    return DataError(f"The {source} cannot be read.", expected="whole, unchanged files", received=received)
 
 
 def _check_shapes(images: np.ndarray, labels: np.ndarray, where: str) -> LabelledImages:

@@ -195,9 +195,11 @@ def _decode_images(encoded: np.ndarray, shards: Sequence[Path]) -> np.ndarray:
 
 
 def _damaged(shard: Path, reason: str) -> UserError:
+    from analysis.error_text import readable_reason
+
     return UserError(
         f"The examples file {shard} cannot be read.",
         expected="a gzipped TFRecord file of tf.Example",
-        received=reason.split(" [Op:")[0].split(" {{")[0],
+        received=readable_reason(reason),
         next_step=_REBUILD,
     )

@@ -1,0 +1,83 @@
+"""Feeds images held in memory to the training loop: shuffled, shifted and flipped, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Augmentation = Literal["none", "standard"]
+SHIFT = 2
+"""Pixels of the largest shift: the data set's images are cropped to the garment, so that more would cut it."""
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches (images uint8 [batch, 28, 28], garments int64 [batch]).
+
+    What a batch holds follows from the seed, the epoch and its index alone, so that a training that was killed goes on
+    with the batches that an undisturbed one would have seen. The images that do not fill a batch are left out, other
+    ones every epoch.
+
+    Args:
+        images: uint8 [N, 28, 28].
+        garments: int64 [N].
+        batch_size: Images a batch.
+        seed: Decides the order, the flips and the shifts.
+        augmentation: "standard" flips half of the images left to right and shifts each by up to 2 pixels; "none" leaves
+            them. Defaults to "standard".
+        epoch: The epoch to begin with. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        garments: NDArray[np.int64],
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation = "standard",
+        epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        if len(images) < batch_size:
+            raise ValueError(
+                f"There are fewer images than a batch holds. Expected: at least {batch_size}. Received: {len(images)}."
+            )
+        self._images, self._garments = images, garments
+        self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
+        self._epoch = epoch
+        self._shuffle()
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._images) // self._batch_size
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Returns a batch of this epoch."""
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        images = self._images[chosen]
+        if self._augmentation == "standard":
+            images = flip_and_shift(images, np.random.default_rng([self._seed, self._epoch, index]))
+        return images, self._garments[chosen]
+
+    def on_epoch_end(self) -> None:
+        """Moves on to the next epoch's order."""
+        self._epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self._order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._images))
+
+
+def flip_and_shift(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Flips half of the images [N, H, W] left to right, and shifts each by up to `SHIFT` pixels onto black."""
+    count, height, width = images.shape
+    ground = np.zeros((count, height + 2 * SHIFT, width + 2 * SHIFT), np.uint8)
+    flipped = random.random(count) < 0.5
+    ground[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = np.where(flipped[:, None, None], images[:, :, ::-1], images)
+    windows = np.lib.stride_tricks.sliding_window_view(ground, (height, width), axis=(1, 2))
+    down, right = random.integers(0, 2 * SHIFT + 1, (2, count))
+    shifted: NDArray[np.uint8] = windows[np.arange(count), down, right]
+    return shifted

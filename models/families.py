@@ -1,0 +1,28 @@
+"""The families of networks by name; each is one module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from models.plain_cnn import build_plain_cnn
+from models.residual_cnn import build_residual_cnn
+
+FAMILIES: dict[str, Callable[..., keras.Model]] = {"plain": build_plain_cnn, "residual": build_residual_cnn}
+
+
+def build(family: str, garments: int, *, width: int, dropout: float) -> keras.Model:
+    """Builds a network of a family: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
+
+    Raises:
+        ValueError: The family is unknown, or a size is impossible.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"There is no family {family!r}. Expected: {', '.join(FAMILIES)}. Received: {family!r}.")
+    if width < 8 or width % 8 or not 0 <= dropout < 1:
+        raise ValueError(
+            "The network cannot be built. Expected: a width that is a multiple of 8, and a dropout in [0, 1). "
+            f"Received: width {width}, dropout {dropout}."
+        )
+    return FAMILIES[family](garments, width=width, dropout=dropout)

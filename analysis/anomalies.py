@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
@@ -15,8 +16,8 @@ from analysis.example_statistics import custom
 from analysis.schema_inference import common_stats
 
 Kind = anomalies_pb2.AnomalyInfo
-Dataset = statistics_pb2.DatasetFeatureStatistics
-Statistics = statistics_pb2.FeatureNameStatistics
+Dataset: TypeAlias = statistics_pb2.DatasetFeatureStatistics
+Statistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
 
 @dataclass(frozen=True)

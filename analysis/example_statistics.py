@@ -211,7 +211,9 @@ def _fill_image(statistics: statistics_pb2.FeatureNameStatistics, summary: Summa
     stats.max_num_bytes = stats.max_num_bytes_int = max(images.bytes_per_image, default=0)
     mean = images.total / max(1, images.pixels)
     statistics.custom_stats.add(name="pixel_mean", num=mean)
-    statistics.custom_stats.add(name="pixel_std", num=np.sqrt(max(0.0, images.squares / max(1, images.pixels) - mean**2)))
+    statistics.custom_stats.add(
+        name="pixel_std", num=np.sqrt(max(0.0, images.squares / max(1, images.pixels) - mean**2))
+    )
     statistics.custom_stats.add(name="black_images", num=images.black)
     statistics.custom_stats.add(name="black_share", num=images.black / count)
     statistics.custom_stats.add(name="black_names", str=", ".join(images.black_names))

@@ -20,7 +20,7 @@ UINT8_CODE = 8
 
 
 class DataError(ValueError):
-    """Data are missing or not what they should be; the message and the attributes say what was expected and received."""
+    """Data are missing or not what they should be; message and attributes say what was expected and received."""
 
     def __init__(self, headline: str, *, expected: str, received: str) -> None:
         super().__init__(f"{headline} Expected: {expected}. Received: {received}")

@@ -1,8 +1,8 @@
-"""Pairs of images that are nearly the same, exactly, in seconds for 70,000: who must not straddle a train/validation cut.
+"""Pairs of images that are nearly the same, exactly, in seconds for 70,000: they must not straddle a validation cut.
 
-Distance is the root-mean-square difference of the pixels on the scale [0, 1] (RMSE). Two steps: an orthonormal projection
-never makes a distance longer, so a few principal components rule out all but one pair in two thousand; the rest are
-measured pixel by pixel in integers.
+Distance is the root-mean-square difference of the pixels on the scale [0, 1] (RMSE). Two steps: an orthonormal
+projection never makes a distance longer, so a few principal components rule out all but one pair in two thousand; the
+rest are measured pixel by pixel in integers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from analysis.idx import DataError
 
 COMPONENTS = 48
 """More components leave fewer candidates and cost more to multiply: on 70,000 images 24 took 6.7 s, 48 took 2.1 s."""
@@ -58,7 +60,7 @@ def close_pairs(images: npt.NDArray[np.uint8], rmse: float) -> Pairs:
         rmse: The bound, on the pixel scale [0, 1].
 
     Raises:
-        ValueError: There are more than 20 million pairs: the bound is no longer one of near-duplicates.
+        DataError: There are more than 20 million pairs: the bound is no longer one of near-duplicates.
     """
     flat = images.reshape(len(images), -1)
     found: list[tuple[Indices, Indices, npt.NDArray[np.float64]]] = []
@@ -69,9 +71,10 @@ def close_pairs(images: npt.NDArray[np.uint8], rmse: float) -> Pairs:
         found.append((first[keep], second[keep], distance[keep]))
         count += int(keep.sum())
         if count > MOST_PAIRS:
-            raise ValueError(
-                f"Too many images are near-duplicates. Expected: at most {MOST_PAIRS:,} pairs within RMSE {rmse}. "
-                "Received: more; lower the bound."
+            raise DataError(
+                f"Too many images are within RMSE {rmse:g} of each other.",
+                expected=f"at most {MOST_PAIRS:,} pairs of near-duplicates",
+                received=f"{count:,} pairs in a part of the images",
             )
     return _sorted_pairs(found)
 
@@ -121,12 +124,19 @@ def _candidates(flat: npt.NDArray[np.uint8], rmse: float) -> Iterator[tuple[Indi
 
 
 def _project(flat: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Returns float32 [N, components]: principal components of the pixels in [0, 1], from every seventh image."""
+    """Returns float32 [N, components]: nearly the principal components of the pixels in [0, 1].
+
+    Any orthonormal basis is right, a good one is fast: subspace iteration (Halko et al., 2011, arXiv:0909.4061) on
+    every seventh image finds one in a tenth of the time of a full decomposition.
+    """
     scaled = flat.astype(np.float32) / 255
     scaled -= scaled.mean(axis=0)
     step = 7 if len(flat) > 7 * flat.shape[1] else 1
-    _, vectors = np.linalg.eigh((scaled[::step].T @ scaled[::step]).astype(np.float64))
-    return scaled @ vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
+    covariance = (scaled[::step].T @ scaled[::step]).astype(np.float64)
+    basis = np.random.default_rng(0).normal(size=(len(covariance), min(COMPONENTS, len(covariance))))
+    for _ in range(3):
+        basis, _ = np.linalg.qr(covariance @ basis)
+    return (scaled @ basis.astype(np.float32)).astype(np.float32, copy=False)
 
 
 def _exact_rmse(flat: npt.NDArray[np.uint8], first: Indices, second: Indices) -> npt.NDArray[np.float64]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 MOST_DOMAIN_VALUES = 20
 """Texts with more values than this are names, not categories."""
 
-Statistics = statistics_pb2.FeatureNameStatistics
+Statistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
 
 def infer_schema(splits: Sequence[statistics_pb2.DatasetFeatureStatistics]) -> schema_pb2.Schema:

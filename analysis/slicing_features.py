@@ -40,7 +40,7 @@ def symmetry(images: Images) -> Values:
 def elongation(images: Images) -> Values:
     """Returns height over width of each garment's bounding box; 1 for an image without ink."""
     ink = images >= INK_THRESHOLD
-    height, width = _extent(ink.any(axis=2)), _extent(ink.any(axis=1))
+    height, width = _extent(np.asarray(ink.any(axis=2))), _extent(np.asarray(ink.any(axis=1)))
     return np.where(height > 0, height / np.maximum(width, 1), 1.0)
 
 

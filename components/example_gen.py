@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -31,20 +33,28 @@ def example_gen(
         ExternalPath | None, Field(description="Four gzipped IDX files of your own. Defaults to finding Fashion-MNIST.")
     ] = None,
     verify_checksums: Annotated[bool, Field(description="Refuse anything but the published data set.")] = True,
-    validation_share: Annotated[float, Field(gt=0, lt=1, description="Share of the training images to hold out.")] = 0.1,
+    validation_share: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the training images to hold out.")
+    ] = 0.1,
     # Chains of look-alikes grow quickly with the bound: the largest cluster has 7 images at 0.05, 76 at 0.06, 672 at
     # 0.07 and 2,304 at 0.08 (a third of all trousers, which could then never be in validation).
-    near_duplicate_rmse: Annotated[float, Field(ge=0, le=0.1, description="Images closer than this stay together.")] = 0.06,
-    lookalike_rmse: Annotated[float, Field(ge=0, le=0.1, description="Training images closer than this are twins.")] = 0.08,
+    near_duplicate_rmse: Annotated[
+        float, Field(ge=0, le=0.1, description="Images closer than this stay together.")
+    ] = 0.06,
+    lookalike_rmse: Annotated[
+        float, Field(ge=0, le=0.1, description="Training images closer than this are twins.")
+    ] = 0.08,
     shard_size: Annotated[int, Field(ge=1, description="The most examples in one file.")] = 10_000,
 ) -> None:
     """Finds Fashion-MNIST, checks it and writes it as examples with a validation split."""
     from components.examples import write_shards
 
-    official = _read_source(examples, idx_dir, verify_checksums)
+    with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
+        official = _read_source(examples, idx_dir, verify_checksums)
     total = sum(len(split.images) for split in official.values())
     progress(0, total, "examples", "comparing images")
-    columns = _describe(official, near_duplicate_rmse, lookalike_rmse)
+    with _as_user_error("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
+        columns = _describe(official, near_duplicate_rmse, lookalike_rmse)
     _mark_validation(columns, validation_share, seed)
     done = 0
     for split in ("train", "validation", "test"):
@@ -55,21 +65,22 @@ def example_gen(
         progress(done, total, "examples", f"wrote {split}")
 
 
-def _read_source(examples: Examples, idx_dir: ExternalPath | None, verify: bool) -> dict[str, LabelledImages]:
-    from analysis import fashion_mnist
+@contextmanager
+def _as_user_error(next_step: str) -> Iterator[None]:
     from analysis.idx import DataError
 
     try:
-        source = fashion_mnist.locate(idx_dir)
-        logger.info("Reading %s", source)
-        official = fashion_mnist.load(source, verify)
+        yield
     except DataError as error:
-        raise UserError(
-            error.headline,
-            expected=error.expected,
-            received=error.received,
-            next_step="sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the four original files",
-        ) from None
+        raise UserError(error.headline, expected=error.expected, received=error.received, next_step=next_step) from None
+
+
+def _read_source(examples: Examples, idx_dir: ExternalPath | None, verify: bool) -> dict[str, LabelledImages]:
+    from analysis import fashion_mnist
+
+    source = fashion_mnist.locate(idx_dir)
+    logger.info("Reading %s", source)
+    official = fashion_mnist.load(source, verify)
     examples.properties["source"] = str(source)
     return official
 

@@ -61,5 +61,5 @@ def _conclude(found: list[Anomaly], anomalies: ExampleAnomalies, on_anomaly: str
             f"The examples have {len(found)} anomal{'y' if len(found) == 1 else 'ies'}.",
             expected="examples that fit the schema and splits that resemble each other",
             received="".join(f"\n  - {anomaly}" for anomaly in found),
-            next_step="correct the data or components/schema.pbtxt, or go on with --set example_validator.on_anomaly=warn",
+            next_step="correct the data or components/schema.pbtxt, or go on: --set example_validator.on_anomaly=warn",
         )

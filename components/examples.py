@@ -164,11 +164,15 @@ def _read_shard(shard: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
 def _specification(shard: Path, records: Any, features: Sequence[str]) -> dict[str, Any]:
     """Reads the features' types off the first record, so that a new feature needs no entry here."""
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
     first = next(iter(records.take(1)), None)
     if first is None:
         raise _damaged(shard, "no records")
-    held = tf.train.Example.FromString(first.numpy()).features.feature
+    try:
+        held = tf.train.Example.FromString(first.numpy()).features.feature
+    except DecodeError as error:
+        raise _damaged(shard, str(error)) from None
     if missing := [name for name in features if name not in held]:
         raise UserError(
             f"The examples lack {', '.join(missing)}.",

@@ -14,6 +14,7 @@ from pipeline.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
+
 class Measured(NamedTuple):
     """One file of examples and the slicing figures of its images, by feature."""
 
@@ -114,7 +115,7 @@ def _group(garments: np.ndarray, taxonomy: Taxonomy, source: Path) -> dict[str, 
             "The examples hold garments that the taxonomy does not know.",
             expected=f"garments 0 to {len(taxonomy.garments) - 1}",
             received=f"{', '.join(map(str, unknown))} in {source}",
-            next_step="name a taxonomy with these garments, or correct the data and run: fashion run --from example_gen",
+            next_step="name a taxonomy with these garments, or correct the data: fashion run --from example_gen",
         )
     groups = np.array(taxonomy.group_of, np.int64)[garments]
     return {

@@ -1,0 +1,106 @@
+"""ExampleGen: the same artifact for the same data, a fair cut, and clear words for bad input."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.example_gen import example_gen
+from components.examples import read_arrays
+from pipeline.artifacts import Examples
+from pipeline.errors import UserError
+from pipeline.progress import silent
+from tests.synthetic import images_and_garments, write_idx, write_idx_file
+
+
+def ingest(target: Path, idx_dir: Path, seed: int = 7, **parameters: Any) -> Examples:
+    """Runs ExampleGen on IDX files of made-up images."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    examples = Examples(target)
+    settings = {"verify_checksums": False, "shard_size": 250} | parameters
+    example_gen.run(examples=examples, progress=silent, seed=seed, idx_dir=idx_dir, **settings)
+    return examples
+
+
+def content(examples: Examples) -> dict[str, bytes]:
+    """Every file of the artifact."""
+    return {str(p.relative_to(examples.path)): p.read_bytes() for p in sorted(examples.path.rglob("*.gz"))}
+
+
+@pytest.fixture
+def idx(tmp_path: Path) -> Path:
+    """IDX files of 600 training and 200 test images."""
+    return write_idx(tmp_path / "idx")
+
+
+def test_splits_are_complete(tmp_path: Path, idx: Path) -> None:
+    """Every image is in one split; a tenth of each garment of the training images is validation."""
+    examples = ingest(tmp_path / "out", idx)
+    read = {s: read_arrays(examples.split(s), ["garment", "split", "source_id"]) for s in examples.splits()}
+    assert {s: len(r["garment"]) for s, r in read.items()} == {"train": 540, "validation": 60, "test": 200}
+    assert np.bincount(read["validation"]["garment"]).tolist() == [6] * 10
+    assert len(set(np.concatenate([r["source_id"] for r in read.values()]))) == 800
+    assert all(set(r["split"]) == {s} for s, r in read.items())
+    assert examples.properties == {"source": f"IDX files in {idx}", "train": 540, "validation": 60, "test": 200}
+
+
+def test_the_same_data_in_another_order_give_the_same_bytes(tmp_path: Path, idx: Path) -> None:
+    """The artifact does not tell whether the images came shuffled, as TFDS has them, or not."""
+    first = content(ingest(tmp_path / "one", idx))
+    images, garments = images_and_garments(600, 0)
+    order = np.random.default_rng(1).permutation(600)
+    write_idx_file(idx / "train-images-idx3-ubyte.gz", images[order])
+    write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments[order].astype(np.uint8))
+    assert content(ingest(tmp_path / "two", idx)) == first
+
+
+def test_another_seed_cuts_otherwise(tmp_path: Path, idx: Path) -> None:
+    """The seed moves the validation cut and nothing of the test split."""
+    one, two = content(ingest(tmp_path / "one", idx)), content(ingest(tmp_path / "two", idx, seed=8))
+    test = [name for name in one if name.startswith("Split-test")]
+    assert one != two and all(one[name] == two[name] for name in test)
+
+
+def test_look_alikes_stay_together(tmp_path: Path, idx: Path) -> None:
+    """Three planted near-copies are one cluster in one split, and count each other as twins."""
+    images, garments = images_and_garments(600, 0)
+    for copy in (100, 101):
+        images[copy], garments[copy] = images[5], garments[5]
+        images[copy, 14, copy - 90] ^= 32
+    write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
+    write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments.astype(np.uint8))
+    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, lookalike_rmse=0.01)
+    held = {s: read_arrays(examples.split(s), ["cluster", "twins"]) for s in examples.splits()}
+    assert [int((r["cluster"] == 0).sum()) for r in held.values() if (r["cluster"] == 0).any()] == [3]
+    assert sum(int((r["twins"] == 2).sum()) for r in held.values()) == 3
+
+
+def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:
+    """By default nothing but the published data set passes, and the message says how to get it."""
+    with pytest.raises(UserError, match="train-images-idx3-ubyte.gz has the wrong checksum") as caught:
+        ingest(tmp_path / "out", idx, verify_checksums=True)
+    assert caught.value.expected.startswith("sha256 c59f468a")
+    assert caught.value.received.startswith("sha256 ")
+    assert caught.value.next_step.startswith("sh scripts/get_data.sh")
+
+
+def test_a_truncated_file_stops(tmp_path: Path, idx: Path) -> None:
+    """Half a file is named."""
+    file = idx / "t10k-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(UserError, match="t10k-images-idx3-ubyte.gz cannot be read") as caught:
+        ingest(tmp_path / "out", idx)
+    assert caught.value.expected == "a whole gzip file"
+
+
+def test_a_missing_file_stops(tmp_path: Path, idx: Path) -> None:
+    """Three of four files are not enough."""
+    (idx / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match="idx_dir does not hold Fashion-MNIST") as caught:
+        ingest(tmp_path / "out", idx)
+    assert caught.value.received == "without train-labels-idx1-ubyte.gz"

@@ -1,0 +1,121 @@
+"""ExampleValidator: whole examples pass, and each thing that is wrong is found and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from pipeline.errors import UserError
+from tests.components.validated import Splits, keep, validate, whole_splits
+
+
+def missing_class(splits: Splits) -> None:
+    """Takes every dress out of validation."""
+    splits["validation"] = keep(splits["validation"], np.array(splits["validation"]["garment"]) != 3)
+
+
+def unknown_garment(splits: Splits) -> None:
+    """Labels one test image with an eleventh garment."""
+    splits["test"]["garment"][3] = 10
+
+
+def wrong_shape(splits: Splits) -> None:
+    """Cuts a row off the training images."""
+    splits["train"]["image"] = splits["train"]["image"][:, :27]
+    splits["train"]["height"] = np.full(400, 27)
+
+
+def black_image(splits: Splits) -> None:
+    """Blackens one training image."""
+    splits["train"]["image"][17] = 0
+
+
+def uneven_classes(splits: Splits) -> None:
+    """Drops two thirds of the bags everywhere, so that no split is skewed against another."""
+    for name, columns in splits.items():
+        garments = np.array(columns["garment"])
+        bags = np.flatnonzero(garments == 8)
+        rows = np.ones(len(garments), bool)
+        rows[bags[len(bags) // 3 :]] = False
+        splits[name] = keep(columns, rows)
+
+
+def skewed_classes(splits: Splits) -> None:
+    """Halves the sandals of the test split."""
+    sandals = np.flatnonzero(np.array(splits["test"]["garment"]) == 5)
+    rows = np.ones(200, bool)
+    rows[sandals[:10]] = False
+    splits["test"] = keep(splits["test"], rows)
+
+
+def darker_split(splits: Splits) -> None:
+    """Dims the test images to a half."""
+    splits["test"]["image"] = splits["test"]["image"] // 2
+
+
+def missing_feature(splits: Splits) -> None:
+    """Leaves the twins out of validation."""
+    del splits["validation"]["twins"]
+
+
+def unknown_split(splits: Splits) -> None:
+    """Names a split that the schema does not know."""
+    splits["train"]["split"][0] = "holdout"
+
+
+CASES: list[tuple[Callable[[Splits], None], str]] = [
+    (missing_class, "validation: garment: missing class (expected examples of 0 to 9, received none of 3)"),
+    (unknown_garment, "test: garment: unknown class (expected 0 to 9, received 10 (1 examples))"),
+    (wrong_shape, "train: image: image of the wrong shape (expected 784 bytes an image, received 756 bytes)"),
+    (wrong_shape, "train: height: value too small (expected at least 28, received 27)"),
+    (black_image, "train: image: all-black image (expected at most 0, received 1: train/"),
+    (uneven_classes, "train: garment: class share off (expected 0.100 +- 0.02 of each, received 0.035 of 8"),
+    (skewed_classes, "test: garment: distributed differently than in train (expected L-infinity distance at most 0.02"),
+    (darker_split, "test: image: distributed differently than in train (expected Jensen-Shannon divergence"),
+    (missing_feature, "validation: twins: no example has it (expected a feature, received none)"),
+    (unknown_split, "train: split: unknown value (expected train, validation, test, received holdout)"),
+]
+
+
+def test_whole_examples_pass(tmp_path: Path) -> None:
+    """Nothing is found where nothing is wrong, small as the splits are."""
+    anomalies = validate(tmp_path, whole_splits())
+    assert anomalies.read_json("anomalies.json") == []
+    assert anomalies.properties == {"anomalies": 0}
+
+
+@pytest.mark.parametrize(("spoil", "line"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, _) in enumerate(CASES)])
+def test_what_is_wrong_stops_the_run(tmp_path: Path, spoil: Callable[[Splits], None], line: str) -> None:
+    """The message lists the split, the feature, what was expected and what was received."""
+    splits = whole_splits()
+    spoil(splits)
+    with pytest.raises(UserError, match=r"The examples have \d+ anomal(y|ies)\.") as caught:
+        validate(tmp_path, splits)
+    assert line in caught.value.received
+    assert "on_anomaly=warn" in caught.value.next_step
+
+
+def test_warn_goes_on_and_records(tmp_path: Path) -> None:
+    """With on_anomaly = warn the list and tensorflow-metadata's proto are written, and the run goes on."""
+    splits = whole_splits()
+    black_image(splits)
+    anomalies = validate(tmp_path, splits, on_anomaly="warn")
+    (listed,) = anomalies.read_json("anomalies.json")
+    assert (listed["split"], listed["feature"], listed["kind"]) == ("train", "image", "CUSTOM_VALIDATION")
+    proto = anomalies_pb2.Anomalies.FromString((anomalies.path / "Split-train/SchemaDiff.pb").read_bytes())
+    assert proto.anomaly_info["image"].short_description == "all-black image"
+    assert not anomalies_pb2.Anomalies.FromString(
+        (anomalies.path / "Split-test/SchemaDiff.pb").read_bytes()
+    ).anomaly_info
+
+
+def test_bounds_are_configurable(tmp_path: Path) -> None:
+    """What the configuration allows is no anomaly."""
+    splits = whole_splits()
+    black_image(splits)
+    uneven_classes(splits)
+    assert validate(tmp_path, splits, black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}

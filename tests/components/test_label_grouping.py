@@ -1,0 +1,96 @@
+"""LabelGrouping: the taxonomy's group, bins with the training images' edges, the same bytes each time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.slicing_features import FEATURES, assign_bins, quantile_edges
+from components.examples import read_arrays, read_columns
+from components.label_grouping import label_grouping
+from components.schema_gen import CURATED
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import ExampleAnomalies, Examples, Schema
+from pipeline.errors import UserError
+from pipeline.progress import silent
+from tests.components.validated import Splits, whole_splits, write_splits
+
+TAXONOMY = Taxonomy.load()
+
+
+def group(directory: Path, splits: Splits) -> Examples:
+    """Writes the splits and runs LabelGrouping."""
+    for name in ("schema", "anomalies", "grouped"):
+        (directory / name).mkdir(parents=True)
+    shutil.copy(CURATED, directory / "schema/schema.pbtxt")
+    grouped = Examples(directory / "grouped")
+    label_grouping.run(
+        examples=write_splits(directory / "examples", splits),
+        schema=Schema(directory / "schema"),
+        anomalies=ExampleAnomalies(directory / "anomalies"),
+        grouped=grouped,
+        progress=silent,
+        taxonomy=TAXONOMY,
+    )
+    return grouped
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    """Grouped examples of three whole splits."""
+    return group(tmp_path_factory.mktemp("grouped"), whole_splits())
+
+
+def test_every_example_has_its_group(grouped: Examples) -> None:
+    """Group, group name and garment name follow from the garment."""
+    for split in grouped.splits():
+        read = read_arrays(grouped.split(split), ["garment", "group", "group_name", "garment_name"])
+        assert read["group"].tolist() == [TAXONOMY.group_of[g] for g in read["garment"]]
+        assert read["group_name"].tolist() == [TAXONOMY.groups[g] for g in read["group"]]
+        assert read["garment_name"].tolist() == [TAXONOMY.garments[g] for g in read["garment"]]
+
+
+def test_what_was_there_is_carried_over(grouped: Examples) -> None:
+    """Every feature of ExampleGen's is unchanged, in the same files and order."""
+    for split, columns in whole_splits().items():
+        assert len(grouped.split(split)) == -(-len(columns["garment"]) // 150)
+        read = read_arrays(grouped.split(split), list(columns))
+        for name, values in columns.items():
+            np.testing.assert_array_equal(read[name], np.array(values, dtype=read[name].dtype))
+
+
+def test_bins_are_cut_on_the_training_images(grouped: Examples) -> None:
+    """The edges are the training split's quantiles, for every split."""
+    splits = whole_splits()
+    read = read_columns(grouped.split("test"), [feature.column for feature in FEATURES])
+    for feature in FEATURES:
+        edges = quantile_edges(feature.measure(splits["train"]["image"]), feature.bins)
+        np.testing.assert_array_equal(
+            read[feature.column], assign_bins(feature.measure(splits["test"]["image"]), edges)
+        )
+
+
+def test_lookalike_says_whether_there_are_twins(grouped: Examples) -> None:
+    """Yes or no, readable as the name of a slice."""
+    read = read_arrays(grouped.split("validation"), ["twins", "lookalike"])
+    assert read["lookalike"].tolist() == ["yes" if twins else "no" for twins in read["twins"]]
+
+
+def test_two_runs_are_the_same_bytes(grouped: Examples, tmp_path: Path) -> None:
+    """Beam's order of work does not show."""
+    again = group(tmp_path, whole_splits())
+    for split in grouped.splits():
+        assert [p.read_bytes() for p in grouped.split(split)] == [p.read_bytes() for p in again.split(split)]
+
+
+def test_an_unknown_garment_is_a_users_error(tmp_path: Path) -> None:
+    """A garment beyond the taxonomy is named with its file, also when the validator only warned."""
+    splits = whole_splits()
+    splits["test"]["garment"][180] = 11
+    with pytest.raises(UserError, match="garments that the taxonomy does not know") as caught:
+        group(tmp_path, splits)
+    assert caught.value.expected == "garments 0 to 9"
+    assert caught.value.received.startswith("11 in ") and "Split-test/data_tfrecord-00001" in caught.value.received

@@ -1,0 +1,84 @@
+"""StatisticsGen: the numbers are those that numpy computes, whatever the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.example_statistics import custom
+from components.statistics_gen import read_statistics, splits_of
+from pipeline.artifacts import ExampleStatistics
+from pipeline.errors import UserError
+from tests.components.validated import describe, whole_splits, write_splits
+
+SPLITS = whole_splits()
+
+
+@pytest.fixture(scope="module")
+def statistics(tmp_path_factory: pytest.TempPathFactory) -> ExampleStatistics:
+    """Of three whole splits."""
+    directory = tmp_path_factory.mktemp("statistics")
+    return describe(directory / "out", write_splits(directory / "examples", SPLITS))
+
+
+def features(statistics: ExampleStatistics, split: str = "train") -> dict[str, object]:
+    """The statistics of a split by feature."""
+    return {f.path.step[0]: f for f in read_statistics(statistics, split).features}
+
+
+def test_every_split_and_feature_is_described(statistics: ExampleStatistics) -> None:
+    """Three splits with their counts; eight features that no example lacks."""
+    assert splits_of(statistics) == ["test", "train", "validation"]
+    assert statistics.properties == {"train": 400, "validation": 100, "test": 200}
+    assert features(statistics).keys() == SPLITS["train"].keys()
+    assert features(statistics)["twins"].num_stats.common_stats.num_non_missing == 400
+    assert features(statistics)["twins"].num_stats.common_stats.num_missing == 0
+
+
+def test_numbers_equal_numpys(statistics: ExampleStatistics) -> None:
+    """Mean, deviation, extremes, zeros and the sum of both histograms of a number."""
+    twins = np.array(SPLITS["train"]["twins"])
+    held = features(statistics)["twins"].num_stats
+    assert held.mean == pytest.approx(twins.mean()) and held.std_dev == pytest.approx(twins.std())
+    assert (held.min, held.max, held.num_zeros) == (0, 1, (twins == 0).sum())
+    for histogram in held.histograms:
+        assert sum(bucket.sample_count for bucket in histogram.buckets) == pytest.approx(400)
+
+
+def test_garments_are_ranked(statistics: ExampleStatistics) -> None:
+    """The rank histogram counts each garment."""
+    held = features(statistics)["garment"].string_stats
+    assert {b.label: b.sample_count for b in held.rank_histogram.buckets} == {str(g): 40 for g in range(10)}
+    assert held.unique == 10
+
+
+def test_pixels_equal_numpys(statistics: ExampleStatistics) -> None:
+    """Bytes an image, pixel mean and deviation, black images and the brightness histogram."""
+    images = SPLITS["train"]["image"]
+    held = features(statistics)["image"]
+    assert (held.bytes_stats.min_num_bytes, held.bytes_stats.max_num_bytes_int) == (784, 784)
+    assert custom(held, "pixel_mean").num == pytest.approx(images.mean())
+    assert custom(held, "pixel_std").num == pytest.approx(images.std())
+    assert custom(held, "black_images").num == 0
+    heights, _ = np.histogram(images.mean(axis=(1, 2)), 32, (0, 256))
+    assert [b.sample_count for b in custom(held, "brightness").histogram.buckets] == heights.tolist()
+
+
+def test_two_runs_are_the_same_bytes(statistics: ExampleStatistics, tmp_path: Path) -> None:
+    """Neither Beam's order of work nor a hash map's shows."""
+    again = describe(tmp_path / "out", write_splits(tmp_path / "examples", SPLITS))
+    for file in statistics.path.rglob("*.pb"):
+        assert file.read_bytes() == (again.path / file.relative_to(statistics.path)).read_bytes()
+
+
+def test_a_corrupted_file_is_a_users_error(tmp_path: Path) -> None:
+    """Out of Beam comes the reader's message, not Beam's stack trace."""
+    examples = write_splits(tmp_path / "examples", SPLITS)
+    shard = examples.split("train")[1]
+    shard.write_bytes(shard.read_bytes()[:9000])
+    with pytest.raises(UserError, match=f"{shard.name} cannot be read") as caught:
+        describe(tmp_path / "out", examples)
+    assert caught.value.expected == "a gzipped TFRecord file of tf.Example"
+    assert caught.value.next_step == "fashion run --fresh --only example_gen"

@@ -14,11 +14,12 @@ SHIFT = 2
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches (images uint8 [batch, 28, 28], garments int64 [batch]).
+    """An endless sequence of shuffled batches (images uint8 [batch, 28, 28], garments int64 [batch]).
 
-    What a batch holds follows from the seed, the epoch and its index alone, so that a training that was killed goes on
-    with the batches that an undisturbed one would have seen. The images that do not fill a batch are left out, other
-    ones every epoch.
+    What a batch holds follows from the seed and its number alone, so that a training that was killed goes on with the
+    batches that an undisturbed one would have seen. The sequence is endless because Keras fetches the first batches of
+    an epoch before it says that the epoch has begun; `fit` gets `steps_per_epoch=batches.an_epoch` instead. The images
+    that do not fill a batch are left out, other ones every epoch.
 
     Args:
         images: uint8 [N, 28, 28].
@@ -47,28 +48,32 @@ class Batches(keras.utils.PyDataset):
             )
         self._images, self._garments = images, garments
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
-        self._epoch = epoch
-        self._shuffle()
+        self._epoch, self._order = -1, np.arange(0)
+        self._first = epoch * self.an_epoch
 
-    def __len__(self) -> int:
+    @property
+    def an_epoch(self) -> int:
         """Batches an epoch."""
         return len(self._images) // self._batch_size
 
+    @property
+    def num_batches(self) -> None:
+        """None: the sequence does not end."""
+        return
+
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Returns a batch of this epoch."""
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        """Returns the batch of that number, counted from the beginning of the first epoch."""
+        epoch, place = divmod(self._first + index, self.an_epoch)
+        chosen = self._permutation(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         images = self._images[chosen]
         if self._augmentation == "standard":
-            images = flip_and_shift(images, np.random.default_rng([self._seed, self._epoch, index]))
+            images = flip_and_shift(images, np.random.default_rng([self._seed, epoch, place]))
         return images, self._garments[chosen]
 
-    def on_epoch_end(self) -> None:
-        """Moves on to the next epoch's order."""
-        self._epoch += 1
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        self._order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._images))
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
+        return self._order
 
 
 def flip_and_shift(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,0 +1,214 @@
+"""Trains a recipe on images in memory, epoch by epoch, so that a training that was killed ends with the same weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from models.batches import Augmentation, Batches
+from models.recipe import Precision, Recipe, compile_model, resolve_precision
+from models.scores import accuracy, group_confusion, macro_f1
+
+Images = NDArray[np.uint8]
+Garments = NDArray[np.int64]
+PREDICT_BATCH = 500
+
+
+class TrainingError(ValueError):
+    """The training cannot go on; the message says what was expected and what was received."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Attributes:
+        images: uint8 [N, 28, 28], to train on.
+        garments: int64 [N].
+        validation_images: uint8 [M, 28, 28], to look at after every epoch.
+        validation_garments: int64 [M].
+        membership: [garments, groups] of 0 and 1.
+    """
+
+    images: Images
+    garments: Garments
+    validation_images: Images
+    validation_garments: Garments
+    membership: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How it is learned, besides the recipe.
+
+    Attributes:
+        epochs: Passes over the images.
+        batch_size: Images a step.
+        seed: Decides the first weights, the dropout, the order and the augmentation.
+        augmentation: "standard" or "none".
+        precision: "auto", "float32" or "mixed_bfloat16".
+        stop_after: Epochs that are really trained, of those that the schedule is made for; all when None.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    augmentation: Augmentation = "standard"
+    precision: Precision = "auto"
+    stop_after: int | None = None
+
+
+@dataclass
+class Trained:
+    """A trained network, of policy float32, and what happened on the way.
+
+    Attributes:
+        model: From uint8 images [batch, 28, 28] to garment logits.
+        history: An entry an epoch: `loss`, `garment_accuracy`, `val_group_accuracy`, `val_group_macro_f1`, `seconds`.
+    """
+
+    model: keras.Model
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    recipe: Recipe,
+    task: Task,
+    plan: Plan,
+    checkpoint: Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Trained:
+    """Trains a recipe, going on from the checkpoint where there is one.
+
+    Args:
+        recipe: Architecture, optimiser and loss.
+        task: The images.
+        plan: Epochs, batch size, seed, precision.
+        checkpoint: A file that is written after every epoch; None to keep none. Defaults to None.
+        callbacks: Further Keras callbacks; they find the validation scores in the epoch's logs.
+
+    Raises:
+        TrainingError: The loss is no longer a number, or the checkpoint is of another training.
+    """
+    with policy(resolve_precision(plan.precision)):
+        keras.utils.set_random_seed(plan.seed)
+        steps = plan.epochs * (len(task.images) // plan.batch_size)
+        model = compile_model(recipe, len(task.membership), steps)
+        model.optimizer.build(model.trainable_variables)
+        history = restore(checkpoint, model) if checkpoint is not None and checkpoint.exists() else []
+        batches = Batches(
+            task.images,
+            task.garments,
+            batch_size=plan.batch_size,
+            seed=plan.seed,
+            augmentation=plan.augmentation,
+            epoch=len(history),
+        )
+        model.fit(
+            batches,
+            initial_epoch=len(history),
+            epochs=plan.stop_after or plan.epochs,
+            steps_per_epoch=batches.an_epoch,
+            shuffle=False,
+            callbacks=[Epochs(task, history, checkpoint), *callbacks],
+            verbose=0,
+        )
+    return Trained(in_float32(recipe, model, len(task.membership)), history)
+
+
+@contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Sets Keras's precision for a while."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_float32(recipe: Recipe, model: keras.Model, garments: int) -> keras.Model:
+    """Returns the same network computing in float32: a server's processor may know no bfloat16."""
+    with policy("float32"):
+        plain = compile_model(recipe, garments, steps=1)
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+class Epochs(keras.callbacks.Callback):
+    """After every epoch: scores on validation, and the checkpoint.
+
+    Args:
+        task: Holds the validation images.
+        history: Gets an entry an epoch.
+        checkpoint: The file to write; None for none.
+    """
+
+    def __init__(self, task: Task, history: list[dict[str, float]], checkpoint: Path | None) -> None:
+        super().__init__()
+        self._task, self._history, self._checkpoint = task, history, checkpoint
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes the time."""
+        self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Scores, appends to the history and saves."""
+        logs = {} if logs is None else logs
+        seconds = time.perf_counter() - self._begun
+        if not np.isfinite(logs["loss"]):
+            raise TrainingError(
+                "The training has diverged. Expected: a finite loss. "
+                f"Received: {logs['loss']} in epoch {epoch + 1}. A lower peak_learning_rate helps."
+            )
+        task = self._task
+        logits = self.model.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
+        # The sum over a group needs probabilities; the most probable garment alone would not.
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        confusion = group_confusion(probabilities, task.validation_garments, task.membership)
+        logs |= {"val_group_accuracy": accuracy(confusion), "val_group_macro_f1": macro_f1(confusion)}
+        self._history.append({name: float(value) for name, value in logs.items()} | {"seconds": seconds})
+        if self._checkpoint is not None:
+            save(self._checkpoint, self.model, self._history)
+
+
+def save(checkpoint: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
+    """Writes weights, optimiser state, random states and history; a kill leaves the old file or the new one."""
+    arrays = {f"v{index:04d}": np.asarray(variable) for index, variable in enumerate(_state(model))}
+    unfinished = checkpoint.with_suffix(".unfinished.npz")
+    np.savez(unfinished, history=np.array(json.dumps(history)), **arrays)
+    unfinished.replace(checkpoint)
+
+
+def restore(checkpoint: Path, model: keras.Model) -> list[dict[str, float]]:
+    """Reads what `save` wrote into a compiled model, and returns the history.
+
+    Raises:
+        TrainingError: The file was written for another network.
+    """
+    variables = _state(model)
+    with np.load(checkpoint) as content:
+        arrays = [content[name] for name in sorted(content.files) if name != "history"]
+        history: list[dict[str, float]] = json.loads(str(content["history"]))
+    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} is of another network. Expected: {len(variables)} variables of the same "
+            f"shapes. Received: {len(arrays)}."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return history
+
+
+def _state(model: keras.Model) -> list[Any]:
+    return [*model.variables, *model.optimizer.variables]

@@ -47,7 +47,9 @@ class Taxonomy:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise TaxonomyError(f"The taxonomy {path} cannot be read. Expected: a TOML file. Received: {error}") from None
+            raise TaxonomyError(
+                f"The taxonomy {path} cannot be read. Expected: a TOML file. Received: {error}"
+            ) from None
         return cls.from_table(table)
 
     @classmethod

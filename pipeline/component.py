@@ -54,7 +54,7 @@ Logs = Annotated[Path, Role.LOGS]
 """A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
 
 ExternalPath = Annotated[Path, Role.PARAMETER, "content"]
-"""A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
+"""A parameter that names a file or directory of the user's: its content is in the cache key, its place is not."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Trainer: trains the best recipe on all training examples, calibrates it on validation, and exports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, HyperParameters, Model
+from pipeline.component import Input, Logs, Output, Scratch, component
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from keras.callbacks import Callback
+
+    from models.calibration import Calibration
+    from models.training import Task, Trained
+
+
+@component(libraries=("keras", "numpy", "pillow", "scipy", "tensorboard", "tensorflow"))
+def trainer(
+    examples: Input[Examples],
+    hyperparameters: Input[HyperParameters],
+    model: Output[Model],
+    scratch: Scratch,
+    logs: Logs,
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    seed: int,
+    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 15,
+    batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 256,
+    augmentation: Annotated[
+        Literal["none", "standard"], Field(description='"standard" flips and shifts the images, "none" leaves them.')
+    ] = "standard",
+    precision: Annotated[
+        Literal["auto", "float32", "mixed_bfloat16"],
+        Field(description='"auto" is bfloat16 where the processor multiplies in it, else float32.'),
+    ] = "auto",
+    coverage: Annotated[
+        float, Field(gt=0.5, lt=1, description="Share of the prediction sets that shall hold the true group.")
+    ] = 0.99,
+    pictures_every: Annotated[
+        int, Field(ge=1, description="Epochs between two pictures of mistakes and confusion in TensorBoard.")
+    ] = 1,
+    projected_examples: Annotated[
+        int, Field(ge=0, le=10_000, description="Validation examples in TensorBoard's projector; 0 for none.")
+    ] = 1000,
+    profile_batches: Annotated[
+        tuple[int, int] | None, Field(description="First and last batch to profile for TensorBoard; none by default.")
+    ] = None,
+) -> None:
+    """Trains the best recipe, calibrates it on validation, and exports it with its signatures."""
+    from analysis.training_logs import training_callbacks, write_projector
+    from models.export import export_model
+    from models.recipe import Recipe
+    from models.training import Plan, train
+
+    recipe = Recipe.from_values(hyperparameters.read_json("best_hyperparameters.json"))
+    task = _read_task(examples, taxonomy)
+    plan = Plan(epochs, batch_size, seed, augmentation, precision)
+    callbacks = training_callbacks(logs, task, taxonomy, pictures_every, profile_batches)
+    shown = _progress(progress, epochs, len(task.images) // batch_size)
+    trained = train(recipe, task, plan, scratch / "epoch.npz", [*callbacks, shown])
+    write_projector(logs, trained.model, task, taxonomy, projected_examples)
+
+    calibration = _calibrate(trained, task, coverage)
+    export_model(trained.model, calibration, taxonomy, model.saved_model)
+    trained.model.save(model.path / "model.keras")
+    model.write_json("calibration.json", calibration.to_json())
+    model.write_json("training.json", {"recipe": recipe.to_values(), "history": trained.history})
+    model.properties["parameters"] = trained.model.count_params()
+    model.properties["validation_macro_f1"] = round(trained.history[-1]["val_group_macro_f1"], 4)
+
+
+def _read_task(examples: Examples, taxonomy: Taxonomy) -> Task:
+    import numpy as np
+
+    from components.examples import read_arrays
+    from models.training import Task
+
+    train, validation = (read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation"))
+    membership = np.array(taxonomy.membership())
+    return Task(train["image"], train["garment"], validation["image"], validation["garment"], membership)
+
+
+def _calibrate(trained: Trained, task: Task, coverage: float) -> Calibration:
+    from models.calibration import calibrate
+    from models.training import PREDICT_BATCH
+
+    logits = trained.model.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
+    return calibrate(logits, task.validation_garments, task.membership, coverage)
+
+
+def _progress(progress: Progress, epochs: int, steps: int) -> Callback:
+    from keras.callbacks import LambdaCallback
+
+    state = {"epoch": 0, "note": ""}
+
+    def begin(epoch: int, logs: object) -> None:
+        state["epoch"] = epoch
+        progress(epoch, epochs, "epochs", str(state["note"]))
+
+    def batch(index: int, logs: dict[str, float]) -> None:
+        if index % 10 == 0:
+            note = f"step {index + 1}/{steps}, loss {logs['loss']:.3f}"
+            progress(int(state["epoch"]), epochs, "epochs", f"{note}, {state['note']}" if state["note"] else note)
+
+    def end(epoch: int, logs: dict[str, float]) -> None:
+        state["note"] = f"validation macro F1 {logs['val_group_macro_f1']:.4f}"
+        progress(epoch + 1, epochs, "epochs", str(state["note"]))
+
+    return LambdaCallback(on_epoch_begin=begin, on_train_batch_end=batch, on_epoch_end=end)

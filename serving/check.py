@@ -34,14 +34,14 @@ class Outcome:
         answers: By request, the outputs by name; none for a request that failed.
         faults: By request, why it has no answer; empty where it has.
         milliseconds: Median time of the first request, None when that failed.
-        load_seconds: How long the load took.
+        load_seconds: How long the load took, None when it failed.
     """
 
     fault: str = ""
     answers: list[dict[str, Any]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     milliseconds: float | None = None
-    load_seconds: float = 0.0
+    load_seconds: float | None = None
 
 
 def ask(saved_model: Path, requests: list[PredictionLog], timeout_seconds: float) -> Outcome:

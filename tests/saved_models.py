@@ -1,4 +1,4 @@
-"""A small SavedModel with the signatures and outputs of the real export, ready in two seconds, for tests of its users."""
+"""A small SavedModel with the signatures and outputs of the real export, for the tests of its users."""
 
 from __future__ import annotations
 

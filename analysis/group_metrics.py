@@ -1,0 +1,150 @@
+"""Figures of a classifier from its confusion matrix or its probabilities, vectorised over bootstrap resamples.
+
+Functions of a confusion matrix take [..., classes, classes] (truth down, prediction across) and keep the leading axes;
+those of probabilities take weights [R, N] and return [R]. Definitions are scikit-learn's, with NaN where those warn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Metric = Callable[[Array], Array]
+
+CALIBRATION_BINS = 15
+"""As in Guo et al. 2017, On Calibration of Modern Neural Networks (https://arxiv.org/abs/1706.04599)."""
+
+
+def accuracy(counts: Array) -> Array:
+    """Returns the share of examples on the diagonal."""
+    return _ratio(_diagonal(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
+
+
+def recall(counts: Array) -> Array:
+    """Returns the recall of each class [..., classes]; NaN for a class without examples."""
+    return _ratio(_diagonal(counts), counts.sum(axis=-1))
+
+
+def precision(counts: Array) -> Array:
+    """Returns the precision of each class [..., classes]; NaN for a class that is never predicted."""
+    return _ratio(_diagonal(counts), counts.sum(axis=-2))
+
+
+def f1(counts: Array) -> Array:
+    """Returns the F1 of each class [..., classes]; NaN only for a class neither present nor predicted."""
+    return _ratio(2 * _diagonal(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
+
+
+def balanced_accuracy(counts: Array) -> Array:
+    """Returns the mean recall of the classes that are present."""
+    return _mean(recall(counts))
+
+
+def macro_f1(counts: Array) -> Array:
+    """Returns the unweighted mean F1."""
+    return _mean(f1(counts))
+
+
+def macro_precision(counts: Array) -> Array:
+    """Returns the unweighted mean precision; a class that is present but never predicted counts as 0."""
+    present = counts.sum(axis=-1) > 0
+    values = precision(counts)
+    return _mean(np.where(np.isnan(values) & present, 0.0, values))
+
+
+OVERALL: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "macro_precision": macro_precision,
+    "macro_recall": balanced_accuracy,
+}
+"""Figures of the whole confusion matrix; macro recall is balanced accuracy under its other name."""
+
+PER_CLASS: dict[str, Metric] = {"precision": precision, "recall": recall, "f1": f1}
+"""Figures of one class."""
+
+
+def of_class(metric: Metric, index: int) -> Metric:
+    """Returns the metric of one class [...] from one of every class [..., classes]."""
+    return partial(_pick, metric, index)
+
+
+def areas_under_curve(truth: Array, probabilities: Array) -> Metric:
+    """Returns a metric: weights [R, N] to the area under each class's ROC curve [R, classes], one against the rest.
+
+    It is the probability that an example of the class is scored above another, ties counting half (Mann-Whitney).
+    """
+    orders = [_tied_order(probabilities[:, index]) for index in range(probabilities.shape[1])]
+
+    def areas(weights: Array) -> Array:
+        columns = [
+            _area(weights[:, order], (truth == index)[order], starts) for index, (order, starts) in enumerate(orders)
+        ]
+        return np.stack(columns, axis=1)
+
+    return areas
+
+
+def calibration_error(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> Metric:
+    """Returns a metric: weights [R, N] to the expected calibration error [R], in bins of equal width."""
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    excess = np.zeros((len(correct), bins))
+    excess[np.arange(len(correct)), place] = correct - confidence
+    return lambda weights: np.abs(weights @ excess).sum(axis=1) / weights.sum(axis=1)
+
+
+def log_losses(truth: Array, probabilities: Array) -> Array:
+    """Returns -ln of the probability of the true class of each example, float64 [N]; probabilities of 0 count 1e-7."""
+    held = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return -np.log(np.clip(held, 1e-7, 1.0))
+
+
+def reliability(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> list[dict[str, float]]:
+    """Returns `{"confidence", "accuracy", "count"}` of every bin that holds examples, for a reliability diagram."""
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    hits = np.bincount(place, weights=correct, minlength=bins)
+    stated = np.bincount(place, weights=confidence, minlength=bins)
+    return [
+        {"confidence": stated[b] / count[b], "accuracy": hits[b] / count[b], "count": int(count[b])}
+        for b in np.flatnonzero(count)
+    ]
+
+
+def _pick(metric: Metric, index: int, counts: Array) -> Array:
+    return metric(counts)[..., index]
+
+
+def _tied_order(scores: Array) -> tuple[Array, Array]:
+    """Returns the ascending order of the scores, and where in it each run of equal scores starts."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+
+
+def _area(weights: Array, positive: Array, starts: Array) -> Array:
+    above = np.add.reduceat(weights * positive, starts, axis=1)
+    below = np.add.reduceat(weights * ~positive, starts, axis=1)
+    rank = np.cumsum(below, axis=1) - below / 2
+    return _ratio((above * rank).sum(axis=1), above.sum(axis=1) * below.sum(axis=1))
+
+
+def _diagonal(counts: Array) -> Array:
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    denominator = np.asarray(denominator, np.float64)
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
+
+
+def _mean(values: Array) -> Array:
+    """The mean over the last axis of what is not NaN."""
+    held = ~np.isnan(values)
+    return _ratio(np.where(held, values, 0.0).sum(axis=-1), held.sum(axis=-1))

@@ -1,0 +1,85 @@
+"""Pusher: a model that both verdicts allow becomes the newest version that TensorFlow Serving loads; no other does."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from components.examples import read_arrays
+from pipeline.artifacts import Blessing, Examples, InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
+
+
+@component(libraries=("numpy", "pillow", "tensorflow", "tensorflow-serving-api"))
+def pusher(
+    model: Input[Model],
+    model_blessing: Input[ModelBlessing],
+    infra_blessing: Input[InfraBlessing],
+    examples: Input[Examples],
+    pushed: Output[PushedModel],
+    *,
+    destination: Path,
+    keep_versions: Annotated[int, Field(ge=1, le=1000, description="How many of the newest versions stay.")] = 5,
+    warmup_requests: Annotated[
+        int, Field(ge=1, le=300, description="How many warm-up requests of one image each signature gets.")
+    ] = 8,
+    warmup_batch: Annotated[
+        int, Field(ge=1, le=1000, description="How many images each signature's one large warm-up request has.")
+    ] = 32,
+) -> None:
+    """Makes a model that both verdicts allow the newest version for TensorFlow Serving, with warm-up requests."""
+    reason = _refusal("Evaluator", model_blessing) or _refusal("InfraValidator", infra_blessing)
+    if reason:
+        _record(pushed, {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None})
+        return
+    from serving.versions import push, versions
+    from serving.warmup import FILE_NAME
+
+    earlier = {version.number for version in versions(destination)}
+    with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as place:
+        warmup = Path(place) / FILE_NAME
+        _write_warmup(warmup, model, examples, warmup_requests, warmup_batch)
+        version = push(model.saved_model, destination, {FILE_NAME: warmup}, keep_versions)
+    again = f"Version {version.number} holds this model already." if version.number in earlier else ""
+    path = str(version.path.resolve())
+    _record(
+        pushed,
+        {"pushed": True, "version": version.number, "path": path, "reason": again, "digest": version.digest},
+    )
+    pushed.properties["version"] = version.number
+
+
+def _refusal(judge: str, blessing: Blessing) -> str:
+    """Why a verdict forbids the push; empty when it does not."""
+    verdict = blessing.read_json("verdict.json")
+    if verdict["blessed"]:
+        return ""
+    broken = [_said(rule) for rule in verdict["rules"] if not rule["passed"]]
+    return f"The {judge} has not blessed the model. " + (verdict.get("reason") or "; ".join(broken))
+
+
+def _said(rule: dict[str, Any]) -> str:
+    where = f" ({rule['slice']})" if rule["slice"] else ""
+    note = f", {rule['note']}" if rule.get("note") else ""
+    return f"{rule['rule']}{where}: {rule['metric']} is {rule['value']}, bound {rule['bound']}{note}"
+
+
+def _write_warmup(path: Path, model: Model, examples: Examples, singles: int, batch: int) -> None:
+    from serving.warmup import WarmupError, replay_warmup, write_warmup
+
+    # Real garments: what a server compiles and allocates for them is what it needs for its users.
+    images = read_arrays(examples.split("validation"), ("image",))["image"]
+    try:
+        write_warmup(path, images, singles, batch)
+        replay_warmup(path, model.saved_model)
+    except WarmupError as error:
+        raise UserError(str(error), next_step="fashion run --from trainer") from None
+
+
+def _record(pushed: PushedModel, content: dict[str, Any]) -> None:
+    pushed.write_json("pushed.json", content)
+    pushed.properties["pushed"] = content["pushed"]

@@ -1,4 +1,4 @@
-"""Feeds images held in memory to the training loop: shuffled, shifted and flipped, the same for the same seed and epoch."""
+"""Feeds images held in memory to the training loop: shuffled, shifted and flipped, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def flip_and_shift(images: NDArray[np.uint8], random: np.random.Generator) -> ND
     """Flips half of the images [N, H, W] left to right, and shifts each by up to `SHIFT` pixels onto black."""
     count, height, width = images.shape
     ground = np.zeros((count, height + 2 * SHIFT, width + 2 * SHIFT), np.uint8)
-    flipped = random.random(count) < 0.5
+    flipped: NDArray[np.bool_] = np.asarray(random.random(count) < 0.5)
     ground[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = np.where(flipped[:, None, None], images[:, :, ::-1], images)
     windows = np.lib.stride_tricks.sliding_window_view(ground, (height, width), axis=(1, 2))
     down, right = random.integers(0, 2 * SHIFT + 1, (2, count))

@@ -61,8 +61,8 @@ def softmax(logits: Floats) -> NDArray[np.float64]:
 def fit_temperature(logits: Floats, classes: Integers) -> float:
     """Returns the temperature that minimises the negative log-likelihood.
 
-    Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2. One number cannot change which class is the
-    most probable.
+    Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2. One number cannot change which class is
+    the most probable.
 
     Args:
         logits: [N, classes].

@@ -68,9 +68,10 @@ def parse_images(examples: tf.Tensor) -> tf.Tensor:
 def fit_image(encoded: tf.Tensor) -> tf.Tensor:
     """Turns an encoded image into what the network knows: a bright item that fills a dark 28 x 28 square.
 
-    A grey image of 28 x 28 pixels is taken as it is. Any other one goes the way that the data set's own images went (Xiao,
-    Rasul and Vollgraf, "Fashion-MNIST", 2017, section 2), but for their sharpening: greyed, a light ground inverted, the
-    empty margin trimmed, scaled until the longer edge has 28 pixels, centred on black. Transparent pixels count as white.
+    A grey image of 28 x 28 pixels is taken as it is. Any other one goes the way that the data set's own images went
+    (Xiao, Rasul and Vollgraf, "Fashion-MNIST", 2017, section 2), but for their sharpening: greyed, a light ground
+    inverted, the empty margin trimmed, scaled until the longer edge has 28 pixels, centred on black. Transparent pixels
+    count as white.
 
     Args:
         encoded: string [], a PNG, JPEG, GIF (its first frame) or BMP.

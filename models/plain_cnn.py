@@ -1,7 +1,7 @@
 """The plain family: a thin stem at full resolution, then two stages of two convolutions at half and quarter resolution.
 
-Most of the multiply-adds of a usual small CNN go into its first layers at 28 x 28 pixels, where there is least to learn. Here
-the stem has few channels and is pooled at once, so that the same time buys more epochs.
+Most of the multiply-adds of a usual small CNN go into its first layers at 28 x 28 pixels, where there is least to
+learn. Here the stem has few channels and is pooled at once, so that the same time buys more epochs.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def compile_model(recipe: Recipe, garments: int, steps: int, ema_momentum: float
 def learning_rate_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """A linear warm-up over the first tenth of the steps, then half a cosine to zero.
 
-    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5, without restarts. It
-    follows the optimiser's own step counter, and so a resumed training as well.
+    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5, without restarts.
+    It follows the optimiser's own step counter, and so a resumed training as well.
     """
     warmup = max(1, steps // 10)
     return keras.optimizers.schedules.CosineDecay(

@@ -1,7 +1,7 @@
 """Garments, groups and the mapping between them: one checked table, the same for training, evaluation and serving.
 
-A **garment** is one of the classes that the data set labels, a **group** one of the classes that the shop wants. Another
-grouping is another TOML file of the same layout (`models/fashion.toml` is the example); no code changes.
+A **garment** is one of the classes that the data set labels, a **group** one of the classes that the shop wants.
+Another grouping is another TOML file of the same layout (`models/fashion.toml` is the example); no code changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trains a recipe on images in memory, epoch by epoch, so that a training that was killed ends with the same weights."""
+"""Trains a recipe on images in memory; a training that was killed goes on and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.batches import Augmentation, Batches
+from models.families import build
 from models.recipe import Precision, Recipe, compile_model, resolve_precision
 from models.scores import accuracy, group_confusion, macro_f1
 
@@ -139,7 +140,7 @@ def policy(name: str) -> Iterator[None]:
 def in_float32(recipe: Recipe, model: keras.Model, garments: int) -> keras.Model:
     """Returns the same network computing in float32: a server's processor may know no bfloat16."""
     with policy("float32"):
-        plain = compile_model(recipe, garments, steps=1)
+        plain = build(recipe.family, garments, width=recipe.width, dropout=recipe.dropout)
     plain.set_weights(model.get_weights())
     return plain
 
@@ -186,7 +187,8 @@ def save(checkpoint: Path, model: keras.Model, history: list[dict[str, float]]) 
     """Writes weights, optimiser state, random states and history; a kill leaves the old file or the new one."""
     arrays = {f"v{index:04d}": np.asarray(variable) for index, variable in enumerate(_state(model))}
     unfinished = checkpoint.with_suffix(".unfinished.npz")
-    np.savez(unfinished, history=np.array(json.dumps(history)), **arrays)
+    contents: dict[str, Any] = {**arrays, "history": np.array(json.dumps(history))}
+    np.savez(unfinished, **contents)
     unfinished.replace(checkpoint)
 
 

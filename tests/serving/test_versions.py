@@ -1,0 +1,299 @@
+"""Tests of serving.versions: what a server that polls the directory may and may not find there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from serving.versions import RECORD, VersionError, _read_record, digest, prune, push, rollback, versions
+
+ROOT = Path(__file__).parents[2]
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from serving.versions import push, rollback
+
+left = int(sys.argv[1])
+
+def stop(event, arguments):
+    global left
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes or event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+base, source = Path(sys.argv[2]), sys.argv[3]
+sys.addaudithook(stop)
+push(Path(source), base, keep=2) if source else rollback(base)
+"""
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from serving.versions import push
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    push(Path(sys.argv[1]), Path(sys.argv[2]))
+except OSError:
+    sys.exit(3)
+"""
+
+
+def saved_model(path: Path, content: str) -> Path:
+    """Writes files that are laid out as a SavedModel, different ones for different content."""
+    (path / "variables").mkdir(parents=True)
+    (path / "saved_model.pb").write_text(f"graph {content}")
+    (path / "variables/variables.index").write_text(f"index {content}")
+    (path / "variables/variables.data-00000-of-00001").write_text(f"weights {content} " * 100)
+    return path
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """The directory that a server would watch, not made yet."""
+    return tmp_path / "serving/fashion"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    """Four models that differ."""
+    return [saved_model(tmp_path / f"model-{name}", name) for name in "abcd"]
+
+
+def content(path: Path) -> str:
+    """The text in a version's graph."""
+    return (path / "saved_model.pb").read_text()
+
+
+def visible(base: Path) -> list[str]:
+    """The names that a server sees."""
+    return sorted(p.name for p in base.iterdir() if not p.name.startswith("."))
+
+
+def run(script: str, *arguments: object) -> int:
+    """Runs a script in a process of its own; returns its exit status."""
+    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, check=False).returncode
+
+
+def test_no_versions(base: Path) -> None:
+    """A directory that is not there holds no versions."""
+    assert versions(base) == []
+
+
+def test_push_is_the_whole_model(base: Path, models: list[Path], tmp_path: Path) -> None:
+    """A version has every file of the model, and the extra ones where SavedModel keeps them."""
+    extra = tmp_path / "extra"
+    extra.write_text("requests")
+    version = push(models[0], base, {"warm": extra})
+    names = {p.relative_to(version.path).as_posix() for p in version.path.rglob("*") if p.is_file()}
+    assert names == {
+        "saved_model.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/warm",
+        RECORD.as_posix(),
+    }
+    assert (version.number, version.path, version.source) == (1, base / "1", None)
+
+
+def test_same_model_again(base: Path, models: list[Path]) -> None:
+    """The newest version's model pushed again makes no new version."""
+    first = push(models[0], base)
+    assert push(models[0], base) == first
+    assert visible(base) == ["1"]
+
+
+def test_damaged_newest_is_pushed_again(base: Path, models: list[Path]) -> None:
+    """A newest version whose files were changed does not count as the model that was pushed."""
+    (push(models[0], base).path / "variables/variables.index").write_text("changed")
+    assert push(models[0], base).number == 2
+
+
+def test_keeps_the_newest(base: Path, models: list[Path]) -> None:
+    """A push leaves the newest `keep` versions."""
+    for model in models:
+        push(model, base, keep=2)
+    assert visible(base) == ["3", "4"]
+
+
+def test_newest_is_never_pruned(base: Path, models: list[Path]) -> None:
+    """Asked to keep none, pruning keeps the newest: the server would have nothing to serve."""
+    for model in models[:2]:
+        push(model, base)
+    assert prune(base, 0) == [1]
+    assert visible(base) == ["2"]
+
+
+def test_readable_by_the_server(base: Path, models: list[Path]) -> None:
+    """Another user, the server, may read a version."""
+    assert push(models[0], base).path.stat().st_mode & 0o005 == 0o005
+
+
+def test_foreign_names_are_left_alone(base: Path, models: list[Path]) -> None:
+    """What is no version in the directory is neither listed nor removed, and its number is not used again."""
+    (base / "notes").mkdir(parents=True)
+    (base / "7").mkdir()
+    assert push(models[0], base, keep=1).number == 8
+    assert [v.number for v in versions(base)] == [8]
+    assert visible(base) == ["7", "8", "notes"]
+
+
+def test_no_saved_model(base: Path, tmp_path: Path) -> None:
+    """A directory without a SavedModel is refused before anything is made."""
+    with pytest.raises(VersionError, match="There is no SavedModel to push. Expected: .*/saved_model.pb"):
+        push(tmp_path, base)
+    assert not base.exists()
+
+
+def test_rollback(base: Path, models: list[Path]) -> None:
+    """A rollback brings the files of the version before back, under a new highest number that says where from."""
+    first, _ = push(models[0], base), push(models[1], base)
+    restored = rollback(base)
+    assert (restored.number, restored.source, restored.digest) == (3, 1, first.digest)
+    assert versions(base)[-1] == restored
+
+
+def test_rollback_twice(base: Path, models: list[Path]) -> None:
+    """Rolling back again goes further back, not forward to what was just left."""
+    for model in models[:3]:
+        push(model, base)
+    assert [rollback(base).source, rollback(base).source] == [2, 1]
+
+
+def test_rollback_to_a_number(base: Path, models: list[Path]) -> None:
+    """A rollback takes the version that was named."""
+    for model in models[:3]:
+        push(model, base)
+    assert content(rollback(base, 1).path) == "graph a"
+
+
+def test_rollback_survives_its_source(base: Path, models: list[Path]) -> None:
+    """A version brought back is whole when the one it came from is pruned."""
+    for model in models[:2]:
+        push(model, base)
+    restored = rollback(base)
+    prune(base, 1)
+    assert content(restored.path) == "graph a"
+
+
+def test_rollback_without_versions(base: Path) -> None:
+    """Without a push, a rollback says so and makes no directory."""
+    with pytest.raises(VersionError, match="There is no pushed version"):
+        rollback(base)
+    assert not base.exists()
+
+
+def test_rollback_without_an_earlier_one(base: Path, models: list[Path]) -> None:
+    """With nothing before what is served, the message names what there is."""
+    push(models[0], base)
+    with pytest.raises(VersionError, match="no version before the one that is served, 1. .* Received: versions 1"):
+        rollback(base)
+
+
+def test_rollback_to_an_unknown_number(base: Path, models: list[Path]) -> None:
+    """A number that is not there is refused with those that are."""
+    for model in models[:2]:
+        push(model, base)
+    with pytest.raises(VersionError, match="There is no version 9. .* Received: versions 1, 2"):
+        rollback(base, 9)
+
+
+def test_rollback_to_what_is_served(base: Path, models: list[Path]) -> None:
+    """The version that is served already is not served again under another number."""
+    push(models[0], base)
+    with pytest.raises(VersionError, match="Version 1 is what the newest version, 1, serves already"):
+        rollback(base, 1)
+
+
+def test_rollback_to_a_damaged_version(base: Path, models: list[Path]) -> None:
+    """A version whose files are not those that were pushed is not brought back."""
+    for model in models[:2]:
+        push(model, base)
+    (base / "1/saved_model.pb").write_text("changed")
+    with pytest.raises(VersionError, match="Version 1 is damaged"):
+        rollback(base)
+    assert visible(base) == ["1", "2"]
+
+
+@pytest.mark.parametrize("action", ["push", "rollback"])
+def test_killed_at_every_step(action: str, base: Path, models: list[Path]) -> None:
+    """Wherever SIGKILL strikes, the directory shows whole versions only, and the next push sweeps what is left."""
+    for model in models[:2]:
+        push(model, base)
+    for step in range(1, 200):
+        newest = versions(base)[-1].number
+        source = models[2 + step % 2] if action == "push" else ""
+        code = run(KILLED_AT, step, base, source)
+        held = versions(base)
+        assert visible(base) == sorted(str(v.number) for v in held)
+        assert all(_read_record(v.path)["digest"] == v.digest for v in held)
+        assert held[-1].number in {newest, newest + 1}
+        push(models[step % 2], base, keep=2)
+        assert {p.name for p in base.iterdir() if p.name.startswith(".")} == {".lock"}
+        if code == 0:
+            break
+    assert code == 0 and step > 8
+
+
+def test_full_disk(base: Path, models: list[Path]) -> None:
+    """A push that cannot write leaves the directory as it was."""
+    push(models[0], base)
+    assert run(FULL, models[1], base) == 3
+    assert {p.name for p in base.iterdir()} == {"1", ".lock"}
+
+
+class Pushes(RuleBasedStateMachine):
+    """Any order of pushes and rollbacks against a plain list of what the directory should hold."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.place = tempfile.TemporaryDirectory()
+        self.root = Path(self.place.name)
+        self.base = self.root / "base"
+        self.held: list[tuple[int, str]] = []
+        self.highest = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "place"):
+            self.place.cleanup()
+
+    @rule(name=st.sampled_from("abc"), keep=st.integers(1, 4))
+    def push(self, name: str, keep: int) -> None:
+        source = self.root / name
+        version = push(source if source.exists() else saved_model(source, name), self.base, keep=keep)
+        if not self.held or self.held[-1][1] != name:
+            self.held.append((self.highest + 1, name))
+        self.held = self.held[-keep:]
+        assert version.number == self.held[-1][0]
+
+    @precondition(lambda self: len({name for _, name in self.held}) > 1)
+    @rule(data=st.data())
+    def rollback(self, data: st.DataObject) -> None:
+        number, name = data.draw(st.sampled_from([v for v in self.held if v[1] != self.held[-1][1]]))
+        restored = rollback(self.base, number)
+        assert restored.source == number and restored.digest == digest(self.base / str(number))
+        self.held.append((self.highest + 1, name))
+
+    @invariant()
+    def directory_is_as_expected(self) -> None:
+        if hasattr(self, "base"):
+            found = [(v.number, content(v.path).removeprefix("graph ")) for v in versions(self.base)]
+            assert found == self.held
+            newest = self.held[-1][0] if self.held else 0
+            assert newest >= self.highest
+            self.highest = newest
+
+
+TestPushes = Pushes.TestCase
+TestPushes.__doc__ = "Numbers grow, the newest stays, `keep` holds, and a rollback equals its source, in any order."
+TestPushes.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)

@@ -1,0 +1,60 @@
+"""Small models exported as the real ones are, and spoiled copies of them, for tests of what serves and pushes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from models.calibration import Calibration
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Model
+
+CALIBRATION = Calibration(temperature=1.5, threshold=0.2, coverage=0.95)
+
+
+def export_small(path: Path, seed: int = 0) -> Model:
+    """Writes a Model artifact of an untrained linear network: `saved_model/`, `model.keras`, `calibration.json`."""
+    import keras
+
+    from models.export import export_model
+
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)]
+    network = keras.Sequential([keras.Input((28, 28), dtype="uint8"), *layers])
+    model = Model(path)
+    export_model(network, CALIBRATION, Taxonomy.load(), model.saved_model)
+    network.save(path / "model.keras")
+    (path / "calibration.json").write_text(json.dumps(CALIBRATION.to_json()))
+    return model
+
+
+def spoil_serving_bytes(model: Model, path: Path) -> Model:
+    """Writes a copy whose `serving_bytes` adds 0.01 to the group probabilities, as a wrong decoding might."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model.saved_model))
+    right = loaded.signatures["serving_bytes"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def wrong(image_bytes: Any) -> Any:
+        answers = right(image_bytes=image_bytes)
+        return answers | {"group_probabilities": answers["group_probabilities"] + 0.01}
+
+    return _save(loaded, {**loaded.signatures, "serving_bytes": wrong}, path)
+
+
+def without_signature(model: Model, signature: str, path: Path) -> Model:
+    """Writes a copy that lacks a signature."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model.saved_model))
+    return _save(loaded, {name: function for name, function in loaded.signatures.items() if name != signature}, path)
+
+
+def _save(loaded: Any, signatures: dict[str, Any], path: Path) -> Model:
+    import tensorflow as tf
+
+    model = Model(path)
+    tf.saved_model.save(loaded, str(model.saved_model), signatures=signatures)
+    return model

@@ -21,7 +21,7 @@ def build_residual_cnn(garments: int, *, width: int, dropout: float) -> keras.Mo
         dropout: Share of the features dropped before the output.
     """
     image, x = scaled_image()
-    x = layers.MaxPooling2D()(convolution(x, max(8, width // 4)))
+    x = convolution(x, max(8, width // 4), pooled=True)
     x = layers.MaxPooling2D()(residual_block(convolution(x, width), width))
     x = residual_block(convolution(x, 2 * width), 2 * width)
     return keras.Model(image, garment_logits(x, garments, dropout), name="residual_cnn")

@@ -1,0 +1,256 @@
+"""The whole pipeline on tiny synthetic data, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Fashion, TinyRun
+
+STAGES = [
+    "example_gen", "statistics_gen", "schema_gen", "example_validator", "label_grouping",
+    "tuner", "trainer", "evaluator", "infra_validator", "pusher",
+]  # fmt: skip
+
+
+def status(fashion: Fashion, workspace: Path) -> dict[str, Any]:
+    """The latest run, by stage."""
+    table: dict[str, Any] = json.loads(fashion("status", "-w", str(workspace), "--json").stdout)
+    return {stage["stage"]: stage for stage in table["stages"]}
+
+
+def metrics(fashion: Fashion, workspace: Path) -> dict[str, Any]:
+    """The figures of the latest run that do not name versions or seconds."""
+    path = status(fashion, workspace)["evaluator"]["artifacts"]["evaluation"]["path"]
+    content = json.loads((Path(path) / "metrics.json").read_text())
+    return {name: content[name] for name in ("overall", "groups", "slices", "confusion_matrix")}
+
+
+def test_run_ends_with_figures_verdict_and_commands(tiny_run: TinyRun) -> None:
+    """The panel holds the groups with intervals, the ladder, the verdict, the times, the places and what to type."""
+    for group in ("Upper part", "Bottom part", "One piece", "Footwear", "Bags"):
+        assert re.search(rf"{group} +0\.\d{{4}} \[0\.\d{{4}}, [01]\.\d{{4}}\]|{group} +1\.0000", tiny_run.output)
+    for words in ("ladder", "Model: blessed", "Pushed as version 1", "Time:", "Report", "Record", "fashion tensorboard",
+                  "tensorflow/serving", "curl"):  # fmt: skip
+        assert words in tiny_run.output, words
+
+
+def test_everything_is_pushed_as_tensorflow_serving_wants_it(tiny_run: TinyRun) -> None:
+    """A numbered directory holds the SavedModel and the warm-up requests under the names that the server reads."""
+    version = tiny_run.workspace / "serving_models" / "fashion" / "1"
+    assert (version / "saved_model.pb").exists() and (version / "variables" / "variables.index").exists()
+    assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_second_run_reuses_everything_without_tensorflow(tiny_run: TinyRun) -> None:
+    """A fully cached run imports no heavy library, executes nothing and says so."""
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    heavy = {'tensorflow', 'keras', 'apache_beam', 'tensorflow_model_analysis', 'numpy', 'pandas'}\n"
+        "    print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code, "run", "-w", str(tiny_run.workspace), *tiny_run.options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Everything was reused" in done.stdout and "heavy: []" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["show"], ["status"], ["explain"], ["lineage", "pusher"]])
+def test_looking_imports_nothing_heavy(tiny_run: TinyRun, arguments: list[str]) -> None:
+    """Commands that only look answer without TensorFlow."""
+    options = [] if arguments == ["--help"] else ["-w", str(tiny_run.workspace)]
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    assert not {'tensorflow', 'keras', 'apache_beam', 'numpy'} & set(sys.modules), 'heavy'\n"
+    )
+    command = [sys.executable, "-c", code, *arguments, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_explain_names_the_changed_parameter(tiny_run: TinyRun, fashion: Fashion) -> None:
+    """A changed parameter is named with its old and new value, and what follows is said to follow."""
+    options = ["-w", str(tiny_run.workspace), *tiny_run.options, "--set", "trainer.epochs=9", "--json"]
+    decisions = {d["stage"]: d for d in json.loads(fashion("explain", *options).stdout)}
+    assert [n for n, d in decisions.items() if d["action"] == "reuse"] == STAGES[:6]
+    assert re.fullmatch(r"parameter epochs changed: \d+ -> 9", decisions["trainer"]["reasons"][0])
+    assert decisions["evaluator"]["reasons"] == ["trainer, which it reads from, would run"]
+
+
+def test_lineage_walks_from_the_pushed_model_to_the_data(tiny_run: TinyRun, fashion: Fashion) -> None:
+    """Every stage before the Pusher stands in its lineage, with commit, seed and parameters."""
+    pushed = json.loads(fashion("lineage", "PushedModel", "-w", str(tiny_run.workspace), "--json").stdout)
+    stages: dict[str, Any] = {}
+    waiting = [pushed]
+    while waiting:
+        artifact = waiting.pop()
+        stages[artifact["stage"]] = artifact
+        waiting += artifact["inputs"].values()
+    assert set(stages) == set(STAGES)
+    assert stages["example_gen"]["parameters"]["seed"] == 7 and stages["trainer"]["git_commit"]
+
+
+def killed_in(stage: str, workspace: Path, options: tuple[str, ...], signal_number: int) -> int:
+    """Runs the pipeline and sends itself a signal in the middle of a stage; returns how the process ended."""
+    code = f"""
+import os, sys
+from pipeline import definition
+from pipeline.cli import main
+component = next(c for c in definition.COMPONENTS if c.spec.name == {stage!r})
+run, calls = component.run, []
+def end():
+    os.kill(os.getpid(), {signal_number})
+def disturbed(**arguments):
+    if {stage!r} in ("tuner", "trainer"):
+        progress = arguments["progress"]
+        def report(done, *rest):
+            progress(done, *rest)
+            if done == 1:
+                end()
+        arguments["progress"] = report
+        run(**arguments)
+    else:
+        # The worst moment: everything is written and nothing is recorded.
+        run(**arguments)
+        end()
+component.run = disturbed
+main(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", code, "run", "-w", str(workspace), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_run: TinyRun, fashion: Fashion) -> dict[str, Any]:
+    """The figures of the undisturbed run."""
+    return metrics(fashion, tiny_run.workspace)
+
+
+def test_kill_in_every_stage_changes_no_figure(
+    tiny_run: TinyRun, undisturbed: dict[str, Any], fashion: Fashion, tmp_path: Path
+) -> None:
+    """Killed with SIGKILL in each stage in turn and run again, the pipeline ends with the undisturbed metrics."""
+    workspace = tmp_path / "workspace"
+    for stage in STAGES:
+        assert killed_in(stage, workspace, tiny_run.options, signal.SIGKILL) == -signal.SIGKILL, stage
+    done = fashion("run", "-w", str(workspace), *tiny_run.options)
+    assert done.returncode == 0, done.stderr
+    assert metrics(fashion, workspace) == undisturbed
+    assert sorted(p.name for p in (workspace / "serving_models" / "fashion").iterdir() if p.name.isdigit()) == ["1"]
+
+
+def test_interrupted_training_says_how_to_resume(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+    """Ctrl-C in the Trainer ends with exit code 130, and what finished is reused."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    options = (*tiny_run.options, "--set", "trainer.epochs=3")
+    assert killed_in("trainer", workspace, options, signal.SIGINT) == 130
+    stages = status(fashion, workspace)
+    assert stages["trainer"]["state"] == "CANCELED" and stages["tuner"]["state"] == "CACHED"
+
+
+def test_rollback_serves_an_earlier_version_under_a_new_number(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+    """After a second push, `fashion rollback` makes version 3 out of version 1."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    assert fashion("rollback", "-w", str(workspace)).returncode == 1, "there is no earlier version yet"
+    base = workspace / "serving_models" / "fashion"
+    done = fashion("run", "-w", str(workspace), *tiny_run.options, "--set", "trainer.epochs=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = fashion("rollback", "-w", str(workspace))
+    assert done.returncode == 0 and "Version 3 serves what version 1 served" in done.stdout
+    assert (base / "3" / "saved_model.pb").read_bytes() == (base / "1" / "saved_model.pb").read_bytes()
+
+
+def test_refused_model_is_not_pushed_and_the_exit_code_says_so(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+    """A model under its bound ends with 3, the rule is named, and no version is pushed."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    profile = tmp_path / "strict.toml"
+    before = (ROOT / "tests" / "tiny.toml").read_text()
+    profile.write_text(re.sub(r"at_least = .*", "at_least = 1.1", before))
+    done = fashion("run", "-w", str(workspace), "--profile", str(profile), *tiny_run.options[2:])
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "NOT blessed" in done.stdout and "Not pushed" in done.stdout
+    assert [p.name for p in (workspace / "serving_models" / "fashion").iterdir() if p.name.isdigit()] == ["1"]
+
+
+@pytest.fixture(scope="module")
+def tensorboard(tiny_run: TinyRun) -> Iterator[str]:
+    """A real TensorBoard on the run's logs; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "pipeline.cli", "tensorboard", "-w", str(tiny_run.workspace), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Press CTRL+C" in line:
+                break
+        yield f"http://127.0.0.1:{port}/data/plugin"
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+
+
+def asked(address: str, body: dict[str, Any] | None = None) -> Any:
+    """The JSON answer of a TensorBoard plugin, waited for until the logs are loaded."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def test_tensorboard_shows_scalars_images_and_hyperparameters(tensorboard: str) -> None:
+    """The real server answers for the trainer's scalars and pictures, and for the tuner's trials."""
+    scalars = asked(f"{tensorboard}/scalars/tags")
+    trainer = {tag for run, tags in scalars.items() if run.startswith("trainer") for tag in tags}
+    assert {"epoch_loss", "epoch_group_macro_f1"} <= trainer
+    images = asked(f"{tensorboard}/images/tags")
+    assert {"confusion", "mistakes"} <= {tag for tags in images.values() for tag in tags}
+    body = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"],
+            "colParams": [], "startIndex": 0, "sliceSize": 100}  # fmt: skip
+    groups = asked(f"{tensorboard}/hparams/session_groups", body)["sessionGroups"]
+    assert groups and "peak_learning_rate" in groups[0]["hparams"]
+
+
+def test_components_declare_the_libraries_that_they_import() -> None:
+    """The versions that belong to the cache key are those of everything that a stage's modules import."""
+    code = """
+import ast, sys
+from importlib import metadata
+from pipeline.definition import COMPONENTS
+from pipeline.fingerprint import ROOT, ROOMS, _source, digest_modules
+names = {module: {d.lower().replace("_", "-") for d in dists} for module, dists in metadata.packages_distributions().items()}
+light = {"pydantic", "typing-extensions", "importlib-resources"}
+for component in COMPONENTS:
+    imported = set()
+    for module in digest_modules(component.spec.module):
+        for node in ast.walk(ast.parse(_source(module, ROOT).read_text())):
+            found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {f.split(".")[0] for f in found}
+    third = {n for n in imported if n not in sys.stdlib_module_names and n not in ROOMS}
+    declared = {d.lower() for d in component.spec.libraries}
+    missing = sorted(n for n in third if not names.get(n, {n}) & (declared | light))
+    if missing:
+        print(component.spec.name, missing)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == ""
+    assert os.path.isdir(ROOT)

@@ -115,4 +115,5 @@ def _principal_directions(train: Pixels, test: Pixels, directions: int = 100) ->
     variances, axes = np.linalg.eigh((centred.T @ centred / len(train)).astype(np.float64))
     # The floor keeps directions that hardly vary, which are noise, from being blown up.
     projection = (axes[:, -directions:] / np.sqrt(variances[-directions:] + 0.01)).astype(np.float32)
-    return centred @ projection, (test - centre) @ projection
+    unknown: Pixels = (test - centre) @ projection
+    return centred @ projection, unknown

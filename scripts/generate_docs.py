@@ -113,6 +113,8 @@ def _code(value: Any) -> str:
         return f"{len(value)} entries, see `fashion show --json`"
     if value is None:
         return "none"
+    if isinstance(value, Path):
+        return f"`{value.relative_to(ROOT)}`"
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value!r}`" if isinstance(value, str) else f"`{value}`"
 
 

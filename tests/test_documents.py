@@ -1,0 +1,62 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.generate_docs import generate
+from tests.conftest import ROOT, Fashion, TinyRun
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(program: str) -> list[str]:
+    """The lines of the README's shell blocks that begin with a program's name, without their comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.split()[:1] == [program]]
+
+
+@pytest.mark.parametrize(("name", "content"), generate().items())
+def test_generated_documents_are_up_to_date(name: str, content: str) -> None:
+    """What `make docs` would write is what is committed."""
+    assert (ROOT / name).read_text(encoding="utf-8") == content, "run: make docs"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file that is there."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("line", commands("fashion"))
+def test_fashion_commands_of_the_readme_work(line: str, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+    """Every `fashion` line of the README runs, in a workspace with a finished run of synthetic data."""
+    arguments = shlex.split(line)[1:]
+    if arguments[0] == "tensorboard":
+        pytest.skip("a server; asked in test_whole_pipeline")
+    workspace = tmp_path / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    if arguments[0] in ("run", "explain"):
+        # The tiny profile in place of the one named: the README's point is the other options.
+        arguments = [a for a in arguments if a not in ("--profile", "quick")] + list(tiny_run.options)
+    if arguments[0] == "rollback":
+        fashion("run", "-w", str(workspace), *tiny_run.options, "--set", "trainer.epochs=3")
+    done = fashion(*arguments, env={"FASHION_WORKSPACE": str(workspace)})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", commands("make"))
+def test_make_commands_of_the_readme_exist(line: str) -> None:
+    """Every `make` line of the README names a target that make knows."""
+    done = subprocess.run(["make", "--dry-run", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -117,10 +117,12 @@ def _seconds(model: Any, log: PredictionLog) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """As ours, but finding this package from anywhere, and on the processor, as the server it stands for."""
+    """As ours, but finding this package from anywhere, and as a server is: on the processor, and without Keras."""
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "-1"}
+    # TF_USE_LEGACY_KERAS keeps `import tensorflow` from importing Keras 3 as well: 3.5 s of processor instead of 4.6.
+    server = {"CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"}
+    return os.environ | server | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _late(timeout_seconds: float) -> str:

@@ -73,11 +73,7 @@ def _compare_signatures(
         part = slice(index * len(images), (index + 1) * len(images))
         answers = outcome.answers[part]
         broken = failures(signature, source_ids, answers, outcome.faults[part], expected, tolerance)
-        note = (
-            f"{len(broken)} of {len(images)} requests, {broken[0].source_id} the first: {broken[0].reason}"
-            if broken
-            else ""
-        )
+        note = _count(broken, len(images))
         value = largest_difference(answers, expected)
         rules.append(_rule("same scores in a fresh process", signature, "largest difference", value, tolerance, note))
         failed += broken
@@ -94,11 +90,7 @@ def _compare_network(model: Model, images: np.ndarray, outcome: Outcome, toleran
     try:
         expected = {"garment_probabilities": _network_scores(model, images)}
         value = largest_difference(outcome.answers[: len(images)], expected)
-        note = (
-            ""
-            if value <= tolerance
-            else f"The export and model.keras do not agree, the largest difference is {value:.3g}."
-        )
+        note = "" if value <= tolerance else "The export and model.keras do not agree" + _by(value)
     except Exception as error:  # whatever a damaged file makes Keras raise
         value, note = None, f"model.keras cannot be asked: {first_line(error)}"
     return [
@@ -112,9 +104,25 @@ def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
 
     from models.calibration import softmax
 
-    network = keras.saving.load_model(model.path / "model.keras", compile=False)
-    logits = np.asarray(network.predict(images, batch_size=len(images), verbose=0))
+    # A graphics card multiplies with fewer bits than a server's processor.
+    with keras.device("cpu"):
+        network = keras.saving.load_model(model.path / "model.keras", compile=False)
+        logits = np.asarray(network.predict(images, batch_size=len(images), verbose=0))
     return softmax(logits / model.read_json("calibration.json")["temperature"])
+
+
+def _count(broken: list[Failure], asked: int) -> str:
+    if not broken:
+        return ""
+    return f"{len(broken)} of {asked} requests, {broken[0].source_id} the first: {broken[0].reason}"
+
+
+def _by(difference: float) -> str:
+    return (
+        f", the largest difference is {difference:.3g}."
+        if difference == difference
+        else ": there is no score to compare."
+    )
 
 
 def _rule(rule: str, slice_name: str, metric: str, value: float | None, bound: float, note: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ One format for the warm-up file that Serving reads and for the requests that the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -94,9 +95,10 @@ def load(saved_model: Path) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or its type when it has none."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    """Returns the first line of an error's message without TensorFlow's node names, or its type when it has none."""
+    text = str(getattr(error, "message", "") or error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*|\s*\[\[.*", "", first).strip()
 
 
 def _encode(signature: str, images: Images) -> Images | list[bytes]:

@@ -251,9 +251,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        print(f"\n{error.strerror}: {error.filename}\nNext: the same command with --debug", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
 
 

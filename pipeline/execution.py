@@ -100,8 +100,8 @@ class Stage:
             KeyboardInterrupt: The user interrupted; the temporary directory is removed, scratch stays.
             UserError: Whatever else went wrong, in the words of the component where it has some.
         """
-        outputs = self._prepare()
         try:
+            outputs = self._prepare()
             with _captured(self.log):
                 self.decision.node.component.run(**self._arguments(outputs, progress))
             recorded = {name: self._record(name, output) for name, output in outputs.items()}

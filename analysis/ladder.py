@@ -105,7 +105,7 @@ RUNGS: dict[str, Fit] = {
 
 
 def _unit_pixels(images: Images) -> Pixels:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def _principal_directions(train: Pixels, test: Pixels, directions: int = 100) -> tuple[Pixels, Pixels]:
@@ -115,5 +115,5 @@ def _principal_directions(train: Pixels, test: Pixels, directions: int = 100) ->
     variances, axes = np.linalg.eigh((centred.T @ centred / len(train)).astype(np.float64))
     # The floor keeps directions that hardly vary, which are noise, from being blown up.
     projection = (axes[:, -directions:] / np.sqrt(variances[-directions:] + 0.01)).astype(np.float32)
-    unknown: Pixels = (test - centre) @ projection
-    return centred @ projection, unknown
+    unknown = ((test - centre) @ projection).astype(np.float32)
+    return (centred @ projection).astype(np.float32), unknown

@@ -1,0 +1,92 @@
+"""What an exported model answers to stored examples, as arrays: the ground of every figure, interval and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's answers to N examples, in the order of the examples.
+
+    Attributes:
+        group_probabilities: float32 [N, groups], calibrated.
+        garment_probabilities: float32 [N, garments].
+        confidence: float32 [N], the probability of the answered group.
+        abstain: bool [N], whether the prediction set does not hold exactly one group.
+        prediction_set: bool [N, groups], conformal.
+    """
+
+    group_probabilities: npt.NDArray[np.float32]
+    garment_probabilities: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    abstain: npt.NDArray[np.bool_]
+    prediction_set: npt.NDArray[np.bool_]
+
+    @property
+    def group(self) -> npt.NDArray[np.int64]:
+        """The answered group of each example, int64 [N]."""
+        return self.group_probabilities.argmax(axis=1)
+
+    @property
+    def garment(self) -> npt.NDArray[np.int64]:
+        """The likeliest garment of each example, int64 [N]."""
+        return self.garment_probabilities.argmax(axis=1)
+
+
+def predict(
+    saved_model: Path, shards: Sequence[Path], report: Callable[[int], None] = lambda done: None
+) -> Predictions:
+    """Runs the signature `serving_examples` of a SavedModel on the records of gzipped TFRecord files.
+
+    Args:
+        saved_model: The export.
+        shards: The files, in order.
+        report: Called with the number of examples done after every thousand.
+    """
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(saved_model))
+    answer = model.signatures["serving_examples"]
+    parts: list[Mapping[str, Any]] = []
+    records = tf.data.TFRecordDataset([str(shard) for shard in shards], compression_type="GZIP").batch(BATCH)
+    for batch in records.prefetch(2):
+        parts.append({name: values.numpy() for name, values in answer(examples=batch).items()})
+        report(sum(len(part["confidence"]) for part in parts))
+    names = ("group_probabilities", "garment_probabilities", "confidence", "abstain", "prediction_set")
+    return Predictions(**{name: np.concatenate([part[name] for part in parts]) for name in names})
+
+
+def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxonomy: Any) -> Any:
+    """Returns an Arrow table, one row an example: what it is, what the model answers, and what it is sliced by.
+
+    Args:
+        examples: Columns [N] by feature: source_id, garment_name, group_name, and the slicing features.
+        predictions: The answers to the same examples.
+        taxonomy: For the names.
+    """
+    import pyarrow as pa
+
+    columns = {
+        "source_id": examples["source_id"],
+        "garment": examples["garment_name"],
+        "group": examples["group_name"],
+        "predicted_group": np.array(taxonomy.groups)[predictions.group],
+        "predicted_garment": np.array(taxonomy.garments)[predictions.garment],
+        "confidence": predictions.confidence,
+        "abstain": predictions.abstain,
+        "prediction_set": [[taxonomy.groups[g] for g in np.flatnonzero(row)] for row in predictions.prediction_set],
+    }
+    for index, group in enumerate(taxonomy.groups):
+        columns[f"probability: {group}"] = predictions.group_probabilities[:, index]
+    shown = ("source_id", "garment", "garment_name", "group", "group_name", "image")
+    columns |= {name: values for name, values in examples.items() if name not in shown}
+    return pa.table({name: pa.array(values) for name, values in columns.items()})

@@ -42,19 +42,19 @@ def f1(counts: Array) -> Array:
 
 def balanced_accuracy(counts: Array) -> Array:
     """Returns the mean recall of the classes that are present."""
-    return _mean(recall(counts))
+    return mean_of_defined(recall(counts))
 
 
 def macro_f1(counts: Array) -> Array:
     """Returns the unweighted mean F1."""
-    return _mean(f1(counts))
+    return mean_of_defined(f1(counts))
 
 
 def macro_precision(counts: Array) -> Array:
     """Returns the unweighted mean precision; a class that is present but never predicted counts as 0."""
     present = counts.sum(axis=-1) > 0
     values = precision(counts)
-    return _mean(np.where(np.isnan(values) & present, 0.0, values))
+    return mean_of_defined(np.where(np.isnan(values) & present, 0.0, values))
 
 
 OVERALL: dict[str, Metric] = {
@@ -144,7 +144,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
-def _mean(values: Array) -> Array:
-    """The mean over the last axis of what is not NaN."""
+def mean_of_defined(values: Array) -> Array:
+    """Returns the mean over the last axis of what is not NaN."""
     held = ~np.isnan(values)
     return _ratio(np.where(held, values, 0.0).sum(axis=-1), held.sum(axis=-1))

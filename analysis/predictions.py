@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.taxonomy import Taxonomy
+
 BATCH = 1000
 
 
@@ -65,7 +67,7 @@ def predict(
     return Predictions(**{name: np.concatenate([part[name] for part in parts]) for name in names})
 
 
-def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxonomy: Any) -> Any:
+def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxonomy: Taxonomy) -> Any:
     """Returns an Arrow table, one row an example: what it is, what the model answers, and what it is sliced by.
 
     Args:

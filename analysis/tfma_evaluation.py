@@ -1,7 +1,7 @@
 """Slice metrics by TensorFlow Model Analysis over Beam, on the exported model as it will be served.
 
-TFMA runs the `serving_examples` signature on the stored examples themselves, so what is judged includes the parsing and
-the casting of the export. It is asked for what it does exactly and cheaply: counts, accuracy, log loss and the confusion
+TFMA runs the `serving_examples` signature on the stored examples, so what is judged includes the parsing and
+the casting of the export. TFMA is asked for what it does exactly and cheaply: count, accuracy, log loss, confusion
 matrix of every slice. The rest is worked out from the stored predictions, because of TFMA 0.52, measured on 10,000
 examples:
 

@@ -15,7 +15,11 @@ NO_BASELINE = "no blessed model yet"
 
 
 class VerdictError(ValueError):
-    """A rule names a metric or a slice that the evaluation does not have; the message offers the nearest."""
+    """A rule names a metric or a slice that the evaluation does not have; the headline offers the nearest."""
+
+    def __init__(self, headline: str, expected: str, received: str) -> None:
+        super().__init__(f"{headline} Expected: {expected}. Received: {received}")
+        self.headline, self.expected, self.received = headline, expected, received
 
 
 class Rule(BaseModel):
@@ -98,7 +102,7 @@ def judge(metrics: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Any]:
         VerdictError: A rule names an unknown metric or slice, or there are no rules.
     """
     if not rules:
-        raise VerdictError("There are no rules to judge by. Expected: one or more. Received: none")
+        raise VerdictError("There are no rules to judge by.", "one or more", "none")
     current, changes = figures(metrics), _changes(metrics)
     lines = [_judge(rule, current, changes) for one in rules for rule in _expand(one, current)]
     failed = [line for line in lines if not line["passed"]]
@@ -158,8 +162,9 @@ def _named(name: str, table: Mapping[str, Any], what: str, rule: Rule) -> Any:
         return table[name]
     near = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
     raise VerdictError(
-        f"A rule names the unknown {what} {name!r}; the nearest is {near[0]!r}. "
-        f"Expected: one of {', '.join(table)}. Received: the rule {rule.text()!r}"
+        f"A rule names the unknown {what} {name!r}; the nearest is {near[0]!r}.",
+        f"one of {', '.join(table)}",
+        f"the rule {rule.text()!r}",
     )
 
 

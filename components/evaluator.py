@@ -1,0 +1,165 @@
+"""The Evaluator: what the exported model answers to the official test images, and whether that is good enough."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from analysis.verdict import DEFAULT_RULES, Rule, VerdictError, judge
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from analysis.ladder import Rung
+    from analysis.tfma_evaluation import Slice, SliceMetrics
+
+SPLIT = "test"
+STEPS = ("predictions", "ladder", "TFMA", "intervals", "report")
+LIBRARIES = ("tensorflow", "tensorflow-model-analysis", "apache-beam", "scikit-learn", "numpy")
+
+
+@component(libraries=LIBRARIES)
+def evaluator(
+    examples: Input[Examples],
+    model: Input[Model],
+    baseline: Input[Model] | None,
+    evaluation: Output[ModelEvaluation],
+    blessing: Output[ModelBlessing],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    seed: int,
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, description="What a model must keep to be blessed.")] = (
+        DEFAULT_RULES
+    ),
+    slice_by: Annotated[
+        tuple[str, ...], Field(description="Features to slice by besides groups, garments, deciles and quintiles.")
+    ] = (),
+    resamples: Annotated[int, Field(ge=100, le=100_000, description="Bootstrap resamples of an interval.")] = 2000,
+    confidence_level: Annotated[float, Field(gt=0, lt=1, description="Of the intervals.")] = 0.95,
+    mistakes: Annotated[int, Field(ge=0, le=500, description="How many of the worst mistakes the report shows.")] = 30,
+) -> None:
+    """Judges the model on the official test split, slice by slice, beside simpler ones and the last blessed one.
+
+    TFMA evaluates the candidate alone: the baseline answers the same examples through its own export, and a paired
+    bootstrap of the difference says more than a second run of TFMA would.
+    """
+    from analysis import evaluation as layout
+    from analysis.predictions import predict
+
+    shards = examples.split(SPLIT)
+    progress(0, len(STEPS), "steps", STEPS[0])
+    columns = _read_test_split(shards, slice_by)
+    start = time.perf_counter()
+    predictions = predict(model.saved_model, shards)
+    seconds = time.perf_counter() - start
+    previous = None if baseline is None else predict(baseline.saved_model, shards)
+    progress(1, len(STEPS), "steps", STEPS[1])
+    rungs = _climb(examples, columns["image"], taxonomy)
+    progress(2, len(STEPS), "steps", STEPS[2])
+    slices = _run_tfma(
+        model.saved_model, shards, slicing_features(columns, slice_by), taxonomy, evaluation.path / "tfma"
+    )
+    progress(3, len(STEPS), "steps", STEPS[3])
+    judged = layout.Judged(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
+    metrics = layout.describe(judged, slices, rungs, seconds, previous) | {"versions": _versions()}
+    evaluation.write_json("metrics.json", metrics)
+    _write_predictions(columns, predictions, taxonomy, evaluation.path / "predictions.parquet")
+    verdict = _judge(metrics, rules)
+    _write_blessing(blessing, verdict)
+    progress(4, len(STEPS), "steps", STEPS[4])
+    _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.path / "report.html")
+    for name in ("accuracy", "macro_f1"):
+        evaluation.properties[name] = round(metrics["overall"][name]["value"], 4)
+    progress(len(STEPS), len(STEPS), "steps", f"accuracy {metrics['overall']['accuracy']['value']:.4f}")
+
+
+def slicing_features(names: Any, others: tuple[str, ...]) -> list[str]:
+    """Returns the features to slice by among `names`, by their endings, and then the others asked for."""
+    found = ["group_name", "garment_name", *sorted(n for n in names if n.endswith(("_decile", "_quintile")))]
+    found += ["lookalike"] if "lookalike" in names else []
+    return [*found, *(name for name in others if name not in found)]
+
+
+def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str, Any]:
+    """Reads what the test examples are; raises UserError when a feature to slice by is not among them."""
+    from components.examples import read_arrays, read_record_batches
+
+    present = next(iter(read_record_batches(shards[0], 1))).schema.names
+    needed = ("image", "garment", "group", "source_id", *slicing_features(present, slice_by))
+    return read_arrays(shards, tuple(dict.fromkeys(needed)))
+
+
+def _climb(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
+    from analysis.ladder import climb
+    from components.examples import read_arrays
+
+    train = read_arrays(examples.split("train"), ("image", "garment"))
+    return climb(train["image"], train["garment"], test, taxonomy)
+
+
+def _run_tfma(
+    saved_model: Path, shards: list[Path], features: list[str], taxonomy: Taxonomy, output: Path
+) -> dict[Slice, SliceMetrics]:
+    from analysis.tfma_evaluation import analyse, read_slices
+    from components.beam_pipeline import beam_pipeline
+
+    with beam_pipeline() as pipeline:
+        analyse(pipeline, saved_model, shards, features, output)
+    return read_slices(output, len(taxonomy.groups))
+
+
+def _judge(metrics: dict[str, Any], rules: tuple[Rule, ...]) -> dict[str, Any]:
+    try:
+        return judge(metrics, rules)
+    except VerdictError as error:
+        raise UserError(
+            error.headline,
+            expected=error.expected,
+            received=error.received,
+            next_step="correct [[evaluator.rules]] in the profile and run: fashion run",
+        ) from None
+
+
+def _write_blessing(blessing: ModelBlessing, verdict: dict[str, Any]) -> None:
+    blessing.write_json("verdict.json", verdict)
+    (blessing.path / ("BLESSED" if verdict["blessed"] else "NOT_BLESSED")).touch()
+    blessing.properties["blessed"] = verdict["blessed"]
+    if not verdict["blessed"]:
+        blessing.properties["reason"] = verdict["reason"]
+
+
+def _write_predictions(columns: dict[str, Any], predictions: Any, taxonomy: Taxonomy, path: Path) -> None:
+    from pyarrow import parquet
+
+    from analysis.predictions import prediction_table
+
+    parquet.write_table(prediction_table(columns, predictions, taxonomy), path)
+
+
+def _write_report(
+    metrics: dict[str, Any],
+    verdict: dict[str, Any],
+    columns: dict[str, Any],
+    predictions: Any,
+    taxonomy: Taxonomy,
+    mistakes: int,
+    path: Path,
+) -> None:
+    from analysis.mistakes import worst_mistakes
+    from analysis.report import write_report
+
+    shown = worst_mistakes(columns, predictions, taxonomy, mistakes)
+    path.write_text(write_report(metrics, verdict, shown, taxonomy), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in LIBRARIES}

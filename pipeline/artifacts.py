@@ -34,10 +34,10 @@ class Artifact:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Writes `content` as indented JSON with sorted keys to the file `name`; returns its path."""
+        """Writes `content` as indented JSON to the file `name`; returns its path."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         return target
 
     def damage(self) -> str:

@@ -39,41 +39,36 @@ def print_summary(console: Console, result: RunResult, workspace: Workspace) -> 
 
 def _groups(metrics: Mapping[str, Any]) -> Table:
     """The groups' figures on the official test split."""
-    table = _table("group (test split, 95% intervals)", "precision", "recall", "F1", "images")
+    table = _table("group", "precision", "recall", "F1")
+    table.title = f"Percent of the {metrics['examples']:,} test images, with 95% intervals"
     for name, group in metrics["groups"].items():
-        table.add_row(name, *[_interval(group[m]) for m in ("precision", "recall", "f1")], f"{group['support']:,}")
+        table.add_row(name, *[_interval(group[metric]) for metric in ("precision", "recall", "f1")])
     overall = metrics["overall"]
-    table.add_section()
-    table.add_row(
-        "mean of the groups",
-        _interval(overall["macro_precision"]),
-        _interval(overall["macro_recall"]),
-        _interval(overall["macro_f1"]),
-        f"{metrics['examples']:,}",
-    )
+    table.add_row("their mean", *[_interval(overall[f"macro_{metric}"]) for metric in ("precision", "recall", "f1")])
     return table
 
 
 def _ladder(metrics: Mapping[str, Any]) -> Table:
     """The model beside simpler ones."""
-    table = _table("ladder (test split, 95% intervals)", "accuracy", "macro F1")
+    hardest = metrics["ladder"][0]["hardest_group"]
+    table = _table("ladder", "accuracy", "macro F1", f"{hardest} F1")
     for rung in metrics["ladder"]:
-        table.add_row(rung["name"], _interval(rung["accuracy"]), _interval(rung["macro_f1"]))
+        table.add_row(rung["name"], *[_interval(rung[m]) for m in ("accuracy", "macro_f1", "hardest_group_f1")])
     return table
 
 
 def _table(*headings: str) -> Table:
     from rich.table import Table
 
-    table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    table = Table(*headings, box=None, header_style="bold", pad_edge=False, title_justify="left", title_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
     return table
 
 
 def _interval(figure: Mapping[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{figure['value']:.4f} [{low:.4f}, {high:.4f}]"
+    low, high = (100 * end for end in figure["interval"])
+    return f"{100 * figure['value']:.2f} [{low:.1f}, {high:.1f}]"
 
 
 def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
@@ -83,10 +78,13 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
         if verdict is not None:
             passed = sum(rule["passed"] for rule in verdict["rules"])
             outcome = "blessed" if verdict["blessed"] else "NOT blessed"
-            lines.append(f"{what}: {outcome}, {passed} of {len(verdict['rules'])} rules passed. {verdict['reason']}")
+            reason = verdict["reason"] or "Every rule holds."
+            lines.append(f"{what}: {outcome}, {passed} of {len(verdict['rules'])} rules passed. {reason}")
     pushed = _json(result, workspace, "pusher", "pushed", "pushed.json")
     if pushed is not None:
-        lines.append(f"Pushed as version {pushed['version']}." if pushed["pushed"] else f"Not pushed: {pushed['reason']}")
+        lines.append(
+            f"Pushed as version {pushed['version']}." if pushed["pushed"] else f"Not pushed: {pushed['reason']}"
+        )
     return [*lines, ""] if lines else []
 
 

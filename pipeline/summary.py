@@ -66,7 +66,9 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _interval(figure: Mapping[str, Any]) -> str:
+def _interval(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "not defined"
     low, high = (100 * end for end in figure["interval"])
     return f"{100 * figure['value']:.2f} [{low:.1f}, {high:.1f}]"
 

@@ -20,7 +20,7 @@ HEADLINES = {
     "macro_auc": "Macro AUC",
     "log_loss": "Log loss",
     "calibration_error": "Calibration error",
-    "coverage": "Coverage of the sets",
+    "coverage": "Set coverage",
     "abstention": "Abstention",
 }
 WEAKEST = 10
@@ -82,13 +82,12 @@ def _headlines(metrics: Metrics) -> str:
 
 def _groups(metrics: Metrics, taxonomy: Taxonomy) -> str:
     rows = [
-        [parts.swatch(colour, name)]
+        [f"{parts.swatch(colour, name)}<small>{metrics['groups'][name]['support']:,} images</small>"]
         + [parts.figure(metrics["groups"][name][key]) for key in ("precision", "recall", "f1", "auc")]
-        + [f"{metrics['groups'][name]['support']:,}"]
         for name, colour in zip(taxonomy.groups, taxonomy.colours, strict=True)
     ]
-    headings = ("Group", "Precision", "Recall", "F1", "AUC", "Images")
-    return _section("Groups", "", parts.table(headings, rows, numeric=(1, 2, 3, 4, 5)))
+    headings = ("Group", "Precision", "Recall", "F1", "AUC")
+    return _section("Groups", "", parts.table(headings, rows, numeric=(1, 2, 3, 4)))
 
 
 def _ladder(metrics: Metrics) -> str:
@@ -105,7 +104,10 @@ def _ladder(metrics: Metrics) -> str:
         for rung in rungs
     ]
     headings = ("", f"{low:.2f} to 1", "Accuracy", "Macro F1", f"F1, {parts.escape(rungs[-1]['hardest_group'])}")
-    text = "Simple classifiers, fitted on all training images and judged on the same test images, and last the model."
+    text = (
+        "Simple classifiers, fitted on all training images and judged on the same test images, and last the model. "
+        "What lies below the scale has no dot."
+    )
     return _section("Ladder", text, parts.table(headings, rows, numeric=(2, 3, 4)))
 
 
@@ -126,14 +128,13 @@ def _confusion_and_reliability(metrics: Metrics) -> str:
 def _rules(verdict: Metrics) -> str:
     rows = [
         [
-            parts.escape(rule["rule"]),
+            f"{parts.escape(rule['rule'].replace('_', ' '))}<small>{parts.escape(rule['note'])}</small>",
             parts.number(rule["value"]),
             '<span class="good">passed</span>' if rule["passed"] else '<b class="bad-text">failed</b>',
-            parts.escape(rule["note"]),
         ]
         for rule in verdict["rules"]
     ]
-    return _section("Rules", "", parts.table(("Rule", "Value", "Outcome", "Note"), rows, numeric=(1,)))
+    return _section("Rules", "", parts.table(("Rule", "Value", "Outcome"), rows, numeric=(1,)))
 
 
 def _baseline(metrics: Metrics, taxonomy: Taxonomy) -> str:
@@ -160,17 +161,20 @@ def _slices(metrics: Metrics) -> str:
     weakest = sorted(slices, key=lambda line: line["accuracy"]["value"])[:WEAKEST]
     first = _slice_table(weakest, low, named=True)
     rest = "".join(
-        f"<details><summary>{parts.escape(feature)}</summary>{_slice_table(list(lines), low, named=False)}</details>"
+        f"<details><summary>{_readable(feature)}</summary>{_slice_table(list(lines), low, named=False)}</details>"
         for feature, lines in groupby(slices, key=lambda line: line["feature"])
     )
-    text = f"The {len(weakest)} weakest of {len(slices)} slices; below them all, feature by feature."
+    text = (
+        f"The {len(weakest)} weakest of {len(slices)} slices, and below them every slice, feature by feature. "
+        "Deciles and quintiles are those of the training images, 0 the lowest."
+    )
     return _section("Slices", text, first + rest)
 
 
 def _slice_table(lines: Sequence[Metrics], low: float, named: bool) -> str:
     rows = [
         [
-            parts.escape(f"{line['feature']} {line['value']}" if named else line["value"]),
+            (f"{_readable(line['feature'])}: " if named else "") + parts.escape(line["value"]),
             parts.dot(line["accuracy"], low, 1),
             parts.figure(line["accuracy"]),
             f"{line['count']:,}",
@@ -178,6 +182,10 @@ def _slice_table(lines: Sequence[Metrics], low: float, named: bool) -> str:
         for line in lines
     ]
     return parts.table(("Slice", f"{low:.2f} to 1", "Accuracy", "Images"), rows, numeric=(2, 3))
+
+
+def _readable(feature: str) -> str:
+    return parts.escape(feature.removesuffix("_name").replace("_", " "))
 
 
 def _garments(metrics: Metrics) -> str:

@@ -45,7 +45,7 @@ def card(name: str, estimate: Estimate) -> str:
 
 def swatch(colour: str, name: str) -> str:
     """Returns a name with its colour before it."""
-    return f'<span class="swatch" style="background:{colour}"></span>{escape(name)}'
+    return f'<span class="swatch" style="background:{escape(colour)}"></span>{escape(name)}'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
@@ -65,9 +65,9 @@ def _cell(kind: str, content: str) -> str:
 
 
 def dot(estimate: Estimate, low: float, high: float) -> str:
-    """Returns a dot on a scale from `low` to `high` with its interval as a bar; a bare rail for what is not defined."""
+    """Returns a dot on a scale from `low` to `high` with its interval as a bar; a bare rail for what is not on it."""
     value, (start, stop) = estimate["value"], estimate["interval"]
-    if value is None or start is None:
+    if value is None or start is None or value < low:
         return '<div class="track"><i class="rail"></i></div>'
 
     def place(x: float) -> float:

@@ -27,19 +27,21 @@ small { font-size: .82rem; white-space: nowrap }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 th { color: var(--soft); font-weight: 600; font-size: .86rem }
-td.n, th.n { text-align: right }
+td.n, th.n { text-align: right; padding: 6px 18px 6px 0 }
+td.n:last-child, th.n:last-child { padding-right: 0 }
 td small { display: block }
 .swatch { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .5em }
-td.dots { width: 42%; min-width: 120px; vertical-align: middle }
+td.dots { width: 42%; min-width: 110px; vertical-align: middle }
 .track { position: relative; height: 14px }
 .track i { position: absolute; display: block }
 .track .rail { left: 0; right: 0; top: 6.5px; height: 1px; background: var(--line) }
 .track .range { top: 5px; height: 4px; border-radius: 2px; background: var(--accent); opacity: .45 }
 .track .dot { top: 2px; width: 10px; height: 10px; margin-left: -5px; border-radius: 5px;
   background: var(--accent) }
-.matrix td { text-align: center; border: 2px solid var(--ground); padding: 8px 4px; min-width: 58px }
+.matrix td { text-align: center; border: 2px solid var(--ground); padding: 8px 4px; width: 16% }
+.matrix td small { color: inherit; opacity: .85 }
 .matrix th { border: 0; font-weight: 600 }
-.matrix th.row { text-align: right; white-space: nowrap }
+.matrix th.row { text-align: right; vertical-align: middle; padding-right: 10px }
 .matrix thead th { text-align: center }
 .pair { display: grid; grid-template-columns: repeat(auto-fit,minmax(320px,1fr)); gap: 30px }
 svg { max-width: 400px; width: 100%; height: auto; display: block }
@@ -54,14 +56,15 @@ details { border-bottom: 1px solid var(--line); padding: 8px 0 }
 summary { cursor: pointer; font-weight: 600 }
 @media (max-width:560px) {
   body { padding: 16px 14px 40px; font-size: 15px }
-  th, td { padding-right: 8px }
+  th, td, td.n, th.n { padding-right: 6px }
   .pair { grid-template-columns: 1fr }
   .card b { font-size: 1.25rem }
   .cards { grid-template-columns: 1fr 1fr }
-  .matrix td { min-width: 44px; padding: 6px 2px; font-size: .85rem }
-  .matrix th { font-size: .76rem; padding-right: 5px }
-  .matrix th.row { white-space: normal }
+  td { font-size: .9rem }
+  td small { white-space: normal; font-size: .78rem }
+  .matrix td { padding: 6px 2px; font-size: .82rem }
+  .matrix th, .matrix th.row { font-size: .72rem; padding: 4px 4px 4px 0; hyphens: auto }
   .gallery { grid-template-columns: 1fr 1fr }
-  td.dots { width: 34%; min-width: 90px }
+  td.dots { width: 24%; min-width: 64px }
 }
 """

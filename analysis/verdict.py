@@ -58,8 +58,8 @@ class Rule(BaseModel):
         return next(iter(self._bounds().values()))
 
     def text(self) -> str:
-        """Says the rule in words, such as "f1 of group:One piece at least 0.88"."""
-        where = "" if self.slice == OVERALL else f" of {self.slice}"
+        """Says the rule in words, such as "f1 of One piece at least 0.88"."""
+        where = "" if self.slice == OVERALL else f" of {self.slice.removeprefix('group:').removeprefix('garment:')}"
         if self.kind == "change_at_least":
             return f"{self.metric}{where} changes by at least {self.bound:+g}"
         return f"{self.metric}{where} {self.kind.replace('_', ' ')} {self.bound:g}"

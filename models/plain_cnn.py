@@ -34,8 +34,8 @@ def scaled_image() -> tuple[keras.KerasTensor, keras.KerasTensor]:
 def convolution(x: keras.KerasTensor, channels: int, pooled: bool = False) -> keras.KerasTensor:
     """A 3 x 3 convolution with batch normalisation and ReLU, at half the resolution if pooled.
 
-    Pooling comes before the normalisation, which then has a quarter of the pixels to go over: on a CPU the normalisation
-    costs as much as a convolution, and the whole network trains 1.3 times as fast.
+    Pooling comes before the normalisation, which then has a quarter of the pixels to go over: on a CPU the
+    normalisation costs as much as a convolution, and the whole network trains 1.3 times as fast.
     """
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     if pooled:

@@ -14,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.workspace import Workspace
 
 app = typer.Typer(
-    help="The reference pipeline for grouped fashion classification. Any command takes --debug, for the stack trace of an error.",
+    help="The reference pipeline for grouped fashion classification. Any command takes --debug, for stack traces.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from components.evaluator import evaluator
+from components.example_gen import example_gen
 from components.example_validator import example_validator
 from components.infra_validator import infra_validator
+from components.label_grouping import label_grouping
 from components.pusher import pusher
 from components.schema_gen import schema_gen
+from components.statistics_gen import statistics_gen
 from components.trainer import trainer
 from components.tuner import tuner
-
-from components.example_gen import example_gen
-from components.label_grouping import label_grouping
-from components.statistics_gen import statistics_gen
 from models.taxonomy import Taxonomy
 from pipeline.configuration import Configuration
 from pipeline.graph import LatestBlessed, Pipeline

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def refusals(result: RunResult, workspace: Workspace, selected: Sequence[str]) -> list[str]:
-    """Returns why the model was refused, a sentence each stage that judged it in this run; empty when it was blessed."""
+    """Returns why the model was refused, a sentence a selected stage that judged it; empty when it was blessed."""
     verdicts = {name: _json(result, workspace, name, "blessing", "verdict.json") for name in selected}
     return [f"{name}: {v['reason']}" for name, v in verdicts.items() if v is not None and not v["blessed"]]
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -72,8 +73,8 @@ def _parameters() -> str:
         "",
         *_HEADER,
         *[
-            f"| `{name}` | {_type(field.annotation)} | {_code(field.default)} | {_bounds(field)} | {field.description} |"
-            for name, field in Configuration.model_fields.items()
+            f"| `{name}` | {_type(f.annotation)} | {_code(f.default)} | {_bounds(f)} | {f.description} |"
+            for name, f in Configuration.model_fields.items()
         ],
     ]
     for component in COMPONENTS:
@@ -115,7 +116,8 @@ def _code(value: Any) -> str:
         return "none"
     if isinstance(value, Path):
         return f"`{value.relative_to(ROOT)}`"
-    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value!r}`" if isinstance(value, str) else f"`{value}`"
+    # JSON writes a bool, a string and a number as TOML does.
+    return f"`{json.dumps(value)}`" if isinstance(value, bool | str) else f"`{value}`"
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -165,7 +164,9 @@ def test_interrupted_training_says_how_to_resume(tiny_run: TinyRun, fashion: Fas
     assert stages["trainer"]["state"] == "CANCELED" and stages["tuner"]["state"] == "CACHED"
 
 
-def test_rollback_serves_an_earlier_version_under_a_new_number(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+def test_rollback_serves_an_earlier_version_under_a_new_number(
+    tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
+) -> None:
     """After a second push, `fashion rollback` makes version 3 out of version 1."""
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
@@ -178,7 +179,9 @@ def test_rollback_serves_an_earlier_version_under_a_new_number(tiny_run: TinyRun
     assert (base / "3" / "saved_model.pb").read_bytes() == (base / "1" / "saved_model.pb").read_bytes()
 
 
-def test_refused_model_is_not_pushed_and_the_exit_code_says_so(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+def test_refused_model_is_not_pushed_and_the_exit_code_says_so(
+    tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
+) -> None:
     """A model under its bound ends with 3, the rule is named, and no version is pushed."""
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
@@ -236,7 +239,7 @@ import ast, sys
 from importlib import metadata
 from pipeline.definition import COMPONENTS
 from pipeline.fingerprint import ROOT, ROOMS, _source, digest_modules
-names = {module: {d.lower().replace("_", "-") for d in dists} for module, dists in metadata.packages_distributions().items()}
+names = {n: {d.lower().replace("_", "-") for d in ds} for n, ds in metadata.packages_distributions().items()}
 light = {"pydantic", "typing-extensions", "importlib-resources"}
 for component in COMPONENTS:
     imported = set()
@@ -251,6 +254,7 @@ for component in COMPONENTS:
     if missing:
         print(component.spec.name, missing)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
     assert done.stdout == ""
-    assert os.path.isdir(ROOT)

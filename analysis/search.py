@@ -252,6 +252,7 @@ def _hash(content: Any) -> int:
 
 
 def _free_memory() -> None:
+    # What stays are some 10 MB a trial: the traced step is held inside TensorFlow (keras-team/keras issue 17458).
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)

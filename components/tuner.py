@@ -126,8 +126,8 @@ def _read_task(
     from models.training import Task
 
     train, validation = (read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation"))
-    chosen = _draw(train["garment"], train_count, seed)
-    looked_at = _draw(validation["garment"], validation_count or len(validation["garment"]), seed)
+    chosen = draw_by_garment(train["garment"], train_count, seed)
+    looked_at = draw_by_garment(validation["garment"], validation_count or len(validation["garment"]), seed)
     if len(chosen) < batch_size:
         raise UserError(
             "The search has fewer examples than a batch holds.",
@@ -144,7 +144,7 @@ def _read_task(
     )
 
 
-def _draw(garments: np.ndarray[Any, Any], count: int, seed: int) -> np.ndarray[Any, Any]:
+def draw_by_garment(garments: np.ndarray[Any, Any], count: int, seed: int) -> np.ndarray[Any, Any]:
     """Returns ascending indices of `count` examples, or all, in which every garment has its share."""
     import numpy as np
 

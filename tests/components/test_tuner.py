@@ -1,0 +1,259 @@
+"""The Tuner's promises, on made-up garments and networks of width 8."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from analysis.search import OBJECTIVE, Budget, Trials, search
+from analysis.search_space import SearchSpace
+from components.tuner import draw_by_garment, tuner
+from models.recipe import Recipe
+from models.taxonomy import Taxonomy
+from models.training import Plan, Task
+from pipeline.artifacts import Examples, HyperParameters
+from pipeline.errors import UserError
+from pipeline.progress import silent
+from tests.synthetic import images_and_garments, write_examples
+
+SMALL: dict[str, Any] = {
+    "algorithm": "random",
+    "max_trials": 4,
+    "max_seconds": 3600,
+    "max_epochs": 1,
+    "search_examples": 128,
+    "batch_size": 32,
+    "widths": (8, 16),
+    "augmentation": "none",
+    "precision": "float32",
+}
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.components.test_tuner import run_tuner
+from pipeline.artifacts import Examples
+run_tuner(Path(sys.argv[1]), Examples(Path(sys.argv[2])), progress=lambda *said: print(said[0], flush=True))
+"""
+
+
+def run_tuner(place: Path, examples: Examples, progress: Any = silent, **changes: Any) -> HyperParameters:
+    """Runs the Tuner in a directory; what is left there in `scratch` is resumed."""
+    shutil.rmtree(place / "out", ignore_errors=True)
+    for name in ("out", "scratch", "logs"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    found = HyperParameters(place / "out")
+    tuner.run(
+        examples=examples,
+        hyperparameters=found,
+        scratch=place / "scratch",
+        logs=place / "logs",
+        progress=progress,
+        taxonomy=Taxonomy.load(),
+        seed=0,
+        **{**SMALL, **changes},
+    )
+    return found
+
+
+def said_of(found: HyperParameters) -> list[tuple[Any, ...]]:
+    """What does not depend on the clock."""
+    return [
+        (t["trial"], t["values"], t["epochs"], t["seed"], t["score"]) for t in found.read_json("trials.json")["trials"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    """A few made-up garments."""
+    return write_examples(tmp_path_factory.mktemp("examples"), train=200, validation=60, test=20)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, examples: Examples) -> Path:
+    """The directory of a random search of four trials."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    run_tuner(place, examples)
+    return place
+
+
+@pytest.fixture
+def finished(undisturbed: Path, tmp_path: Path) -> Path:
+    """A directory in which the trials of the undisturbed search are finished already."""
+    shutil.copytree(undisturbed / "scratch", tmp_path / "scratch")
+    return tmp_path
+
+
+def test_first_trial_is_the_known_good_recipe(undisturbed: Path) -> None:
+    """The first trial has the recipe's defaults, as near as the space allows."""
+    first = HyperParameters(undisturbed / "out").read_json("trials.json")["trials"][0]
+    assert first["values"] == {**Recipe().to_values(), "width": 16}
+
+
+def test_search_ends_after_max_trials(undisturbed: Path) -> None:
+    """As many trials are listed in both tables as were allowed, and all have a score."""
+    found = HyperParameters(undisturbed / "out")
+    with (found.path / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    trials = found.read_json("trials.json")["trials"]
+    assert [row["trial"] for row in rows] == [t["trial"] for t in trials] == ["0", "1", "2", "3"]
+    assert [float(row["score"]) for row in rows] == [t["score"] for t in trials]
+
+
+def test_scratch_holds_no_weights(undisturbed: Path) -> None:
+    """Nothing but small JSON files is kept for resuming."""
+    files = [path for path in (undisturbed / "scratch").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json"} and max(path.stat().st_size for path in files) < 20_000
+
+
+def test_no_network_outlives_its_trial(undisturbed: Path) -> None:
+    """The memory of a trial's network is free after the search."""
+    gc.collect()
+    assert not [held for held in gc.get_objects() if isinstance(held, keras.Model)]
+
+
+def test_tensorboard_lists_every_trial(undisturbed: Path) -> None:
+    """Every trial has its values for the HParams tab and the metric beside them; the root declares the space."""
+    logs = undisturbed / "logs"
+    trials = HyperParameters(undisturbed / "out").read_json("trials.json")["trials"]
+    assert _events(logs).SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    for trial in trials:
+        events = _events(logs / f"trial-{trial['trial']}")
+        content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+        held = metadata.parse_session_start_info_plugin_data(content).hparams
+        assert held["width"].number_value == trial["values"]["width"]
+        assert held["family"].string_value == trial["values"]["family"]
+        score = float(tf.make_ndarray(events.Tensors(OBJECTIVE)[-1].tensor_proto))
+        assert score == pytest.approx(trial["score"], abs=1e-6)
+
+
+def _events(directory: Path) -> EventAccumulator:
+    return EventAccumulator(str(directory)).Reload()
+
+
+def test_bayesian_search_goes_on_from_known_points(finished: Path, examples: Examples) -> None:
+    """The Bayesian oracle fits its model after three trials, proposes, and repeats itself when it is asked again."""
+    once = said_of(run_tuner(finished, examples, algorithm="bayesian"))
+    again = said_of(run_tuner(finished, examples, algorithm="bayesian"))
+    assert len(once) == 4 and once == again
+    assert once[3][1] not in [values for _, values, *_ in once[:3]]
+
+
+def test_hyperband_promotes_the_best_of_a_short_round(tmp_path: Path, examples: Examples) -> None:
+    """The first trial has all epochs; of three with one epoch the best is trained again with all."""
+    trials = run_tuner(tmp_path, examples, algorithm="hyperband", max_trials=5, max_epochs=3).read_json("trials.json")
+    trials = trials["trials"]
+    assert [t["epochs"] for t in trials] == [3, 1, 1, 1, 3]
+    assert trials[4]["values"] == max(trials[1:4], key=lambda t: t["score"])["values"]
+
+
+def test_no_seconds_left_is_one_trial(finished: Path, examples: Examples) -> None:
+    """With no seconds to spend, exactly the first trial is finished, and its recipe is kept."""
+    found = run_tuner(finished, examples, max_seconds=0)
+    assert found.properties["trials"] == 1 and found.properties["default_kept"] is True
+
+
+def test_killed_search_ends_like_an_undisturbed_one(tmp_path: Path, undisturbed: Path, examples: Examples) -> None:
+    """After SIGKILL in its third trial a search goes on to the same trials, and repeats none that had finished."""
+    command = [sys.executable, "-c", CHILD, str(tmp_path), str(examples.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        assert child.stdout is not None
+        assert any(line.strip() == "2" for line in child.stdout)
+        child.kill()
+    journal = tmp_path / "scratch" / "finished"
+    before = {path: path.stat().st_mtime_ns for path in journal.glob("*.json")}
+    assert len(before) == 2
+
+    resumed = run_tuner(tmp_path, examples)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    expected = HyperParameters(undisturbed / "out")
+    assert said_of(resumed) == said_of(expected)
+    name = "best_hyperparameters.json"
+    assert (resumed.path / name).read_bytes() == (expected.path / name).read_bytes()
+
+
+@pytest.mark.parametrize(("margin", "kept"), [(1.0, True), (0.0, None)])
+def test_best_replaces_the_first_by_more_than_the_margin(
+    finished: Path, examples: Examples, margin: float, kept: bool | None
+) -> None:
+    """The first recipe is kept unless another beats it by more than the margin, and the properties say so."""
+    found = run_tuner(finished, examples, margin=margin)
+    trials = found.read_json("trials.json")["trials"]
+    best = max(trials, key=lambda t: t["score"])
+    kept = best is trials[0] or best["score"] == trials[0]["score"] if kept is None else kept
+    chosen = trials[0] if kept else best
+    assert found.properties["default_kept"] is kept
+    assert Recipe.from_values(found.read_json("best_hyperparameters.json")).to_values() == chosen["values"]
+    assert found.read_json("trials.json")["chosen"] == chosen["trial"]
+
+
+def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> None:
+    """The recipe of an earlier search is tried first, in place of the known good one."""
+    values = {**Recipe().to_values(), "width": 8, "dropout": 0.2}
+    (tmp_path / "best.json").write_text(json.dumps(values), encoding="utf-8")
+    found = run_tuner(tmp_path, examples, max_trials=1, warm_start=tmp_path / "best.json")
+    assert found.read_json("best_hyperparameters.json") == values
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "best_hyperparameters.json"),
+        ("[1]", "table of values"),
+        ('{"colour": 1}', "colour"),
+        ('{"width": 20}', "width one of 8, 16"),
+        ('{"width": true}', "width one of 8, 16"),
+        ('{"family": "huge"}', "family one of plain, residual"),
+        ('{"dropout": 0.9}', "dropout between 0 and 0.4"),
+        ('{"dropout": "much"}', "'much'"),
+        ('{"peak_learning_rate": NaN}', "peak_learning_rate between"),
+        (None, "No such file"),
+    ],
+)
+def test_bad_warm_start_is_refused(tmp_path: Path, examples: Examples, content: str | None, said: str) -> None:
+    """A warm start that is missing, no JSON or outside the space is an error that says what would be right."""
+    if content is not None:
+        (tmp_path / "best.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="cannot start from") as caught:
+        run_tuner(tmp_path, examples, warm_start=tmp_path / "best.json")
+    assert said in str(caught.value)
+
+
+def test_fewer_examples_than_a_batch_are_refused(tmp_path: Path, examples: Examples) -> None:
+    """A search that could not fill a batch says so before it trains."""
+    with pytest.raises(UserError, match="fewer examples than a batch"):
+        run_tuner(tmp_path, examples, search_examples=20)
+
+
+def test_diverging_trial_is_recorded_and_passed_over(tmp_path: Path) -> None:
+    """A training whose loss is no number is a failed trial without a score, and the search goes on."""
+    task = Task(*images_and_garments(64, 0), *images_and_garments(30, 1), np.array(Taxonomy.load().membership()))
+    trials = Trials(task, Plan(1, 32, 0, "none", "float32"), tmp_path / "finished")
+    first = Recipe(width=8, peak_learning_rate=1e30)
+    space = SearchSpace({"family": ("plain",), "width": (8,)})
+    outcomes = search("random", space, first, trials, Budget(2, 3600), tmp_path, lambda outcomes: None)
+    assert [o.status for o in outcomes] == ["failed", "completed"]
+    assert outcomes[0].score is None and "diverged" in outcomes[0].message
+
+
+def test_draw_gives_every_garment_its_share() -> None:
+    """Of unbalanced garments a draw holds each in proportion, to one example, the same ones for the same seed."""
+    garments = np.repeat(np.arange(4), [400, 200, 100, 7])
+    drawn = draw_by_garment(garments, 100, seed=3)
+    counts = np.bincount(garments[drawn], minlength=4)
+    assert len(set(drawn)) == 100 and np.all(np.abs(counts - np.array([400, 200, 100, 7]) / 7.07) <= 1)
+    assert np.array_equal(drawn, draw_by_garment(garments, 100, seed=3))
+    assert not np.array_equal(drawn, draw_by_garment(garments, 100, seed=4))

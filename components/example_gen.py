@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@component(libraries=("tensorflow", "tensorflow-datasets"))
+@component(libraries=("numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tensorflow-datasets", "tfx-bsl"))
 def example_gen(
     examples: Output[Examples],
     progress: Progress,

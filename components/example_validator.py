@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@component(libraries=("tensorflow-metadata",))
+@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
 def example_validator(
     statistics: Input[ExampleStatistics],
     schema: Input[Schema],

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 Rules = list[dict[str, Any]]
 
 
-@component(libraries=("keras", "numpy", "pillow", "tensorflow", "tensorflow-serving-api"))
+@component(
+    libraries=(
+        "keras",
+        "numpy",
+        "pillow",
+        "protobuf",
+        "pyarrow",
+        "scipy",
+        "tensorflow",
+        "tensorflow-serving-api",
+        "tfx-bsl",
+    )
+)
 def infra_validator(
     model: Input[Model],
     examples: Input[Examples],

@@ -14,7 +14,7 @@ from pipeline.component import Input, Output, component
 from pipeline.errors import UserError
 
 
-@component(libraries=("numpy", "pillow", "tensorflow", "tensorflow-serving-api"))
+@component(libraries=("numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api", "tfx-bsl"))
 def pusher(
     model: Input[Model],
     model_blessing: Input[ModelBlessing],

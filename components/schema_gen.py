@@ -20,7 +20,7 @@ CURATED = Path(__file__).with_name("schema.pbtxt")
 logger = logging.getLogger(__name__)
 
 
-@component(libraries=("tensorflow-metadata",))
+@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
 def schema_gen(
     statistics: Input[ExampleStatistics],
     schema: Output[Schema],

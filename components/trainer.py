@@ -96,19 +96,19 @@ def _calibrate(trained: Trained, task: Task, coverage: float) -> Calibration:
 def _progress(progress: Progress, epochs: int, steps: int) -> Callback:
     from keras.callbacks import LambdaCallback
 
-    state = {"epoch": 0, "note": ""}
+    done, score = 0, ""
 
     def begin(epoch: int, logs: object) -> None:
-        state["epoch"] = epoch
-        progress(epoch, epochs, "epochs", str(state["note"]))
+        nonlocal done
+        done = epoch
 
     def batch(index: int, logs: dict[str, float]) -> None:
         if index % 10 == 0:
-            note = f"step {index + 1}/{steps}, loss {logs['loss']:.3f}"
-            progress(int(state["epoch"]), epochs, "epochs", f"{note}, {state['note']}" if state["note"] else note)
+            progress(done, epochs, "epochs", f"step {index + 1}/{steps}, loss {logs['loss']:.3f}{score}")
 
     def end(epoch: int, logs: dict[str, float]) -> None:
-        state["note"] = f"validation macro F1 {logs['val_group_macro_f1']:.4f}"
-        progress(epoch + 1, epochs, "epochs", str(state["note"]))
+        nonlocal score
+        score = f", validation macro F1 {logs['val_group_macro_f1']:.4f}"
+        progress(epoch + 1, epochs, "epochs", score.removeprefix(", "))
 
     return LambdaCallback(on_epoch_begin=begin, on_train_batch_end=batch, on_epoch_end=end)

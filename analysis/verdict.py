@@ -87,6 +87,35 @@ DEFAULT_RULES = (
 something, better than looking up the nearest training image, and no step back from the model that serves now."""
 
 
+MACRO = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
+OVERALL_FIGURES = (
+    *MACRO,
+    *("macro_auc", "log_loss", "calibration_error", "coverage", "abstention", "accuracy_over_nearest_neighbour"),
+)
+GROUP_FIGURES = ("precision", "recall", "f1")
+GARMENT_FIGURES = ("accuracy", "group_accuracy")
+SLICE_FIGURES = ("accuracy", "log_loss")
+
+
+def check_rules(
+    rules: Sequence[Rule], groups: Sequence[str], garments: Sequence[str], slices: Sequence[tuple[str, str]]
+) -> None:
+    """Checks the names in the rules before anything is worked out: an evaluation takes a minute, a typing mistake none.
+
+    Raises:
+        VerdictError: A rule names an unknown metric or slice, or one whose change against a baseline is not known.
+    """
+    changes: dict[str, tuple[str, ...]] = {OVERALL: MACRO} | {f"group:{name}": GROUP_FIGURES for name in groups}
+    values: dict[str, tuple[str, ...]] = {OVERALL: OVERALL_FIGURES} | {
+        f"group:{name}": (*GROUP_FIGURES, "auc") for name in groups
+    }
+    values |= {f"garment:{name}": GARMENT_FIGURES for name in garments}
+    values |= {f"{feature}:{value}": SLICE_FIGURES for feature, value in slices}
+    for rule in (line for one in rules for line in _expand(one, values)):
+        known = changes if rule.kind == "change_at_least" else values
+        _named(rule.metric, dict.fromkeys(_named(rule.slice, known, "slice", rule)), "metric", rule)
+
+
 def judge(metrics: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Any]:
     """Applies the rules to `metrics.json`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from analysis.verdict import DEFAULT_RULES, Rule, VerdictError, judge
+from analysis.verdict import DEFAULT_RULES, Rule, VerdictError, check_rules, judge
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from pipeline.component import Input, Output, component
@@ -56,6 +56,8 @@ def evaluator(
     shards = examples.split(SPLIT)
     progress(0, len(STEPS), "steps", STEPS[0])
     columns = _read_test_split(shards, slice_by)
+    features = slicing_features(columns, slice_by)
+    _check_rules(rules, columns, features, taxonomy)
     start = time.perf_counter()
     predictions = predict(model.saved_model, shards)
     seconds = time.perf_counter() - start
@@ -63,15 +65,13 @@ def evaluator(
     progress(1, len(STEPS), "steps", STEPS[1])
     rungs = _climb(examples, columns["image"], taxonomy)
     progress(2, len(STEPS), "steps", STEPS[2])
-    slices = _run_tfma(
-        model.saved_model, shards, slicing_features(columns, slice_by), taxonomy, evaluation.path / "tfma"
-    )
+    slices = _run_tfma(model.saved_model, shards, features, taxonomy, evaluation.path / "tfma")
     progress(3, len(STEPS), "steps", STEPS[3])
     judged = layout.Judged(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
     metrics = layout.describe(judged, slices, rungs, seconds, previous) | {"versions": _versions()}
     evaluation.write_json("metrics.json", metrics)
     _write_predictions(columns, predictions, taxonomy, evaluation.path / "predictions.parquet")
-    verdict = _judge(metrics, rules)
+    verdict = judge(metrics, rules)
     _write_blessing(blessing, verdict)
     progress(4, len(STEPS), "steps", STEPS[4])
     _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.path / "report.html")
@@ -115,9 +115,10 @@ def _run_tfma(
     return read_slices(output, len(taxonomy.groups))
 
 
-def _judge(metrics: dict[str, Any], rules: tuple[Rule, ...]) -> dict[str, Any]:
+def _check_rules(rules: tuple[Rule, ...], columns: dict[str, Any], features: list[str], taxonomy: Taxonomy) -> None:
+    slices = [(feature, str(value)) for feature in features for value in sorted(set(columns[feature]))]
     try:
-        return judge(metrics, rules)
+        check_rules(rules, taxonomy.groups, taxonomy.garments, slices)
     except VerdictError as error:
         raise UserError(
             error.headline,

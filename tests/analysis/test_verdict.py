@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from analysis.verdict import DEFAULT_RULES, NO_BASELINE, Rule, VerdictError, judge
+from analysis.verdict import DEFAULT_RULES, EVERY_GROUP, NO_BASELINE, Rule, VerdictError, check_rules, judge
 
 GROUPS = ("Upper part", "One piece")
 
@@ -104,6 +104,24 @@ def test_a_rule_has_exactly_one_bound(bounds):
     """Two bounds are two rules, and a rule without one says nothing."""
     with pytest.raises(ValidationError, match="exactly one bound"):
         Rule(metric="accuracy", **bounds)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(metric="acuracy", at_least=0.9),
+        Rule(metric="f1", slice="lookalike:yes", at_least=0.9),
+        Rule(metric="log_loss", change_at_least=0),
+        Rule(metric="accuracy", slice="lookalike:yes", change_at_least=0),
+        Rule(metric="coverage", slice=EVERY_GROUP, at_least=0.9),
+    ],
+    ids=lambda rule: rule.text(),
+)
+def test_names_can_be_checked_beforehand(rule):
+    """What no evaluation holds is told before it begins, changes that are not worked out included."""
+    check_rules(DEFAULT_RULES, GROUPS, ["Coat"], [("lookalike", "yes")])
+    with pytest.raises(VerdictError, match="unknown"):
+        check_rules([rule], GROUPS, ["Coat"], [("lookalike", "yes")])
 
 
 def test_no_rules_bless_nothing():

@@ -1,0 +1,207 @@
+"""The Evaluator on a tiny model: its files, its verdict, and what it says to a mistake."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from sklearn import metrics as sklearn
+
+from analysis.verdict import NO_BASELINE, Rule
+from components.evaluator import evaluator, slicing_features
+from components.examples import read_arrays
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.errors import UserError
+from pipeline.progress import silent
+from tests.saved_models import export_tiny
+from tests.synthetic import write_examples
+
+TAXONOMY = Taxonomy.load()
+LENIENT = (Rule(metric="accuracy", at_least=0.5), Rule(metric="macro_f1", change_at_least=-0.2))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finished evaluation and what it was of."""
+
+    examples: Examples
+    evaluation: ModelEvaluation
+    blessing: ModelBlessing
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`."""
+        return self.evaluation.read_json("metrics.json")
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The content of `verdict.json`."""
+        return self.blessing.read_json("verdict.json")
+
+
+def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | None, **parameters: Any) -> Judged:
+    """Runs the component into empty directories under `root`."""
+    evaluation, blessing = ModelEvaluation(root / "evaluation"), ModelBlessing(root / "blessing")
+    for output in (evaluation, blessing):
+        shutil.rmtree(output.path, ignore_errors=True)
+        output.path.mkdir(parents=True)
+    given = {"rules": LENIENT, "resamples": 200, "mistakes": 3, "slice_by": ("twins",)} | parameters
+    evaluator.run(
+        examples=examples,
+        model=model,
+        baseline=baseline,
+        evaluation=evaluation,
+        blessing=blessing,
+        progress=silent,
+        taxonomy=TAXONOMY,
+        seed=3,
+        **given,
+    )
+    return Judged(examples, evaluation, blessing)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    """300 synthetic garments to be judged on, 400 for the ladder."""
+    return write_examples(tmp_path_factory.mktemp("examples"), train=400, validation=10, test=300)
+
+
+@pytest.fixture(scope="module")
+def models(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+    """Two models, of means of different garments."""
+    roots = [tmp_path_factory.mktemp("model") for _ in range(2)]
+    export_tiny(roots[0] / "saved_model", examples)
+    export_tiny(roots[1] / "saved_model", seed=8)
+    return Model(roots[0]), Model(roots[1])
+
+
+@pytest.fixture(scope="module")
+def first(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """The first model, with none before it."""
+    return evaluate(tmp_path_factory.mktemp("first"), examples, models[0], None)
+
+
+@pytest.fixture(scope="module")
+def second(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """The second model against the first, under a rule that it cannot keep."""
+    rules = (*LENIENT, Rule(metric="accuracy", at_least=1.01))
+    return evaluate(tmp_path_factory.mktemp("second"), examples, models[1], models[0], rules=rules)
+
+
+def test_predictions_hold_one_row_a_test_example(first):
+    """What the example is, what the model answers, and what it is sliced by, in the order of the examples."""
+    table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
+    columns = read_arrays(first.examples.split("test"), ("source_id", "group_name"))
+    assert list(table.source_id) == list(columns["source_id"])
+    assert list(table.group) == list(columns["group_name"])
+    assert table[[f"probability: {name}" for name in TAXONOMY.groups]].sum(axis=1).to_numpy() == pytest.approx(
+        1, abs=1e-4
+    )
+    expected = {"garment", "predicted_group", "predicted_garment", "confidence", "abstain", "prediction_set"}
+    assert expected | {"lookalike", "brightness_decile", "twins"} <= set(table.columns)
+    assert ([len(held) != 1 for held in table.prediction_set] == table.abstain).all()
+
+
+def test_figures_are_those_of_the_stored_predictions(first):
+    """Accuracy, macro F1, the groups' figures and the confusion matrix, worked out again by scikit-learn."""
+    table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
+    overall, groups = first.metrics["overall"], first.metrics["groups"]
+    assert overall["accuracy"]["value"] == pytest.approx(sklearn.accuracy_score(table.group, table.predicted_group))
+    macro = sklearn.f1_score(table.group, table.predicted_group, average="macro")
+    assert overall["macro_f1"]["value"] == pytest.approx(macro)
+    for name in TAXONOMY.groups:
+        true, said = table.group == name, table.predicted_group == name
+        assert groups[name]["recall"]["value"] == pytest.approx(sklearn.recall_score(true, said))
+        assert groups[name]["auc"]["value"] == pytest.approx(sklearn.roc_auc_score(true, table[f"probability: {name}"]))
+    assert np.sum(first.metrics["confusion_matrix"]) == first.metrics["examples"] == 300
+
+
+def test_slices_add_up(first):
+    """TFMA's slices of a feature hold every example once, and agree with the whole on how many are right."""
+    whole = first.metrics["overall"]["accuracy"]["value"]
+    by_feature: dict[str, list[Any]] = {}
+    for line in first.metrics["slices"]:
+        by_feature.setdefault(line["feature"], []).append(line)
+    assert {"group_name", "garment_name", "lookalike", "brightness_decile", "twins"} <= set(by_feature)
+    for lines in by_feature.values():
+        assert sum(line["count"] for line in lines) == 300
+        assert sum(line["count"] * line["accuracy"]["value"] for line in lines) == pytest.approx(300 * whole)
+
+
+def test_the_ladder_ends_with_the_model(first):
+    """The rungs, simplest first, and the model in the same figures."""
+    ladder = first.metrics["ladder"]
+    assert [r["name"] for r in ladder] == [
+        "majority",
+        "nearest centroid",
+        "logistic regression",
+        "1-nearest neighbour",
+        "model",
+    ]
+    assert ladder[-1]["accuracy"] == first.metrics["overall"]["accuracy"]
+
+
+def test_the_first_model_is_blessed_without_a_baseline(first):
+    """Marker, property and verdict agree, and the rule on changes says why it passed."""
+    assert first.verdict["blessed"] and first.blessing.blessed and first.blessing.properties == {"blessed": True}
+    assert [p.name for p in first.blessing.path.glob("*BLESSED")] == ["BLESSED"]
+    assert first.verdict["rules"][1]["note"] == NO_BASELINE
+    assert first.metrics["baseline"] is None
+
+
+def test_a_refusal_says_why(second):
+    """The reason names the rule and the value, in the verdict and beside the artifact."""
+    assert [p.name for p in second.blessing.path.glob("*BLESSED")] == ["NOT_BLESSED"]
+    assert second.verdict["reason"].startswith("accuracy at least 1.01: 0.")
+    assert second.blessing.properties == {"blessed": False, "reason": second.verdict["reason"]}
+
+
+def test_changes_are_against_the_baseline_on_the_same_examples(first, second):
+    """The difference is that of the two models' own figures, and the rule is judged by it."""
+    change = second.metrics["baseline"]["change"]["macro_f1"]["value"]
+    own = [judged.metrics["overall"]["macro_f1"]["value"] for judged in (first, second)]
+    assert change == pytest.approx(own[1] - own[0])
+    assert second.metrics["baseline"]["overall"]["macro_f1"]["value"] == pytest.approx(own[0])
+    assert second.verdict["rules"][1]["value"] == pytest.approx(change)
+
+
+def test_properties_and_report(first):
+    """What the run's table shows, and a page to read."""
+    assert set(first.evaluation.properties) == {"accuracy", "macro_f1"}
+    page = (first.evaluation.path / "report.html").read_text(encoding="utf-8")
+    assert f"{first.metrics['overall']['accuracy']['value']:.4f}" in page and "Blessed" in page
+
+
+def test_metrics_are_plain_json(first):
+    """No NaN, which JSON does not know: what is not defined is null."""
+    text = (first.evaluation.path / "metrics.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_misspelt_rule_is_told_before_the_work(examples, models, tmp_path):
+    """The error offers the nearest name and says where to mend it; nothing has been evaluated."""
+    with pytest.raises(UserError, match="nearest is 'accuracy'") as error:
+        evaluate(tmp_path, examples, models[0], None, rules=(Rule(metric="acuracy", at_least=0.9),))
+    assert "[[evaluator.rules]]" in error.value.next_step
+    assert list((tmp_path / "evaluation").iterdir()) == []
+
+
+def test_an_unknown_feature_to_slice_by_is_a_mistake(examples, models, tmp_path):
+    """A name that is not among the features is refused, with those that are."""
+    with pytest.raises(UserError, match="lack season") as error:
+        evaluate(tmp_path, examples, models[0], None, slice_by=("season",))
+    assert "lookalike" in error.value.received
+
+
+def test_slicing_features_are_found_by_their_endings():
+    """A new decile or quintile needs no entry here, and nothing is sliced by twice."""
+    names = ("image", "ink_decile", "taper_quintile", "lookalike", "cluster")
+    expected = ["group_name", "garment_name", "ink_decile", "taper_quintile", "lookalike", "cluster"]
+    assert slicing_features(names, ("cluster", "lookalike")) == expected

@@ -8,7 +8,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from analysis.search import OBJECTIVE, Outcome
+from analysis.search import Outcome
+from analysis.search_oracles import OBJECTIVE
 from analysis.search_space import SearchSpace
 
 METRICS = {OBJECTIVE: "validation macro F1", "val_group_accuracy": "validation accuracy", "loss": "training loss"}

@@ -64,10 +64,12 @@ def tuner(
     batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step; as the Trainer's.")] = 256,
     augmentation: Annotated[Literal["none", "standard"], Field(description="As the Trainer's.")] = "standard",
     precision: Annotated[Literal["auto", "float32", "mixed_bfloat16"], Field(description="As the Trainer's.")] = "auto",
+    # Five seeds of the known good recipe, 3 epochs of 12,000 examples, scored 0.9469 to 0.9519: a standard deviation of
+    # 0.0023. The best of six recipes no better than it is then above it by 0.006 in one search of eight.
     margin: Annotated[
         float,
         Field(ge=0, le=1, description="By how much macro F1 on validation the best must beat the first trial."),
-    ] = 0.003,
+    ] = 0.006,
     warm_start: Annotated[
         ExternalPath | None,
         Field(
@@ -76,8 +78,9 @@ def tuner(
     ] = None,
 ) -> None:
     """Searches hyperparameters with Keras Tuner on part of the examples."""
-    from analysis.search import Budget, Trials, search
+    from analysis.search import Trials, search
     from analysis.search_logs import begin_logs, log_trial
+    from analysis.search_oracles import Budget
     from analysis.search_space import SearchSpace
     from models.training import Plan
 

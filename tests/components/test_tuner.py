@@ -18,7 +18,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from analysis.search import OBJECTIVE, Budget, Trials, search
+from analysis.search import Trials, search
+from analysis.search_oracles import OBJECTIVE, Budget
 from analysis.search_space import SearchSpace
 from components.tuner import draw_by_garment, tuner
 from models.recipe import Recipe

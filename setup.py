@@ -15,7 +15,6 @@ INSTALL = [
     "numpy==2.4.*",
     "pandas==2.3.*",
     "pillow",
-    "plotly",
     "protobuf==6.33.*",
     "pyarrow",
     "pydantic==2.*",

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 SPLIT = "test"
 STEPS = ("predictions", "ladder", "TFMA", "intervals", "report")
-LIBRARIES = ("tensorflow", "tensorflow-model-analysis", "apache-beam", "scikit-learn", "numpy")
+LIBRARIES = (
+    "apache-beam", "numpy", "protobuf", "pyarrow", "scikit-learn", "tensorflow", "tensorflow-model-analysis", "tfx-bsl",
+)  # fmt: skip
 
 
 @component(libraries=LIBRARIES)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from models.training import Task, Trained
 
 
-@component(libraries=("keras", "numpy", "pillow", "scipy", "tensorboard", "tensorflow"))
+@component(
+    libraries=("keras", "numpy", "pillow", "protobuf", "pyarrow", "scipy", "tensorboard", "tensorflow", "tfx-bsl")
+)
 def trainer(
     examples: Input[Examples],
     hyperparameters: Input[HyperParameters],

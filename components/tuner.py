@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=8, le=512, multiple_of=8)]
 
 
-@component(libraries=("keras", "keras-tuner", "numpy", "scikit-learn", "scipy", "tensorboard", "tensorflow"))
+@component(
+    libraries=(
+        "keras",
+        "keras-tuner",
+        "numpy",
+        "protobuf",
+        "pyarrow",
+        "scikit-learn",
+        "tensorboard",
+        "tensorflow",
+        "tfx-bsl",
+    )
+)
 def tuner(
     examples: Input[Examples],
     hyperparameters: Output[HyperParameters],
@@ -40,10 +52,10 @@ def tuner(
     algorithm: Annotated[
         Literal["bayesian", "hyperband", "random"], Field(description="Which of Keras Tuner's oracles proposes.")
     ] = "hyperband",
-    max_trials: Annotated[int, Field(ge=1, le=10_000, description="The most trials.")] = 12,
+    max_trials: Annotated[int, Field(ge=1, le=10_000, description="The most trials.")] = 6,
     max_seconds: Annotated[
         float, Field(ge=0, description="No trial is begun after as many seconds of training, besides the first.")
-    ] = 150,
+    ] = 240,
     max_epochs: Annotated[
         int, Field(ge=1, le=1000, description="Epochs of a trial; Hyperband also tries with fewer.")
     ] = 3,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.families import FAMILIES, build
-from models.recipe import Recipe, SmoothedCrossEntropy, compile_model, learning_rate_schedule, resolve_precision
+from models.recipe import Recipe, SmoothedCrossEntropy, WarmupCosine, compile_model, resolve_precision
 from models.training import policy
 
 
@@ -42,7 +42,7 @@ def test_loss_is_keras_s_own_with_label_smoothing(smoothing: float) -> None:
 
 def test_schedule_warms_up_to_the_peak_and_ends_at_zero() -> None:
     """A tenth of the steps rises, the rest falls to nothing."""
-    schedule = learning_rate_schedule(0.01, 100)
+    schedule = WarmupCosine(0.01, 100)
     values = [float(schedule(step)) for step in range(101)]
     assert np.argmax(values) == 10 and max(values) == pytest.approx(0.01)
     assert values[100] == pytest.approx(0, abs=1e-9) and values[0] == pytest.approx(0.0005)

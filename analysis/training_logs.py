@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorboard.plugins import projector
 
 from analysis.training_pictures import confusion_picture, mistakes_picture, sprite
@@ -19,45 +20,31 @@ from models.training import PREDICT_BATCH, Task
 MISTAKES = 24
 
 
-def training_callbacks(
-    logs: Path, task: Task, taxonomy: Taxonomy, pictures_every: int, profile_batches: tuple[int, int] | None
-) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that write TensorBoard's files while a network trains.
+class Pictures:
+    """Draws the confusion matrix and the most confident mistakes on validation after an epoch.
 
     Args:
         logs: The directory that TensorBoard reads.
         task: Its validation images are drawn.
         taxonomy: The groups' names.
-        pictures_every: Epochs between two pictures.
-        profile_batches: First and last batch to profile; None for no profile.
+        every: Epochs between two pictures.
     """
-    scalars = keras.callbacks.TensorBoard(log_dir=str(logs), write_graph=True, profile_batch=profile_batches or 0)
-    return [scalars, Pictures(logs, task, taxonomy, pictures_every)]
-
-
-class Pictures(keras.callbacks.Callback):
-    """Draws the confusion matrix and the most confident mistakes on validation after an epoch."""
 
     def __init__(self, logs: Path, task: Task, taxonomy: Taxonomy, every: int) -> None:
-        super().__init__()
         self._task, self._taxonomy, self._every = task, taxonomy, every
         self._writer = tf.summary.create_file_writer(str(logs / "validation"))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the two pictures every so many epochs."""
+    def __call__(self, epoch: int, logits: NDArray[np.float32]) -> None:
+        """Writes the two pictures every so many epochs, for validation logits [M, garments]."""
         if (epoch + 1) % self._every:
             return
         task = self._task
-        logits = self.model.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
         probabilities = softmax(logits)
         confusion = group_confusion(probabilities, task.validation_garments, task.membership)
         with self._writer.as_default(step=epoch):
             tf.summary.image("confusion", confusion_picture(confusion, self._taxonomy.groups)[None])
             tf.summary.image("mistakes", self._mistakes(probabilities @ task.membership)[None])
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the file."""
-        self._writer.close()
+        self._writer.flush()
 
     def _mistakes(self, groups: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         task = self._task

@@ -14,8 +14,7 @@ from pipeline.progress import Progress
 if TYPE_CHECKING:
     from keras.callbacks import Callback
 
-    from models.calibration import Calibration
-    from models.training import Task, Trained
+    from models.training import Task
 
 
 @component(
@@ -31,15 +30,18 @@ def trainer(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 15,
-    batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 256,
+    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 18,
+    batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 128,
     augmentation: Annotated[
-        Literal["none", "standard"], Field(description='"standard" flips and shifts the images, "none" leaves them.')
-    ] = "standard",
+        Literal["none", "flip", "flip_and_shift"], Field(description="What is done to the training images.")
+    ] = "flip",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],
         Field(description='"auto" is bfloat16 where the processor multiplies in it, else float32.'),
     ] = "auto",
+    mirror: Annotated[
+        bool, Field(description="Whether the exported model averages its answers for an image and its mirror image.")
+    ] = True,
     coverage: Annotated[
         float, Field(gt=0.5, lt=1, description="Share of the prediction sets that shall hold the true group.")
     ] = 0.99,
@@ -54,26 +56,35 @@ def trainer(
     ] = None,
 ) -> None:
     """Trains the best recipe, calibrates it on validation, and exports it with its signatures."""
-    from analysis.training_logs import training_callbacks, write_projector
+    from keras.callbacks import TensorBoard
+
+    from analysis.training_logs import Pictures, write_projector
+    from models.calibration import calibrate, softmax
     from models.export import export_model
+    from models.mirrored import mirrored
     from models.recipe import Recipe
-    from models.training import Plan, train
+    from models.scores import group_confusion, macro_f1
+    from models.training import PREDICT_BATCH, Plan, train
 
     recipe = Recipe.from_values(hyperparameters.read_json("best_hyperparameters.json"))
     task = _read_task(examples, taxonomy)
     plan = Plan(epochs, batch_size, seed, augmentation, precision)
-    callbacks = training_callbacks(logs, task, taxonomy, pictures_every, profile_batches)
-    shown = _progress(progress, epochs, len(task.images) // batch_size)
-    trained = train(recipe, task, plan, scratch / "epoch.npz", [*callbacks, shown])
+    scalars = TensorBoard(log_dir=str(logs), write_graph=True, profile_batch=profile_batches or 0)
+    callbacks = [scalars, _progress(progress, epochs, len(task.images) // batch_size)]
+    pictures = Pictures(logs, task, taxonomy, pictures_every)
+    trained = train(recipe, task, plan, scratch / "epoch.npz", callbacks, pictures)
     write_projector(logs, trained.model, task, taxonomy, projected_examples)
 
-    calibration = _calibrate(trained, task, coverage)
-    export_model(trained.model, calibration, taxonomy, model.saved_model)
-    trained.model.save(model.path / "model.keras")
+    network = mirrored(trained.model) if mirror else trained.model
+    logits = network.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
+    calibration = calibrate(logits, task.validation_garments, task.membership, coverage)
+    export_model(network, calibration, taxonomy, model.saved_model)
+    network.save(model.path / "model.keras")
     model.write_json("calibration.json", calibration.to_json())
     model.write_json("training.json", {"recipe": recipe.to_values(), "history": trained.history})
-    model.properties["parameters"] = trained.model.count_params()
-    model.properties["validation_macro_f1"] = round(trained.history[-1]["val_group_macro_f1"], 4)
+    model.properties["parameters"] = network.count_params()
+    confusion = group_confusion(softmax(logits), task.validation_garments, task.membership)
+    model.properties["validation_macro_f1"] = round(macro_f1(confusion), 4)
 
 
 def _read_task(examples: Examples, taxonomy: Taxonomy) -> Task:
@@ -85,14 +96,6 @@ def _read_task(examples: Examples, taxonomy: Taxonomy) -> Task:
     train, validation = (read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation"))
     membership = np.array(taxonomy.membership())
     return Task(train["image"], train["garment"], validation["image"], validation["garment"], membership)
-
-
-def _calibrate(trained: Trained, task: Task, coverage: float) -> Calibration:
-    from models.calibration import calibrate
-    from models.training import PREDICT_BATCH
-
-    logits = trained.model.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
-    return calibrate(logits, task.validation_garments, task.membership, coverage)
 
 
 def _progress(progress: Progress, epochs: int, steps: int) -> Callback:

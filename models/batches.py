@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Augmentation = Literal["none", "standard"]
+Augmentation = Literal["none", "flip", "flip_and_shift"]
 SHIFT = 2
 """Pixels of the largest shift: the data set's images are cropped to the garment, so that more would cut it."""
 
@@ -26,8 +26,8 @@ class Batches(keras.utils.PyDataset):
         garments: int64 [N].
         batch_size: Images a batch.
         seed: Decides the order, the flips and the shifts.
-        augmentation: "standard" flips half of the images left to right and shifts each by up to 2 pixels; "none" leaves
-            them. Defaults to "standard".
+        augmentation: "flip" mirrors half of the images left to right, "flip_and_shift" also shifts each by up to 2
+            pixels, "none" leaves them. Defaults to "flip".
         epoch: The epoch to begin with. Defaults to 0.
     """
 
@@ -38,7 +38,7 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int,
         seed: int,
-        augmentation: Augmentation = "standard",
+        augmentation: Augmentation = "flip",
         epoch: int = 0,
     ) -> None:
         super().__init__()
@@ -66,8 +66,11 @@ class Batches(keras.utils.PyDataset):
         epoch, place = divmod(self._first + index, self.an_epoch)
         chosen = self._permutation(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         images = self._images[chosen]
-        if self._augmentation == "standard":
-            images = flip_and_shift(images, np.random.default_rng([self._seed, epoch, place]))
+        random = np.random.default_rng([self._seed, epoch, place])
+        if self._augmentation != "none":
+            images = flip(images, random)
+        if self._augmentation == "flip_and_shift":
+            images = shift(images, random)
         return images, self._garments[chosen]
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
@@ -76,12 +79,16 @@ class Batches(keras.utils.PyDataset):
         return self._order
 
 
-def flip_and_shift(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Flips half of the images [N, H, W] left to right, and shifts each by up to `SHIFT` pixels onto black."""
+def flip(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Mirrors half of the images [N, H, W] left to right."""
+    mirrored: NDArray[np.bool_] = np.asarray(random.random(len(images)) < 0.5)
+    return np.where(mirrored[:, None, None], images[:, :, ::-1], images)
+
+
+def shift(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Moves each image [N, H, W] by up to `SHIFT` pixels either way, onto black."""
     count, height, width = images.shape
-    ground = np.zeros((count, height + 2 * SHIFT, width + 2 * SHIFT), np.uint8)
-    flipped: NDArray[np.bool_] = np.asarray(random.random(count) < 0.5)
-    ground[:, SHIFT:-SHIFT, SHIFT:-SHIFT] = np.where(flipped[:, None, None], images[:, :, ::-1], images)
+    ground = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     windows = np.lib.stride_tricks.sliding_window_view(ground, (height, width), axis=(1, 2))
     down, right = random.integers(0, 2 * SHIFT + 1, (2, count))
     shifted: NDArray[np.uint8] = windows[np.arange(count), down, right]

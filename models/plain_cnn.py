@@ -1,7 +1,7 @@
-"""The plain family: a thin stem at full resolution, then two stages of two convolutions at half and quarter resolution.
+"""The plain family: three stages of two convolutions, at full, half and quarter resolution.
 
-Most of the multiply-adds of a usual small CNN go into its first layers at 28 x 28 pixels, where there is least to
-learn. Here the stem has few channels and is pooled at once, so that the same time buys more epochs.
+The first stage is thin: most of the multiply-adds of a usual small CNN go into its layers at 28 x 28 pixels, where
+there is least to learn. With 16 and 32 channels there instead of 32 and 32 an epoch takes half of the time.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ def build_plain_cnn(garments: int, *, width: int, dropout: float) -> keras.Model
 
     Args:
         garments: How many garments.
-        width: Channels of the first stage; the second has twice as many.
+        width: Channels of the second stage; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
     """
-    image, x = scaled_image()
-    x = convolution(x, max(8, width // 4), pooled=True)
+    image, x = stem(width)
     x = convolution(convolution(x, width), width, pooled=True)
     x = convolution(convolution(x, 2 * width), 2 * width)
     return keras.Model(image, garment_logits(x, garments, dropout), name="plain_cnn")
 
 
-def scaled_image() -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [batch, 28, 28], and the same as floats in [-1, 1], [batch, 28, 28, 1]."""
+def stem(width: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Returns the input, uint8 [batch, 28, 28], and the first stage's features, [batch, 14, 14, width // 2]."""
     image = keras.Input((28, 28), dtype="uint8", name="image")
-    return image, layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 127.5, offset=-1.0)(image))
+    x = layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 127.5, offset=-1.0)(image))
+    return image, convolution(convolution(x, max(8, width // 4)), max(8, width // 2), pooled=True)
 
 
 def convolution(x: keras.KerasTensor, channels: int, pooled: bool = False) -> keras.KerasTensor:

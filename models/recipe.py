@@ -22,7 +22,7 @@ class Recipe:
 
     Attributes:
         family: A name in `models.families.FAMILIES`.
-        width: Channels of the first stage.
+        width: Channels of the second of three stages; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
         peak_learning_rate: AdamW's learning rate at the end of the warm-up.
         weight_decay: AdamW's decoupled weight decay.

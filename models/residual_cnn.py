@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.plain_cnn import convolution, garment_logits, scaled_image
+from models.plain_cnn import convolution, garment_logits, stem
 
 
 def build_residual_cnn(garments: int, *, width: int, dropout: float) -> keras.Model:
@@ -17,11 +17,10 @@ def build_residual_cnn(garments: int, *, width: int, dropout: float) -> keras.Mo
 
     Args:
         garments: How many garments.
-        width: Channels of the first stage; the second has twice as many.
+        width: Channels of the second stage; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
     """
-    image, x = scaled_image()
-    x = convolution(x, max(8, width // 4), pooled=True)
+    image, x = stem(width)
     x = layers.MaxPooling2D()(residual_block(convolution(x, width), width))
     x = residual_block(convolution(x, 2 * width), 2 * width)
     return keras.Model(image, garment_logits(x, garments, dropout), name="residual_cnn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.batches import Augmentation, Batches
+from models.calibration import softmax
 from models.families import build
 from models.recipe import Precision, Recipe, compile_model, resolve_precision
 from models.scores import accuracy, group_confusion, macro_f1
 
 Images = NDArray[np.uint8]
 Garments = NDArray[np.int64]
+Observe = Callable[[int, NDArray[np.float32]], None]
 PREDICT_BATCH = 500
 
 
@@ -55,7 +57,7 @@ class Plan:
         epochs: Passes over the images.
         batch_size: Images a step.
         seed: Decides the first weights, the dropout, the order and the augmentation.
-        augmentation: "standard" or "none".
+        augmentation: "none", "flip" or "flip_and_shift".
         precision: "auto", "float32" or "mixed_bfloat16".
         stop_after: Epochs that are really trained, of those that the schedule is made for; all when None.
     """
@@ -63,7 +65,7 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
-    augmentation: Augmentation = "standard"
+    augmentation: Augmentation = "flip"
     precision: Precision = "auto"
     stop_after: int | None = None
 
@@ -87,6 +89,7 @@ def train(
     plan: Plan,
     checkpoint: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    observe: Observe | None = None,
 ) -> Trained:
     """Trains a recipe, going on from the checkpoint where there is one.
 
@@ -96,6 +99,7 @@ def train(
         plan: Epochs, batch size, seed, precision.
         checkpoint: A file that is written after every epoch; None to keep none. Defaults to None.
         callbacks: Further Keras callbacks; they find the validation scores in the epoch's logs.
+        observe: Is called after every epoch with its number, from 0, and the validation logits [M, garments].
 
     Raises:
         TrainingError: The loss is no longer a number, or the checkpoint is of another training.
@@ -120,7 +124,7 @@ def train(
             epochs=plan.stop_after or plan.epochs,
             steps_per_epoch=batches.an_epoch,
             shuffle=False,
-            callbacks=[Epochs(task, history, checkpoint), *callbacks],
+            callbacks=[Epochs(task, history, checkpoint, observe), *callbacks],
             verbose=0,
         )
     return Trained(in_float32(recipe, model, len(task.membership)), history)
@@ -152,11 +156,14 @@ class Epochs(keras.callbacks.Callback):
         task: Holds the validation images.
         history: Gets an entry an epoch.
         checkpoint: The file to write; None for none.
+        observe: Gets the validation logits.
     """
 
-    def __init__(self, task: Task, history: list[dict[str, float]], checkpoint: Path | None) -> None:
+    def __init__(
+        self, task: Task, history: list[dict[str, float]], checkpoint: Path | None, observe: Observe | None
+    ) -> None:
         super().__init__()
-        self._task, self._history, self._checkpoint = task, history, checkpoint
+        self._task, self._history, self._checkpoint, self._observe = task, history, checkpoint, observe
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Takes the time."""
@@ -173,12 +180,11 @@ class Epochs(keras.callbacks.Callback):
             )
         task = self._task
         logits = self.model.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
-        # The sum over a group needs probabilities; the most probable garment alone would not.
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        confusion = group_confusion(probabilities, task.validation_garments, task.membership)
+        confusion = group_confusion(softmax(logits), task.validation_garments, task.membership)
         logs |= {"val_group_accuracy": accuracy(confusion), "val_group_macro_f1": macro_f1(confusion)}
         self._history.append({name: float(value) for name, value in logs.items()} | {"seconds": seconds})
+        if self._observe is not None:
+            self._observe(epoch, logits)
         if self._checkpoint is not None:
             save(self._checkpoint, self.model, self._history)
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from analysis import bootstrap, group_metrics
 from analysis.ladder import Rung
@@ -177,7 +178,11 @@ def _slice(judged: Judged, name: Slice, held: SliceMetrics) -> Block:
 
 
 def _share(judged: Judged, hits: int, count: int) -> Block:
-    return judged.of_confusion({"share": group_metrics.accuracy}, np.array([[hits, count - hits], [0, 0]]))["share"]
+    """A share with Wilson's interval (1927); resamples of a slice without a mistake would all be without one."""
+    if not count:
+        return bootstrap.Estimate(float("nan"), float("nan"), float("nan")).to_json()
+    bounds = binomtest(hits, count).proportion_ci(judged.level, method="wilson")
+    return bootstrap.Estimate(hits / count, bounds.low, bounds.high).to_json()
 
 
 def _over_nearest_neighbour(judged: Judged, rungs: Sequence[Rung]) -> Block:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SPLIT = "test"
 STEPS = ("predictions", "ladder", "TFMA", "intervals", "report")
 LIBRARIES = (
-    "apache-beam", "numpy", "protobuf", "pyarrow", "scikit-learn", "tensorflow", "tensorflow-model-analysis", "tfx-bsl",
+    "apache-beam", "numpy", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow", "tensorflow-model-analysis",
+    "tfx-bsl",
 )  # fmt: skip
 
 

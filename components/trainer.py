@@ -30,11 +30,11 @@ def trainer(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 18,
+    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 15,
     batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 128,
     augmentation: Annotated[
         Literal["none", "flip", "flip_and_shift"], Field(description="What is done to the training images.")
-    ] = "flip",
+    ] = "flip_and_shift",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],
         Field(description='"auto" is bfloat16 where the processor multiplies in it, else float32.'),

@@ -65,7 +65,7 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
-    augmentation: Augmentation = "flip"
+    augmentation: Augmentation = "flip_and_shift"
     precision: Precision = "auto"
     stop_after: int | None = None
 

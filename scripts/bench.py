@@ -118,7 +118,7 @@ shards = Examples(Path(sys.argv[1])).split("train")
 read_arrays(shards[:1])
 begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - begun
 count = len(arrays["image"])
-batches = Batches(arrays["image"], arrays["garment"], batch_size=256, seed=1, augmentation="flip")
+batches = Batches(arrays["image"], arrays["garment"], batch_size=256, seed=1, augmentation="flip_and_shift")
 begun = time.perf_counter()
 for index in range(len(batches)): batches[index]
 print(json.dumps([count / read, count / (time.perf_counter() - begun)]))

@@ -42,7 +42,7 @@ def test_another_seed_gives_other_batches() -> None:
 
 
 def test_augmentation_keeps_the_image_up_to_flip_and_shift() -> None:
-    """Every augmented image is the original, flipped or not, cut out of a black ground at most 2 pixels off."""
+    """Every augmented image is the original, flipped or not, cut out of a black ground at most `SHIFT` pixels off."""
     for image, changed in zip(IMAGES, shift(flip(IMAGES, RANDOM), RANDOM), strict=True):
         candidates = []
         for version in (image, image[:, ::-1]):

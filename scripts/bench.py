@@ -120,8 +120,8 @@ begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_coun
 count = len(arrays["image"])
 batches = Batches(arrays["image"], arrays["garment"], batch_size=256, seed=1, augmentation="flip_and_shift")
 begun = time.perf_counter()
-for index in range(len(batches)): batches[index]
-print(json.dumps([count / read, count / (time.perf_counter() - begun)]))
+for index in range(batches.an_epoch): batches[index]
+print(json.dumps([count / read, batches.an_epoch * 256 / (time.perf_counter() - begun)]))
 """
     status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
     path = next(s for s in status["stages"] if s["stage"] == "label_grouping")["artifacts"]["grouped"]["path"]

@@ -26,7 +26,7 @@ def confusion_picture(confusion: NDArray[np.int64], names: Sequence[str]) -> Pix
     for row, name in enumerate(names):
         middle = MARGIN + row * CELL + CELL // 2
         draw.text((MARGIN - 8, middle), name, "black", font, anchor="rm")
-        draw.text((middle, MARGIN - 8), name, "black", font, anchor="mb")
+        draw.text((middle, MARGIN - 8), name, "black", font, anchor="ms")
         for column in range(len(names)):
             left, top = MARGIN + column * CELL, MARGIN + row * CELL
             shade = shares[row, column]

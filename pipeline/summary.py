@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,8 +123,10 @@ def _commands(workspace: Workspace, option: str) -> list[str]:
     mount = shlex.quote(f"{workspace.serving.absolute()}:/models/fashion")
     # A grey ramp, so that the request can be typed; any 28 rows of 28 numbers from 0 to 255 will do.
     request = "import json; print(json.dumps({'instances': [[list(range(0,252,9))]*28]}))"
+    # Whoever typed `make run` has not activated the environment.
+    program = "fashion" if shutil.which("fashion") else os.path.relpath(Path(sys.executable).with_name("fashion"))
     return [
-        "Look     fashion tensorboard" + option,
+        f"Look     {program} tensorboard{option}",
         f"Serve    docker run --rm -p 127.0.0.1:8501:8501 -v {mount} -e MODEL_NAME=fashion tensorflow/serving",
         f'Ask      python3 -c "{request}" | curl -s -d @- http://127.0.0.1:8501/v1/models/fashion:predict',
     ]

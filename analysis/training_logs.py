@@ -18,6 +18,8 @@ from models.taxonomy import Taxonomy
 from models.training import PREDICT_BATCH, Task
 
 MISTAKES = 24
+VALIDATION = "validation"
+"""The directory that Keras's TensorBoard callback writes validation scores to."""
 
 
 class Pictures:
@@ -32,7 +34,7 @@ class Pictures:
 
     def __init__(self, logs: Path, task: Task, taxonomy: Taxonomy, every: int) -> None:
         self._task, self._taxonomy, self._every = task, taxonomy, every
-        self._writer = tf.summary.create_file_writer(str(logs / "validation"))
+        self._writer = tf.summary.create_file_writer(str(logs / VALIDATION))
 
     def __call__(self, epoch: int, logits: NDArray[np.float32]) -> None:
         """Writes the two pictures every so many epochs, for validation logits [M, garments]."""
@@ -71,6 +73,8 @@ def write_projector(logs: Path, model: keras.Model, task: Task, taxonomy: Taxono
     images, garments = task.validation_images[:count], task.validation_garments[:count]
     embed = keras.Model(model.input, model.get_layer("features").output)
     vectors = embed.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    # The projector looks where there are event files, and reads paths relative to them.
+    logs = logs / VALIDATION
     logs.mkdir(parents=True, exist_ok=True)
     np.savetxt(logs / "features.tsv", vectors, fmt="%.5g", delimiter="\t")
     rows = [f"{taxonomy.groups[taxonomy.group_of[g]]}\t{taxonomy.garments[g]}" for g in garments]

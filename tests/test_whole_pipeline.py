@@ -219,8 +219,8 @@ def asked(address: str, body: dict[str, Any] | None = None) -> Any:
         return json.load(response)
 
 
-def test_tensorboard_shows_scalars_images_and_hyperparameters(tensorboard: str) -> None:
-    """The real server answers for the trainer's scalars and pictures, and for the tuner's trials."""
+def test_tensorboard_shows_scalars_images_hyperparameters_and_the_projector(tensorboard: str) -> None:
+    """The real server answers for the trainer's scalars, pictures and embedding, and for the tuner's trials."""
     scalars = asked(f"{tensorboard}/scalars/tags")
     trainer = {tag for run, tags in scalars.items() if run.startswith("trainer") for tag in tags}
     assert {"epoch_loss", "epoch_group_macro_f1"} <= trainer
@@ -230,6 +230,9 @@ def test_tensorboard_shows_scalars_images_and_hyperparameters(tensorboard: str) 
             "colParams": [], "startIndex": 0, "sliceSize": 100}  # fmt: skip
     groups = asked(f"{tensorboard}/hparams/session_groups", body)["sessionGroups"]
     assert groups and "peak_learning_rate" in groups[0]["hparams"]
+    run = next(name for name in asked(f"{tensorboard}/projector/runs") if name.startswith("trainer"))
+    embeddings = asked(f"{tensorboard}/projector/info?run={run}")["embeddings"]
+    assert embeddings[0]["tensorShape"][0] == 50 and embeddings[0]["sprite"]["imagePath"] == "sprite.png"
 
 
 def test_components_declare_the_libraries_that_they_import() -> None:

@@ -88,6 +88,6 @@ def test_tensorboard_finds_scalars_pictures_graph_and_embedding(trained: Run) ->
     assert {"confusion", "mistakes", "epoch_group_macro_f1"} <= tags
     assert len(validation.Tensors("confusion")) == 2
     assert EventAccumulator(str(trained.logs / "train")).Reload().Tags()["graph"]
-    assert len((trained.logs / "features.tsv").read_text().splitlines()) == 30
-    assert len((trained.logs / "names.tsv").read_text().splitlines()) == 31
-    assert "features.tsv" in (trained.logs / "projector_config.pbtxt").read_text()
+    assert len((trained.logs / "validation" / "features.tsv").read_text().splitlines()) == 30
+    assert len((trained.logs / "validation" / "names.tsv").read_text().splitlines()) == 31
+    assert "features.tsv" in (trained.logs / "validation" / "projector_config.pbtxt").read_text()

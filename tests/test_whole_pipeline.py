@@ -108,7 +108,9 @@ def test_lineage_walks_from_the_pushed_model_to_the_data(tiny_run: TinyRun, fash
 def killed_in(stage: str, workspace: Path, options: tuple[str, ...], signal_number: int) -> int:
     """Runs the pipeline and sends itself a signal in the middle of a stage; returns how the process ended."""
     code = f"""
-import os, sys
+import os, signal, sys
+# A shell's background jobs are born deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline import definition
 from pipeline.cli import main
 component = next(c for c in definition.COMPONENTS if c.spec.name == {stage!r})

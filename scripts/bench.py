@@ -157,7 +157,8 @@ def _report(rows: list[dict[str, Any]], path: Path) -> None:
     for row in rows:
         spread = "" if row["spread"] is None else f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
         table.add_row(row["figure"], f"{row['value']:,.4g}", row["unit"], spread, row["target"])
-    Console().print(table)
+    # A pipe has no width, and 80 columns would fold every cell.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

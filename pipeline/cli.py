@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
@@ -80,11 +81,14 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Says for every stage whether `fashion run` would run it or reuse it, and why."""
+    from pipeline.metadata_store import MetadataStore
     from pipeline.plan import Planner
 
     place = Workspace(workspace)
     pipeline, _ = _pipeline(place, profile, set_)
-    decisions = Planner(pipeline, place, _store(place)).explain(pipeline.select(from_, until, only), fresh)
+    # Before the first run there is nothing to compare with, and nothing to write down either.
+    store = MetadataStore(place.store if place.store.exists() else Path(":memory:"))
+    decisions = Planner(pipeline, place, store).explain(pipeline.select(from_, until, only), fresh)
     if as_json:
         _print_json([{"stage": d.node.name, "action": d.action, "reasons": d.reasons} for d in decisions])
         return
@@ -231,7 +235,7 @@ def _store(workspace: Workspace) -> Any:
 
 def _resume_command() -> str:
     arguments = [a for a in sys.argv[1:] if a != "--fresh"]
-    return " ".join(["fashion", *(arguments or ["run"])])
+    return shlex.join(["fashion", *(arguments or ["run"])])
 
 
 def _print_json(content: Any) -> None:

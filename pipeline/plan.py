@@ -195,7 +195,10 @@ def _plain(name: str, value: Any, hint: Any) -> Any:
     if isinstance(value, Path) and _by_content(hint):
         if not value.exists():
             raise UserError(
-                f"The path for {name!r} does not exist.", expected="a file or directory", received=str(value)
+                f"The path for {name!r} does not exist.",
+                expected="a file or directory",
+                received=str(value),
+                next_step="correct the path, then run again",
             )
         return {"content": digest_json(manifest(value))}
     if isinstance(value, BaseModel):

@@ -1,0 +1,43 @@
+"""The command line answers a mistake with a paragraph, and an empty workspace with what would happen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Fashion
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headline"),
+    [
+        (["run", "--set", "trainer.epoch=3"], "no key 'trainer.epoch'. Did you mean 'epochs'?"),
+        (["run", "--profile", "quik"], "There is no profile 'quik'. Did you mean 'quick'?"),
+        (["run", "--only", "trainr"], "There is no stage 'trainr'. Did you mean 'trainer'?"),
+        (["run", "--set", "taxonomy=none.toml"], "The taxonomy none.toml cannot be read."),
+        (["status"], "Nothing has run in the workspace"),
+        (["tensorboard"], "There is nothing to look at"),
+        (["rollback"], "There is no pushed version."),
+    ],
+)
+def test_mistake_is_one_paragraph(fashion: Fashion, tmp_path: Path, arguments: list[str], headline: str) -> None:
+    """A mistake ends with exit code 1, its headline and the next step, and without a stack trace."""
+    done = fashion(*arguments, "-w", str(tmp_path / "workspace"))
+    assert done.returncode == 1
+    assert headline in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_stack_trace(fashion: Fashion, tmp_path: Path) -> None:
+    """Whoever asks for it sees where the error came from."""
+    assert "Traceback" in fashion("--debug", "status", "-w", str(tmp_path)).stderr
+
+
+def test_explain_before_the_first_run_says_that_everything_would_run(fashion: Fashion, tmp_path: Path) -> None:
+    """There is nothing to compare with yet, and asking leaves nothing behind."""
+    done = fashion("explain", "-w", str(tmp_path / "workspace"))
+    assert done.returncode == 0
+    assert "it has never finished here" in done.stdout
+    assert done.stdout.count(" run ") == 10
+    assert not (tmp_path / "workspace").exists()

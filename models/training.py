@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ Images = NDArray[np.uint8]
 Garments = NDArray[np.int64]
 Observe = Callable[[int, NDArray[np.float32]], None]
 PREDICT_BATCH = 500
+logger = logging.getLogger(__name__)
 
 
 class TrainingError(ValueError):
@@ -109,7 +112,7 @@ def train(
         steps = plan.epochs * (len(task.images) // plan.batch_size)
         model = compile_model(recipe, len(task.membership), steps)
         model.optimizer.build(model.trainable_variables)
-        history = restore(checkpoint, model) if checkpoint is not None and checkpoint.exists() else []
+        history = _resume(checkpoint, model)
         batches = Batches(
             task.images,
             task.garments,
@@ -128,6 +131,18 @@ def train(
             verbose=0,
         )
     return Trained(in_float32(recipe, model, len(task.membership)), history)
+
+
+def _resume(checkpoint: Path | None, model: keras.Model) -> list[dict[str, float]]:
+    if checkpoint is None or not checkpoint.exists():
+        return []
+    try:
+        return restore(checkpoint, model)
+    except TrainingError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        logger.warning("The checkpoint %s is damaged; the training begins anew", checkpoint)
+        return []
 
 
 @contextmanager

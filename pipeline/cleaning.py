@@ -1,4 +1,4 @@
-"""Removes what the latest run did not use; the pushed models are never touched."""
+"""Removes what the latest result of every stage did not use; the pushed models are never touched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import UserError
 from pipeline.metadata_store import ArtifactRecord, MetadataStore
 from pipeline.workspace import Workspace
 
@@ -19,16 +20,23 @@ class Removed:
 
 
 def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False) -> Removed:
-    """Removes artifacts and logs that the latest run did not use, and everything that waits to be resumed.
+    """Removes artifacts and logs that no stage's latest result used; what waits to be resumed stays.
 
     Args:
         workspace: The workspace; it is locked meanwhile.
-        everything: Whether to remove all artifacts, logs and the record as well. Defaults to False.
+        everything: Whether to remove all artifacts, logs, the record and what waits to be resumed. Defaults to False.
         dry_run: Whether only to say what would go. Defaults to False.
 
     Raises:
-        UserError: A run holds the workspace, or the metadata store is damaged.
+        UserError: The directory is no workspace, a run holds it, or the metadata store is damaged.
     """
+    if workspace.root.exists() and any(workspace.root.iterdir()) and not (workspace.root / "lock").exists():
+        raise UserError(
+            f"{workspace.root} is no workspace; nothing was removed.",
+            expected="a directory that a run has written",
+            received="other files",
+            next_step="fashion clean --workspace DIRECTORY",
+        )
     with workspace.lock():
         paths = _all(workspace) if everything else _unused(workspace)
         removed = Removed(paths, sum(_size(p) for p in paths))
@@ -39,7 +47,13 @@ def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False)
 
 
 def _all(workspace: Workspace) -> list[Path]:
-    places = [workspace.artifacts, workspace.scratch, workspace.logs, *workspace.root.glob("metadata.*")]
+    places = [
+        workspace.artifacts,
+        workspace.scratch,
+        workspace.logs,
+        *workspace.root.glob("metadata.sqlite*"),
+        *workspace.root.glob("metadata.damaged-*"),
+    ]
     return [p for p in places if p.exists()]
 
 
@@ -48,8 +62,7 @@ def _unused(workspace: Workspace) -> list[Path]:
         return []
     store = MetadataStore(workspace.store)
     try:
-        latest = store.latest_run()
-        used = store.run_executions(latest[0]) if latest else []
+        used = store.latest_executions()
         # The newest blessed model is the next candidate's baseline, whether or not the latest run used it.
         kept = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
         logs = {f"{e.type}/{e.cache_key[:16]}" for e in used}
@@ -57,7 +70,7 @@ def _unused(workspace: Workspace) -> list[Path]:
         store.close()
     artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in kept]
     logged = [p for p in workspace.logs.glob("*/*") if str(p.relative_to(workspace.logs)) not in logs]
-    return [*artifacts, *logged, *workspace.scratch.glob("*/*")]
+    return [*artifacts, *logged]
 
 
 def _touched(store: MetadataStore, execution: int) -> list[ArtifactRecord]:

@@ -33,7 +33,7 @@ def _find(store: MetadataStore, workspace: Workspace, reference: str) -> Artifac
     matches = [
         a
         for a in artifacts
-        if reference in (str(a.id), a.type, a.uri.split("/")[1]) or f"{path}/".startswith(f"{roots[a.id]}/")
+        if reference in (str(a.id), a.type, a.uri, a.uri.split("/")[1]) or f"{path}/".startswith(f"{roots[a.id]}/")
     ]
     if not matches:
         known = sorted({a.type for a in artifacts} | {a.uri.split("/")[1] for a in artifacts})

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -125,7 +126,8 @@ class LocalRunner:
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             self._display.failed(node.name)
-            store.finish_execution(execution, "CANCELED" if interrupted else "FAILED")
+            with suppress(UserError):  # a full disk must not hide why the stage failed
+                store.finish_execution(execution, "CANCELED" if interrupted else "FAILED")
             raise self._failure(error, stage) from error
         self._seconds[node.name] = time.perf_counter() - begun
         inputs = {name: artifact.id for name, artifact in decision.inputs.items()}

@@ -136,10 +136,12 @@ class MetadataStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # On a full disk SQLite has rolled back by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
         with self._readable():
@@ -257,6 +259,12 @@ class MetadataStore:
             key,
         )
         return None if rows[0]["id"] is None else self.execution(rows[0]["id"])
+
+    def latest_executions(self) -> list[ExecutionRecord]:
+        """Returns the newest execution with outputs of every stage."""
+        return self._executions(
+            "id IN (SELECT MAX(id) FROM Execution WHERE state IN ('COMPLETE', 'CACHED') GROUP BY type)"
+        )
 
     def execution(self, id: int) -> ExecutionRecord | None:
         """Returns an execution by its id."""

@@ -149,7 +149,7 @@ class Planner:
         judged_as = next(name for name, other in node.sources.items() if other == source.channel)
         for blessing in reversed(self._store.artifacts("ModelBlessing")):
             judge = self._store.producer(blessing.id) if blessing.properties.get("blessed") else None
-            if judge is None or judge.type != node.name:
+            if judge is None or judge.type != node.name or not _same_taxonomy(judge, node):
                 continue
             judged = self._store.events(judge.id, "INPUT").get(judged_as)
             if judged and judged.digest != candidate.digest and not self.damage(judged):
@@ -177,6 +177,13 @@ class Planner:
             for kind in ("parameters", "inputs", "modules", "libraries")
             for change in _changed(kind, before.get(kind, {}), parts[kind])
         ) or ("an earlier version of it ran last",)
+
+
+def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
+    """Whether a model was judged on the groups that this stage judges; those of another grouping do not compare."""
+    taxonomy = node.parameters.get("taxonomy")
+    before = judge.properties["key_parts"]["parameters"].get("taxonomy")
+    return bool(before == (taxonomy.to_table() if taxonomy is not None else None))
 
 
 def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -63,4 +63,5 @@ def _read(path: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content
+    complete = isinstance(content, dict) and set(content) == {"execution", "properties", "inputs", "outputs"}
+    return content if complete else None

@@ -76,3 +76,9 @@ def test_precision_policy_is_restored(task: Task) -> None:
 def test_learns_the_synthetic_garments(task: Task) -> None:
     """The loop learns: after 20 epochs it beats guessing by far."""
     assert train(Recipe(width=16), task, plan(epochs=20)).history[-1]["val_group_macro_f1"] > 0.6
+
+
+def test_damaged_checkpoint_begins_anew(task: Task, tmp_path: Path) -> None:
+    """A checkpoint that cannot be read costs the epochs in it, and nothing else."""
+    (tmp_path / "c.npz").write_bytes(b"no checkpoint")
+    assert len(train(RECIPE, task, plan(epochs=1), tmp_path / "c.npz").history) == 1

@@ -90,6 +90,9 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
         lines.append(
             f"Pushed as version {pushed['version']}." if pushed["pushed"] else f"Not pushed: {pushed['reason']}"
         )
+    newest = max((int(p.name) for p in workspace.serving.glob("[0-9]*") if p.name.isdigit()), default=None)
+    if pushed is not None and pushed["pushed"] and newest != pushed["version"]:
+        lines.append(f"Version {newest} is the newest, and is what TensorFlow Serving serves.")
     return [*lines, ""] if lines else []
 
 

@@ -8,6 +8,10 @@ PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "sql"]
 
 INSTALL = [
     "apache-beam==2.77.*",
+    "grpcio",
+    "grpcio-health-checking",
+    "httptools",
+    "httpx==0.28.*",
     # TensorFlow Datasets imports it without declaring it.
     "importlib_resources",
     "keras==3.15.*",
@@ -18,10 +22,13 @@ INSTALL = [
     "protobuf==6.33.*",
     "pyarrow",
     "pydantic==2.*",
+    # The parser that TensorFlow Serving has, with its texts of errors.
+    "python-rapidjson",
     "rich",
     # Keras Tuner's Bayesian oracle imports it without declaring it.
     "scikit-learn",
     "scipy",
+    "starlette",
     "tensorboard==2.21.*",
     "tensorflow==2.21.*",
     "tensorflow-datasets==4.9.10",
@@ -30,6 +37,8 @@ INSTALL = [
     "tensorflow-serving-api==2.19.1",
     "tfx-bsl==1.21.*",
     "typer",
+    "uvicorn",
+    "uvloop",
 ]
 
 DEVELOP = [
@@ -37,7 +46,9 @@ DEVELOP = [
     "import-linter",
     "mypy",
     "pandas-stubs",
+    "playwright",
     "pre-commit",
+    "prometheus-client",
     "pytest",
     "pytest-timeout",
     "ruff",

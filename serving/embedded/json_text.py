@@ -1,0 +1,186 @@
+"""JSON as TensorFlow Serving reads and writes it: RapidJSON's parser, its pretty writer, and its texts of numbers.
+
+Follows ParseJson, WriteDecimal and JsonValueToString of tensorflow_serving/util/json_tensor.cc with RapidJSON 1.1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import rapidjson
+from numpy.typing import NDArray
+
+from serving.embedded.status import ServingError, invalid
+
+Floats = NDArray[np.floating[Any]]
+
+INDENT: Final = "    "
+_NUMBERS: Final = rapidjson.NM_NAN | rapidjson.NM_NATIVE
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MAX_DEPTH: Final = 200
+_EXCERPT: Final = 1000
+_NONFINITE: Final = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_OPENING, _CLOSING, _QUOTE = (np.frombuffer(characters, np.uint8) for characters in (b"[{", b"]}", b'"'))
+
+quoted: Final = partial(rapidjson.dumps, ensure_ascii=False)
+"""Returns a string's JSON text with RapidJSON's escapes; anything outside ASCII stays as it is."""
+
+
+class Literal(str):
+    """JSON text that `dumps` writes as it is."""
+
+    __slots__ = ()
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Reads the object that a request's body holds; NaN, Inf and Infinity are numbers.
+
+    What is nested deeper than any tensor comes back as empty lists and objects, and is not checked for commas: it
+    takes no part in an answer, and reading it whole would exhaust Python's stack.
+
+    Raises:
+        ServingError: The body is no JSON, no UTF-8, or no object.
+    """
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
+    text = body[start:]
+    try:
+        document = _loads(text, start)
+    except RecursionError:
+        document = _loads(_flattened(text), start)
+    if not isinstance(document, dict):
+        raise invalid(f"JSON Value: {excerpt(document)} Is not object")
+    return document
+
+
+def _loads(text: bytes, start: int) -> Any:
+    try:
+        return rapidjson.loads(text, number_mode=_NUMBERS)
+    except rapidjson.JSONDecodeError as error:
+        raise _syntax_error(str(error), start) from None
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: A string is not UTF-8: {error.reason}.") from None
+
+
+def _syntax_error(message: str, start: int) -> ServingError:
+    found = re.match(r"Parse error at offset (\d+): (.*)", message, re.DOTALL)
+    if found is None:
+        return invalid(f"JSON Parse error: {message}")
+    return invalid(f"JSON Parse error: {found[2]} at offset: {int(found[1]) + start}")
+
+
+def _flattened(text: bytes) -> bytes:
+    """Empties the lists and objects below `_MAX_DEPTH`, in linear time and without recursion."""
+    characters = np.frombuffer(text, np.uint8)
+    bare = np.frombuffer(text.replace(rb"\\", b"__").replace(rb"\"", b"__"), np.uint8)
+    outside = ~np.logical_xor.accumulate(bare == _QUOTE)
+    opens = np.isin(characters, _OPENING) & outside
+    closes = np.isin(characters, _CLOSING) & outside
+    # The depth of a bracket itself is that of what it holds.
+    depth = np.cumsum(opens.astype(np.int8) - closes.astype(np.int8), dtype=np.int32) + closes
+    kept = (depth <= _MAX_DEPTH) | ((depth == _MAX_DEPTH + 1) & (opens | closes))
+    return characters[kept].tobytes()
+
+
+def number(value: float, single: bool) -> str:
+    """Returns the text of a float as TensorFlow Serving writes it; `single` for a float32."""
+    return numbers(np.asarray([value], np.float32 if single else np.float64))[0]
+
+
+def numbers(values: Floats) -> list[str]:
+    """Returns the texts of a flat array of float32 or float64: six digits where they read back to the same number.
+
+    The others have all the digits that the type may need, 9 or 17. "-0.0", "1e+06" and "NaN" are such texts.
+    """
+    code, precise = ("f", "%.9g") if values.dtype == np.float32 else ("d", "%.17g")
+    plain: list[float] = values.tolist()
+    short = ("%.6g " * len(plain) % tuple(plain)).split()
+    # The module array rounds to float32 as NumPy does, with a tenth of its cost for the few numbers of an answer.
+    texts = [
+        text if value == read else precise % value
+        for text, value, read in zip(short, plain, array(code, map(float, short)), strict=True)
+    ]
+    return [text if "." in text or "e" in text else _NONFINITE.get(text) or f"{text}.0" for text in texts]
+
+
+def dumps(document: Any, single_line_arrays: bool) -> bytes:
+    """Returns RapidJSON's pretty text of a document, 4 blanks a level.
+
+    Args:
+        document: Dictionaries, lists, tuples, strings, numbers, booleans, None and `Literal`s.
+        single_line_arrays: Whether the elements of an array follow each other on one line.
+    """
+    return "".join(_pieces(document, single_line_arrays)).encode()
+
+
+def excerpt(value: Any) -> str:
+    """Returns the text of a value for an error message, cut where it grows long."""
+    text = ""
+    for piece in _pieces(value, single_line_arrays=False):
+        text += piece
+        if len(text) > _EXCERPT:
+            return f"{text[:_EXCERPT]}..."
+    return text
+
+
+def brackets(level: int, single_line: bool) -> tuple[str, str, str]:
+    """Returns what an array at a level, not empty, has before, between and after its elements.
+
+    RapidJSON 1.1.0 starts a new line before the closing bracket even where the elements share one.
+    """
+    after = f"\n{INDENT * level}]"
+    if single_line:
+        return "[", ", ", after
+    inner = f"\n{INDENT * (level + 1)}"
+    return f"[{inner}", f",{inner}", after
+
+
+def _pieces(document: Any, single_line_arrays: bool) -> Iterator[str]:
+    # A stack of our own: the depth of a document is the caller's choice.
+    open_members: list[Iterator[tuple[str, Any]]] = [iter([("", document)])]
+    endings = [""]
+    while open_members:
+        for prefix, value in open_members[-1]:
+            if isinstance(value, (dict, list, tuple)) and value:
+                members, ending = _members(value, len(endings) - 1, single_line_arrays)
+                open_members.append(members)
+                endings.append(ending)
+                yield prefix
+                break
+            yield prefix + _scalar(value)
+        else:
+            open_members.pop()
+            yield endings.pop()
+
+
+def _members(value: Any, level: int, single_line: bool) -> tuple[Iterator[tuple[str, Any]], str]:
+    if isinstance(value, dict):
+        inner = f"\n{INDENT * (level + 1)}"
+        named = ((f"{quoted(name)}: ", member) for name, member in value.items())
+        texts = _prefixed(named, f"{{{inner}", f",{inner}")
+        return texts, f"\n{INDENT * level}}}"
+    before, between, after = brackets(level, single_line)
+    return _prefixed((("", member) for member in value), before, between), after
+
+
+def _prefixed(members: Iterable[tuple[str, Any]], first: str, later: str) -> Iterator[tuple[str, Any]]:
+    separator = first
+    for name, member in members:
+        yield separator + name, member
+        separator = later
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, Literal):
+        return value
+    if isinstance(value, float):
+        return number(value, single=False)
+    if isinstance(value, dict):
+        return "{}"
+    return "[]" if isinstance(value, (list, tuple)) else quoted(value)

@@ -5,12 +5,15 @@ The only module of `models/` that needs TensorFlow: what is served are TensorFlo
 | signature | input |
 | --- | --- |
 | `serving_default` | `image`: uint8 [N, 28, 28] |
-| `serving_bytes` | `image_bytes`: string [N], PNG, JPEG, GIF or BMP of any size |
+| `serving_bytes` | `image_bytes`: string [N], PNG, JPEG, GIF or BMP, at most 20 MB and 50 million pixels each |
 | `serving_examples` | `examples`: string [N], serialized tf.Example with the bytes feature `image` |
 
 Outputs of each: `group` string [N], `group_probabilities` float32 [N, groups], `garment` string [N],
 `garment_probabilities` float32 [N, garments], `confidence` float32 [N] (the calibrated probability of the group),
 `prediction_set` bool [N, groups] (conformal), `abstain` bool [N] (the set holds not exactly one group).
+
+The stock server decodes whatever it is sent, so the graph itself refuses, with INVALID_ARGUMENT, the files that would
+take more memory than a picture deserves.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ GROUND_TOLERANCE = 0.05 * 255
 """How much brighter than the ground a pixel of the item is; the data set's authors trimmed with 5% as well."""
 
 
+MOST_BYTES = 20_000_000
+MOST_PIXELS = 50_000_000
+MOST_GIF_STEPS = 4_096
+"""To the end of the first frame, over its blocks, full ones at once; each takes the graph about 40 µs."""
+
+
 def export_model(model: keras.Model, calibration: Calibration, taxonomy: Taxonomy, directory: Path) -> None:
     """Writes the SavedModel.
 
@@ -43,7 +52,7 @@ def export_model(model: keras.Model, calibration: Calibration, taxonomy: Taxonom
         return _answers(model(image, training=False), calibration, taxonomy)
 
     def answer_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(tf.map_fn(fit_image, image_bytes, fn_output_signature=tf.TensorSpec((SIDE, SIDE), tf.uint8)))
+        return answer(fit_images(image_bytes))
 
     def answer_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(parse_images(examples))
@@ -63,6 +72,115 @@ def parse_images(examples: tf.Tensor) -> tf.Tensor:
     """Returns the images, uint8 [N, 28, 28], of serialized tf.Examples, string [N]."""
     features = tf.io.parse_example(examples, {"image": tf.io.FixedLenFeature((), tf.string)})
     return tf.reshape(tf.io.decode_raw(features["image"], tf.uint8), (-1, SIDE, SIDE))
+
+
+def fit_images(encoded: tf.Tensor) -> tf.Tensor:
+    """Turns image files, string [N], into what the network knows, uint8 [N, 28, 28].
+
+    Raises:
+        tf.errors.InvalidArgumentError: A file is no readable PNG, JPEG, GIF or BMP, or it is too large.
+    """
+    return tf.map_fn(fit_image, check_files(encoded), fn_output_signature=tf.TensorSpec((SIDE, SIDE), tf.uint8))
+
+
+def check_files(encoded: tf.Tensor) -> tf.Tensor:
+    """Refuses image files of too many bytes or, as their headers declare, of too many pixels, before decoding any.
+
+    The whole batch is checked at once: in the loop that decodes, the checks would cost a small PNG half as much again.
+    A BMP is not compressed, so its bytes bound its pixels.
+
+    Returns:
+        The files, string [N]; of a GIF only the first frame, because the decoder unpacks all before it takes one.
+    """
+    head, length = tf.io.decode_raw(encoded, tf.uint8, fixed_length=24), tf.strings.length(encoded)
+    png = _has(head, b"\x89PNG\r\n\x1a\n", 0) & _has(head, b"IHDR", 12)
+    jpeg, gif, bmp = _has(head, b"\xff\xd8\xff", 0), _has(head, b"GIF8", 0), _has(head, b"BM", 0)
+    small = _require(length <= MOST_BYTES, "A file of {} bytes is too large. Expected: at most 20000000.", length)
+    known = _require(png | jpeg | gif | bmp, "A file of {} bytes is no PNG, JPEG, GIF or BMP image.", length)
+    with tf.control_dependencies([small, known]):
+        encoded = tf.identity(encoded)
+    frames, gif_sizes = tf.map_fn(_first_frame, encoded[gif], fn_output_signature=(_FILE, _TWO_SIZES))
+    jpeg_sizes = tf.map_fn(_jpeg_size, encoded[jpeg], fn_output_signature=_SIZE)
+    sizes = tf.concat([_png_sizes(head[png]), jpeg_sizes, tf.reshape(gif_sizes, (-1, 2))], axis=0)
+    with tf.control_dependencies([_require_pixels(sizes)]):
+        return tf.tensor_scatter_nd_update(encoded, tf.where(gif), frames)
+
+
+_BLOCK, _EXTENSION, _IMAGE, _END = range(4)
+_FILE, _SIZE, _TWO_SIZES = (tf.TensorSpec(*a) for a in (((), tf.string), (2, tf.int64), ((2, 2), tf.int64)))
+
+
+def _has(head: tf.Tensor, magic: bytes, at: int) -> tf.Tensor:
+    return tf.reduce_all(head[:, at : at + len(magic)] == list(magic), axis=1)
+
+
+def _require(fine: tf.Tensor, message: str, *values: tf.Tensor) -> Any:
+    """The operation that fails unless all are fine; its message names the values of the first that is not."""
+
+    def fault() -> tf.Tensor:
+        first = tf.argmin(tf.cast(fine, tf.int32))
+        return tf.strings.format(message, [value[first] for value in values])
+
+    passed = tf.reduce_all(fine)
+    return tf.debugging.Assert(passed, [tf.cond(passed, lambda: tf.constant(message), fault)])
+
+
+def _require_pixels(sizes: tf.Tensor) -> Any:
+    # In float64, because the product of two of PNG's 32-bit sizes leaves int64.
+    fine = tf.reduce_prod(tf.cast(sizes, tf.float64), axis=1) <= MOST_PIXELS
+    message = "An image of {} x {} pixels is too large. Expected: at most 50 million pixels."
+    return _require(fine, message, sizes[:, 0], sizes[:, 1])
+
+
+def _png_sizes(head: tf.Tensor) -> tf.Tensor:
+    """Width and height of PNGs, int64 [N, 2], from the first 24 bytes of each."""
+    digits = tf.reshape(tf.cast(head[:, 16:], tf.int64), (-1, 2, 4))
+    return tf.reduce_sum(digits * [1 << 24, 1 << 16, 1 << 8, 1], axis=2)
+
+
+def _jpeg_size(file: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.image.extract_jpeg_shape(file)[1::-1], tf.int64)
+
+
+def _first_frame(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """A GIF that ends after its first frame, and the sizes that it declares for the canvas and this frame, [2, 2].
+
+    Walks over the blocks of the GIF89a specification (https://www.w3.org/Graphics/GIF/spec-gif89a.txt).
+    """
+    data, length = tf.io.decode_raw(file, tf.uint8), tf.strings.length(file)
+
+    def byte(at: tf.Tensor) -> tf.Tensor:
+        return tf.cast(data[tf.minimum(at, length - 1)], tf.int32)
+
+    def size(at: tf.Tensor) -> tf.Tensor:
+        return tf.stack([byte(at) + 256 * byte(at + 1), byte(at + 2) + 256 * byte(at + 3)])
+
+    def colours(at: tf.Tensor) -> tf.Tensor:
+        return tf.where(byte(at) >= 128, 6 * tf.bitwise.left_shift(1, byte(at) % 8), 0)
+
+    def step(at: tf.Tensor, place: tf.Tensor, frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        block = place == _BLOCK
+        full = data[at::256] == 255
+        run = tf.where(tf.reduce_all(full), tf.size(full), tf.argmin(tf.cast(full, tf.uint8), output_type=tf.int32))
+        at += tf.where(block, 0, 256 * run)
+        here = byte(at)
+        extension, image = block & (here == ord("!")), block & (here == ord(","))
+        head = tf.where(extension, 2, tf.where(image, 11 + colours(at + 9), 0))
+        entered = tf.where(extension, _EXTENSION, tf.where(image, _IMAGE, _END))
+        left = tf.where(place == _EXTENSION, _BLOCK, _END)
+        moved = tf.where(block, entered, tf.where(here > 0, place, left))
+        return at + tf.where(block, head, here + 1), moved, tf.where(image, at, frame)
+
+    at, place, frame = tf.while_loop(
+        lambda at, place, _: (place != _END) & (at < length),
+        step,
+        (13 + colours(10), _BLOCK, 1),
+        maximum_iterations=MOST_GIF_STEPS,
+    )
+    found = (place == _END) | (at >= length)
+    message = "A GIF is too large. Expected: a first frame that ends within 4096 blocks. Received: {} bytes."
+    with tf.control_dependencies([_require(found[None], message, length[None])]):
+        return tf.strings.substr(file, 0, at) + b";", tf.cast(tf.stack([size(6), size(frame + 5)]), tf.int64)
 
 
 def fit_image(encoded: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,186 @@
+"""Which image files the exported graph refuses, and that the others come out as they did before it refused any."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from models.export import MOST_BYTES, fit_image, fit_images
+from tests.serving.exports import export_small
+
+RNG = np.random.default_rng(0)
+GREY = Image.fromarray(RNG.integers(0, 256, (60, 40), np.uint8))
+COLOUR = Image.fromarray(RNG.integers(0, 256, (60, 40, 3), np.uint8))
+FRAMES = [Image.fromarray(RNG.integers(0, 256, (60, 40), np.uint8)) for _ in range(5)]
+DEEP = Image.fromarray(RNG.integers(0, 65536, (60, 40)).astype(np.uint16))
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """An image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def with_png_size(width: int, height: int) -> bytes:
+    """A small PNG that declares another size."""
+    file = encoded(GREY)
+    return file[:16] + width.to_bytes(4, "big") + height.to_bytes(4, "big") + file[24:]
+
+
+PNG, JPEG, GIF, BMP = (encoded(COLOUR, kind) for kind in ("PNG", "JPEG", "GIF", "BMP"))
+ANIMATED = encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:], loop=0, comment=b"x" * 600)
+MIDDLE = 13 + 768  # of GIF: where its header and its colours end
+
+FINE = {
+    "CMYK JPEG": encoded(COLOUR.convert("CMYK"), "JPEG"),
+    "progressive JPEG": encoded(COLOUR, "JPEG", progressive=True),
+    "16-bit PNG": encoded(DEEP),
+    "palette PNG": encoded(COLOUR.convert("P")),
+    "palette PNG with a transparent colour": encoded(COLOUR.convert("P"), transparency=3),
+    "black and white PNG": encoded(GREY.convert("1")),
+    "grey PNG with opacity": encoded(GREY.convert("LA")),
+    "coloured PNG with opacity": encoded(COLOUR.convert("RGBA")),
+    "GIF": GIF,
+    "interlaced GIF": encoded(GREY, "GIF", interlace=True),
+    "animated GIF": ANIMATED,
+    "GIF without its last byte": GIF[:-1],
+    "BMP": BMP,
+    "1 x 1": encoded(Image.new("L", (1, 1), 200)),
+    "1 x 5000": encoded(Image.new("RGB", (1, 5000), (5, 6, 7))),
+    "5000 x 1": encoded(Image.new("L", (5000, 1), 90), "BMP"),
+}
+REFUSED = {
+    "empty": (b"", "A file of 0 bytes is no PNG, JPEG, GIF or BMP image."),
+    "no image": (b"<html>no image</html>", "A file of 21 bytes is no PNG, JPEG, GIF or BMP image."),
+    "another format": (encoded(GREY, "TIFF"), "is no PNG, JPEG, GIF or BMP image"),
+    "many bytes": (PNG + bytes(MOST_BYTES), f"A file of {MOST_BYTES + len(PNG)} bytes is too large."),
+    "vast PNG": (with_png_size(50_000, 50_000), "An image of 50000 x 50000 pixels is too large. Expected: at most 50"),
+    "endless PNG": (with_png_size(2**32 - 1, 2**32 - 1), "An image of 4294967295 x 4294967295 pixels is too large"),
+    "vast JPEG": (encoded(Image.new("L", (10_000, 6_000)), "JPEG"), "An image of 10000 x 6000 pixels is too large"),
+    "vast GIF": (GIF[:6] + b"\xff\xff\xff\xff" + GIF[10:], "An image of 65535 x 65535 pixels is too large"),
+    "vast frame": (GIF.replace(b",\0\0\0\0\x28\0\x3c\0", b",\0\0\0\0\xff\xff\xff\xff"), "65535 x 65535 pixels"),
+    "GIF of many blocks": (
+        GIF[:MIDDLE] + b"!\xfe\1x\0" * 9_000 + GIF[MIDDLE:],
+        "A GIF is too large. Expected: a first",
+    ),
+}
+BROKEN = {
+    f"{name} after {size} bytes": file[:size]
+    for name, file in (("PNG", PNG), ("JPEG", JPEG), ("GIF", GIF), ("BMP", BMP), ("animated GIF", ANIMATED))
+    for size in (1, 2, 4, 8, 12, 20, 24, 33, 100, 300, 700, 1000)
+}
+BROKEN |= {
+    "BMP without a column": BMP[:18] + bytes(4) + BMP[22:],
+    "BMP of negative size": BMP[:18] + b"\xff" * 8 + BMP[26:],
+    "GIF without a frame": GIF[:MIDDLE] + b";",
+    "GIF with an unknown block": GIF[:MIDDLE] + b"?" + GIF[MIDDLE:],
+}
+
+Fit = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def fit() -> Fit:
+    """Fits files by the graph that the export holds."""
+    graph = tf.function(fit_images, input_signature=[tf.TensorSpec((None,), tf.string)])
+    return lambda *files: graph(tf.constant(list(files), tf.string)).numpy()
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_sound_files_come_out_as_from_the_decoder_alone(fit: Fit, name: str) -> None:
+    """The checks change no pixel of any sound file."""
+    np.testing.assert_array_equal(fit(FINE[name])[0], fit_image(tf.constant(FINE[name])).numpy())
+
+
+def test_files_of_all_kinds_keep_their_places_in_a_batch(fit: Fit) -> None:
+    """A batch of many kinds gives each file the pixels that it gets alone."""
+    files = [PNG, *FINE.values(), JPEG, ANIMATED, PNG]
+    np.testing.assert_array_equal(fit(*files), np.concatenate([fit(file) for file in files]))
+
+
+def test_interlaced_png_is_read_like_the_plain_one(fit: Fit) -> None:
+    """Adam7, which few encoders write, is the decoder's to undo."""
+    pixels = tf.constant(np.asarray(GREY)[:, :, None])
+    interlaced = _interlaced(np.asarray(GREY))
+    np.testing.assert_array_equal(tf.io.decode_image(interlaced), pixels)
+    np.testing.assert_array_equal(fit(interlaced), fit(encoded(GREY)))
+
+
+def test_no_files_give_no_images(fit: Fit) -> None:
+    """An empty batch is no mistake."""
+    assert fit().shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_large_or_foreign_file_is_refused_with_a_reason(fit: Fit, name: str) -> None:
+    """INVALID_ARGUMENT with a sentence that says what was received, also beside sound files."""
+    file, message = REFUSED[name]
+    with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+        fit(PNG, file, JPEG)
+    assert message in refusal.value.message
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_refused(fit: Fit, name: str) -> None:
+    """A file that stops early or contradicts itself is INVALID_ARGUMENT, from the checks or from the decoder."""
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        fit(BROKEN[name])
+
+
+def test_only_the_first_frame_of_an_animation_takes_memory() -> None:
+    """A GIF that would unpack to 3 GB is answered by a process that grows by less than 300 MB."""
+    frames = encoded(Image.new("L", (1000, 1000), 9), "GIF")
+    body = frames[MIDDLE:-1]
+    program = """
+        import resource, sys, tensorflow as tf
+        from models.export import fit_images
+        graph = tf.function(fit_images, input_signature=[tf.TensorSpec((None,), tf.string)])
+        file = sys.stdin.buffer.read()
+        graph(tf.constant([file[: int(sys.argv[1])] + b";"]))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        graph(tf.constant([file]))
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(len(frames) - 1)]
+    file = frames[:MIDDLE] + body * 1000 + b";"
+    done = subprocess.run(command, input=file, capture_output=True, check=True, timeout=120)
+    assert int(done.stdout) < 300
+
+
+def test_the_saved_model_refuses_in_a_session(tmp_path: Path) -> None:
+    """The stock server runs the graph in a session, by the signature's tensors; the checks run there as well."""
+    path = str(export_small(tmp_path / "model").saved_model)
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], path).signature_def["serving_bytes"]
+        feed, fetch = signature.inputs["image_bytes"].name, signature.outputs["confidence"].name
+        assert session.run(fetch, {feed: [PNG, ANIMATED]}).shape == (2,)
+        for file, message in REFUSED.values():
+            with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+                session.run(fetch, {feed: [PNG, file]})
+            assert message in refusal.value.message
+
+
+def _interlaced(grey: np.ndarray) -> bytes:
+    """A grey PNG with Adam7 interlacing (PNG specification, 8.2), which Pillow does not write."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [b"\0" + row.tobytes() for y, x, down, right in passes for row in grey[y::down, x::right]]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 8, 0, 0, 0, 1)
+    data = zlib.compress(b"".join(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

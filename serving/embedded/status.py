@@ -1,4 +1,4 @@
-"""The outcomes of a request: gRPC's canonical codes, their HTTP statuses as TensorFlow Serving maps them, and the error.
+"""The outcomes of a request: gRPC's canonical codes, their HTTP statuses as TensorFlow Serving maps them, the error.
 
 The table follows tensorflow_serving/model_servers/http_rest_api_util and grpc's own list of codes.
 """

@@ -1,0 +1,270 @@
+"""Dynamic batching: concurrent requests of one signature are run as one, with TensorFlow Serving's parameters.
+
+Everything but the run itself happens on the event loop, so there are no locks. What the parameters mean:
+https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from grpc import StatusCode
+from numpy.typing import NDArray
+
+from serving.embedded.config_files import Batching
+from serving.embedded.servable import Servable, Signature, as_serving_error
+from serving.embedded.status import ServingError, invalid
+
+Arrays = Mapping[str, NDArray[Any]]
+Observe = Callable[[float], None]
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
+WAITED_TOO_LONG = "Run() timeout exceeded while waiting in batching queue"
+TIMED_OUT = "Timed out waiting for the model to run"
+
+
+@dataclass(eq=False)
+class Task:
+    """A request, or a part of one that was split."""
+
+    inputs: Arrays
+    size: int
+    answer: asyncio.Future[dict[str, NDArray[Any]]]
+    arrived: float
+    started: bool = False
+
+
+@dataclass(eq=False)
+class Batch:
+    """Tasks that are run together."""
+
+    tasks: list[Task] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, task: Task) -> None:
+        """Takes another task in."""
+        self.tasks.append(task)
+        self.size += task.size
+
+
+@dataclass(eq=False)
+class Queue:
+    """What waits for one signature of one version, with equal shapes and outputs."""
+
+    servable: Servable
+    signature: Signature
+    outputs: tuple[str, ...]
+    batches: deque[Batch] = field(default_factory=deque)
+
+
+class BatchScheduler:
+    """Collects requests into batches and runs them on a few threads."""
+
+    def __init__(self, parameters: Batching, observe_wait: Observe = lambda seconds: None) -> None:
+        """Starts the threads.
+
+        Args:
+            parameters: Sizes, times and threads.
+            observe_wait: Is told how long each request waited, in seconds.
+        """
+        self.parameters = parameters
+        self._observe = observe_wait
+        self._threads = ThreadPoolExecutor(parameters.num_batch_threads, "batch")
+        self._idle = parameters.num_batch_threads
+        # In the order of their turn; a queue without batches is dropped, and with it what it holds of a version.
+        self._queues: dict[Any, Queue] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def run(
+        self, servable: Servable, signature: Signature, inputs: Arrays, outputs: Sequence[str], deadline: float
+    ) -> dict[str, NDArray[Any]]:
+        """Answers a request together with others.
+
+        Args:
+            servable: The version, held by the caller until this returns.
+            signature: Which of its signatures.
+            inputs: Arrays of equal length.
+            outputs: Which outputs.
+            deadline: In the time of `time.monotonic`.
+
+        Raises:
+            ServingError: The queue is full, the request waited too long, or cannot be run.
+        """
+        size = _rows(inputs)
+        limit = self.parameters.max_batch_size
+        if size > limit and not self.parameters.enable_large_batch_splitting:
+            raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
+        parts = self._submit(servable, signature, inputs, tuple(outputs), size)
+        self._schedule()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                answers = [await part.answer for part in parts]
+        except TimeoutError:
+            if all(part.started for part in parts):
+                raise ServingError(StatusCode.DEADLINE_EXCEEDED, TIMED_OUT) from None
+            raise ServingError(StatusCode.RESOURCE_EXHAUSTED, WAITED_TOO_LONG) from None
+        finally:
+            # What nobody waits for any more is not run.
+            for part in parts:
+                part.answer.cancel()
+        if len(answers) == 1:
+            return answers[0]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+
+    def close(self) -> None:
+        """Ends the threads when what they run has ended."""
+        self._threads.shutdown()
+
+    def _submit(
+        self,
+        servable: Servable,
+        signature: Signature,
+        inputs: Arrays,
+        outputs: tuple[str, ...],
+        size: int,
+    ) -> list[Task]:
+        shapes = tuple((name, array.shape[1:]) for name, array in inputs.items())
+        key = (id(servable), signature.name, outputs, shapes)
+        queue = self._queues.get(key) or Queue(servable, signature, outputs)
+        loop, now, step = asyncio.get_running_loop(), time.monotonic(), self.parameters.execution_size
+        parts = [
+            Task(
+                inputs if size <= step else _cut(inputs, start, step),
+                min(step, size - start),
+                loop.create_future(),
+                now,
+            )
+            for start in range(0, max(size, 1), step)
+        ]
+        room = self._room(queue)
+        if len(parts) > 1 or parts[0].size > room[1]:
+            needed = len(parts)
+            if needed > room[0]:
+                raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
+        self._queues[key] = queue
+        for part in parts:
+            if not queue.batches or queue.batches[-1].size + part.size > step:
+                queue.batches.append(Batch())
+            queue.batches[-1].add(part)
+        return parts
+
+    def _room(self, queue: Queue) -> tuple[int, int]:
+        """How many more batches may wait, and how many more rows the open one takes."""
+        open_rows = self.parameters.execution_size - queue.batches[-1].size if queue.batches else 0
+        return self.parameters.max_enqueued_batches - len(queue.batches), open_rows
+
+    def _schedule(self) -> None:
+        """Gives every idle thread a batch that is full or has waited long enough."""
+        while self._idle and (due := self._due()):
+            key, queue = due
+            batch = queue.batches.popleft()
+            del self._queues[key]
+            if queue.batches:
+                self._queues[key] = queue  # to the end: the others have their turn first
+            self._start(queue, batch)
+
+    def _due(self) -> tuple[Any, Queue] | None:
+        now, patience = time.monotonic(), self.parameters.batch_timeout_micros / 1e6
+        soonest = None
+        for key, queue in self._queues.items():
+            first = queue.batches[0]
+            ripe = first.tasks[0].arrived + patience
+            if ripe <= now or len(queue.batches) > 1 or first.size >= self.parameters.execution_size:
+                return key, queue
+            soonest = min(soonest or ripe, ripe)
+        if soonest is not None:
+            self._wake(soonest - now)
+        return None
+
+    def _wake(self, seconds: float) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._schedule)
+
+    def _start(self, queue: Queue, batch: Batch) -> None:
+        now = time.monotonic()
+        for task in batch.tasks:
+            self._observe(now - task.arrived)
+            task.started = True
+        # One that has given up, or whose caller has gone, costs nothing more.
+        batch.tasks = [task for task in batch.tasks if not task.answer.done()]
+        if not batch.tasks:
+            return
+        self._idle -= 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, queue, batch.tasks)
+        running.add_done_callback(lambda done: self._end(batch.tasks, done.result()))
+
+    def _end(self, tasks: list[Task], answers: list[Any]) -> None:
+        self._idle += 1
+        for task, answer in zip(tasks, answers, strict=True):
+            if task.answer.done():
+                continue
+            if isinstance(answer, ServingError):
+                task.answer.set_exception(answer)
+            else:
+                task.answer.set_result(answer)
+        self._schedule()
+
+    def _run(self, queue: Queue, tasks: list[Task]) -> list[Any]:
+        """The answer or the error of every task; runs in a thread."""
+        # Callers may have given up, and then the version is nobody's: it must not be unloaded under the run.
+        if not queue.servable.acquire():
+            return [ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")] * len(tasks)
+        try:
+            with queue.servable:
+                return self._run_together(queue, tasks)
+        except Exception as error:  # nothing that a graph raises may end a thread of the server
+            if len(tasks) == 1:
+                return [as_serving_error(error)]
+        # One bad request must not fail its neighbours: each is asked alone.
+        return [self._run(queue, [task])[0] for task in tasks]
+
+    def _run_together(self, queue: Queue, tasks: list[Task]) -> list[Any]:
+        size = sum(task.size for task in tasks)
+        padding = next((allowed for allowed in self.parameters.allowed_batch_sizes if allowed >= size), size) - size
+        inputs = {name: _joined([task.inputs[name] for task in tasks], padding) for name in tasks[0].inputs}
+        outputs = queue.servable.run(queue.signature, inputs, queue.outputs)
+        for array in outputs.values():
+            _check_batched(array, size + padding)
+        if len(tasks) == 1 and not padding:
+            return [outputs]
+        ends = np.cumsum([task.size for task in tasks]).tolist()
+        return [
+            {name: array[end - task.size : end] for name, array in outputs.items()}
+            for task, end in zip(tasks, ends, strict=True)
+        ]
+
+
+def _rows(inputs: Arrays) -> int:
+    if any(array.ndim == 0 for array in inputs.values()):
+        raise invalid("Batching Run() input tensors must have at least one dimension")
+    sizes = {len(array) for array in inputs.values()}
+    if len(sizes) > 1:
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop() if sizes else 1
+
+
+def _cut(inputs: Arrays, start: int, step: int) -> dict[str, NDArray[Any]]:
+    return {name: array[start : start + step] for name, array in inputs.items()}
+
+
+def _joined(arrays: list[NDArray[Any]], padding: int) -> NDArray[Any]:
+    fill = [np.repeat(arrays[0][:1], padding, axis=0)] if padding and len(arrays[0]) else []
+    return np.concatenate([*arrays, *fill]) if len(arrays) > 1 or fill else arrays[0]
+
+
+def _check_batched(array: NDArray[Any], size: int) -> None:
+    if np.ndim(array) == 0:
+        raise ServingError(StatusCode.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+    if len(array) != size:
+        raise ServingError(
+            StatusCode.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+            "tensors",
+        )

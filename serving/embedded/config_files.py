@@ -1,0 +1,212 @@
+"""TensorFlow Serving's configuration files: models, batching, monitoring; text protocol buffers of its own schemas.
+
+`ModelServerConfig` comes with tensorflow-serving-api. `BatchingParameters` and `MonitoringConfig` do not, so the fields
+that Serving's session_bundle_config.proto and monitoring_config.proto define are declared here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from grpc import StatusCode
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+
+from serving.embedded.status import ServingError, invalid
+
+PLATFORM = "tensorflow"
+LATEST, ALL, SPECIFIC = "latest", "all", "specific"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as it is configured.
+
+    Attributes:
+        name: What requests call it.
+        base_path: The directory of its versions.
+        policy: Which versions are served: "latest", "all" or "specific".
+        count: How many of the newest, for "latest".
+        numbers: Which ones, for "specific".
+        labels: Version numbers by label.
+    """
+
+    name: str
+    base_path: Path
+    policy: str = LATEST
+    count: int = 1
+    numbers: tuple[int, ...] = ()
+    labels: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How concurrent requests are run as one, with TensorFlow Serving's defaults.
+
+    Attributes:
+        max_batch_size: Most rows of a batch, and of a request unless large ones are split.
+        batch_timeout_micros: How long a batch that is not full waits for more, in microseconds.
+        max_enqueued_batches: How many batches of a signature may wait; then requests are refused.
+        num_batch_threads: How many batches run at once.
+        allowed_batch_sizes: Sizes that a batch is filled up to; empty for any.
+        enable_large_batch_splitting: Whether a request larger than a batch is split.
+        max_execution_batch_size: Most rows run at once when requests are split; 0 is max_batch_size.
+        pad_variable_length_inputs: Whether requests of different shapes are filled up with zeros to share a batch.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = os.cpu_count() or 1
+    allowed_batch_sizes: tuple[int, ...] = ()
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0
+    pad_variable_length_inputs: bool = False
+
+    @property
+    def execution_size(self) -> int:
+        """The most rows that are run at once."""
+        split = self.enable_large_batch_splitting and self.max_execution_batch_size
+        return self.max_execution_batch_size if split else self.max_batch_size
+
+
+def read_models(path: Path) -> list[ModelSource]:
+    """Reads a `model_config_file`.
+
+    Raises:
+        ServingError: It cannot be read, or configures what cannot be served.
+    """
+    return models_of(_parse(path, ModelServerConfig()))
+
+
+def models_of(config: ModelServerConfig) -> list[ModelSource]:
+    """Returns the models of a configuration, checked as the real server checks them.
+
+    Raises:
+        ServingError: The configuration is not of models by name, or one of them cannot be served.
+    """
+    if config.WhichOneof("config") == "custom_model_config":
+        raise invalid("ModelServerConfig::custom_model_config is not supported; expected model_config_list")
+    sources = [_model(item) for item in config.model_config_list.config]
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise invalid(f"Illegal to list model {twice[0]} multiple times in config list")
+    return sources
+
+
+def read_batching(path: Path) -> Batching:
+    """Reads a `batching_parameters_file`.
+
+    Raises:
+        ServingError: It cannot be read, or its sizes contradict each other.
+    """
+    message = _parse(path, _BATCHING())
+    values = {item.name: _plain(getattr(message, item.name)) for item, _ in message.ListFields()}
+    values.pop("thread_pool_name", None)
+    if "allowed_batch_sizes" in values:
+        values["allowed_batch_sizes"] = tuple(values["allowed_batch_sizes"])
+    batching = Batching(**values)
+    _check_batching(batching)
+    return batching
+
+
+def read_metrics_path(path: Path) -> str | None:
+    """Reads a `monitoring_config_file`; returns the path that metrics are answered at, None when they are off."""
+    config = _parse(path, _MONITORING()).prometheus_config
+    return (config.path or "/monitoring/prometheus/metrics") if config.enable else None
+
+
+def _model(item: ModelConfig) -> ModelSource:
+    if not item.model_platform and not item.model_type:
+        raise invalid("Illegal setting neither ModelServerConfig::model_type nor model_platform")
+    if item.model_platform and item.model_platform != PLATFORM:
+        raise invalid(f"Model {item.name} requests unsupported platform {item.model_platform}")
+    if not item.base_path.startswith("/"):
+        raise invalid(f"Expected model {item.name} to have an absolute path or URI; got base_path()={item.base_path}")
+    if item.HasField("logging_config"):
+        raise invalid("No request-logger-creator provided. Use --request_log_prefix and --request_log_sampling_rate")
+    policy = item.model_version_policy
+    return ModelSource(
+        name=item.name,
+        base_path=Path(item.base_path),
+        policy=policy.WhichOneof("policy_choice") or LATEST,
+        count=policy.latest.num_versions or 1,
+        numbers=tuple(policy.specific.versions),
+        labels=tuple(sorted(item.version_labels.items())),
+    )
+
+
+def _check_batching(batching: Batching) -> None:
+    sizes, largest = batching.allowed_batch_sizes, batching.execution_size
+    if min(batching.max_batch_size, batching.num_batch_threads, batching.max_enqueued_batches) < 1:
+        raise invalid("max_batch_size, num_batch_threads and max_enqueued_batches must be at least 1")
+    if batching.max_execution_batch_size > batching.max_batch_size:
+        raise invalid("max_execution_batch_size must not exceed max_batch_size")
+    if list(sizes) != sorted(set(sizes)):
+        raise invalid("allowed_batch_sizes entries must be monotonically increasing")
+    if sizes and sizes[-1] != largest:
+        raise invalid(
+            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; "
+            f"expected {largest}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.value if hasattr(value, "DESCRIPTOR") else value
+
+
+def _parse(path: Path, message: Any) -> Any:
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except OSError as error:
+        raise ServingError(StatusCode.NOT_FOUND, f"{path}: {error.strerror}") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise invalid(f"Invalid text proto file: {path}: {error}") from None
+
+
+def _declare() -> tuple[Any, Any]:
+    """The two messages that no package carries, made from descriptors."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="serving/embedded/config_files.proto", package="serving.embedded", syntax="proto3"
+    )
+    file.dependency.append("google/protobuf/wrappers.proto")
+    batching = file.message_type.add(name="BatchingParameters")
+    wrapped = {
+        "max_batch_size": (1, "Int64Value"),
+        "batch_timeout_micros": (2, "Int64Value"),
+        "max_enqueued_batches": (3, "Int64Value"),
+        "num_batch_threads": (4, "Int64Value"),
+        "thread_pool_name": (5, "StringValue"),
+        "enable_large_batch_splitting": (8, "BoolValue"),
+        "max_execution_batch_size": (9, "Int64Value"),
+    }
+    for name, (number, kind) in wrapped.items():
+        batching.field.add(
+            name=name, number=number, label=1, type=kinds.TYPE_MESSAGE, type_name=f".google.protobuf.{kind}"
+        )
+    batching.field.add(name="allowed_batch_sizes", number=6, label=3, type=kinds.TYPE_INT64)
+    batching.field.add(name="pad_variable_length_inputs", number=7, label=1, type=kinds.TYPE_BOOL)
+    prometheus = file.message_type.add(name="PrometheusConfig")
+    prometheus.field.add(name="enable", number=1, label=1, type=kinds.TYPE_BOOL)
+    prometheus.field.add(name="path", number=2, label=1, type=kinds.TYPE_STRING)
+    monitoring = file.message_type.add(name="MonitoringConfig")
+    monitoring.field.add(
+        name="prometheus_config",
+        number=1,
+        label=1,
+        type=kinds.TYPE_MESSAGE,
+        type_name=".serving.embedded.PrometheusConfig",
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    names = ("BatchingParameters", "MonitoringConfig")
+    made = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"serving.embedded.{name}")) for name in names]
+    return made[0], made[1]
+
+
+_BATCHING, _MONITORING = _declare()

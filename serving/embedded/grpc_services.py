@@ -1,0 +1,256 @@
+"""TensorFlow Serving's gRPC services: PredictionService and ModelService, by the stubs of tensorflow-serving-api."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from grpc import StatusCode
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+from tensorflow_serving.apis.input_pb2 import Input
+
+from serving.embedded.config_files import PLATFORM, models_of
+from serving.embedded.inputs import as_proto, check_outputs, read_request_inputs
+from serving.embedded.prediction import Predictor, Target
+from serving.embedded.request_log import predict_log
+from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
+from serving.embedded.service_answers import metadata, status
+from serving.embedded.status import ServingError, invalid
+
+log = logging.getLogger("serving")
+
+LONGEST_MESSAGE = 1024
+"""Characters; what is longer is cut, as headers of HTTP/2 are limited."""
+NO_DEADLINE = 365 * 86400.0
+RETRY_MILLISECONDS = "1000"
+
+
+def answers(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Wraps a handler `(self, request, deadline)` into a method of a servicer, which tells of errors by their codes."""
+
+    async def method(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        remaining = context.time_remaining()
+        deadline = time.monotonic() + (NO_DEADLINE if remaining is None else remaining)
+        try:
+            return await handler(self, request, deadline)
+        except ServingError as error:
+            if error.code is StatusCode.UNAVAILABLE:
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", RETRY_MILLISECONDS),))
+            await context.abort(error.code, _short(error.message))
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # a fault of ours is told as one
+            log.exception("%s could not be answered", handler.__name__)
+            await context.abort(StatusCode.INTERNAL, "The server has failed; its log says where.")
+
+    return method
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
+
+    def __init__(self, predictor: Predictor, as_content: bool) -> None:
+        """Takes what answers, and whether tensors are answered as raw bytes."""
+        self._predictor, self._as_content = predictor, as_content
+
+    @answers
+    async def Predict(self, request: predict_pb2.PredictRequest, deadline: float) -> predict_pb2.PredictResponse:
+        """Runs any signature."""
+        target = _target(request)
+        with self._predictor.counted(target.model, "Predict", "GRPC"), self._find(target) as servable:
+            name = target.signature or DEFAULT_SIGNATURE
+            signature = servable.signatures.get(name)
+            if signature is None:
+                raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+            inputs = read_request_inputs(request.inputs, signature)
+            outputs = check_outputs(request.output_filter, signature)
+            found = await self._predictor.run(servable, signature, inputs, outputs, deadline)
+            response = predict_pb2.PredictResponse(model_spec=_spec(servable, name))
+            for output, array in found.items():
+                response.outputs[output].CopyFrom(as_proto(array, self._as_content))
+            self._predictor.log(servable, lambda: predict_log(request, response))
+            return response
+
+    @answers
+    async def Classify(self, request: Any, deadline: float) -> classification_pb2.ClassificationResponse:
+        """Runs a classify signature on tf.Examples."""
+        target = _target(request)
+        with self._predictor.counted(target.model, "Classify", "GRPC"), self._find(target) as servable:
+            return classification_pb2.ClassificationResponse(
+                model_spec=_spec(servable, target.signature or DEFAULT_SIGNATURE),
+                result=await self._classification(servable, target, request.input, deadline),
+            )
+
+    @answers
+    async def Regress(self, request: Any, deadline: float) -> regression_pb2.RegressionResponse:
+        """Runs a regress signature on tf.Examples."""
+        target = _target(request)
+        with self._predictor.counted(target.model, "Regress", "GRPC"), self._find(target) as servable:
+            return regression_pb2.RegressionResponse(
+                model_spec=_spec(servable, target.signature or DEFAULT_SIGNATURE),
+                result=await self._regression(servable, target, request.input, deadline),
+            )
+
+    @answers
+    async def MultiInference(self, request: Any, deadline: float) -> inference_pb2.MultiInferenceResponse:
+        """Runs several classify and regress signatures of one model on the same tf.Examples."""
+        _check_tasks(request.tasks)
+        response = inference_pb2.MultiInferenceResponse()
+        target = _target(request.tasks[0])
+        with self._predictor.counted(target.model, "MultiInference", "GRPC"), self._find(target) as servable:
+            for task in request.tasks:
+                each = _target(task)
+                result = response.results.add(model_spec=_spec(servable, each.signature or DEFAULT_SIGNATURE))
+                if task.method_name == "tensorflow/serving/classify":
+                    found = await self._classification(servable, each, request.input, deadline)
+                    result.classification_result.CopyFrom(found)
+                elif task.method_name == "tensorflow/serving/regress":
+                    result.regression_result.CopyFrom(await self._regression(servable, each, request.input, deadline))
+                else:
+                    raise ServingError(
+                        StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+                    )
+        return response
+
+    @answers
+    async def GetModelMetadata(self, request: Any, deadline: float) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Tells the signatures of a version."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        if unknown := sorted(set(request.metadata_field) - {"signature_def"}):
+            raise invalid(f"Metadata field {unknown[0]} is not supported")
+        with self._find(_target(request)) as servable:
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            response.model_spec.name, response.model_spec.version.value = servable.model, servable.version
+            packed = any_pb2.Any()
+            packed.Pack(metadata(servable))
+            response.metadata["signature_def"].CopyFrom(packed)
+            return response
+
+    def _find(self, target: Target) -> Servable:
+        return self._predictor.lifecycle.find(target.model, target.version, target.label)
+
+    async def _classification(
+        self, servable: Servable, target: Target, content: Input, deadline: float
+    ) -> classification_pb2.ClassificationResult:
+        result = classification_pb2.ClassificationResult()
+        for classes in await self._predictor.classify(servable, target, _examples(content), deadline):
+            row = result.classifications.add()
+            for label, score in classes:
+                row.classes.add(label=label, score=score)
+        return result
+
+    async def _regression(
+        self, servable: Servable, target: Target, content: Input, deadline: float
+    ) -> regression_pb2.RegressionResult:
+        values = await self._predictor.regress(servable, target, _examples(content), deadline)
+        return regression_pb2.RegressionResult(regressions=[regression_pb2.Regression(value=value) for value in values])
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus and HandleReloadConfigRequest."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Takes what holds the models."""
+        self._predictor = predictor
+
+    @answers
+    async def GetModelStatus(self, request: Any, deadline: float) -> get_model_status_pb2.GetModelStatusResponse:
+        """Tells the states of a model's versions."""
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        target = _target(request)
+        return status(self._predictor.lifecycle, target.model, target.version, target.label)
+
+    @answers
+    async def HandleReloadConfigRequest(
+        self, request: Any, deadline: float
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Takes another list of models; answers when they are served."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid("ServableConfig.config must be model_config_list")
+        held = set(self._predictor.lifecycle.names())
+        for item in request.config.model_config_list.config:
+            if item.name in held and item.model_platform not in ("", PLATFORM):
+                raise invalid(
+                    f"Illegal to change a model's platform. For model {item.name} platform was {PLATFORM} and new "
+                    f"platform requested is {item.model_platform}"
+                )
+        sources = models_of(request.config)
+        await asyncio.get_running_loop().run_in_executor(None, self._predictor.lifecycle.reload, sources)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+
+def _target(request: Any) -> Target:
+    spec = request.model_spec
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    choice = spec.WhichOneof("version_choice")
+    return Target(
+        model=spec.name,
+        version=spec.version.value if choice == "version" else None,
+        label=spec.version_label if choice == "version_label" else None,
+        signature=spec.signature_name,
+    )
+
+
+def _spec(servable: Servable, signature: str) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=servable.model, signature_name=signature)
+    spec.version.value = servable.version
+    return spec
+
+
+def _examples(content: Input) -> list[bytes]:
+    if content.WhichOneof("kind") == "example_list_with_context":
+        return list(_merged(content.example_list_with_context))
+    return [example.SerializeToString() for example in content.example_list.examples]
+
+
+def _merged(content: Any) -> Iterable[bytes]:
+    for example in content.examples:
+        whole = Example()
+        whole.CopyFrom(content.context)
+        for name, feature in example.features.feature.items():
+            whole.features.feature[name].CopyFrom(feature)
+        yield whole.SerializeToString()
+
+
+def _check_tasks(tasks: Any) -> None:
+    if not tasks:
+        raise invalid("Inference request must have at least one task.")
+    names = {task.model_spec.name for task in tasks}
+    if "" in names:
+        raise invalid("Found empty model name.")
+    if len(names) > 1:
+        raise invalid(f"All ModelSpecs in a MultiInferenceRequest must access the same model name. {sorted(names)}")
+    seen: set[str] = set()
+    for task in tasks:
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name in seen:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "...TRUNCATED"

@@ -1,0 +1,136 @@
+"""gRPC's tensors to arrays and back, with the checks and texts of TensorFlow Serving's Predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+from serving.embedded.servable import Signature, type_name
+from serving.embedded.status import invalid
+
+MOST_ELEMENTS = 2**24
+"""A request of a few bytes may claim any shape, and is then filled up: more than this (21,000 images) is refused."""
+
+FIELDS = {
+    "float16": "half_val",
+    "bfloat16": "half_val",
+    "float32": "float_val",
+    "float64": "double_val",
+    "int8": "int_val",
+    "int16": "int_val",
+    "int32": "int_val",
+    "uint8": "int_val",
+    "uint16": "int_val",
+    "int64": "int64_val",
+    "uint32": "uint32_val",
+    "uint64": "uint64_val",
+    "bool": "bool_val",
+    "object": "string_val",
+}
+
+
+def read_request_inputs(tensors: Mapping[str, TensorProto], signature: Signature) -> dict[str, NDArray[Any]]:
+    """Returns the inputs of a Predict request as arrays, in the order of the signature.
+
+    Raises:
+        ServingError: A name is unknown or missing, a type is wrong, or a tensor cannot be read.
+    """
+    _check_names(tensors, signature)
+    arrays = {}
+    for index, (name, spec) in enumerate(signature.inputs.items()):
+        if name in tensors:
+            arrays[name] = _read(name, index, tensors[name], spec.dtype)
+        elif name in signature.optional:
+            arrays[name] = signature.optional[name]
+    return arrays
+
+
+def check_outputs(wanted: Sequence[str], signature: Signature) -> list[str]:
+    """Returns the outputs that an output filter names, all when it is empty.
+
+    Raises:
+        ServingError: There is no such output, or one is named twice.
+    """
+    for name in wanted:
+        if name not in signature.outputs:
+            known = ",".join(signature.outputs)
+            raise invalid(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{known}}}."
+            )
+    if len(set(wanted)) < len(wanted):
+        raise invalid("duplicate output tensor alias in output_filter")
+    return list(wanted) or list(signature.outputs)
+
+
+def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
+    """Returns an array as TensorProto: values in the typed list, which is what clients of the real server read.
+
+    Args:
+        array: Any shape; strings as object array of bytes.
+        as_content: Whether the values go as raw bytes into `tensor_content` instead, strings never.
+    """
+    values = np.asarray(array)
+    field = FIELDS[values.dtype.name]
+    proto = TensorProto(dtype=_number(values))
+    proto.tensor_shape.SetInParent()
+    for size in values.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if as_content and field != "string_val":
+        proto.tensor_content = values.tobytes()
+    elif field == "half_val":
+        proto.half_val.extend(values.view(np.uint16).ravel().tolist())
+    else:
+        getattr(proto, field).extend(values.ravel().tolist())
+    return proto
+
+
+def _number(values: NDArray[Any]) -> int:
+    if values.dtype.kind == "O":
+        return int(tf.string.as_datatype_enum)
+    return int(tf.dtypes.as_dtype(values.dtype).as_datatype_enum)
+
+
+def _check_names(tensors: Mapping[str, TensorProto], signature: Signature) -> None:
+    sent, known = set(tensors), set(signature.inputs)
+    missing = sorted(known - sent - set(signature.optional))
+    extra = sorted(sent - known)
+    if missing or extra:
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(known)} "
+            f"len({{{','.join(sorted(sent))}}}) != len({{{','.join(sorted(known))}}}). "
+            f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
+        )
+
+
+def _read(name: str, index: int, tensor: TensorProto, expected: str) -> NDArray[Any]:
+    received = type_name(tensor.dtype)
+    if received != expected:
+        raise invalid(f"Expects arg[{index}] to be {expected} but {received} is provided")
+    sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
+    vast = math.prod(sizes) > MOST_ELEMENTS and not tensor.tensor_content
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in sizes) or vast:
+        raise invalid(f"tensor parsing error: {name}")
+    try:
+        return _array(tensor, sizes)
+    except (ValueError, TypeError):
+        raise invalid(f"tensor parsing error: {name}") from None
+
+
+def _array(tensor: TensorProto, sizes: list[int]) -> NDArray[Any]:
+    """The values; a list that is too short is filled with its last value, or zeros, and one too long is cut."""
+    kind = tf.dtypes.as_dtype(tensor.dtype).as_numpy_dtype
+    if tensor.tensor_content:
+        return np.frombuffer(tensor.tensor_content, kind).reshape(sizes)
+    field = FIELDS[np.dtype(kind).name]
+    count = math.prod(sizes)
+    held = list(getattr(tensor, field)[:count])
+    empty: Any = b"" if field == "string_val" else 0
+    array = np.full(count, held[-1] if held else empty, np.uint16 if field == "half_val" else kind)
+    array[: len(held)] = held
+    return array.view(kind).reshape(sizes)

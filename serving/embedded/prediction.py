@@ -1,0 +1,224 @@
+"""What REST and gRPC share: the version is found, the graph is run alone or in a batch, everything is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+from grpc import StatusCode
+from numpy.typing import NDArray
+
+from serving.embedded.batching import TIMED_OUT, BatchScheduler
+from serving.embedded.lifecycle import Lifecycle
+from serving.embedded.metrics import Metrics
+from serving.embedded.request_log import RequestLog
+from serving.embedded.servable import DEFAULT_SIGNATURE, Servable, Signature
+from serving.embedded.status import ServingError, invalid
+from serving.embedded.tensors import Tensors
+
+INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
+"""Names that TensorFlow's classify and regress signatures have."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which signature of which version a request means.
+
+    Attributes:
+        model: The model's name.
+        version: A number, None for the newest or the label's.
+        label: A label, None for none.
+        signature: The signature's name; empty for the default.
+    """
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+    signature: str = ""
+
+
+class Predictor:
+    """Answers requests with the versions that are in memory."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        threads: int,
+        batching: Callable[[Servable], BatchScheduler | None],
+        request_log: RequestLog | None = None,
+    ) -> None:
+        """Starts the threads that run what is not batched.
+
+        Args:
+            lifecycle: Where the versions are.
+            metrics: Where everything is counted.
+            threads: How many requests run at once.
+            batching: Gives the scheduler of a version, None when its requests run one by one.
+            request_log: Where a sample of the requests goes; None for nowhere.
+        """
+        self.lifecycle, self.metrics = lifecycle, metrics
+        self._threads = ThreadPoolExecutor(threads, "run")
+        self._batching = batching
+        self._log = request_log
+
+    def close(self) -> None:
+        """Ends the threads when what they run has ended."""
+        self._threads.shutdown()
+
+    @contextmanager
+    def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Counts a request with its outcome and its time."""
+        begun = time.perf_counter()
+        status = "OK"
+        try:
+            yield
+        except ServingError as error:
+            status = error.code.name
+            raise
+        except asyncio.CancelledError:
+            status = StatusCode.CANCELLED.name
+            raise
+        except BaseException:
+            status = StatusCode.INTERNAL.name
+            raise
+        finally:
+            # A name that is no model of ours is anybody's choice: each would stay in the metrics for ever.
+            known = model if model in self.lifecycle.names() else ""
+            self.metrics.requests.add(known, status)
+            if status == "OK":
+                self.metrics.latency.observe(known, api, entrypoint, microseconds=1e6 * (time.perf_counter() - begun))
+
+    async def run(
+        self,
+        servable: Servable,
+        signature: Signature,
+        inputs: Tensors,
+        outputs: Sequence[str],
+        deadline: float,
+        api: str = "Predict",
+    ) -> dict[str, NDArray[Any]]:
+        """Runs a signature, alone or in a batch.
+
+        Args:
+            servable: The version, held by the caller until this returns.
+            signature: One of its signatures.
+            inputs: Arrays by name.
+            outputs: What is wanted.
+            deadline: In the time of `time.monotonic`.
+            api: What the metrics call it.
+
+        Raises:
+            ServingError: The request cannot be run, or not in time.
+        """
+        begun = time.perf_counter()
+        scheduler = self._batching(servable)
+        run = scheduler.run if scheduler else self._alone
+        answers = await run(servable, signature, inputs, outputs, deadline)
+        self.metrics.runtime.observe(servable.model, api, "TF1", microseconds=1e6 * (time.perf_counter() - begun))
+        self._count_examples(servable.model, inputs)
+        return answers
+
+    async def classify(
+        self, servable: Servable, target: Target, examples: list[bytes], deadline: float
+    ) -> list[list[tuple[str, float]]]:
+        """Returns the classes with their scores of every serialized tf.Example.
+
+        Raises:
+            ServingError: The model has no such signature, or cannot run it.
+        """
+        signature = _example_signature(servable, target.signature, "classification")
+        wanted = [name for name in (CLASSES, SCORES) if name in signature.outputs]
+        if not wanted:
+            raise _unfit("No classification outputs found in SignatureDef", signature)
+        answers = await self.run(servable, signature, {INPUT: _serialized(examples)}, wanted, deadline, "Classify")
+        for name, array in answers.items():
+            if np.ndim(array) != 2 or len(array) != len(examples):
+                raise invalid(f"Expected Tensor shape: [{len(examples)} ?] but got {list(np.shape(array))} for {name}")
+        count = next(iter(answers.values())).shape[1]
+        classes = answers.get(CLASSES, np.full((len(examples), count), b"", object))
+        scores = answers.get(SCORES, np.zeros((len(examples), count), np.float32))
+        return [
+            [(_text(label), float(score)) for label, score in zip(*row, strict=True)]
+            for row in zip(classes.tolist(), scores.tolist(), strict=True)
+        ]
+
+    async def regress(self, servable: Servable, target: Target, examples: list[bytes], deadline: float) -> list[float]:
+        """Returns the value of every serialized tf.Example.
+
+        Raises:
+            ServingError: The model has no such signature, or cannot run it.
+        """
+        signature = _example_signature(servable, target.signature, "regression")
+        if OUTPUTS not in signature.outputs:
+            raise _unfit("No regression outputs found in SignatureDef", signature)
+        answers = await self.run(servable, signature, {INPUT: _serialized(examples)}, [OUTPUTS], deadline, "Regress")
+        values = np.asarray(answers[OUTPUTS])
+        if values.size != len(examples):
+            raise invalid(f"Expected output batch size to be {len(examples)}, but got shape {list(values.shape)}")
+        return [float(value) for value in values.ravel()]
+
+    def log(self, servable: Servable, build: Callable[[], Message]) -> None:
+        """Gives a request with its answer to the log, where it is one of the sample."""
+        if self._log and self._log.chosen():
+            self._log.write(servable, build())
+            self.metrics.logged.add(servable.model, "OK")
+
+    async def _alone(
+        self, servable: Servable, signature: Signature, inputs: Tensors, outputs: Sequence[str], deadline: float
+    ) -> dict[str, NDArray[Any]]:
+        # The request may give up while the graph still runs: the version must not be unloaded under it.
+        if not servable.acquire():
+            raise ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")
+
+        def run() -> dict[str, NDArray[Any]]:
+            with servable:
+                return servable.run(signature, inputs, outputs)
+
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except TimeoutError:
+            raise ServingError(StatusCode.DEADLINE_EXCEEDED, TIMED_OUT) from None
+
+    def _count_examples(self, model: str, inputs: Mapping[str, NDArray[Any]]) -> None:
+        first = next(iter(inputs.values()), None)
+        count = len(first) if first is not None and first.ndim else 1
+        self.metrics.examples.observe(model, microseconds=count)
+        self.metrics.example_total.add(model, by=count)
+
+
+def _example_signature(servable: Servable, name: str, kind: str) -> Signature:
+    """The signature that classifies or regresses; TensorFlow Serving insists on its input's name alone."""
+    signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
+    if signature is None:
+        raise invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
+    if len(signature.inputs) != 1:
+        raise _unfit(f"Expected one {kind} input", signature)
+    if INPUT not in signature.inputs:
+        raise _unfit(f"No {kind} inputs found in SignatureDef", signature)
+    return signature
+
+
+def _unfit(problem: str, signature: Signature) -> ServingError:
+    held = f"inputs {', '.join(signature.inputs)}; outputs {', '.join(signature.outputs)}"
+    return ServingError(StatusCode.FAILED_PRECONDITION, f"{problem}: {signature.name} ({held})")
+
+
+def _serialized(examples: list[bytes]) -> NDArray[Any]:
+    if not examples:
+        raise invalid("Input is empty.")
+    array = np.empty(len(examples), object)
+    array[:] = examples
+    return array
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

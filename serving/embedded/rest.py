@@ -1,0 +1,244 @@
+"""TensorFlow Serving's REST interface (https://www.tensorflow.org/tfx/serving/api_rest) as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from grpc import StatusCode
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.embedded.inputs import as_proto
+from serving.embedded.json_example import read_examples, write_classifications, write_regressions
+from serving.embedded.json_tensor import read_inputs, read_signature_name, write_outputs
+from serving.embedded.json_text import dumps, parse
+from serving.embedded.prediction import Predictor, Target
+from serving.embedded.request_log import predict_log
+from serving.embedded.rest_path import BodilessError, Route, parse_path
+from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
+from serving.embedded.service_answers import metadata, status
+from serving.embedded.status import HTTP_STATUS, ServingError, invalid
+
+log = logging.getLogger("serving")
+
+API = "/v1/"
+METHODS: Final = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"}
+CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+LARGE_BODY = 2**18
+"""Bytes from which a body is parsed in a thread: the loop would stand still for more than 2 ms."""
+RETRY_AFTER_SECONDS = "1"
+
+
+@dataclass(frozen=True)
+class RestOptions:
+    """How requests are answered; see the server's flags."""
+
+    timeout_seconds: float
+    max_body_bytes: int
+    cors: bool
+    metrics_path: str | None
+
+
+class RestApi:
+    """Answers what begins with /v1/ and the metrics; everything else goes on to another application."""
+
+    def __init__(self, predictor: Predictor, options: RestOptions, others: ASGIApp) -> None:
+        """Takes its parts.
+
+        Args:
+            predictor: What answers.
+            options: How.
+            others: The application for all other paths.
+        """
+        self._predictor, self._options, self._others = predictor, options, others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            return await self._others(scope, receive, send)
+        path = _raw_path(scope)
+        if scope["method"] not in METHODS:
+            response: Response = _html(501, "Not Implemented")
+        elif path.startswith(API):
+            response = await self._answer(scope["method"], path, scope, receive)
+        elif (metrics := self._options.metrics_path) and path.partition("?")[0] == metrics:
+            response = self._metrics(path)
+        else:
+            return await self._others(scope, receive, send)
+        return await response(scope, receive, send)
+
+    async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Response:
+        headers = CORS if self._options.cors else {}
+        if method == "OPTIONS" and self._options.cors:
+            return Response(headers=headers)
+        try:
+            body = await self._dispatch(method, path, scope, receive)
+        except BodilessError:
+            return Response(status_code=400, headers=headers, media_type="application/json")
+        except _TooLargeError as error:
+            return _error(413, str(error), {**headers, "Connection": "close"})
+        except ServingError as error:
+            if error.code is StatusCode.UNAVAILABLE:
+                headers = {**headers, "Retry-After": RETRY_AFTER_SECONDS}
+            return _error(HTTP_STATUS[error.code], error.message, headers)
+        except _GoneError:
+            return Response(status_code=499)
+        except Exception:  # a fault of ours is told as one, and never takes the server down
+            log.exception("%s %s could not be answered", method, path)
+            return _error(500, "The server has failed; its log says where.", headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    async def _dispatch(self, method: str, path: str, scope: Scope, receive: Receive) -> bytes:
+        deadline = time.monotonic() + self._options.timeout_seconds
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                body = await self._body(scope, receive)
+        except TimeoutError:
+            raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The request body did not arrive in time") from None
+        route = parse_path(method, path)
+        answer = getattr(self, f"_{route.api}")
+        with self._predictor.counted(route.model, "" if method == "GET" else route.api, "REST"):
+            result: bytes = await answer(route, body, deadline)
+            return result
+
+    async def _predict(self, route: Route, body: bytes, deadline: float) -> bytes:
+        document = await self._parsed(body)
+        name = read_signature_name(document) or DEFAULT_SIGNATURE
+        with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:
+            signature = servable.signatures.get(name)
+            if signature is None:
+                raise invalid(f'Serving signature name: "{name}" not found in signature def')
+            inputs, form = read_inputs(document, signature.inputs)
+            outputs = await self._predictor.run(servable, signature, inputs, list(signature.outputs), deadline)
+            self._predictor.log(servable, lambda: _record(servable, name, inputs, outputs))
+            return write_outputs(outputs, form)
+
+    async def _classify(self, route: Route, body: bytes, deadline: float) -> bytes:
+        name, examples = read_examples(await self._parsed(body))
+        target = Target(route.model, route.version, route.label, name)
+        with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:
+            return write_classifications(await self._predictor.classify(servable, target, examples, deadline))
+
+    async def _regress(self, route: Route, body: bytes, deadline: float) -> bytes:
+        name, examples = read_examples(await self._parsed(body))
+        target = Target(route.model, route.version, route.label, name)
+        with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:
+            return write_regressions(await self._predictor.regress(servable, target, examples, deadline))
+
+    async def _status(self, route: Route, body: bytes, deadline: float) -> bytes:
+        return _as_json(status(self._predictor.lifecycle, route.model, route.version, route.label))
+
+    async def _metadata(self, route: Route, body: bytes, deadline: float) -> bytes:
+        with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:
+            return _metadata_json(servable)
+
+    async def _parsed(self, body: bytes) -> dict[str, Any]:
+        if len(body) < LARGE_BODY:
+            return parse(body)
+        return await asyncio.get_running_loop().run_in_executor(None, parse, body)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        headers = dict(scope["headers"])
+        limit = self._options.max_body_bytes
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise _TooLargeError(limit)
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise _GoneError
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                raise _TooLargeError(limit)
+            if not message.get("more_body"):
+                break
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return _unpacked(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
+
+    def _metrics(self, path: str) -> Response:
+        wanted = self._options.metrics_path
+        if path != wanted:
+            return PlainTextResponse(f"Unexpected path: {path}. Should be {wanted}", 400)
+        return PlainTextResponse(self._predictor.metrics.text())
+
+
+class _TooLargeError(Exception):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request body is too large. Expected: at most {limit} bytes.")
+
+
+class _GoneError(Exception):
+    """The client has hung up."""
+
+
+async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers as the real server does outside its interface."""
+    await _html(404, "Not Found")(scope, receive, send)
+
+
+def _raw_path(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (raw + b"?" + query if query else raw).decode("latin-1")
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    """What gzip packed; empty when it is no gzip, as the real server reads it."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error:
+        return b""
+    if len(unpacked) > limit:
+        raise _TooLargeError(limit)
+    return unpacked if unpacker.eof else b""
+
+
+def _error(code: int, message: str, headers: Mapping[str, str]) -> Response:
+    return Response(dumps({"error": message}, False), code, headers, "application/json")
+
+
+def _html(code: int, title: str) -> Response:
+    return HTMLResponse(f"<html><head><title>{code} {title}</title></head><body><h1>{title}</h1></body></html>", code)
+
+
+def _as_json(message: Message) -> bytes:
+    fields = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return json.dumps(fields, indent=1).encode()
+
+
+def _metadata_json(servable: Servable) -> bytes:
+    definitions = metadata(servable)
+    fields = json_format.MessageToDict(
+        definitions, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    spec = {"name": servable.model, "signature_name": "", "version": str(servable.version)}
+    return json.dumps({"model_spec": spec, "metadata": {"signature_def": fields}}, indent=1).encode()
+
+
+def _record(servable: Servable, signature: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Message:
+    record = predict_log(None, None)
+    for spec in (record.predict_log.request.model_spec, record.predict_log.response.model_spec):
+        spec.name, spec.signature_name, spec.version.value = servable.model, signature, servable.version
+    for name, array in inputs.items():
+        record.predict_log.request.inputs[name].CopyFrom(as_proto(array, as_content=True))
+    for name, array in outputs.items():
+        record.predict_log.response.outputs[name].CopyFrom(as_proto(array))
+    return record

@@ -1,0 +1,202 @@
+"""One version of a model in memory: its graph in a TensorFlow session, called by signature as TensorFlow Serving does.
+
+A session, not `tf.saved_model.load`: a callable of a session costs 0.03 ms from Python instead of 0.2, takes tensors of
+any shape as the real server does, and gives all its memory back when it is closed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from grpc import StatusCode
+from numpy.typing import NDArray
+
+from serving.embedded.status import ServingError, invalid
+from serving.embedded.tensors import Tensors, TensorSpec
+
+DEFAULT_SIGNATURE = "serving_default"
+CODES = {code.value[0]: code for code in StatusCode}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature of a SavedModel.
+
+    Attributes:
+        name: Its key.
+        method: Its method name, such as "tensorflow/serving/predict".
+        inputs: Specifications by name.
+        outputs: The same of the outputs, those that are no tensors left out.
+        optional: The inputs that have a default value, which may be left out over gRPC.
+    """
+
+    name: str
+    method: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    optional: Mapping[str, NDArray[Any]]
+
+
+class Servable:
+    """A version that is loaded.
+
+    Attributes:
+        model: The model's name.
+        version: Its number.
+        path: The directory that it was loaded from.
+        signature_defs: TensorFlow's own description of all signatures, by name.
+        signatures: Ours of those that can be run.
+    """
+
+    def __init__(self, model: str, version: int, path: Path, tags: Collection[str] = ("serve",), threads: Any = None):
+        """Loads the version.
+
+        Args:
+            model: The model's name.
+            version: Its number.
+            path: The directory of the SavedModel.
+            tags: Which of its graphs.
+            threads: TensorFlow's ConfigProto; None for its defaults.
+
+        Raises:
+            ServingError: It cannot be loaded.
+        """
+        self.model, self.version, self.path = model, version, path
+        self._users = 0
+        self._closing = False
+        self._idle = threading.Condition()
+        self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph, config=threads)
+        try:
+            with graph.as_default():
+                loaded = tf.compat.v1.saved_model.loader.load(self._session, list(tags), str(path))
+            self.signature_defs: Mapping[str, Any] = dict(loaded.signature_def)
+            self.signatures = {name: _signature(name, item) for name, item in self.signature_defs.items()}
+        except Exception as error:  # a damaged file makes TensorFlow raise whatever it meets first
+            self._session.close()
+            raise as_serving_error(error) from None
+
+    def __enter__(self) -> Servable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self) -> bool:
+        """Takes part in using the version; False when it is being unloaded. Every True is paired with a `release`."""
+        with self._idle:
+            self._users += not self._closing
+            return not self._closing
+
+    def release(self) -> None:
+        """Ends the use."""
+        with self._idle:
+            self._users -= 1
+            if not self._users:
+                self._idle.notify_all()
+
+    def close(self, patience: float) -> bool:
+        """Takes no more users, waits for those there are, and frees the memory.
+
+        Args:
+            patience: The most to wait, in seconds.
+
+        Returns:
+            Whether all had ended.
+        """
+        with self._idle:
+            self._closing = True
+            drained = self._idle.wait_for(lambda: not self._users, patience)
+        self._callables.clear()
+        self._session.close()
+        return drained
+
+    def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Computes outputs of a signature; may be called by several threads at once.
+
+        Raises:
+            ServingError: The graph refuses the inputs, or there is no such output.
+        """
+        names = tuple(inputs)
+        key = (signature.name, names, tuple(outputs))
+        call = self._callables.get(key) or self._callables.setdefault(key, self._callable(signature, names, outputs))
+        try:
+            return dict(zip(outputs, call(*inputs.values()), strict=True))
+        except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+            raise _explained(as_serving_error(error), signature, inputs) from None
+
+    def _callable(self, signature: Signature, names: Sequence[str], outputs: Sequence[str]) -> Callable[..., Any]:
+        feeds = [signature.inputs[name].tensor for name in names]
+        call: Callable[..., Any] = self._session.make_callable(
+            [signature.outputs[name].tensor for name in outputs], feeds
+        )
+        return call
+
+
+def as_serving_error(error: BaseException) -> ServingError:
+    """Returns TensorFlow's error with its code and message; any other becomes INTERNAL."""
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, tf.errors.OpError):
+        return ServingError(CODES.get(error.error_code, StatusCode.UNKNOWN), str(error.message).strip())
+    if isinstance(error, MemoryError):
+        return ServingError(StatusCode.RESOURCE_EXHAUSTED, "There is not enough memory.")
+    code = StatusCode.NOT_FOUND if isinstance(error, FileNotFoundError) else StatusCode.INTERNAL
+    text = str(error).strip()
+    # tf.compat.v1's loader tells of a directory without a graph by an OSError with a text alone.
+    if isinstance(error, OSError) and "does not exist" in text:
+        code = StatusCode.NOT_FOUND
+    return ServingError(code, text or type(error).__name__)
+
+
+def type_name(number: int) -> str:
+    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for a number that is none."""
+    try:
+        name: str = tf.dtypes.as_dtype(number).name
+    except TypeError:
+        return "invalid"
+    return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
+
+
+def _signature(name: str, definition: Any) -> Signature:
+    return Signature(
+        name=name,
+        method=definition.method_name,
+        inputs={key: _spec(info) for key, info in sorted(definition.inputs.items())},
+        outputs={key: _spec(info) for key, info in sorted(definition.outputs.items()) if info.dtype},
+        optional={key: tf.make_ndarray(value) for key, value in definition.defaults.items()},
+    )
+
+
+def _spec(info: Any) -> TensorSpec:
+    unknown = info.tensor_shape.unknown_rank
+    shape = None if unknown else tuple(dimension.size for dimension in info.tensor_shape.dim)
+    return TensorSpec(type_name(info.dtype), shape, info.name)
+
+
+def _explained(error: ServingError, signature: Signature, inputs: Tensors) -> ServingError:
+    """Puts what is wrong with a shape before the graph's own words, which name some operation deep inside."""
+    if error.code not in (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL):
+        return error
+    wrong = [name for name, value in inputs.items() if not _fits(value.shape, signature.inputs[name].shape)]
+    if not wrong:
+        return error
+    first = wrong[0]
+    expected, received = signature.inputs[first].shape, list(inputs[first].shape)
+    return invalid(
+        f"Input {first} has the wrong shape. Expected: {list(expected or ())}. Received: {received}. {error.message}"
+    )
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
+    if expected is None:
+        return True
+    return len(shape) == len(expected) and all(
+        wanted in (-1, size) for size, wanted in zip(shape, expected, strict=True)
+    )

@@ -1,0 +1,281 @@
+"""The server: versions in memory, REST and gRPC on one event loop, from the flags to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+import tensorflow as tf
+import uvicorn
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.embedded.batching import BatchScheduler
+from serving.embedded.config_files import Batching, ModelSource, read_batching, read_metrics_path, read_models
+from serving.embedded.flags import ServerFlags
+from serving.embedded.grpc_services import ModelService, PredictionService
+from serving.embedded.lifecycle import Lifecycle, Options
+from serving.embedded.metrics import Metrics
+from serving.embedded.prediction import Predictor
+from serving.embedded.request_log import RequestLog
+from serving.embedded.rest import RestApi, RestOptions, not_found
+from serving.embedded.servable import Servable
+from serving.embedded.status import ServingError
+from serving.embedded.warming import warm
+
+log = logging.getLogger("serving")
+
+DRAIN_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while others wait. At Python's 5 ms, a version that loads in the
+background adds that much to every request."""
+MODEL_BATCHING_FILE = "batching_params.pbtxt"
+
+
+class Server:
+    """A server that is not started yet."""
+
+    def __init__(self, flags: ServerFlags) -> None:
+        """Reads the configuration files.
+
+        Raises:
+            ServingError: One cannot be read, or cannot be served.
+        """
+        self._flags = flags
+        self.metrics = Metrics()
+        self._sources = _sources(flags)
+        self._batching = (
+            read_batching(Path(flags.batching_parameters_file)) if flags.batching_parameters_file else Batching()
+        )
+        self._schedulers: dict[Batching, BatchScheduler] = {}
+        self._metrics_path = (
+            read_metrics_path(Path(flags.monitoring_config_file)) if flags.monitoring_config_file else None
+        )
+        self._log = _request_log(flags)
+        self.lifecycle = Lifecycle(self._load, _options(flags))
+        self.predictor = Predictor(self.lifecycle, self.metrics, flags.rest_api_num_threads, self._scheduler, self._log)
+        self._stop = asyncio.Event()
+
+    def run(self) -> None:
+        """Serves until SIGINT or SIGTERM, then lets what is under way end.
+
+        Raises:
+            ServingError: A model cannot be loaded.
+            OSError: A port is taken.
+        """
+        sockets = [_bind(self._flags.bind_address, self._flags.rest_api_port)] if self._flags.rest_api_port else []
+        sys.setswitchinterval(SWITCH_SECONDS)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(sockets))
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        starting = asyncio.ensure_future(asyncio.to_thread(self.lifecycle.start, self._sources))
+        stopping = asyncio.ensure_future(self._stopped())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            self.lifecycle.abandon()
+        await starting
+        # What was imported is never garbage: without it a collection takes a tenth of the time.
+        gc.collect()
+        gc.freeze()
+        watching = asyncio.ensure_future(self._watch_config())
+        services = await self._start_grpc() if self._flags.port else None
+        rest = await self._start_rest(sockets) if sockets else None
+        self._announce()
+        await stopping
+        watching.cancel()
+        await self._end(services, rest)
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
+
+    async def _end(self, services: grpc.aio.Server | None, rest: Any) -> None:
+        if rest:
+            server, serving = rest
+            server.should_exit = True
+            await serving
+        if services:
+            await services.stop(DRAIN_SECONDS)
+        await asyncio.get_running_loop().run_in_executor(None, self.lifecycle.stop)
+        self.predictor.close()
+        for scheduler in self._schedulers.values():
+            scheduler.close()
+        if self._log:
+            self._log.close()
+
+    async def _start_grpc(self) -> grpc.aio.Server:
+        flags = self._flags
+        limits = [("grpc.max_receive_message_length", 2**31 - 1), ("grpc.max_send_message_length", 2**31 - 1)]
+        server = grpc.aio.server(options=[*limits, ("grpc.so_reuseport", 0)])
+        prediction = PredictionService(self.predictor, flags.enable_serialization_as_tensor_content)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.predictor), server)
+        if flags.enable_grpc_healthcheck_service:
+            checks = health.aio.HealthServicer()
+            health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+            for name in ("", "ModelService", "PredictionService"):
+                await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        address = f"{_host(flags.bind_address)}:{flags.port}"
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError:
+            raise OSError(f"The gRPC port cannot be opened. Expected: {address} free. Received: it is taken") from None
+        await server.start()
+        return server
+
+    async def _start_rest(self, sockets: list[socket.socket]) -> tuple[uvicorn.Server, asyncio.Future[None]]:
+        flags = self._flags
+        options = RestOptions(
+            timeout_seconds=flags.rest_api_timeout_in_ms / 1000,
+            max_body_bytes=flags.rest_api_max_body_bytes,
+            cors=flags.rest_api_enable_cors_support,
+            metrics_path=self._metrics_path,
+        )
+        app = RestApi(self.predictor, options, self._pages())
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(DRAIN_SECONDS),
+        )
+        server = _Uvicorn(config)
+        serving = asyncio.ensure_future(server.serve(sockets))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        return server, serving
+
+    def _pages(self) -> Any:
+        return not_found
+
+    async def _watch_config(self) -> None:
+        path, wait = self._flags.model_config_file, self._flags.model_config_file_poll_wait_seconds
+        loop = asyncio.get_running_loop()
+        while path and wait > 0:
+            await asyncio.sleep(wait)
+            try:
+                await loop.run_in_executor(None, lambda: self.lifecycle.reload(read_models(Path(path))))
+            except ServingError as error:
+                log.error("The configuration %s is not taken: %s", path, error.message)
+
+    def _load(self, model: str, version: int, path: Path) -> Servable:
+        flags = self._flags
+        threads = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
+            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
+        )
+        servable = Servable(model, version, path, flags.saved_model_tags.split(","), threads)
+        if flags.enable_model_warmup:
+            self._warm(servable)
+        return servable
+
+    def _warm(self, servable: Servable) -> None:
+        begun, status = time.perf_counter(), "OK"
+        try:
+            warm(servable, max(self._flags.num_request_iterations_for_warmup, 1))
+        except ServingError as error:
+            status = error.code.name
+            servable.close(0)
+            raise
+        finally:
+            microseconds = 1e6 * (time.perf_counter() - begun)
+            self.metrics.warmups.observe(str(servable.path), status, microseconds=microseconds)
+
+    def _scheduler(self, servable: Servable) -> BatchScheduler | None:
+        if not self._flags.enable_batching:
+            return None
+        batching = self._batching
+        if self._flags.enable_per_model_batching_parameters:
+            own = _model_batching(servable.path)
+            if own is None:
+                return None
+            batching = own
+        if batching not in self._schedulers:
+            self._schedulers[batching] = BatchScheduler(batching, self._observe_wait)
+        return self._schedulers[batching]
+
+    def _observe_wait(self, seconds: float) -> None:
+        self.metrics.queueing.observe("model_server_batch_threads", microseconds=1e6 * seconds)
+
+    def _announce(self) -> None:
+        flags = self._flags
+        host = _host(flags.bind_address)
+        if flags.rest_api_port:
+            log.info("REST answers at http://%s:%d", host, flags.rest_api_port)
+        if flags.port:
+            log.info("gRPC answers at %s:%d", host, flags.port)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to us: gRPC has to end as well."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _sources(flags: ServerFlags) -> list[ModelSource]:
+    if flags.model_config_file:
+        return read_models(Path(flags.model_config_file))
+    return [ModelSource(flags.model_name, Path(flags.model_base_path).absolute())]
+
+
+def _options(flags: ServerFlags) -> Options:
+    return Options(
+        poll_seconds=flags.file_system_poll_wait_seconds,
+        retries=flags.max_num_load_retries,
+        retry_seconds=flags.load_retry_interval_micros / 1e6,
+        labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
+    )
+
+
+def _request_log(flags: ServerFlags) -> RequestLog | None:
+    if not (flags.request_log_prefix and flags.request_log_sampling_rate):
+        return None
+    return RequestLog(
+        Path(flags.request_log_prefix),
+        flags.request_log_sampling_rate,
+        flags.request_log_max_bytes,
+        flags.request_log_max_files,
+    )
+
+
+@cache
+def _model_batching(version: Path) -> Batching | None:
+    path = version / MODEL_BATCHING_FILE
+    return read_batching(path) if path.is_file() else None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        raise OSError(
+            f"The REST port cannot be opened. Expected: {host}:{port} free. Received: {error.strerror}"
+        ) from None
+    return found
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

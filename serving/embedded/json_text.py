@@ -40,6 +40,7 @@ class Literal(str):
 def parse(body: bytes) -> dict[str, Any]:
     """Reads the object that a request's body holds; NaN, Inf and Infinity are numbers.
 
+    A double is read to within 3 units of its last place, as in TensorFlow Serving, which does not ask for more.
     What is nested deeper than any tensor comes back as empty lists and objects, and is not checked for commas: it
     takes no part in an answer, and reading it whole would exhaust Python's stack.
 

@@ -1,0 +1,64 @@
+"""A server that runs for all tests of this folder, and the means to start others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from serving.engine_flags import BATCHING, MONITORING, Flags
+from serving.engines import Embedded, free_port
+from serving.running import Running
+from serving.versions import push
+from tests.serving.exports import export_small
+
+READY_SECONDS = 120
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SavedModel of a small network with the signatures of the real one."""
+    return export_small(tmp_path_factory.mktemp("small") / "model").saved_model
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another network of the same shape, which answers otherwise."""
+    return export_small(tmp_path_factory.mktemp("other") / "model", seed=1).saved_model
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers, with further flags; they are stopped at the test's end."""
+    with ExitStack() as stack:
+
+        def start(base: Path, *extra: str, batching: Path | None = None, wait: bool = True) -> Running:
+            flags = Flags(base, "fashion", free_port(), free_port(), batching, MONITORING, extra)
+            running = stack.enter_context(Embedded().start(flags, tmp_path / f"server-{flags.rest_port}.log"))
+            if wait:
+                running.wait_until_ready(READY_SECONDS)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
+    """The base directory of the shared server, with one version."""
+    base = tmp_path_factory.mktemp("served") / "fashion"
+    push(small, base)
+    return base
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[Running]:
+    """A server with batching and metrics, for all that does not change it."""
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    flags = Flags(base, "fashion", free_port(), free_port(), BATCHING, MONITORING)
+    with Embedded().start(flags, log) as running:
+        running.wait_until_ready(READY_SECONDS)
+        yield running

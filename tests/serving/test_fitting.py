@@ -1,0 +1,108 @@
+"""What a person is shown as the model's view is what the exported graph computes."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from models.export import fit_image
+from serving.fitting import MOST_BYTES, ImageError, fit_file, fit_pixels
+from tests.synthetic import images_and_garments
+
+KINDS = [
+    *(("PNG", mode) for mode in ("RGBA", "RGB", "L", "LA", "P", "1")),
+    ("GIF", "P"),
+    *(("BMP", mode) for mode in ("RGB", "L")),
+    *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
+]
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """An image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pictures(count: int) -> list[Image.Image]:
+    """Cloudy rectangles of many sizes, on white or on a transparent ground."""
+    rng = np.random.default_rng(1)
+    found = []
+    for index in range(count):
+        height, width = (int(edge) for edge in rng.integers(1, 400, 2))
+        clouds = Image.fromarray(rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 4), np.uint8))
+        ground = Image.new("RGBA", (width + 60, height + 60), (250, 250, 250, 255) if index % 2 else (0, 0, 0, 0))
+        ground.paste(clouds.resize((width, height), Image.Resampling.BICUBIC), (30, 30))
+        found.append(ground)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "mode"), KINDS)
+def test_files_are_fitted_as_the_graph_fits_them(kind: str, mode: str) -> None:
+    """Of any file at most three pixels differ, and by one level at most."""
+    for picture in pictures(20):
+        file = encoded(picture.convert(mode), kind)
+        difference = np.abs(fit_file(file).astype(int) - fit_image(tf.constant(file)).numpy())
+        assert difference.max() <= 1 and difference.sum() <= 3
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 1), (28, 28, 3), (27, 28, 1), (29, 56, 4), (3, 2, 2)]
+)
+def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int, ...]) -> None:
+    """Lines, a single pixel and small pictures, which are scaled up, too."""
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    file = encoded(Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels), "PNG")
+    difference = np.abs(fit_pixels(pixels).astype(int) - fit_image(tf.constant(file)).numpy())
+    assert difference.max() <= 1 and difference.sum() <= 3
+
+
+def test_an_image_of_the_data_set_stays_as_it_is() -> None:
+    """A grey picture of 28 x 28 pixels is not touched."""
+    for image in images_and_garments(10, 0)[0]:
+        np.testing.assert_array_equal(fit_file(encoded(Image.fromarray(image), "PNG")), image)
+
+
+def test_only_the_first_frame_counts() -> None:
+    """An animation is its first frame."""
+    frames = [picture.convert("RGB").resize((50, 60)) for picture in pictures(4)]
+    animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(fit_file(animated), fit_image(tf.constant(animated)).numpy())
+
+
+def with_png_size(edge: int) -> bytes:
+    """A small PNG that declares a square of another size."""
+    header = b"IHDR" + edge.to_bytes(4, "big") * 2 + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
+
+
+PNG = encoded(Image.new("RGB", (40, 60)), "PNG")
+REFUSED = {
+    "empty": (b"", "no readable image. Expected: PNG, JPEG, GIF or BMP. Received: 0 bytes of something else."),
+    "page": (b"<html>", "Received: 6 bytes of something else."),
+    "other format": (encoded(Image.new("L", (9, 9)), "TIFF"), "no readable image"),
+    "truncated PNG": (PNG[:-30], "end early or are damaged"),
+    "truncated JPEG": (encoded(Image.new("RGB", (40, 60)), "JPEG")[:300], "no readable image"),
+    "truncated GIF": (encoded(pictures(1)[0].convert("RGB"), "GIF")[:900], "no readable image"),
+    "many bytes": (PNG + bytes(MOST_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
+    "many pixels": (
+        encoded(Image.new("1", (10_000, 6_000)), "PNG"),
+        "at most 50 million pixels. Received: 10000 x 6000.",
+    ),
+    "more pixels": (with_png_size(10_000), "The image is too large"),
+    "most pixels": (with_png_size(2**31 - 1), "The image is too large"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_the_graph_refuses_is_refused_with_a_reason(name: str) -> None:
+    """One sentence says what was expected and what was received."""
+    file, message = REFUSED[name]
+    with pytest.raises(ImageError, match=message):
+        fit_file(file)

@@ -1,0 +1,82 @@
+"""The options of the suite, its models, and its servers: `pytest tests/conformance -k row-18 --url http://host:8501`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.case import IN_PROCESS, MAIN, Case
+from tests.conformance.server import Server
+from tests.conformance.servers import ENGINES, Pool
+
+HERE = Path(__file__).parent
+SOURCES = ("cases.jsonl", "configuration.py", "graphs.py", "models.py", "saved.py", "warm_up.py")
+BUILD_SECONDS = 300
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --url, --grpc and --engine."""
+    group = parser.getgroup("conformance")
+    group.addoption("--url", help="REST of a server that serves the models, such as http://127.0.0.1:8501")
+    group.addoption("--grpc", help="its gRPC; the port before REST's unless told")
+    group.addoption("--engine", choices=ENGINES, default="embedded", help="what is started where no --url is given")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what says nothing of the server in question: another's settings, the embedded server's inside."""
+    wanted = [item for item in items if _concerns(config, item)]
+    if len(wanted) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+        items[:] = wanted
+
+
+def _case(item: pytest.Item) -> Case | None:
+    call = getattr(item, "callspec", None)
+    case = call.params.get("case") if call else None
+    return case if isinstance(case, Case) else None
+
+
+def _concerns(config: pytest.Config, item: pytest.Item) -> bool:
+    case = _case(item)
+    if case is None:
+        return True
+    if config.getoption("--url", None):
+        return case.server == MAIN
+    return case.server != IN_PROCESS or config.getoption("--engine", ENGINES[0]) == ENGINES[0]
+
+
+@pytest.fixture(scope="session")
+def models(request: pytest.FixtureRequest) -> Path:
+    """The folder with all models, built anew when their sources have changed."""
+    sources = b"".join((HERE / name).read_bytes() for name in SOURCES)
+    # The folder's own path stands in models.config, and it stays where it is.
+    cache = Path(request.config.cache.mkdir("conformance-models"))  # type: ignore[union-attr]
+    folder = cache / hashlib.sha256(sources).hexdigest()[:16]
+    if not (folder / "models.config").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "tests.conformance.models", str(folder)]
+        subprocess.run(command, cwd=HERE.parent.parent, check=True, capture_output=True, timeout=BUILD_SECONDS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pool(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """The servers; those that the chosen cases need begin to start."""
+    url, engine = request.config.getoption("--url", None), request.config.getoption("--engine", ENGINES[0])
+    other = _somebody_elses(url, request.config.getoption("--grpc", None)) if url else None
+    pool = Pool(engine, models, tmp_path_factory.mktemp("servers"), other)
+    cases = [case for item in request.session.items if (case := _case(item))]
+    pool.expect(dict.fromkeys(case.server for case in cases if case.server != IN_PROCESS))
+    yield pool
+    pool.stop()
+
+
+def _somebody_elses(url: str, target: str | None) -> Server:
+    host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
+    return Server(url.rstrip("/"), target or f"{host}:{int(port) - 1}")

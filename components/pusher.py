@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,14 +35,22 @@ def pusher(
     if reason:
         _record(pushed, {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None})
         return
-    from serving.versions import push, versions
-    from serving.warmup import FILE_NAME
+    from serving.versions import versions
+    from serving.warmup import WarmupError, push_warm
 
     earlier = {version.number for version in versions(destination)}
-    with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as place:
-        warmup = Path(place) / FILE_NAME
-        _write_warmup(warmup, model, examples, warmup_requests, warmup_batch)
-        version = push(model.saved_model, destination, {FILE_NAME: warmup}, keep_versions)
+    images = read_arrays(examples.split("validation"), ("image",))["image"]
+    try:
+        version = push_warm(
+            model.saved_model,
+            destination,
+            images,
+            singles=warmup_requests,
+            batch=warmup_batch,
+            keep=keep_versions,
+        )
+    except WarmupError as error:
+        raise UserError(str(error), next_step="fashion run --from trainer") from None
     again = f"Version {version.number} holds this model already." if version.number in earlier else ""
     path = str(version.path.resolve())
     _record(
@@ -66,18 +73,6 @@ def _said(rule: dict[str, Any]) -> str:
     where = f" ({rule['slice']})" if rule["slice"] else ""
     note = f", {rule['note']}" if rule.get("note") else ""
     return f"{rule['rule']}{where}: {rule['metric']} is {rule['value']}, bound {rule['bound']}{note}"
-
-
-def _write_warmup(path: Path, model: Model, examples: Examples, singles: int, batch: int) -> None:
-    from serving.warmup import WarmupError, replay_warmup, write_warmup
-
-    # Real garments: what a server compiles and allocates for them is what it needs for its users.
-    images = read_arrays(examples.split("validation"), ("image",))["image"]
-    try:
-        write_warmup(path, images, singles, batch)
-        replay_warmup(path, model.saved_model)
-    except WarmupError as error:
-        raise UserError(str(error), next_step="fashion run --from trainer") from None
 
 
 def _record(pushed: PushedModel, content: dict[str, Any]) -> None:

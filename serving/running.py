@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from urllib.parse import quote, urlsplit
 POLL_SECONDS: Final = 0.1
 GRACE_SECONDS: Final = 10.0
 """How long a server may drain after SIGTERM before SIGKILL."""
+IMPATIENT_SECONDS: Final = 1.0
+"""The same for one that failed."""
 
 # The system ends the child with its parent, however that ended (Linux's PR_SET_PDEATHSIG, 1); a parent that was gone
 # before the call is noticed by the other parent's number. In a program of its own, since code between fork and exec is
@@ -96,7 +99,8 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        # After a failure there are no requests to finish.
+        self.stop(GRACE_SECONDS if error is None else IMPATIENT_SECONDS)
 
     def wait_until_ready(self, timeout_seconds: float) -> int:
         """Waits until a version of the model is available over REST; returns its number.
@@ -112,12 +116,15 @@ class Running:
                     f"The server is not ready after {timeout_seconds:g} seconds. "
                     f"Expected: an available version at {self._status_url()}. Received: {self.last_words()}"
                 )
-            try:
-                code = self.process.wait(min(POLL_SECONDS, left))
-            except subprocess.TimeoutExpired:
-                continue
-            raise NotServingError(f"The server ended with {_ending(code)}: {self.last_words()}")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(min(POLL_SECONDS, left))
+            self.check()
         return version
+
+    def check(self) -> None:
+        """Raises NotServingError when the process has ended."""
+        if (code := self.process.poll()) is not None:
+            raise NotServingError(f"The server ended with {_ending(code)}: {self.last_words()}")
 
     def last_words(self) -> str:
         """Returns the last line of the log that holds something."""

@@ -6,6 +6,7 @@ Serving reads one file, `assets.extra/tf_serving_warmup_requests`, and goes on w
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from serving.requests import (
     read_logs,
     write_logs,
 )
+from serving.versions import Version, push
 
 FILE_NAME = "tf_serving_warmup_requests"
 MOST_RECORDS = 1000
@@ -31,6 +33,32 @@ MOST_RECORDS = 1000
 
 class WarmupError(ValueError):
     """The warm-up requests are not what Serving can replay; the message says why."""
+
+
+def push_warm(
+    saved_model: Path, base: Path, images: Images, *, singles: int, batch: int, keep: int = 5, replay: bool = True
+) -> Version:
+    """Makes a SavedModel with its warm-up requests the newest version: what is validated and what is served alike.
+
+    Args:
+        saved_model: The directory of the SavedModel; it is copied.
+        base: The directory that TensorFlow Serving watches; made when missing.
+        images: uint8 [N, 28, 28]; real ones, since what a server compiles and allocates for them its users need.
+        singles: How many requests of one image a signature gets.
+        batch: How many images the one large request of a signature has.
+        keep: How many versions stay, the new one included.
+        replay: Replays the requests in this process first. Defaults to yes; a server that is watched will do it too.
+
+    Raises:
+        WarmupError: The model does not answer its warm-up requests; nothing is pushed.
+        VersionError: The source is no SavedModel.
+    """
+    with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as place:
+        file = Path(place) / FILE_NAME
+        write_warmup(file, images, singles, batch)
+        if replay:
+            replay_warmup(file, saved_model)
+        return push(saved_model, base, {FILE_NAME: file}, keep)
 
 
 def write_warmup(path: Path, images: Images, singles: int, batch: int) -> int:

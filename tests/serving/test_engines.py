@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -41,6 +43,12 @@ def install(programs: Path, name: str, script: str) -> None:
     program = programs / name
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
+
+
+def compose_service() -> dict[str, Any]:
+    """What the compose file says of the server."""
+    service: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["serving"]
+    return service
 
 
 def test_same_flags() -> None:
@@ -114,9 +122,25 @@ def test_free_port() -> None:
     assert 1024 <= free_port() <= 65535
 
 
+def test_serves(tmp_path: Path) -> None:
+    """An engine serves a pushed version until it is stopped; what the compose file asks of its container finds it."""
+    from serving.versions import push
+    from tests.serving.exports import export_small
+
+    push(export_small(tmp_path / "model").saved_model, tmp_path / "base")
+    flags = Flags(tmp_path / "base", "fashion", free_port(), free_port(), BATCHING, MONITORING)
+    check = compose_service()["healthcheck"]["test"][1:]
+    check[-1] = check[-1].replace("8501", str(flags.rest_port))
+    with choose("embedded").start(flags, tmp_path / "log") as running:
+        assert running.wait_until_ready(120) == 1
+        assert subprocess.run(check, check=False).returncode == 0
+    assert running.process.returncode == 0, running.last_words()
+    assert subprocess.run(check, capture_output=True, check=False).returncode != 0
+
+
 def test_compose_file() -> None:
     """The compose file starts the same image with the same flags on the same ports, and mounts for reading only."""
-    service = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["serving"]
+    service = compose_service()
     assert service["image"] == IMAGE
     assert [service["entrypoint"], *service["command"]] == [PROGRAM, *INSIDE]
     assert service["ports"] == ["127.0.0.1:8501:8501", "127.0.0.1:8500:8500"]

@@ -56,3 +56,8 @@ lock: ## Resolves the dependencies of setup.py anew into requirements.lock
 format: setup ## Formats the code and mends what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: conformance
+conformance: setup ## Asks a server what TensorFlow Serving is known to do; URL=, GRPC=, ENGINE= choose which
+	@$(BIN)/python -m pytest tests/conformance \
+		$(if $(URL),--url $(URL)) $(if $(GRPC),--grpc $(GRPC)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)

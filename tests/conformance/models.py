@@ -26,6 +26,7 @@ ODD = "!#$%&'()*+,/:;=?@[]"
 LABELS = {
     "half_plus_two": {"Version_Label": 123},
     "two_versions": {"A": 123, "B": 124, "canary-1.0 (é)": 123},
+    "modelname": {"latest": 98},
     f"modelname{ODD}": {f"latest{ODD}": 123},
 }
 DIRECTORIES = {f"modelname{ODD}": "odd_name"}
@@ -68,11 +69,14 @@ def _as_the_original(definitions: SignatureDefs) -> None:
 def _write_versions(folder: Path) -> None:
     for version in ("123", "124"):
         shutil.copytree(folder / "half_plus_two" / "123", folder / "two_versions" / version)
+    # They answer differently, so that a predict shows which one a path has led to.
+    shutil.copytree(folder / "half_plus_two" / "123", folder / "modelname" / "98")
+    shutil.copytree(folder / "saved_model_half_plus_three" / "123", folder / "modelname" / "99")
 
 
 def _write_codec_models(folder: Path) -> None:
     """Writes the models that answer what they read, and those that answer what the case says."""
-    given = {case.given["model"]: case.given for case in load_cases() if case.kind == "rest" and case.given}
+    given = {case.given["model"]: case.given for case in load_cases() if case.kind == "rest" and "model" in case.given}
     signatures: dict[str, Any] = {}
     for name, what in given.items():
         if "inputs" in what:
@@ -139,7 +143,7 @@ def _configuration(folder: Path) -> str:
     for name in sorted(served | DIRECTORIES.keys()):
         model = config.model_config_list.config.add(name=name, model_platform="tensorflow")
         model.base_path = str(folder.resolve() / DIRECTORIES.get(name, name))
-        if name == "two_versions":
+        if len(list(Path(model.base_path).iterdir())) > 1:
             model.model_version_policy.all.SetInParent()
         for label, version in LABELS.get(name, {}).items():
             model.version_labels[label] = version

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -131,30 +130,32 @@ def _a_batched_output_needs_a_batch_dimension(play: Play) -> None:
 def _occupied(server: Server, model: str, seconds: float) -> Iterator[None]:
     """Keeps the one thread for batches busy."""
     request = grpc_calls.predict_request(model, x=[seconds])
-    begun = threading.Event()
-    with ThreadPoolExecutor(1) as pool, grpc.insecure_channel(server.grpc):
-        running = pool.submit(lambda: (begun.set(), grpc_calls.call(server.grpc, "Predict", request)))
-        begun.wait()
-        # Nobody tells from outside that it runs; what a probe must wait for has begun before it.
-        wait_for(lambda: running.done() or _waits(server, model))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(grpc_calls.call, server.grpc, "Predict", request)
+        wait_for(lambda: running.done() or _has_to_wait(server, model))
         yield
         running.result()
 
 
-def _waits(server: Server, model: str) -> bool:
-    """Whether a request that takes no time takes longer than a moment, so that something else is running."""
+def _has_to_wait(server: Server, model: str) -> bool:
+    """Whether a request that takes no time does not end soon, because something else is running."""
     request = grpc_calls.predict_request(model, x=[0.0])
     try:
         grpc_calls.call(server.grpc, "Predict", request, timeout=0.5)
     except grpc.RpcError as error:
-        return error.code() is not grpc.StatusCode.OK
+        return error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
     return False
+
+
+def _asked_while_occupied(play: Play, model: str, parameters: str) -> rest.Answer:
+    """Returns the answer to a request that finds the one thread for batches busy for longer than it may wait."""
+    with _loaded(play, model, parameters, "slow"), _occupied(play.server, model, 4.0):
+        return rest.predict(play.server.url, model, [0.0])
 
 
 @scenario("life-54")
 def _a_request_may_wait_too_long(play: Play) -> None:
-    with _loaded(play, "life_54", "max_batch_size { value: 1 }", "slow"), _occupied(play.server, "life_54", 4.0):
-        answer = rest.predict(play.server.url, "life_54", [0.0])
+    answer = _asked_while_occupied(play, "life_54", "max_batch_size { value: 1 } num_batch_threads { value: 1 }")
     assert answer.status == play.expect["http_status"], answer.text
     assert play.expect["error_contains"] in answer.error
 
@@ -177,6 +178,8 @@ def _each_model_has_its_own_parameters(play: Play) -> None:
         assert _sizes(play, "life_56_batched", [1.0]) == play.expect["with_file"]
     with _loaded(play, "life_56_plain", None, "sizes"):
         assert _sizes(play, "life_56_plain", [1.0]) == play.expect["without_file"]
+    answer = _asked_while_occupied(play, "life_56_threads", "max_batch_size { value: 1 }")
+    assert answer.status == play.expect["status_when_the_only_thread_is_busy"], answer.text
 
 
 @scenario("life-66")

@@ -144,6 +144,10 @@ def _check_has(answer: Answer, wanted: str) -> None:
     assert set(answer.json) == {wanted}
 
 
+def _check_part(answer: Answer, wanted: Mapping[str, Any]) -> None:
+    assert {name: answer.json.get(name) for name in wanted} == dict(wanted)
+
+
 def _check_numbers(answer: Answer, wanted: Any) -> None:
     """Compares the digits, not the values."""
     (numbers,) = json.loads(answer.body, parse_float=str, parse_int=str).values()
@@ -197,6 +201,7 @@ CHECKS: Mapping[str, Callable[[Answer, Any], None]] = {
     "headers_absent": _check_absent,
     "json": _check_json,
     "json_has": _check_has,
+    "json_part": _check_part,
     "not_json": _check_not_json,
     "numbers_as_text": _check_numbers,
     "tensors": _check_tensors,

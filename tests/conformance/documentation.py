@@ -1,0 +1,78 @@
+"""The generated part of docs/conformance.md: `python -m tests.conformance.documentation` writes it anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.conformance.case import IN_PROCESS, MAIN, Case, load_cases
+from tests.conformance.deviations import DEVIATIONS
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "conformance.md"
+BEGIN, END = "<!-- generated from here -->", "<!-- to here -->"
+INTERFACES = {
+    "clsreg": "classify and regress",
+    "col": "reading the columnar format",
+    "err": "errors of predict",
+    "errbody": "the body of an error",
+    "grpc": "gRPC",
+    "http": "HTTP, CORS, gzip, metrics",
+    "httpcode": "codes and statuses",
+    "life": "versions, configuration, batching, warm-up",
+    "predict": "predict",
+    "resp": "writing answers",
+    "row": "reading the row format",
+    "status": "status and metadata",
+    "url": "paths and methods",
+}
+
+
+def generated() -> str:
+    """Returns the counts, the deviations, and the cases that are checked in process."""
+    cases = load_cases()
+    return "\n".join([*_counts(cases), "", *_deviations(), "", *_in_process(cases)])
+
+
+def _counts(cases: Iterable[Case]) -> Iterable[str]:
+    total, main, inside = Counter[str](), Counter[str](), Counter[str]()
+    for case in cases:
+        area = case.id.split("-")[0]
+        total[area] += 1
+        main[area] += case.server == MAIN
+        inside[area] += case.server == IN_PROCESS
+    inferred = sum(case.inferred for case in cases)
+    yield "## Counts\n"
+    yield "| cases of | all | of any server | of a server with flags of its own | in process |"
+    yield "| --- | --- | --- | --- | --- |"
+    for area, name in INTERFACES.items():
+        yield f"| {name} | {total[area]} | {main[area]} | {total[area] - main[area] - inside[area]} | {inside[area]} |"
+    rest = total.total() - main.total() - inside.total()
+    yield f"| **all** | **{total.total()}** | **{main.total()}** | **{rest}** | **{inside.total()}** |"
+    yield f"\n{inferred} of them are inferred from the source: nobody has seen a real server do it."
+
+
+def _deviations() -> Iterable[str]:
+    yield "## Deviations of the embedded server\n"
+    yield "| case | difference | why a client would not care |"
+    yield "| --- | --- | --- |"
+    for name, deviation in DEVIATIONS.items():
+        yield f"| `{name}` | {deviation.difference} | {deviation.reason} |"
+
+
+def _in_process(cases: Iterable[Case]) -> Iterable[str]:
+    names = ", ".join(f"`{case.id}`" for case in cases if case.server == IN_PROCESS)
+    yield "## Checked in process\n"
+    yield "No request provokes these in a server that is in order, or no answer shows them. They are asked of the"
+    yield f"embedded server's own modules, and left out for any other server:\n{names}."
+
+
+def main() -> None:
+    """Writes the generated part into the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{generated()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ have neither.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import site
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import uuid
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -222,10 +224,12 @@ def choose(name: str = "auto") -> Engine:
 
 def free_port() -> int:
     """Returns a port of loopback that nobody listens on now."""
-    with socket.socket() as held:
-        held.bind((LOOPBACK, 0))
-        port: int = held.getsockname()[1]
-        return port
+    while True:
+        # Below the range that Linux gives to connections going out: they would take it before the server does.
+        port = 16384 + secrets.randbelow(16384)
+        with socket.socket() as held, suppress(OSError):
+            held.bind((LOOPBACK, port))
+            return port
 
 
 def _mounted(path: Path | None) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,10 +24,11 @@ class Case:
         id: Its name.
         kind: "rest" and "grpc" are one request and its answer; "scenario" is played by the function of that name.
         server: Which server it is asked of, see `servers.py`.
-        given: What is served, where that matters.
         request: What is sent.
         expect: What is answered.
         source: Where the real server's source says so.
+        given: What is served, where that matters.
+        parsed: What the path of the request means, where that is the point.
         inferred: Whether that was concluded from the source rather than asserted by a test or document of the server's.
         note: What else there is to know.
     """
@@ -38,8 +39,8 @@ class Case:
     request: dict[str, Any]
     expect: dict[str, Any]
     source: str
-    given: dict[str, Any]
-    parsed: dict[str, Any]
+    given: dict[str, Any] = field(default_factory=dict)
+    parsed: dict[str, Any] = field(default_factory=dict)
     inferred: bool = False
     note: str = ""
 
@@ -51,4 +52,4 @@ class Case:
 def load_cases() -> tuple[Case, ...]:
     """Reads all cases."""
     lines = FILE.read_text(encoding="utf-8").splitlines()
-    return tuple(Case(**({"given": {}, "parsed": {}} | json.loads(line))) for line in lines)
+    return tuple(Case(**json.loads(line)) for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -14,9 +13,8 @@ import pytest
 from tests.conformance.case import IN_PROCESS, MAIN, Case
 from tests.conformance.server import Server
 from tests.conformance.servers import ENGINES, Pool
+from tests.conftest import ROOT
 
-HERE = Path(__file__).parent
-SOURCES = ("cases.jsonl", "configuration.py", "graphs.py", "models.py", "saved.py", "warm_up.py")
 BUILD_SECONDS = 300
 
 
@@ -30,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what says nothing of the server in question: another's settings, the embedded server's inside."""
+    engine = config.getoption("--engine", ENGINES[0])
+    if engine != ENGINES[0] and not shutil.which(engine):
+        raise pytest.UsageError(f"--engine={engine}: there is no such program on the path")
     wanted = [item for item in items if _concerns(config, item)]
     if len(wanted) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
@@ -52,16 +53,11 @@ def _concerns(config: pytest.Config, item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def models(request: pytest.FixtureRequest) -> Path:
-    """The folder with all models, built anew when their sources have changed."""
-    sources = b"".join((HERE / name).read_bytes() for name in SOURCES)
-    # The folder's own path stands in models.config, and it stays where it is.
-    cache = Path(request.config.cache.mkdir("conformance-models"))  # type: ignore[union-attr]
-    folder = cache / hashlib.sha256(sources).hexdigest()[:16]
-    if not (folder / "models.config").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "tests.conformance.models", str(folder)]
-        subprocess.run(command, cwd=HERE.parent.parent, check=True, capture_output=True, timeout=BUILD_SECONDS)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with all models."""
+    folder = tmp_path_factory.mktemp("conformance") / "models"
+    command = [sys.executable, "-m", "tests.conformance.models", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=BUILD_SECONDS)
     return folder
 
 

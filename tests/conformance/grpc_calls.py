@@ -69,11 +69,13 @@ def predict_request(model: str, signature: str = "", **inputs: Sequence[float]) 
 def build(rpc: str, message: Mapping[str, Any]) -> Any:
     """Returns the request message of a case."""
     request = REQUESTS[rpc]()
-    fill_spec(request.model_spec, message["model_spec"]) if "model_spec" in message else None
+    if "model_spec" in message:
+        fill_spec(request.model_spec, message["model_spec"])
     for name, tensor in message.get("inputs", {}).items():
         fill_tensor(request.inputs[name], tensor)
-    request.output_filter.extend(message.get("output_filter", [])) if rpc == "Predict" else None
-    request.metadata_field.extend(message["metadata_field"]) if rpc == "GetModelMetadata" else None
+    for name in ("output_filter", "metadata_field"):
+        if name in message:
+            getattr(request, name).extend(message[name])
     return request
 
 

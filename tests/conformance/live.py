@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -255,11 +254,11 @@ def _metrics_have_their_names_labels_and_buckets(play: Play) -> None:
 
 
 def _check_buckets(series: list[tuple[str, dict[str, str]]], wanted: Mapping[str, float]) -> None:
-    of_one = {json.dumps({**labels, "le": ""}): [] for name, labels in series if name.endswith("_bucket")}
+    bounds: dict[tuple[str, ...], list[float]] = {}
     for name, labels in series:
         if name == ":tensorflow:serving:request_latency_bucket":
-            of_one[json.dumps({**labels, "le": ""})].append(float(labels["le"]))
-    bounds = next(each for each in of_one.values() if each)
-    finite = [bound for bound in bounds if math.isfinite(bound)]
-    assert len(finite) == wanted["count"] and bounds[-1] == math.inf
-    assert finite == pytest.approx([wanted["first"] * wanted["factor"] ** i for i in range(len(finite))], rel=1e-4)
+            rest_of_them = tuple(value for label, value in labels.items() if label != "le")
+            bounds.setdefault(rest_of_them, []).append(float(labels["le"]))
+    exact = [wanted["first"] * wanted["factor"] ** power for power in range(int(wanted["count"]))]
+    for each in bounds.values():
+        assert each[-1] == math.inf and each[:-1] == pytest.approx(exact, rel=1e-4)

@@ -1,0 +1,54 @@
+"""The page's routes alone: one file, bound to what it holds, and the model's view of a picture."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+
+import httpx
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+
+from models.taxonomy import Taxonomy
+from serving.embedded.page import routes
+from serving.fitting import MOST_BYTES, fit_file
+
+
+def picture() -> bytes:
+    """A coloured picture as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 200, (60, 40, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def answered(method: str, path: str, body: bytes = b"", model: str = "fashion") -> httpx.Response:
+    """The answer of the page's routes alone."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=routes(lambda: [model])))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return await client.request(method, path, content=body)
+
+    return asyncio.run(ask())
+
+
+def test_the_page_holds_all_that_it_needs() -> None:
+    """One file, no other host; what the browser may run is bound to its text, and no name can break out of it."""
+    answer = answered("GET", "/", model="a</script><script>alert(1)")
+    policy = answer.headers["content-security-policy"]
+    assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2
+    assert not re.findall(r"(?:src|href)=.?(?:https?:)?//|url\(|@import", answer.text)
+    assert "alert(1)" in answer.text and "</script><script>alert" not in answer.text
+    assert all(colour in answer.text for colour in Taxonomy.load().colours)
+
+
+def test_what_the_model_sees_is_returned_or_refused() -> None:
+    """784 grey levels for a file; a sentence and 400 for what is no image or too large."""
+    answer = answered("POST", "/ui/fitted", picture())
+    assert answer.json()["pixels"] == fit_file(picture()).ravel().tolist()
+    for body, message in ((b"", "no readable image"), (bytes(MOST_BYTES + 2**20), "at most 20 MB")):
+        refusal = answered("POST", "/ui/fitted", body)
+        assert refusal.status_code == 400 and message in refusal.json()["error"]

@@ -6,7 +6,6 @@ import gzip
 import http.client
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from urllib.parse import urlsplit
 import numpy as np
 
 TIMEOUT = 120.0
-ERROR_BODY = re.compile(r'\{\n    "error": "(?:[^"\\]|\\.)*"\n\}')
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,6 @@ def wait_for(look: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     return seen
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @dataclass
 class Server:
     """A server, ours or somebody else's.

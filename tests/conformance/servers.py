@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from serving.engines import free_port
 from tests.conformance.preparation import ANSWERING, PREPARATIONS
-from tests.conformance.server import READY_SECONDS, Server, free_port, wait_for
+from tests.conformance.server import READY_SECONDS, Server, wait_for
 
 ENGINES = ("embedded", "tensorflow_model_server")
 AT_ONCE = 2

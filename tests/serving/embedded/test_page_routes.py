@@ -40,7 +40,7 @@ def test_the_page_holds_all_that_it_needs() -> None:
     policy = answer.headers["content-security-policy"]
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2
-    assert not re.findall(r"(?:src|href)=.?(?:https?:)?//|url\(|@import", answer.text)
+    assert not re.findall(r"https?://|[\"'(]//|@import", answer.text)
     assert "alert(1)" in answer.text and "</script><script>alert" not in answer.text
     assert all(colour in answer.text for colour in Taxonomy.load().colours)
 

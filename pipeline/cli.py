@@ -166,6 +166,36 @@ def tensorboard(
 
 
 @app.command()
+def serve(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    engine: Annotated[
+        str, typer.Option(help="auto, tensorflow_model_server, docker or embedded; auto takes the first that is there.")
+    ] = "auto",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of REST; 0 is off.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of gRPC; 0 is off.")] = 8500,
+    label: Annotated[
+        Optional[list[str]],
+        typer.Option(help="Names a version, such as canary=4; may be repeated. All versions are then served."),
+    ] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Leaves out the page to try the model (embedded).")] = False,
+    flag: Annotated[
+        Optional[list[str]], typer.Option(help="One more flag for the server, such as --flag=--rest_api_num_threads=8.")
+    ] = None,
+) -> None:
+    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, on this machine only.
+
+    Pushes and rollbacks are taken over while it runs. Ctrl-C ends it.
+    """
+    from pipeline.serve import server_command
+
+    command, environment, where = server_command(
+        Workspace(workspace).serving, engine, port, grpc_port, label or [], not no_ui, flag or []
+    )
+    print(where, file=sys.stderr, flush=True)
+    os.execvpe(command[0], command, environment)
+
+
+@app.command()
 def rollback(
     version: Annotated[Optional[int], typer.Argument(help="The version to serve; the one before by default.")] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,

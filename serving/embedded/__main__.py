@@ -10,6 +10,8 @@ import sys
 def main() -> int:
     """Serves; returns the exit status, and says a mistake in a sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
+    # Its loader advises every time to use another one; servable.py says why this one.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from serving.embedded.flags import FlagError, parse_flags
 
     try:
@@ -18,7 +20,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     # Like the stock image: on the processor. And `import tensorflow` need not import Keras as well.
-    for name, value in (("CUDA_VISIBLE_DEVICES", "-1"), ("TF_USE_LEGACY_KERAS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "2")):
+    for name, value in (("CUDA_VISIBLE_DEVICES", "-1"), ("TF_USE_LEGACY_KERAS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
         os.environ.setdefault(name, value)
     from serving.embedded.server import Server
     from serving.embedded.status import ServingError

@@ -7,6 +7,7 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/RE
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ class Task:
 
     inputs: Arrays
     size: int
+    deadline: float
     answer: asyncio.Future[dict[str, NDArray[Any]]]
     arrived: float
     started: bool = False
@@ -80,6 +82,10 @@ class BatchScheduler:
         # In the order of their turn; a queue without batches is dropped, and with it what it holds of a version.
         self._queues: dict[Any, Queue] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        # One timer for the earliest deadline of all: one for each request would cost a tenth of its time.
+        self._pending: set[Task] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._next_sweep = math.inf
 
     async def run(
         self, servable: Servable, signature: Signature, inputs: Arrays, outputs: Sequence[str], deadline: float
@@ -100,19 +106,15 @@ class BatchScheduler:
         limit = self.parameters.max_batch_size
         if size > limit and not self.parameters.enable_large_batch_splitting:
             raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
-        parts = self._submit(servable, signature, inputs, tuple(outputs), size)
+        parts = self._submit(servable, signature, inputs, tuple(outputs), size, deadline)
         self._schedule()
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                answers = [await part.answer for part in parts]
-        except TimeoutError:
-            if all(part.started for part in parts):
-                raise ServingError(StatusCode.DEADLINE_EXCEEDED, TIMED_OUT) from None
-            raise ServingError(StatusCode.RESOURCE_EXHAUSTED, WAITED_TOO_LONG) from None
+            answers = [await part.answer for part in parts]
         finally:
             # What nobody waits for any more is not run.
             for part in parts:
                 part.answer.cancel()
+                self._pending.discard(part)
         if len(answers) == 1:
             return answers[0]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
@@ -128,6 +130,7 @@ class BatchScheduler:
         inputs: Arrays,
         outputs: tuple[str, ...],
         size: int,
+        deadline: float,
     ) -> list[Task]:
         shapes = tuple((name, array.shape[1:]) for name, array in inputs.items())
         key = (id(servable), signature.name, outputs, shapes)
@@ -137,6 +140,7 @@ class BatchScheduler:
             Task(
                 inputs if size <= step else _cut(inputs, start, step),
                 min(step, size - start),
+                deadline,
                 loop.create_future(),
                 now,
             )
@@ -148,6 +152,9 @@ class BatchScheduler:
             if needed > room[0]:
                 raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
         self._queues[key] = queue
+        self._pending.update(parts)
+        if deadline < self._next_sweep:
+            self._sweep_at(deadline)
         for part in parts:
             if not queue.batches or queue.batches[-1].size + part.size > step:
                 queue.batches.append(Batch())
@@ -186,6 +193,23 @@ class BatchScheduler:
         if self._alarm:
             self._alarm.cancel()
         self._alarm = asyncio.get_running_loop().call_later(seconds, self._schedule)
+
+    def _sweep_at(self, deadline: float) -> None:
+        if self._sweeper:
+            self._sweeper.cancel()
+        self._next_sweep = deadline
+        self._sweeper = asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._sweep)
+
+    def _sweep(self) -> None:
+        """Tells those whose time is over."""
+        now, self._next_sweep = time.monotonic(), math.inf
+        for task in self._pending:
+            if task.deadline <= now and not task.answer.done():
+                code = StatusCode.DEADLINE_EXCEEDED if task.started else StatusCode.RESOURCE_EXHAUSTED
+                task.answer.set_exception(ServingError(code, TIMED_OUT if task.started else WAITED_TOO_LONG))
+        waiting = [task.deadline for task in self._pending if not task.answer.done()]
+        if waiting:
+            self._sweep_at(min(waiting))
 
     def _start(self, queue: Queue, batch: Batch) -> None:
         now = time.monotonic()

@@ -117,7 +117,7 @@ class Lifecycle:
         self._configure(sources)
         self._pass()
         while (waiting := self._waiting()) and not self._stopping.is_set():
-            log.warning("No versions of servable %s found under base path %s", waiting[0].name, waiting[0].base_path)
+            self._warn_of(waiting[0])
             self._stopping.wait(max(self._options.poll_seconds, WATCH_SECONDS))
             self._pass()
         self._assign_labels()
@@ -283,6 +283,10 @@ class Lifecycle:
                     f"{{name: {model.source.name} version: {failed[-1].number} due to error: {reason}}}",
                 )
         return [model.source for model in waiting]
+
+    def _warn_of(self, source: ModelSource) -> None:
+        if not self._models[source.name].versions:
+            log.warning("No versions of servable %s found under base path %s", source.name, source.base_path)
 
     def _assign_labels(self) -> None:
         for name, model in self._models.items():

@@ -103,11 +103,7 @@ class RestApi:
 
     async def _dispatch(self, method: str, path: str, scope: Scope, receive: Receive) -> bytes:
         deadline = time.monotonic() + self._options.timeout_seconds
-        try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                body = await self._body(scope, receive)
-        except TimeoutError:
-            raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The request body did not arrive in time") from None
+        body = await self._body(scope, receive)
         route = parse_path(method, path)
         answer = getattr(self, f"_{route.api}")
         with self._predictor.counted(route.model, "" if method == "GET" else route.api, "REST"):
@@ -156,18 +152,11 @@ class RestApi:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _TooLargeError(limit)
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise _GoneError
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise _TooLargeError(limit)
-            if not message.get("more_body"):
-                break
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                body = await _received(receive, limit)
+        except TimeoutError:
+            raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The request body did not arrive in time") from None
         return _unpacked(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
 
     def _metrics(self, path: str) -> Response:
@@ -189,6 +178,20 @@ class _GoneError(Exception):
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers as the real server does outside its interface."""
     await _html(404, "Not Found")(scope, receive, send)
+
+
+async def _received(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _GoneError
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _TooLargeError(limit)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
 
 
 def _raw_path(scope: Scope) -> str:

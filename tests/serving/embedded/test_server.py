@@ -183,7 +183,9 @@ def test_metrics_are_what_prometheus_reads(server: Running) -> None:
         assert any(s.value for s in families[f":tensorflow:serving:{name}"].samples if s.name.endswith("_count")), name
 
 
-def test_versions_are_swapped_under_load_without_a_failure(start: Start, small: Path, other: Path, tmp_path: Path) -> None:
+def test_versions_are_swapped_under_load_without_a_failure(
+    start: Start, small: Path, other: Path, tmp_path: Path
+) -> None:
     """A push and a rollback are served while clients ask, and no request fails; the old version is drained and gone."""
     base = tmp_path / "fashion"
     push(small, base)

@@ -1,0 +1,89 @@
+"""What `fashion serve` starts: an engine, on the versions that were pushed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+# A version that is being copied may be whole a moment later; one that is broken is told of after seconds, not minutes.
+RETRIES = ("--max_num_load_retries=2", "--load_retry_interval_micros=2000000")
+
+
+def server_command(
+    base: Path, engine: str, port: int, grpc_port: int, labels: list[str], ui: bool, flags: list[str]
+) -> tuple[list[str], dict[str, str], str]:
+    """Returns the command that serves, its environment, and where it will answer.
+
+    Args:
+        base: The directory with the pushed versions.
+        engine: Which engine, or "auto".
+        port: The port of REST.
+        grpc_port: The port of gRPC.
+        labels: Versions by name, as "canary=4".
+        ui: Whether the embedded engine shows its page.
+        flags: Further flags of the server.
+
+    Raises:
+        UserError: Nothing was pushed, the engine is not there, or a label is none.
+    """
+    from serving.engine_flags import BATCHING, MONITORING, Flags
+    from serving.engines import EngineError, choose
+    from serving.versions import versions
+
+    held = [version.number for version in versions(base)]
+    if not held:
+        raise UserError(
+            "There is nothing to serve.",
+            expected=f"a pushed version in {base}",
+            received="none",
+            next_step="fashion run",
+        )
+    try:
+        chosen = choose(engine)
+    except EngineError as error:
+        raise UserError(str(error), next_step="fashion serve --engine embedded") from None
+    extra = [*RETRIES, *_label_flags(base, labels, held, chosen.name), *flags]
+    if chosen.name == "embedded" and not ui:
+        extra.append("--ui=false")
+    command = chosen.command(Flags(base, base.name, port, grpc_port, BATCHING, MONITORING, tuple(extra)))
+    page = f", a page to try it at http://127.0.0.1:{port}/" if ui and port and chosen.name == "embedded" else ""
+    where = (
+        f"Version {held[-1]} of {base.name} by {chosen.name}: REST http://127.0.0.1:{port}/v1/models/{base.name}, "
+        f"gRPC 127.0.0.1:{grpc_port}{page}"
+    )
+    return command, chosen.environment(), where
+
+
+def _label_flags(base: Path, labels: list[str], held: list[int], engine: str) -> list[str]:
+    """Labels are no flag of TensorFlow Serving: they need a configuration file."""
+    if not labels:
+        return []
+    if engine == "docker":
+        raise UserError(
+            "The docker engine cannot take labels from here.",
+            expected="a model_config_file mounted into the container",
+            received=f"--label {labels[0]}",
+            next_step="fashion serve --engine embedded, or see docs/deployment.md",
+        )
+    entries = " ".join(f'version_labels {{ key: "{n}" value: {v} }}' for n, v in (_label(x, held) for x in labels))
+    config = (
+        f'model_config_list {{ config {{ name: "{base.name}" base_path: "{base.absolute()}" '
+        f'model_platform: "tensorflow" model_version_policy {{ all {{}} }} {entries} }} }}\n'
+    )
+    path = base.parent / "models.config"
+    path.write_text(config, encoding="utf-8")
+    # Whoever edits the file moves a label, while the server runs.
+    return [f"--model_config_file={path.absolute()}", "--model_config_file_poll_wait_seconds=1"]
+
+
+def _label(text: str, held: list[int]) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    if not (equals and name.isidentifier() and number.isdecimal() and int(number) in held):
+        raise UserError(
+            f"{text} is no label.",
+            expected=f"a name and a pushed version, such as canary={held[-1]}; pushed are {', '.join(map(str, held))}",
+            received=text,
+            next_step=f"fashion serve --label canary={held[-1]}",
+        )
+    return name, int(number)

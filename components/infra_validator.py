@@ -1,35 +1,54 @@
-"""InfraValidator: what will be served is loaded and asked as a server does it, before anyone depends on it."""
+"""InfraValidator: what will be served is loaded and asked by a real server, before anyone depends on it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from components.examples import read_arrays
+from components.infra_verdict import as_trained, fast_enough, rule, same_scores, write_verdict
 from pipeline.artifacts import Examples, InfraBlessing, Model
 from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from serving.check import Outcome
     from serving.comparison import Failure
+    from serving.engines import Engine
+    from serving.inquiry import Latency, Reply
+    from serving.running import Running
 
-Rules = list[dict[str, Any]]
+REQUEST_SECONDS = 30.0
+"""The most that one request may take: as long as TensorFlow Serving waits itself, by default."""
+TIMED = 100
+"""How many requests a transport is timed with: the least that have a 99th percentile."""
 
 
 @component(
     libraries=(
+        "grpcio",
+        "grpcio-health-checking",
+        "httpx",
         "keras",
         "numpy",
         "pillow",
         "protobuf",
         "pyarrow",
+        "python-rapidjson",
         "scipy",
+        "starlette",
         "tensorflow",
         "tensorflow-serving-api",
         "tfx-bsl",
+        "uvicorn",
+        "uvloop",
     )
 )
 def infra_validator(
@@ -37,6 +56,10 @@ def infra_validator(
     examples: Input[Examples],
     blessing: Output[InfraBlessing],
     *,
+    engine: Annotated[
+        Literal["auto", "embedded", "tensorflow_model_server", "docker"],
+        Field(description="What serves the model here; `auto` takes the real server, its image, or ours."),
+    ] = "auto",
     requests: Annotated[
         int,
         Field(ge=1, le=1000, description="How many validation images each signature is asked about, one a request."),
@@ -44,120 +67,114 @@ def infra_validator(
     tolerance: Annotated[
         float, Field(ge=0, le=0.1, description="How far a probability may be from the one scored in this process.")
     ] = 1e-5,
+    latency_bound_ms: Annotated[
+        float, Field(gt=0, le=60000, description="The most that 99 of 100 requests of one image may take.")
+    ] = 1000.0,
     timeout_seconds: Annotated[
-        float, Field(gt=0, le=3600, description="How long the fresh process may take to start, load and answer.")
+        float, Field(gt=0, le=3600, description="How long the server may take to start, load and answer everything.")
     ] = 180.0,
+    warmup_requests: Annotated[
+        int, Field(ge=1, le=300, description="How many warm-up requests of one image each signature gets.")
+    ] = 8,
+    warmup_batch: Annotated[
+        int, Field(ge=1, le=1000, description="How many images each signature's one large warm-up request has.")
+    ] = 32,
 ) -> None:
-    """Loads the export in a fresh process, asks all its signatures and compares with the scores in this one."""
-    from serving.check import ask
-    from serving.requests import all_requests
-
+    """Serves the export as it would be pushed, asks all signatures over REST and gRPC, and compares the scores."""
+    chosen = _choose(engine)
     columns = read_arrays(examples.split("validation"), ("image", "source_id"))
     images, source_ids = columns["image"][:requests], columns["source_id"][:requests].tolist()
-    outcome = ask(model.saved_model, all_requests(images), timeout_seconds)
-    rules = [_rule("loads in a fresh process", "", "seconds", outcome.load_seconds, timeout_seconds, outcome.fault)]
+    with tempfile.TemporaryDirectory(prefix="fashion-serving-") as place:
+        base = Path(place) / "fashion"
+        fault = _assemble(model, base, columns["image"], warmup_requests, warmup_batch)
+        log = blessing.path / "server.log"
+        asked = _Asked(fault=fault) if fault else _serve(chosen, base, log, images, timeout_seconds)
+    rules = [rule("a server loads it", "", "seconds", asked.seconds, timeout_seconds, asked.fault)]
     failed: list[Failure] = []
-    if not outcome.fault:
-        # Only now: an export that hangs or crashes while it loads would take this process with it.
-        compared, failed = _compare_signatures(model, images, source_ids, outcome, tolerance)
-        rules += [*compared, *_compare_network(model, images, outcome, tolerance)]
-    _write_verdict(blessing, rules, failed)
-    blessing.properties["blessed"] = blessing.blessed
-    blessing.properties["requests"] = len(images)
-    if outcome.milliseconds is not None:
-        blessing.properties["milliseconds"] = round(outcome.milliseconds, 2)
+    if asked.replies:
+        # Only now: an export that hangs or crashes would take this process with it.
+        compared, failed = same_scores(model, images, source_ids, asked.replies, tolerance)
+        rules += [*compared, *as_trained(model, images, asked.replies.get(("gRPC", "serving_default"), []), tolerance)]
+        rules += [fast_enough(transport, latency, latency_bound_ms) for transport, latency in asked.latencies.items()]
+    write_verdict(blessing, rules, failed)
+    blessing.properties.update(engine=chosen.name, engine_version=chosen.version(), requests=len(images))
+    for transport, latency in asked.latencies.items():
+        if not latency.fault:
+            name = transport.lower()
+            blessing.properties[f"{name}_median_ms"] = round(latency.median, 2)
+            blessing.properties[f"{name}_p99_ms"] = round(latency.p99, 2)
 
 
-def _compare_signatures(
-    model: Model, images: np.ndarray, source_ids: list[str], outcome: Outcome, tolerance: float
-) -> tuple[Rules, list[Failure]]:
-    """A rule a signature, and the requests that break it."""
-    from serving.comparison import failures, largest_difference
-    from serving.requests import INPUTS, RequestError, answer, load, predict_request
+@dataclass
+class _Asked:
+    """What the server let us see.
+
+    Attributes:
+        seconds: How long it took until it was ready.
+        replies: What came back, by transport and signature.
+        latencies: How long it takes to answer, by transport.
+        fault: Why there is no more; empty when this is all.
+    """
+
+    seconds: float = math.nan
+    replies: dict[tuple[str, str], list[Reply]] = field(default_factory=dict)
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    fault: str = ""
+
+
+def _choose(name: str) -> Engine:
+    from serving.engines import EngineError, choose
 
     try:
-        expected = answer(load(model.saved_model), predict_request("serving_default", images))
-    except RequestError:
-        expected = {}  # then the fresh process has failed at the same, and says why
-    rules: Rules = []
-    failed: list[Failure] = []
-    for index, signature in enumerate(INPUTS):
-        part = slice(index * len(images), (index + 1) * len(images))
-        answers = outcome.answers[part]
-        broken = failures(signature, source_ids, answers, outcome.faults[part], expected, tolerance)
-        note = _count(broken, len(images))
-        value = largest_difference(answers, expected)
-        rules.append(_rule("same scores in a fresh process", signature, "largest difference", value, tolerance, note))
-        failed += broken
-    return rules, failed
+        return choose(name)
+    except EngineError as error:
+        raise UserError(str(error), next_step="fashion run --set infra_validator.engine=auto") from None
 
 
-def _compare_network(model: Model, images: np.ndarray, outcome: Outcome, tolerance: float) -> Rules:
-    """The rule that the export scores as the network that was trained, where the model comes with that."""
-    from serving.comparison import largest_difference
-    from serving.requests import first_line
+def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch: int) -> str:
+    """Pushes the version into a base directory of its own, as the Pusher will; returns why not, or nothing."""
+    from serving.versions import VersionError
+    from serving.warmup import push_warm
 
-    if not (model.path / "model.keras").exists():
-        return []
     try:
-        expected = {"garment_probabilities": _network_scores(model, images)}
-        value = largest_difference(outcome.answers[: len(images)], expected)
-        note = "" if value <= tolerance else "The export and model.keras do not agree" + _by(value)
-    except Exception as error:  # whatever a damaged file makes Keras raise
-        value, note = None, f"model.keras cannot be asked: {first_line(error)}"
-    return [
-        _rule("same scores as the trained network", "serving_default", "largest difference", value, tolerance, note)
-    ]
+        # The server replays the warm-up requests: an export that hangs or crashes would take this process with it.
+        push_warm(model.saved_model, base, images, singles=singles, batch=batch, replay=False)
+    except VersionError as error:
+        return str(error)
+    return ""
 
 
-def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
-    import keras
-    import numpy as np
+def _serve(engine: Engine, base: Path, log: Path, images: np.ndarray, timeout_seconds: float) -> _Asked:
+    """Starts a server, asks it everything and ends it."""
+    from serving.engine_flags import BATCHING, MONITORING, Flags
+    from serving.engines import free_port
+    from serving.requests import MODEL_NAME
+    from serving.running import NotServingError
 
-    from models.calibration import softmax
-
-    # A graphics card multiplies with fewer bits than a server's processor.
-    with keras.device("cpu"):
-        network = keras.saving.load_model(model.path / "model.keras", compile=False)
-        logits = np.asarray(network.predict(images, batch_size=len(images), verbose=0))
-    return softmax(logits / model.read_json("calibration.json")["temperature"])
-
-
-def _count(broken: list[Failure], asked: int) -> str:
-    if not broken:
-        return ""
-    return f"{len(broken)} of {asked} requests, {broken[0].source_id} the first: {broken[0].reason}"
-
-
-def _by(difference: float) -> str:
-    return (
-        f", the largest difference is {difference:.3g}."
-        if difference == difference
-        else ": there is no score to compare."
-    )
+    once = ("--max_num_load_retries=0",)
+    flags = Flags(base, MODEL_NAME, free_port(), free_port(), BATCHING, MONITORING, once)
+    asked = _Asked()
+    begun = time.monotonic()
+    try:
+        with engine.start(flags, log) as server:
+            server.wait_until_ready(timeout_seconds)
+            asked.seconds = time.monotonic() - begun
+            _question(server, images, begun + timeout_seconds, asked)
+            server.check()
+    except NotServingError as error:
+        asked.fault = str(error)
+    return asked
 
 
-def _rule(rule: str, slice_name: str, metric: str, value: float | None, bound: float, note: str) -> dict[str, Any]:
-    # NaN is no JSON.
-    shown = value if value is not None and value == value else None
-    return {
-        "rule": rule,
-        "slice": slice_name,
-        "metric": metric,
-        "value": shown,
-        "bound": bound,
-        "passed": not note,
-        "note": note,
-    }
+def _question(server: Running, images: np.ndarray, deadline: float, asked: _Asked) -> None:
+    """Asks everything over both transports."""
+    from serving.client import Client
+    from serving.inquiry import ask, measure
+    from serving.requests import INPUTS
 
-
-def _write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[Failure]) -> None:
-    broken = [f"{rule['slice']}: {rule['note']}".removeprefix(": ") for rule in rules if not rule["passed"]]
-    verdict = {
-        "blessed": not broken,
-        "rules": rules,
-        "reason": " ".join(broken),
-        "failures": [failure.to_json() for failure in failed],
-    }
-    blessing.write_json("verdict.json", verdict)
-    (blessing.path / ("INFRA_NOT_BLESSED" if broken else "INFRA_BLESSED")).touch()
+    for transport, address in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
+        # No second try: what fails once here fails somebody there.
+        with Client(address, timeout_seconds=REQUEST_SECONDS, retries=0) as client:
+            for signature in INPUTS:
+                asked.replies[transport, signature] = ask(client.call, signature, images, deadline)
+            asked.latencies[transport] = measure(client.call, images, TIMED, deadline)

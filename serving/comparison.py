@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.inquiry import Reply
 from serving.requests import Answers
 
 OUTPUTS = (
@@ -27,67 +28,86 @@ class Failure:
     """A request whose answer is missing or wrong.
 
     Attributes:
+        transport: How it was sent: REST or gRPC.
         signature: The signature that was asked.
-        source_id: The image that was sent.
+        source_id: The image that was sent; of a batch the first image that is wrong.
         reason: What is wrong, in a sentence.
         difference: The largest distance from the expected numbers; None when there are none to compare.
     """
 
+    transport: str
     signature: str
     source_id: str
     reason: str
     difference: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the four by name."""
+        """Returns the five by name."""
         return asdict(self)
 
 
 def failures(
+    transport: str,
     signature: str,
     source_ids: Sequence[str],
-    answers: Sequence[Answers],
-    faults: Sequence[str],
+    replies: Sequence[Reply],
     expected: Answers,
     tolerance: float,
 ) -> list[Failure]:
-    """Returns the requests, one image each, whose answer is missing or further from the expected than the tolerance.
+    """Returns the requests whose answer is missing or further from the expected than the tolerance.
 
     Args:
+        transport: How they were sent.
         signature: The signature that was asked.
-        source_ids: The images, one a request.
-        answers: By request, the outputs by name, of one row.
-        faults: By request, why there is no answer; empty where there is one.
-        expected: The outputs by name, a row a request.
+        source_ids: The images that the replies' rows count.
+        replies: What came of each request.
+        expected: The outputs by name, a row an image; empty when there is nothing to compare with.
         tolerance: How far a number may be from the expected one; texts and truth values must be equal.
     """
     found = []
-    for row, (source_id, answer, fault) in enumerate(zip(source_ids, answers, faults, strict=True)):
-        wanted = {name: values[row : row + 1] for name, values in expected.items()}
-        reason, difference = (fault, None) if fault else _disagreement(answer, wanted, tolerance)
+    for reply in replies:
+        names = source_ids[reply.rows]
+        row, reason, difference = _wrong(reply, expected, tolerance)
         if reason:
-            found.append(Failure(signature, source_id, reason, difference))
+            batch = f"In a batch of {len(names)}: " if len(names) > 1 else ""
+            found.append(Failure(transport, signature, names[row], batch + reason, difference))
     return found
 
 
-def largest_difference(answers: Sequence[Answers], expected: Answers) -> float:
-    """Returns the largest distance of a number from the expected one; NaN when a number or an answer is none."""
+def largest_difference(replies: Sequence[Reply], expected: Answers) -> float:
+    """Returns the largest distance of a number from the expected one; NaN when a number or every answer is none."""
     distances = [
-        np.abs(answer[name].astype(np.float64) - expected[name][row]).max()
-        for row, answer in enumerate(answers)
-        for name in expected
-        if name in answer and expected[name].dtype.kind == "f" and answer[name].shape[1:] == expected[name].shape[1:]
+        np.abs(reply.answers[name].astype(np.float64) - values[reply.rows]).max()
+        for reply in replies
+        for name, values in expected.items()
+        if values.dtype.kind == "f" and name in reply.answers and reply.answers[name].shape == values[reply.rows].shape
     ]
     return float(np.max(distances)) if distances else float("nan")
 
 
-def _disagreement(answer: Answers, wanted: Answers, tolerance: float) -> tuple[str, float | None]:
-    """Why an answer is not the expected one, empty when it is, and the largest distance."""
-    if missing := [name for name in OUTPUTS if name not in answer]:
-        return f"The answer lacks {', '.join(missing)}.", None
+def _wrong(reply: Reply, expected: Answers, tolerance: float) -> tuple[int, str, float | None]:
+    """The first row that is not as expected, why, and its largest distance; an empty reason when all are."""
+    if reply.fault:
+        return 0, reply.fault, None
+    if missing := [name for name in OUTPUTS if name not in reply.answers]:
+        return 0, f"The answer lacks {', '.join(missing)}.", None
+    wanted = {name: values[reply.rows] for name, values in expected.items()}
     for name, values in wanted.items():
-        if answer[name].shape != values.shape:
-            return f"{name} has the shape {list(answer[name].shape)} instead of {list(values.shape)}.", None
+        if reply.answers[name].shape != values.shape:
+            shape = list(reply.answers[name].shape)
+            return 0, f"{name} has the shape {shape} instead of {list(values.shape)}.", None
+    for row in range(len(next(iter(wanted.values()), ()))):
+        here = {name: reply.answers[name][row : row + 1] for name in wanted}
+        reason, difference = _disagreement(
+            here, {name: values[row : row + 1] for name, values in wanted.items()}, tolerance
+        )
+        if reason:
+            return row, reason, difference
+    return 0, "", None
+
+
+def _disagreement(answer: Answers, wanted: Answers, tolerance: float) -> tuple[str, float | None]:
+    """Why the answer about one image is not the expected one, empty when it is, and the largest distance."""
     numbers = [name for name, values in wanted.items() if values.dtype.kind == "f"]
     distances = {name: float(np.abs(answer[name].astype(np.float64) - wanted[name]).max()) for name in numbers}
     if no_number := [name for name, distance in distances.items() if not np.isfinite(distance)]:

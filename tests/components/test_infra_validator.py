@@ -1,10 +1,9 @@
-"""Tests of components.infra_validator: real exports in real fresh processes."""
+"""Tests of components.infra_validator: real exports in a real server."""
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ import pytest
 
 from components.examples import read_arrays
 from components.infra_validator import infra_validator
+from components.infra_verdict import as_trained
 from pipeline.artifacts import Examples, InfraBlessing, Model
+from pipeline.errors import UserError
 from tests.serving.exports import export_small, spoil_serving_bytes, without_signature
 from tests.synthetic import write_examples
 
@@ -39,11 +40,18 @@ def blessing(tmp_path: Path) -> InfraBlessing:
 
 
 def judge(model: Model, examples: Examples, blessing: InfraBlessing, **parameters: Any) -> dict[str, Any]:
-    """Runs the component; returns the verdict."""
-    infra_validator.run(model=model, examples=examples, blessing=blessing, requests=IMAGES, **parameters)
+    """Runs the component with the embedded server; returns the verdict."""
+    infra_validator.run(
+        model=model, examples=examples, blessing=blessing, requests=IMAGES, engine="embedded", **parameters
+    )
     verdict: dict[str, Any] = blessing.read_json("verdict.json")
     assert verdict["blessed"] == (not verdict["reason"]) == blessing.properties["blessed"]
     return verdict
+
+
+def notes(verdict: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """What is said about the rules that are broken, by rule and slice."""
+    return {(rule["rule"], rule["slice"]): rule["note"] for rule in verdict["rules"] if not rule["passed"]}
 
 
 def spoiled(model: Model, path: Path) -> Model:
@@ -52,77 +60,120 @@ def spoiled(model: Model, path: Path) -> Model:
     return Model(path)
 
 
+def hanging(model: Model, path: Path) -> Model:
+    """A copy whose `serving_bytes` never ends, as its warm-up will find."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(model.saved_model))
+    right = loaded.signatures["serving_bytes"]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def endless(image_bytes: Any) -> Any:
+        (count,) = tf.while_loop(lambda i: i >= 0, lambda i: (i + 1,), (tf.size(image_bytes, tf.int64),))
+        answers = right(image_bytes=image_bytes)
+        return answers | {"confidence": answers["confidence"] + tf.cast(count, tf.float32)}
+
+    copy = Model(path)
+    tf.saved_model.save(loaded, str(copy.saved_model), signatures={**loaded.signatures, "serving_bytes": endless})
+    return copy
+
+
 def test_sound_export(model: Model, examples: Examples, blessing: InfraBlessing) -> None:
-    """A sound export is blessed: every rule with its value and bound, the marker, and the milliseconds of a request."""
+    """A sound export is blessed: every rule with its value and bound, the marker, the engine and the milliseconds."""
     verdict = judge(model, examples, blessing)
-    slices = ["", "serving_default", "serving_bytes", "serving_examples", "serving_default"]
-    assert [rule["slice"] for rule in verdict["rules"]] == slices
-    assert all(rule["passed"] and rule["value"] <= rule["bound"] for rule in verdict["rules"])
+    signatures = ["serving_default", "serving_bytes", "serving_examples"]
+    assert [(rule["rule"], rule["slice"]) for rule in verdict["rules"]] == [
+        ("a server loads it", ""),
+        *[("same scores over REST", signature) for signature in signatures],
+        *[("same scores over gRPC", signature) for signature in signatures],
+        ("same scores as the trained network", "serving_default"),
+        ("fast enough over REST", "serving_default"),
+        ("fast enough over gRPC", "serving_default"),
+    ]
+    assert all(rule["passed"] and rule["value"] <= rule["bound"] for rule in verdict["rules"]), verdict["reason"]
     assert blessing.blessed and (blessing.path / "INFRA_BLESSED").exists() and not verdict["failures"]
-    assert blessing.properties["requests"] == IMAGES
-    assert 0 < blessing.properties["milliseconds"] < 1000  # type: ignore[operator]
+    assert (blessing.properties["engine"], blessing.properties["requests"]) == ("embedded", IMAGES)
+    assert "TensorFlow" in str(blessing.properties["engine_version"])
+    assert {"rest_median_ms", "rest_p99_ms", "grpc_median_ms", "grpc_p99_ms"} <= set(blessing.properties)
+    assert (blessing.path / "server.log").stat().st_size > 0
 
 
-def test_signature_that_differs(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A signature that scores otherwise than the others is refused, every request named with its difference."""
-    verdict = judge(spoil_serving_bytes(model, tmp_path / "model"), examples, blessing)
-    source_ids = read_arrays(examples.split("validation"), ["source_id"])["source_id"][:IMAGES].tolist()
-    named = [(failure["signature"], failure["source_id"]) for failure in verdict["failures"]]
-    assert named == [("serving_bytes", source_id) for source_id in source_ids]
-    assert [failure["difference"] for failure in verdict["failures"]] == pytest.approx([0.01] * IMAGES, rel=1e-3)
-    assert (blessing.path / "INFRA_NOT_BLESSED").exists()
-    assert verdict["reason"] == (
-        f"serving_bytes: 4 of 4 requests, {source_ids[0]} the first: group_probabilities is off by 0.01."
-    )
+def test_export_that_scores_otherwise(
+    model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path
+) -> None:
+    """A signature that differs, another network than the trained one, and slowness are refused, each in its words.
 
-
-def test_missing_signature(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """An export without one of the signatures is refused, and the reason says which there are."""
-    verdict = judge(without_signature(model, "serving_examples", tmp_path / "model"), examples, blessing)
-    assert "There is no signature serving_examples." in verdict["reason"]
-    assert "Received: serving_bytes, serving_default" in verdict["reason"]
-
-
-def test_other_network(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """An export that is not of the network beside it is refused: what was evaluated in training is not what serves."""
-    other = spoiled(model, tmp_path / "model")
+    The requests that are wrong are named one by one, over both transports, with their differences.
+    """
+    other = spoil_serving_bytes(model, tmp_path / "model")
+    shutil.copy(model.path / "calibration.json", other.path)
     shutil.copy(export_small(tmp_path / "other", seed=1).path / "model.keras", other.path)
-    assert "The export and model.keras do not agree" in judge(other, examples, blessing)["reason"]
+    verdict = judge(other, examples, blessing, latency_bound_ms=0.001)
+
+    source_ids = read_arrays(examples.split("validation"), ["source_id"])["source_id"][:IMAGES].tolist()
+    named = [(f["transport"], f["signature"], f["source_id"]) for f in verdict["failures"]]
+    asked = [*source_ids, source_ids[0]]  # one by one, then the batch
+    assert named == [(transport, "serving_bytes", name) for transport in ("REST", "gRPC") for name in asked]
+    assert [failure["difference"] for failure in verdict["failures"]] == pytest.approx([0.01] * 10, rel=1e-3)
+    assert (blessing.path / "INFRA_NOT_BLESSED").exists()
+
+    broken = notes(verdict)
+    wrong = f"5 of 5 requests, {source_ids[0]} the first: group_probabilities is off by 0.01."
+    assert broken.pop(("same scores over REST", "serving_bytes")) == wrong
+    assert broken.pop(("same scores over gRPC", "serving_bytes")) == wrong
+    trained = broken.pop(("same scores as the trained network", "serving_default"))
+    assert trained.startswith("The export and model.keras do not agree, the largest difference is 0.")
+    assert re.fullmatch(
+        r"The 99th percentile over REST is .* ms, the bound 0.001 ms.",
+        broken.pop(("fast enough over REST", "serving_default")),
+    )
+    assert list(broken) == [("fast enough over gRPC", "serving_default")]
 
 
-def test_damaged_network(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A network file that Keras cannot read is a refusal with a reason, not a failure of the stage."""
-    other = spoiled(model, tmp_path / "model")
-    (other.path / "model.keras").write_bytes(b"no archive")
-    assert "model.keras cannot be asked" in judge(other, examples, blessing)["reason"]
+def test_warmup_that_fails(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
+    """An export that does not answer its warm-up requests is refused, and the reason says what the server said."""
+    verdict = judge(without_signature(model, "serving_examples", tmp_path / "model"), examples, blessing)
+    assert list(notes(verdict)) == [("a server loads it", "")]
+    assert re.match("The server ended with exit status 1: .*serving_examples", verdict["reason"])
 
 
 def test_corrupt_export(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A truncated file is a refusal that says that the export cannot be loaded."""
+    """A graph that cannot be read is a refusal that says so."""
     other = spoiled(model, tmp_path / "model")
-    weights = other.saved_model / "variables/variables.data-00000-of-00001"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    assert judge(other, examples, blessing)["reason"].startswith("The export cannot be loaded: ")
+    graph = other.saved_model / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    verdict = judge(other, examples, blessing)
+    assert re.match("The server ended with exit status 1: .*did not become available", verdict["reason"])
 
 
 def test_hanging_load(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A load that never ends is a refusal once the time is over."""
+    """A load that never ends is a refusal once the time is over, and the server is gone."""
+    other = hanging(model, tmp_path / "model")
+    verdict = judge(other, examples, blessing, timeout_seconds=8.0)
+    assert verdict["reason"].startswith("The server is not ready after 8 seconds.")
+    assert "Expected: an available version at http://127.0.0.1:" in verdict["reason"]
+
+
+def test_no_export(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
+    """A model without a SavedModel is a refusal before anything is started."""
     other = spoiled(model, tmp_path / "model")
     (other.saved_model / "saved_model.pb").unlink()
-    os.mkfifo(other.saved_model / "saved_model.pb")
-    begun = time.monotonic()
-    verdict = judge(other, examples, blessing, timeout_seconds=5.0)
-    assert verdict["reason"] == "The export did not load and answer within 5 seconds."
-    assert time.monotonic() - begun < 30
+    assert judge(other, examples, blessing)["reason"].startswith("There is no SavedModel to push.")
 
 
-def test_crash(
+def test_damaged_network(model: Model, examples: Examples, tmp_path: Path) -> None:
+    """A network file that Keras cannot read is a refusal with a reason, not a failure of the stage."""
+    other = spoiled(model, tmp_path / "model")
+    (other.path / "model.keras").write_bytes(b"no archive")
+    images = read_arrays(examples.split("validation"), ["image"])["image"]
+    (rule,) = as_trained(other, images, [], tolerance=1e-5)
+    assert rule["note"].startswith("model.keras cannot be asked: ") and not rule["passed"]
+
+
+def test_engine_that_is_not_there(
     model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that dies is a refusal that names the signal and the last words."""
-    last_words = "import os, sys; print('out of registers', file=sys.stderr, flush=True); os.abort()"
-    (tmp_path / "sitecustomize.py").write_text(last_words)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert judge(model, examples, blessing)["reason"] == (
-        "The process that loaded the export ended with signal SIGABRT: out of registers"
-    )
+    """An engine that the configuration asks for and that is not there is the user's mistake, not the model's."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="The engine docker cannot run here. Expected: .* Received: no docker client"):
+        infra_validator.run(model=model, examples=examples, blessing=blessing, engine="docker")

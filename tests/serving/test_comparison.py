@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.comparison import Failure, failures, largest_difference
+from serving.inquiry import Reply
 from serving.requests import Answers
 
 EXPECTED: Answers = {
@@ -24,24 +25,29 @@ EXPECTED: Answers = {
 IDS = ["train/a", "train/b"]
 
 
-def rows() -> list[Answers]:
-    """The expected answers, a request each."""
-    return [{name: values[i : i + 1].copy() for name, values in EXPECTED.items()} for i in range(2)]
+def replies() -> list[Reply]:
+    """The expected answers: a request each, then both in one."""
+    parts = [slice(0, 1), slice(1, 2), slice(0, 2)]
+    return [Reply(part, {name: values[part].copy() for name, values in EXPECTED.items()}) for part in parts]
 
 
-def compare(answers: list[Answers], faults: tuple[str, str] = ("", ""), tolerance: float = 1e-5) -> list[Failure]:
+def compare(answers: list[Reply], tolerance: float = 1e-5) -> list[Failure]:
     """Compares answers with the expected ones."""
-    return failures("serving_bytes", IDS, answers, faults, EXPECTED, tolerance)
+    return failures("REST", "serving_bytes", IDS, answers, EXPECTED, tolerance)
 
 
 def test_equal_answers() -> None:
     """Equal answers are no failures."""
-    assert compare(rows()) == [] and largest_difference(rows(), EXPECTED) == 0
+    assert compare(replies()) == [] and largest_difference(replies(), EXPECTED) == 0
 
 
 def test_fault() -> None:
     """A request without an answer is a failure with the server's reason."""
-    assert compare(rows(), ("", "no image")) == [Failure("serving_bytes", "train/b", "no image")]
+    found = compare([Reply(slice(0, 1), {}, "no image"), Reply(slice(0, 2), {}, "too many")])
+    assert found == [
+        Failure("REST", "serving_bytes", "train/a", "no image"),
+        Failure("REST", "serving_bytes", "train/a", "In a batch of 2: too many"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -56,30 +62,40 @@ def test_fault() -> None:
 )
 def test_wrong_output(name: str, value: Any, reason: str) -> None:
     """Whatever is wrong with an output, the failure names the image and says what."""
-    answers = rows()
-    answers[0][name] = np.array(value, dtype=EXPECTED[name].dtype)
+    answers = replies()
+    answers[0].answers[name] = np.array(value, dtype=EXPECTED[name].dtype)
     (failure,) = compare(answers)
     assert (failure.source_id, failure.reason) == ("train/a", reason)
 
 
+def test_wrong_in_a_batch() -> None:
+    """Of a batch the first wrong image is named, with its own difference."""
+    answers = replies()
+    answers[2].answers["confidence"][1] = 0.3
+    (failure,) = compare(answers)
+    assert (failure.source_id, failure.reason) == ("train/b", "In a batch of 2: confidence is off by 0.5.")
+    assert failure.difference == pytest.approx(0.5)
+
+
 def test_missing_output() -> None:
     """An answer without one of the outputs that every signature has is a failure."""
-    answers = rows()
-    del answers[1]["abstain"]
+    answers = replies()
+    del answers[1].answers["abstain"]
     assert compare(answers)[0].reason == "The answer lacks abstain."
 
 
 def test_nothing_to_compare() -> None:
     """Without answers the largest difference is no number, which no tolerance allows."""
-    assert np.isnan(largest_difference([{}, {}], EXPECTED))
+    assert np.isnan(largest_difference([Reply(slice(0, 1), {}, "no image")], EXPECTED))
 
 
 @given(shift=st.floats(-0.5, 0.5), tolerance=st.floats(0, 0.4))
 def test_tolerance(shift: float, tolerance: float) -> None:
     """A request fails exactly when a number is further off than the tolerance, and its difference is told."""
-    answers = rows()
-    answers[1]["confidence"] = (answers[1]["confidence"] + shift).astype(np.float32)
-    off = float(abs(np.float64(answers[1]["confidence"][0]) - EXPECTED["confidence"][1]))
+    answers = replies()
+    confidence = answers[1].answers["confidence"]
+    confidence += np.float32(shift)
+    off = float(abs(np.float64(confidence[0]) - EXPECTED["confidence"][1]))
     found = compare(answers, tolerance=tolerance)
     assert [failure.difference for failure in found] == ([off] if off > tolerance else [])
     assert largest_difference(answers, EXPECTED) == off

@@ -85,6 +85,16 @@ def test_death_is_noticed(script: str, reason: str, log: Path) -> None:
     assert str(caught.value) == reason
 
 
+def test_death_after_it_was_ready(log: Path) -> None:
+    """A server that is asked for later is known to run, and known to be gone once it is."""
+    with start(log, "sh", "-c", "read line; echo 'out of registers'; exit 3") as running:
+        running.process.wait(60)
+        with pytest.raises(NotServingError, match="ended with exit status 3: out of registers"):
+            running.check()
+    with start(log, "sleep", "600") as running:
+        running.check()
+
+
 def test_program_that_is_not_there(log: Path) -> None:
     """A program that cannot be started is a server that does not serve."""
     with (

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data bench tensorboard clean docs lock format
+.PHONY: help run test check setup data browser bench bench-serving tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -13,7 +13,7 @@ help: ## Lists the targets
 run: setup data ## Runs the whole pipeline; ARGS="--profile quick" and the like go to `fashion run`
 	@$(BIN)/fashion run $(ARGS)
 
-test: setup data ## Runs the tests; ARGS="tests/pipeline -x" and the like go to pytest
+test: setup data browser ## Runs the tests; ARGS="tests/pipeline -x" and the like go to pytest
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## Checks format, lint, types and import contracts
@@ -37,8 +37,14 @@ $(VENV)/.installed: requirements.lock setup.py
 data: setup ## Gets Fashion-MNIST where it is not there yet
 	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/get_data.sh
 
+browser: setup ## Gets a Chromium for the tests where there is none yet
+	@PATH="$(abspath $(BIN)):$$PATH" bash scripts/get_chromium.sh
+
 bench: setup data ## Measures the figures that the README states; prints a table and JSON
 	@$(BIN)/python -m scripts.bench $(ARGS)
+
+bench-serving: setup ## Measures the served model beside the bare SavedModel; ARGS="--soak 600" adds ten minutes of load
+	@$(BIN)/python -m scripts.bench_serving $(ARGS)
 
 tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
 	@$(BIN)/fashion tensorboard $(ARGS)

@@ -28,7 +28,7 @@ from tests.serving.embedded.conftest import Start
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-SAMPLES = ("Shirt", "Trousers", "Dress", "Boot", "Bag", "No garment")
+SAMPLES = ("Shirt", "Trousers", "Dress", "Boot", "Bag", "Mug")
 PASS_A_FILE = """([name, type, data, kind]) => {
     const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
     const transfer = new DataTransfer();

@@ -111,9 +111,8 @@ class Embedded(Engine):
         return ""
 
     def version(self) -> str:
-        """Returns the project's version and TensorFlow's, which computes the answers."""
-        ours, tensorflow = metadata.version("grouped-fashion"), metadata.version("tensorflow")
-        return f"embedded server {ours}, TensorFlow {tensorflow}"
+        """Returns the version of TensorFlow, which computes the answers."""
+        return f"embedded server, TensorFlow {metadata.version('tensorflow')}"
 
     def command(self, flags: Flags) -> list[str]:
         """Returns the command line; -P keeps a folder `serving` where the user stands from being taken for ours."""

@@ -115,10 +115,8 @@ class GrpcTransport:
 
 def _pause(error: Any) -> float:
     """How long a server asks to be left alone, by gRPC's own key or by HTTP's (gRFC A6)."""
-    sent = dict(error.trailing_metadata() or ())
-    try:
-        if "grpc-retry-pushback-ms" in sent:
-            return float(sent["grpc-retry-pushback-ms"]) / 1000
-        return float(sent.get("retry-after", 0))
-    except ValueError:
-        return 0.0
+    sent = {key: str(value) for key, value in error.trailing_metadata() or ()}
+    milliseconds, seconds = sent.get("grpc-retry-pushback-ms", ""), sent.get("retry-after", "")
+    if milliseconds.isdecimal():
+        return float(milliseconds) / 1000
+    return float(seconds) if seconds.isdecimal() else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -72,7 +73,7 @@ class RestTransport:
     def _ask(self, method: str, path: str, seconds: float, body: Any = None) -> dict[str, Any]:
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
-            response = self._http.request(method, self._url + path, content=content, timeout=seconds)
+            response = self._response(method, self._url + path, content, seconds)
         except httpx.TimeoutException:
             raise DeadlineExceeded(f"{self._url} gives no answer within {seconds:.3g} seconds.") from None
         except httpx.TransportError as error:
@@ -86,6 +87,20 @@ class RestTransport:
         if not isinstance(answer, dict):
             raise ClientError(f"{self._url} speaks another language. Expected: JSON. Received: {response.text[:80]!r}")
         return answer
+
+    def _response(self, method: str, url: str, content: bytes | None, seconds: float) -> httpx.Response:
+        """Whole, or late: httpx's own timeout starts anew with every part that comes."""
+        deadline = time.monotonic() + seconds
+        with self._http.stream(method, url, content=content, timeout=seconds) as response:
+            body = bytearray()
+            for part in response.iter_bytes():
+                body += part
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("late")
+        # The body is no longer packed, nor in chunks.
+        gone = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in gone]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
 
 def _error(response: httpx.Response) -> ClientError:
@@ -107,10 +122,8 @@ def _error(response: httpx.Response) -> ClientError:
 
 def _seconds(retry_after: str) -> float:
     """Retry-After is a number of seconds or a date (RFC 9110, 10.2.3)."""
-    try:
-        return max(float(retry_after), 0.0)
-    except ValueError:
-        pass
+    if retry_after.isdecimal():
+        return float(retry_after)
     try:
         until = parsedate_to_datetime(retry_after)
     except ValueError:

@@ -100,7 +100,7 @@ def web(answer: Callable[[Asked], Answer]) -> Iterator[Web]:
             """Says nothing."""
 
     class Server(ThreadingHTTPServer):
-        daemon_threads = True
+        daemon_threads = False
 
         def handle_error(self, *_: object) -> None:
             """A client that left is no fault of the test."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "sql"]
+PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "serving.embedded", "sql"]
 
 INSTALL = [
     "apache-beam==2.77.*",
@@ -51,6 +51,7 @@ DEVELOP = [
     "prometheus-client",
     "pytest",
     "pytest-timeout",
+    "pyyaml",
     "ruff",
     "setuptools",
     "types-protobuf",
@@ -70,6 +71,8 @@ setup(
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
         "components": ["*.pbtxt"],
+        "serving": ["config/*.config"],
+        "serving.embedded": ["*.html"],
     },
     install_requires=INSTALL,
     extras_require={"develop": DEVELOP},

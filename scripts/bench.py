@@ -34,7 +34,7 @@ def main() -> None:
     chosen = options.only or ["run", "quick", "cached", "cli", "reading"]
     with tempfile.TemporaryDirectory(prefix="fashion-bench-") as scratch:
         rows = _measure(chosen, options, Path(scratch))
-    _report(rows, options.json)
+    report(rows, options.json)
 
 
 def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
@@ -74,11 +74,11 @@ def _cold_run(profile: str, workspace: Path) -> list[dict[str, Any]]:
     ingestion = sum(stages[name]["seconds"] for name in INGESTION)
     limit = {"default": 15.0, "quick": 4.0}[profile]
     return [
-        _row(f"{profile} run", seconds / 60, "minutes", f"under {limit:g}"),
-        _row(f"{profile} run, blessed", float(done.returncode == 0), "yes = 1", "1"),
-        *[_row(f"{profile} run, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
-        _row(f"{profile} run, ExampleGen to LabelGrouping", ingestion, "s", "under 60"),
-        _row(f"{profile} run, peak memory", stages["pusher"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
+        row(f"{profile} run", seconds / 60, "minutes", f"under {limit:g}"),
+        row(f"{profile} run, blessed", float(done.returncode == 0), "yes = 1", "1"),
+        *[row(f"{profile} run, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
+        row(f"{profile} run, ExampleGen to LabelGrouping", ingestion, "s", "under 60"),
+        row(f"{profile} run, peak memory", stages["pusher"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
         *_scores(profile, metrics),
     ]
 
@@ -88,8 +88,8 @@ def _scores(profile: str, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     accuracy = metrics["overall"]["accuracy"]
     f1 = metrics["groups"]["One piece"]["f1"]
     return [
-        _row(f"{profile} run, group accuracy (test)", accuracy["value"], "", bound, accuracy["interval"]),
-        _row(
+        row(f"{profile} run, group accuracy (test)", accuracy["value"], "", bound, accuracy["interval"]),
+        row(
             f"{profile} run, One piece F1 (test)",
             f1["value"],
             "",
@@ -104,7 +104,7 @@ def _timed(name: str, command: list[str], repeat: int, limit: float) -> dict[str
     seconds = [
         _seconds(lambda: subprocess.run(command, cwd=ROOT, check=False, capture_output=True)) for _ in range(repeat)
     ]
-    return _row(name, statistics.median(seconds), "s", f"under {limit:g}", [min(seconds), max(seconds)])
+    return row(name, statistics.median(seconds), "s", f"under {limit:g}", [min(seconds), max(seconds)])
 
 
 def _reading(workspace: Path, repeat: int) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ print(json.dumps([count / read, batches.an_epoch * 256 / (time.perf_counter() - 
     runs = [json.loads(_output([sys.executable, "-c", code, path])) for _ in range(repeat)]
     names = ("reading the training examples", "batches with augmentation")
     return [
-        _row(name, statistics.median(values), "images/s a core", "at least 50,000", [min(values), max(values)])
+        row(name, statistics.median(values), "images/s a core", "at least 50,000", [min(values), max(values)])
         for name, values in zip(names, zip(*runs, strict=True), strict=True)
     ]
 
@@ -145,18 +145,20 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def _row(name: str, value: float, unit: str, target: str, spread: Sequence[float] | None = None) -> dict[str, Any]:
+def row(name: str, value: float, unit: str, target: str, spread: Sequence[float] | None = None) -> dict[str, Any]:
+    """Returns a figure with its unit, what was wanted, and its spread or interval."""
     return {"figure": name, "value": value, "unit": unit, "target": target, "spread": list(spread) if spread else None}
 
 
-def _report(rows: list[dict[str, Any]], path: Path) -> None:
+def report(rows: list[dict[str, Any]], path: Path) -> None:
+    """Prints the figures as a table and writes them as JSON, with the machine that they were taken on."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("figure", "value", "unit", "spread or interval", "target")
-    for row in rows:
-        spread = "" if row["spread"] is None else f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
-        table.add_row(row["figure"], f"{row['value']:,.4g}", row["unit"], spread, row["target"])
+    for each in rows:
+        spread = "" if each["spread"] is None else f"{each['spread'][0]:,.4g} to {each['spread'][1]:,.4g}"
+        table.add_row(each["figure"], f"{each['value']:,.4g}", each["unit"], spread, each["target"])
     # A pipe has no width, and 80 columns would fold every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     machine = {

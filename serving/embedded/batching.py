@@ -62,23 +62,23 @@ class Queue:
     servable: Servable
     signature: Signature
     outputs: tuple[str, ...]
+    parameters: Batching
     batches: deque[Batch] = field(default_factory=deque)
 
 
 class BatchScheduler:
     """Collects requests into batches and runs them on a few threads."""
 
-    def __init__(self, parameters: Batching, observe_wait: Observe = lambda seconds: None) -> None:
+    def __init__(self, threads: int, observe_wait: Observe = lambda seconds: None) -> None:
         """Starts the threads.
 
         Args:
-            parameters: Sizes, times and threads.
+            threads: How many batches run at once.
             observe_wait: Is told how long each request waited, in seconds.
         """
-        self.parameters = parameters
         self._observe = observe_wait
-        self._threads = ThreadPoolExecutor(parameters.num_batch_threads, "batch")
-        self._idle = parameters.num_batch_threads
+        self._threads = ThreadPoolExecutor(threads, "batch")
+        self._idle = threads
         # In the order of their turn; a queue without batches is dropped, and with it what it holds of a version.
         self._queues: dict[Any, Queue] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -88,7 +88,13 @@ class BatchScheduler:
         self._next_sweep = math.inf
 
     async def run(
-        self, servable: Servable, signature: Signature, inputs: Arrays, outputs: Sequence[str], deadline: float
+        self,
+        servable: Servable,
+        signature: Signature,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        deadline: float,
+        parameters: Batching,
     ) -> dict[str, NDArray[Any]]:
         """Answers a request together with others.
 
@@ -98,15 +104,16 @@ class BatchScheduler:
             inputs: Arrays of equal length.
             outputs: Which outputs.
             deadline: In the time of `time.monotonic`.
+            parameters: How requests of this version are collected.
 
         Raises:
             ServingError: The queue is full, the request waited too long, or cannot be run.
         """
         size = _rows(inputs)
-        limit = self.parameters.max_batch_size
-        if size > limit and not self.parameters.enable_large_batch_splitting:
+        limit = parameters.max_batch_size
+        if size > limit and not parameters.enable_large_batch_splitting:
             raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
-        parts = self._submit(servable, signature, inputs, tuple(outputs), size, deadline)
+        parts = self._submit(servable, signature, inputs, tuple(outputs), size, deadline, parameters)
         self._schedule()
         try:
             answers = [await part.answer for part in parts]
@@ -131,11 +138,12 @@ class BatchScheduler:
         outputs: tuple[str, ...],
         size: int,
         deadline: float,
+        parameters: Batching,
     ) -> list[Task]:
         shapes = tuple((name, array.shape[1:]) for name, array in inputs.items())
         key = (id(servable), signature.name, outputs, shapes)
-        queue = self._queues.get(key) or Queue(servable, signature, outputs)
-        loop, now, step = asyncio.get_running_loop(), time.monotonic(), self.parameters.execution_size
+        queue = self._queues.get(key) or Queue(servable, signature, outputs, parameters)
+        loop, now, step = asyncio.get_running_loop(), time.monotonic(), parameters.execution_size
         parts = [
             Task(
                 inputs if size <= step else _cut(inputs, start, step),
@@ -163,8 +171,8 @@ class BatchScheduler:
 
     def _room(self, queue: Queue) -> tuple[int, int]:
         """How many more batches may wait, and how many more rows the open one takes."""
-        open_rows = self.parameters.execution_size - queue.batches[-1].size if queue.batches else 0
-        return self.parameters.max_enqueued_batches - len(queue.batches), open_rows
+        open_rows = queue.parameters.execution_size - queue.batches[-1].size if queue.batches else 0
+        return queue.parameters.max_enqueued_batches - len(queue.batches), open_rows
 
     def _schedule(self) -> None:
         """Gives every idle thread a batch that is full or has waited long enough."""
@@ -177,12 +185,11 @@ class BatchScheduler:
             self._start(queue, batch)
 
     def _due(self) -> tuple[Any, Queue] | None:
-        now, patience = time.monotonic(), self.parameters.batch_timeout_micros / 1e6
-        soonest = None
+        now, soonest = time.monotonic(), None
         for key, queue in self._queues.items():
             first = queue.batches[0]
-            ripe = first.tasks[0].arrived + patience
-            if ripe <= now or len(queue.batches) > 1 or first.size >= self.parameters.execution_size:
+            ripe = first.tasks[0].arrived + queue.parameters.batch_timeout_micros / 1e6
+            if ripe <= now or len(queue.batches) > 1 or first.size >= queue.parameters.execution_size:
                 return key, queue
             soonest = min(soonest or ripe, ripe)
         if soonest is not None:
@@ -251,7 +258,7 @@ class BatchScheduler:
 
     def _run_together(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         size = sum(task.size for task in tasks)
-        padding = next((allowed for allowed in self.parameters.allowed_batch_sizes if allowed >= size), size) - size
+        padding = next((allowed for allowed in queue.parameters.allowed_batch_sizes if allowed >= size), size) - size
         inputs = {name: _joined([task.inputs[name] for task in tasks], padding) for name in tasks[0].inputs}
         outputs = queue.servable.run(queue.signature, inputs, queue.outputs)
         for array in outputs.values():

@@ -174,7 +174,7 @@ class Lifecycle:
         held = self._models.get(model)
         number = version if label is None else _labelled(held, label)
         versions = sorted(held.versions.values(), key=lambda each: -each.number) if held else []
-        if not versions:
+        if number is None and not versions:
             raise ServingError(StatusCode.NOT_FOUND, f"Could not find any versions of model {model}")
         if number is None:
             return versions
@@ -290,10 +290,10 @@ class Lifecycle:
 
     def _assign_labels(self) -> None:
         for name, model in self._models.items():
-            wanted, available = dict(model.source.labels), model.available()
+            wanted, available = dict(model.source.labels) if model.aspired else {}, model.available()
             for label, number in wanted.items():
-                new = label not in model.labels
-                if number not in available and not (self._options.labels_for_unavailable and new):
+                moved = model.labels.get(label, number) != number
+                if number not in available and (moved or not self._options.labels_for_unavailable):
                     raise ServingError(
                         StatusCode.FAILED_PRECONDITION,
                         f"Request to assign label to version {number} of model {name}, "

@@ -52,7 +52,7 @@ class Predictor:
         lifecycle: Lifecycle,
         metrics: Metrics,
         threads: int,
-        batching: Callable[[Servable], BatchScheduler | None],
+        scheduler: BatchScheduler,
         request_log: RequestLog | None = None,
     ) -> None:
         """Starts the threads that run what is not batched.
@@ -61,17 +61,18 @@ class Predictor:
             lifecycle: Where the versions are.
             metrics: Where everything is counted.
             threads: How many requests run at once.
-            batching: Gives the scheduler of a version, None when its requests run one by one.
+            scheduler: Runs the requests of versions that say how they are batched.
             request_log: Where a sample of the requests goes; None for nowhere.
         """
         self.lifecycle, self.metrics = lifecycle, metrics
         self._threads = ThreadPoolExecutor(threads, "run")
-        self._batching = batching
+        self._scheduler = scheduler
         self._log = request_log
 
     def close(self) -> None:
         """Ends the threads when what they run has ended."""
         self._threads.shutdown()
+        self._scheduler.close()
 
     @contextmanager
     def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -119,9 +120,10 @@ class Predictor:
             ServingError: The request cannot be run, or not in time.
         """
         begun = time.perf_counter()
-        scheduler = self._batching(servable)
-        run = scheduler.run if scheduler else self._alone
-        answers = await run(servable, signature, inputs, outputs, deadline)
+        if servable.batching:
+            answers = await self._scheduler.run(servable, signature, inputs, outputs, deadline, servable.batching)
+        else:
+            answers = await self._alone(servable, signature, inputs, outputs, deadline)
         self.metrics.runtime.observe(servable.model, api, "TF1", microseconds=1e6 * (time.perf_counter() - begun))
         self._count_examples(servable.model, inputs)
         return answers

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from grpc import StatusCode
 from numpy.typing import NDArray
 
+from serving.embedded.config_files import Batching
 from serving.embedded.status import ServingError, invalid
 from serving.embedded.tensors import Tensors, TensorSpec
 
@@ -51,6 +53,7 @@ class Servable:
         path: The directory that it was loaded from.
         signature_defs: TensorFlow's own description of all signatures, by name.
         signatures: Ours of those that can be run.
+        batching: How its requests are run together; None for one by one.
     """
 
     def __init__(self, model: str, version: int, path: Path, tags: Collection[str] = ("serve",), threads: Any = None):
@@ -67,6 +70,7 @@ class Servable:
             ServingError: It cannot be loaded.
         """
         self.model, self.version, self.path = model, version, path
+        self.batching: Batching | None = None
         self._users = 0
         self._closing = False
         self._idle = threading.Condition()
@@ -127,7 +131,9 @@ class Servable:
         key = (signature.name, names, tuple(outputs))
         call = self._callables.get(key) or self._callables.setdefault(key, self._callable(signature, names, outputs))
         try:
-            return dict(zip(outputs, call(*inputs.values()), strict=True))
+            # A string without dimensions comes as bytes, everything else as an array.
+            found = (np.array(each, object) if isinstance(each, bytes) else each for each in call(*inputs.values()))
+            return dict(zip(outputs, found, strict=True))
         except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
             raise _explained(as_serving_error(error), signature, inputs) from None
 

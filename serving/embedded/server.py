@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while others wait. At Python's 5 ms, a version that loads in the
 background adds that much to every request."""
+IMPORTED = time.perf_counter()
 MODEL_BATCHING_FILE = "batching_params.pbtxt"
 
 
@@ -62,13 +62,13 @@ class Server:
         self._batching = (
             read_batching(Path(flags.batching_parameters_file)) if flags.batching_parameters_file else Batching()
         )
-        self._schedulers: dict[Batching, BatchScheduler] = {}
         self._metrics_path = (
             read_metrics_path(Path(flags.monitoring_config_file)) if flags.monitoring_config_file else None
         )
         self._log = _request_log(flags)
         self.lifecycle = Lifecycle(self._load, _options(flags))
-        self.predictor = Predictor(self.lifecycle, self.metrics, flags.rest_api_num_threads, self._scheduler, self._log)
+        scheduler = BatchScheduler(self._batching.num_batch_threads, self._observe_wait)
+        self.predictor = Predictor(self.lifecycle, self.metrics, flags.rest_api_num_threads, scheduler, self._log)
         self._stop = asyncio.Event()
 
     def run(self) -> None:
@@ -118,8 +118,6 @@ class Server:
             await services.stop(DRAIN_SECONDS)
         await asyncio.get_running_loop().run_in_executor(None, self.lifecycle.stop)
         self.predictor.close()
-        for scheduler in self._schedulers.values():
-            scheduler.close()
         if self._log:
             self._log.close()
 
@@ -191,9 +189,20 @@ class Server:
             inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
         )
         servable = Servable(model, version, path, flags.saved_model_tags.split(","), threads)
-        if flags.enable_model_warmup:
-            self._warm(servable)
+        try:
+            servable.batching = self._batching_of(path)
+            if flags.enable_model_warmup:
+                self._warm(servable)
+        except ServingError:
+            servable.close(0)
+            raise
         return servable
+
+    def _batching_of(self, version: Path) -> Batching | None:
+        if not self._flags.enable_per_model_batching_parameters:
+            return self._batching if self._flags.enable_batching else None
+        path = version / MODEL_BATCHING_FILE
+        return read_batching(path) if path.is_file() else None
 
     def _warm(self, servable: Servable) -> None:
         begun, status = time.perf_counter(), "OK"
@@ -201,24 +210,10 @@ class Server:
             warm(servable, max(self._flags.num_request_iterations_for_warmup, 1))
         except ServingError as error:
             status = error.code.name
-            servable.close(0)
             raise
         finally:
             microseconds = 1e6 * (time.perf_counter() - begun)
             self.metrics.warmups.observe(str(servable.path), status, microseconds=microseconds)
-
-    def _scheduler(self, servable: Servable) -> BatchScheduler | None:
-        if not self._flags.enable_batching:
-            return None
-        batching = self._batching
-        if self._flags.enable_per_model_batching_parameters:
-            own = _model_batching(servable.path)
-            if own is None:
-                return None
-            batching = own
-        if batching not in self._schedulers:
-            self._schedulers[batching] = BatchScheduler(batching, self._observe_wait)
-        return self._schedulers[batching]
 
     def _observe_wait(self, seconds: float) -> None:
         self.metrics.queueing.observe("model_server_batch_threads", microseconds=1e6 * seconds)
@@ -230,6 +225,7 @@ class Server:
             log.info("REST answers at http://%s:%d", host, flags.rest_api_port)
         if flags.port:
             log.info("gRPC answers at %s:%d", host, flags.port)
+        log.info("Ready %.2f s after the imports", time.perf_counter() - IMPORTED)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -264,12 +260,6 @@ def _request_log(flags: ServerFlags) -> RequestLog | None:
         flags.request_log_max_bytes,
         flags.request_log_max_files,
     )
-
-
-@cache
-def _model_batching(version: Path) -> Batching | None:
-    path = version / MODEL_BATCHING_FILE
-    return read_batching(path) if path.is_file() else None
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,0 +1,324 @@
+"""Measures the embedded server beside the bare SavedModel: `make bench-serving`. Prints a table and JSON.
+
+Every ratio is of two things measured in turns in this run, on this machine; nothing is asserted. About three minutes,
+and `--soak 600` adds ten minutes of load with a new version every 30 seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from scripts.bench import report, row
+from serving.engine_flags import BATCHING, MONITORING, Flags
+from serving.engines import choose, free_port
+from serving.running import Running
+from serving.versions import push, rollback, versions
+from serving.warmup import push_warm
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
+ROUNDS = 10
+CLIENTS = 64
+
+
+def main() -> None:
+    """Runs the measurements chosen on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["latency", "throughput", "swap", "start", "soak"], action="append")
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="whose newest version is served")
+    parser.add_argument("--engine", default="embedded", help="embedded, tensorflow_model_server, docker or auto")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="how long the soak lasts")
+    parser.add_argument("--json", type=Path, default=Path("workspace/bench-serving.json"))
+    options = parser.parse_args()
+    chosen = options.only or ["latency", "throughput", "swap", "start", *(["soak"] if options.soak else [])]
+    model = _model(options.workspace)
+    with tempfile.TemporaryDirectory(prefix="fashion-bench-") as scratch:
+        rows = _measure(chosen, model, Path(scratch), options)
+    report(rows, options.json)
+
+
+def _measure(chosen: Sequence[str], model: Path, scratch: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    images = np.random.default_rng(0).integers(0, 256, (512, 28, 28), np.uint8)
+    base = scratch / "fashion"
+    push_warm(model, base, images, singles=8, batch=32)
+    bare = Bare(model)
+    rows: list[dict[str, Any]] = []
+    if "start" in chosen:
+        rows += _start(base, scratch, options.engine, images)
+    with _serve(base, scratch / "server.log", options.engine) as server:
+        server.wait_until_ready(120)
+        if "latency" in chosen:
+            rows += _latency(server, bare, images)
+        if "throughput" in chosen:
+            rows += _throughput(server, bare, images)
+        if "swap" in chosen:
+            rows += _swap(server, model, base, images)
+        if "soak" in chosen:
+            rows += _soak(server, model, base, images, options.soak or 600.0)
+    return rows
+
+
+class Bare:
+    """The SavedModel's signature, called in this process."""
+
+    def __init__(self, path: Path) -> None:
+        """Loads it."""
+        import tensorflow as tf
+
+        self._tensorflow = tf
+        self._call = tf.saved_model.load(str(path)).signatures["serving_default"]
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the answers, as arrays of this process."""
+        return {name: tensor.numpy() for name, tensor in self._call(image=self._tensorflow.constant(images)).items()}
+
+
+def _model(workspace: Path) -> Path:
+    held = versions(workspace / "serving_models" / "fashion")
+    if not held:
+        raise SystemExit(f"There is no pushed version in {workspace}. Next: make run, or --workspace")
+    return held[-1].path
+
+
+def _serve(base: Path, log: Path, engine: str) -> Running:
+    flags = Flags(base, "fashion", free_port(), free_port(), BATCHING, MONITORING)
+    return choose(engine).start(flags, log)
+
+
+def _latency(server: Running, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
+    """One image at a time: bare, REST and gRPC in turns."""
+    ways = {
+        "bare": lambda: bare(images[:1]),
+        "REST": _rest_call(server, images[:1]),
+        "gRPC": _grpc_call(server, images[:1]),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for call in ways.values():
+        _times(call, 100)
+    for _ in range(ROUNDS):
+        for name, call in ways.items():
+            seconds[name] += _times(call, 200)
+    p50 = {name: 1000 * float(np.percentile(values, 50)) for name, values in seconds.items()}
+    p99 = {name: 1000 * float(np.percentile(values, 99)) for name, values in seconds.items()}
+    rows = []
+    for name in ways:
+        rows += [
+            row(f"one image, {name}, p50", p50[name], "ms", ""),
+            row(f"one image, {name}, p99", p99[name], "ms", ""),
+        ]
+    for name, median, tail in (("REST", 2.5, 6.0), ("gRPC", 1.8, 5.0)):
+        rows.append(row(f"{name} to bare, p50", p50[name] / p50["bare"], "times", f"at most {median:g}"))
+        rows.append(row(f"{name} to bare, p99", p99[name] / p99["bare"], "times", f"at most {tail:g}"))
+    return rows
+
+
+def _throughput(server: Running, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
+    """64 clients with one image each, in turns with the bare model at its best batch size."""
+    rates: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
+    served: list[float] = []
+    tails: list[float] = []
+    for size in BATCH_SIZES:
+        bare(images[:size])
+    _load(server, images, 3)
+    for _ in range(3):
+        for size in BATCH_SIZES:
+            batch = images[:size]
+            count = max(3, 1024 // size)
+            rates[size].append(size * count / sum(_times(lambda batch=batch: bare(batch), count)))
+        result = _load(server, images, 8)
+        if result["failed"]:
+            raise SystemExit(f"{result['failed']} requests failed: {result['failures']}")
+        served.append(result["per_second"])
+        tails.append(result["p99"])
+    best = max(rates, key=lambda size: statistics.median(rates[size]))
+    bare_rate, rate = statistics.median(rates[best]), statistics.median(served)
+    return [
+        row(f"bare, best batch size ({best})", bare_rate, "images/s", "", [min(rates[best]), max(rates[best])]),
+        row(f"{CLIENTS} clients over REST", rate, "images/s", "", [min(served), max(served)]),
+        row(f"{CLIENTS} clients over REST, p99", statistics.median(tails), "ms", "", [min(tails), max(tails)]),
+        row(f"{CLIENTS} clients to bare", rate / bare_rate, "of 1", "at least 0.7"),
+    ]
+
+
+def _swap(server: Running, model: Path, base: Path, images: np.ndarray) -> list[dict[str, Any]]:
+    """How soon a push and a rollback answer, and what a client sees of it."""
+    call = _rest_call(server, images[:1])
+    quiet = _times(call, 500)
+    during: list[float] = []
+    seen = []
+    for change in (lambda: _push_other(model, base), lambda: rollback(base)):
+        number = change().number
+        begun = time.perf_counter()
+        while number not in _available(server):
+            during += _times(call, 5)
+        seen.append(time.perf_counter() - begun)
+    return [
+        row("a push answers after", seen[0], "s", ""),
+        row("a rollback answers after", seen[1], "s", "within 1"),
+        row("one image over REST while versions change, p50", 1000 * float(np.percentile(during, 50)), "ms", ""),
+        row("the same to quiet, p50", float(np.percentile(during, 50) / np.percentile(quiet, 50)), "times", ""),
+        row("the same to quiet, p99", float(np.percentile(during, 99) / np.percentile(quiet, 99)), "times", ""),
+    ]
+
+
+def _start(base: Path, scratch: Path, engine: str, images: np.ndarray) -> list[dict[str, Any]]:
+    """From the end of the imports to the first answer, and how long that takes."""
+    ready, first, median, total = [], [], [], []
+    for attempt in range(3):
+        log = scratch / f"start-{attempt}.log"
+        begun = time.perf_counter()
+        with _serve(base, log, engine) as server:
+            server.wait_until_ready(120)
+            total.append(time.perf_counter() - begun)
+            call = _rest_call(server, images[:1])
+            seconds = _times(call, 200)
+            first.append(seconds[0])
+            median.append(statistics.median(seconds))
+            if found := re.search(r"Ready ([0-9.]+) s after the imports", log.read_text(encoding="utf-8")):
+                ready.append(float(found[1]))
+    ratio = [a / b for a, b in zip(first, median, strict=True)]
+    rows = [row("from the command to ready", statistics.median(total), "s", "", [min(total), max(total)])]
+    if ready:
+        rows.append(
+            row("from the imports to ready", statistics.median(ready), "s", "under 3", [min(ready), max(ready)])
+        )
+    rows.append(
+        row("first request to the median", statistics.median(ratio), "times", "at most 2", [min(ratio), max(ratio)])
+    )
+    return rows
+
+
+def _soak(server: Running, model: Path, base: Path, images: np.ndarray, seconds: float) -> list[dict[str, Any]]:
+    """Load without a pause while a version is pushed every 30 seconds; failures, and the slope of the memory."""
+    result: dict[str, Any] = {}
+    loading = threading.Thread(target=lambda: result.update(_load(server, images, seconds)))
+    memory: list[tuple[float, float]] = []
+    pushed = 0
+    begun = time.perf_counter()
+    loading.start()
+    while loading.is_alive():
+        now = time.perf_counter() - begun
+        if now >= 30 * (pushed + 1) and now < seconds - 15:
+            _push_other(model, base) if pushed % 2 else rollback_or_push(model, base)
+            pushed += 1
+        memory.append((now, _resident(server.process.pid)))
+        loading.join(1.0)
+    # The first two minutes fill the allocator's pools; what grows after them is a leak.
+    later = np.array([point for point in memory if point[0] > min(120.0, seconds / 2)])
+    slope = 60 * float(np.polyfit(later[:, 0], later[:, 1], 1)[0])
+    return [
+        row("soak, seconds", result["seconds"], "s", ""),
+        row("soak, versions pushed", pushed, "", ""),
+        row("soak, requests answered", result["answers"], "", ""),
+        row("soak, requests failed", result["failed"], "", "0"),
+        row("soak, p99", result["p99"], "ms", ""),
+        row("soak, slowest", result["max"], "ms", ""),
+        row("soak, memory", later[-1, 1], "MiB", "", [float(later[:, 1].min()), float(later[:, 1].max())]),
+        row("soak, slope of the memory", slope, "MiB a minute", "flat"),
+    ]
+
+
+def rollback_or_push(model: Path, base: Path) -> None:
+    """Brings the version before the newest back where there is one."""
+    if len(versions(base)) > 1:
+        rollback(base)
+    else:
+        _push_other(model, base)
+
+
+def _push_other(model: Path, base: Path) -> Any:
+    """Pushes the same model as other bytes: a push of the same ones is no new version."""
+    with tempfile.TemporaryDirectory() as place:
+        note = Path(place) / "note"
+        note.write_text(f"{time.time_ns()}", encoding="utf-8")
+        warmup = next(path for path in sorted(base.iterdir()) if path.name.isdecimal()) / "assets.extra"
+        return push(model, base, {"note": note, "tf_serving_warmup_requests": warmup / "tf_serving_warmup_requests"})
+
+
+def _load(server: Running, images: np.ndarray, seconds: float) -> dict[str, Any]:
+    url = urlsplit(server.rest_url)
+    command = [sys.executable, "-m", "scripts.load", str(url.hostname), str(url.port), str(CLIENTS), str(seconds)]
+    done = subprocess.run(command, cwd=ROOT, check=True, input=_request(images[:1]), stdout=subprocess.PIPE)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def _request(images: np.ndarray) -> bytes:
+    body = json.dumps({"instances": images.tolist()}, separators=(",", ":")).encode()
+    head = "POST /v1/models/fashion:predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _rest_call(server: Running, images: np.ndarray) -> Callable[[], object]:
+    """A client that does as little as one can: the bytes of one request, and those of its answer."""
+    import http.client
+
+    url = urlsplit(server.rest_url)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
+    body = _request(images).partition(b"\r\n\r\n")[2]
+
+    def call() -> bytes:
+        connection.request("POST", "/v1/models/fashion:predict", body)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise SystemExit(text.decode())
+        return text
+
+    return call
+
+
+def _grpc_call(server: Running, images: np.ndarray) -> Callable[[], object]:
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.grpc_address))
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "fashion"
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
+    return lambda: stub.Predict(request, timeout=60)
+
+
+def _available(server: Running) -> set[int]:
+    import http.client
+
+    url = urlsplit(server.rest_url)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
+    connection.request("GET", "/v1/models/fashion")
+    held = json.loads(connection.getresponse().read())["model_version_status"]
+    connection.close()
+    return {int(each["version"]) for each in held if each["state"] == "AVAILABLE"}
+
+
+def _resident(process: int) -> float:
+    """The memory of a process in MiB."""
+    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
+
+
+def _times(call: Callable[[], object], count: int) -> list[float]:
+    seconds = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -131,3 +131,11 @@ class PushedModel(Artifact):
         if record["pushed"] and not (Path(record["path"]) / "saved_model.pb").exists():
             return f"the pushed version {record['path']} is gone"
         return ""
+
+
+@dataclass(frozen=True)
+class InferenceResult(Artifact):
+    """`predictions-*.parquet` (a row an image), `predictions-*.tfrecord` (logged requests), `summary.json`.
+
+    `inference.json` says whether anything was scored, and why when nothing was.
+    """

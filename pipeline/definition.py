@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from components.bulk_inferrer import bulk_inferrer
 from components.evaluator import evaluator
 from components.example_gen import example_gen
 from components.example_validator import example_validator
@@ -19,7 +20,7 @@ from pipeline.workspace import Workspace
 
 COMPONENTS = (
     example_gen, statistics_gen, schema_gen, example_validator, label_grouping,
-    tuner, trainer, evaluator, infra_validator, pusher,
+    tuner, trainer, evaluator, infra_validator, pusher, bulk_inferrer,
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     )
     served = pipeline.add(infra_validator, c.infra_validator, model=model, examples=grouped)
 
-    pipeline.add(
+    pushed = pipeline.add(
         pusher,
         c.pusher,
         model=model,
@@ -74,5 +75,6 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         infra_blessing=served["blessing"],
         examples=grouped,
         destination=workspace.serving,
-    )
+    )["pushed"]
+    pipeline.add(bulk_inferrer, c.bulk_inferrer, examples=grouped, model=model, pushed=pushed)
     return pipeline

@@ -1,0 +1,81 @@
+"""BulkInferrer: what the pushed model answers to one split, kept as the reference for served traffic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.artifacts import Examples, InferenceResult, Model, PushedModel
+from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
+from pipeline.progress import Progress
+
+RECORD = "inference.json"
+HELD_BACK = "test"
+
+
+@component(
+    libraries=(
+        "apache-beam", "httpx", "numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api",
+    )
+)  # fmt: skip
+def bulk_inferrer(
+    examples: Input[Examples],
+    model: Input[Model],
+    pushed: Input[PushedModel],
+    inference: Output[InferenceResult],
+    progress: Progress,
+    *,
+    split: Annotated[
+        str, Field(description="Which split; not test, which the Evaluator alone looks at.")
+    ] = "validation",
+    batch_size: Annotated[int, Field(ge=1, le=10_000, description="How many images the model gets at once.")] = 256,
+    shard_size: Annotated[int, Field(ge=1, description="About how many images a file of the result holds.")] = 5000,
+    log_rate: Annotated[
+        float, Field(ge=0, le=1, description="The share of images whose request and answer are logged.")
+    ] = 0.01,
+) -> None:
+    """Scores a split with the pushed model and keeps rows and logged requests, to compare served traffic with."""
+    if split == HELD_BACK:
+        raise UserError(
+            "The BulkInferrer does not look at the official test split.",
+            expected=", ".join(name for name in examples.splits() if name != HELD_BACK),
+            received=split,
+            next_step="fashion run --set bulk_inferrer.split=validation",
+        )
+    shards = examples.split(split)
+    record = pushed.read_json("pushed.json")
+    if not record["pushed"]:
+        # A refused model is served to nobody: there is no traffic to compare with.
+        _record(inference, {"scored": False, "reason": record["reason"], "version": None, "split": split})
+        return
+    from serving.bulk import BulkError, score
+
+    try:
+        summary = score(
+            str(shards[0].parent),
+            # The bytes that were pushed, from the artifact that the run has checked: the version's own directory is
+            # the server's, and a later push may remove it.
+            model.saved_model,
+            inference.path,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            log_rate=log_rate,
+            model_version=str(record["version"]),
+            report=lambda done, total: progress(done, total, "images"),
+        )
+    except BulkError as error:
+        raise UserError(str(error), next_step="fashion run --from trainer") from None
+    _record(inference, {"scored": True, "reason": "", "version": record["version"], "split": split})
+    inference.properties["images"] = summary.images
+    inference.properties["failed"] = summary.failed
+    inference.properties["abstained"] = summary.abstained
+    inference.properties["images_per_second"] = summary.images_per_second
+
+
+def _record(inference: InferenceResult, content: dict[str, object]) -> None:
+    inference.write_json(RECORD, content)
+    inference.properties["scored"] = bool(content["scored"])
+    if content["reason"]:
+        inference.properties["reason"] = str(content["reason"])

@@ -12,6 +12,9 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from pipeline.errors import UserError
+from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.predict import predict
+from pipeline.serve import serve
 from pipeline.workspace import Workspace
 
 app = typer.Typer(
@@ -22,9 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="FASHION_WORKSPACE", help="Where everything is written.")
-]
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="default, quick, or the path of a TOML file.")]
 SetOption = Annotated[
     Optional[list[str]], typer.Option("--set", help="Sets one parameter, such as trainer.epochs=3; may be repeated.")
@@ -35,7 +35,6 @@ OnlyOption = Annotated[Optional[str], typer.Option("--only", help="Runs this sta
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Runs even where nothing has changed.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON.")]
 
-DEFAULT_WORKSPACE = Path("workspace")
 NOT_BLESSED = 3
 
 
@@ -165,34 +164,8 @@ def tensorboard(
     os.execv(sys.executable, [sys.executable, *command])
 
 
-@app.command()
-def serve(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    engine: Annotated[
-        str, typer.Option(help="auto, tensorflow_model_server, docker or embedded; auto takes the first that is there.")
-    ] = "auto",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of REST; 0 is off.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of gRPC; 0 is off.")] = 8500,
-    label: Annotated[
-        Optional[list[str]],
-        typer.Option(help="Names a version, such as canary=4; may be repeated. All versions are then served."),
-    ] = None,
-    no_ui: Annotated[bool, typer.Option("--no-ui", help="Leaves out the page to try the model (embedded).")] = False,
-    flag: Annotated[
-        Optional[list[str]], typer.Option(help="One more flag for the server, such as --flag=--rest_api_num_threads=8.")
-    ] = None,
-) -> None:
-    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, on this machine only.
-
-    Pushes and rollbacks are taken over while it runs. Ctrl-C ends it.
-    """
-    from pipeline.serve import server_command
-
-    command, environment, where = server_command(
-        Workspace(workspace).serving, engine, port, grpc_port, label or [], not no_ui, flag or []
-    )
-    print(where, file=sys.stderr, flush=True)
-    os.execvpe(command[0], command, environment)
+app.command()(serve)
+app.command()(predict)
 
 
 @app.command()

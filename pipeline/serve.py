@@ -1,13 +1,47 @@
-"""What `fashion serve` starts: an engine, on the versions that were pushed."""
+"""The command `fashion serve`: starts an engine on the versions that were pushed."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
 
 from pipeline.errors import UserError
+from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.workspace import Workspace
 
 # A version that is being copied may be whole a moment later; one that is broken is told of after seconds, not minutes.
 RETRIES = ("--max_num_load_retries=2", "--load_retry_interval_micros=2000000")
+
+
+def serve(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    engine: Annotated[
+        str, typer.Option(help="auto, tensorflow_model_server, docker or embedded; auto takes the first that is there.")
+    ] = "auto",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of REST; 0 is off.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of gRPC; 0 is off.")] = 8500,
+    label: Annotated[
+        Optional[list[str]],
+        typer.Option(help="Names a version, such as canary=4; may be repeated. All versions are then served."),
+    ] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Leaves out the page to try the model (embedded).")] = False,
+    flag: Annotated[
+        Optional[list[str]], typer.Option(help="One more flag for the server, such as --flag=--rest_api_num_threads=8.")
+    ] = None,
+) -> None:
+    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, on this machine only.
+
+    Pushes and rollbacks are taken over while it runs. Ctrl-C ends it.
+    """
+    command, environment, where = server_command(
+        Workspace(workspace).serving, engine, port, grpc_port, label or [], not no_ui, flag or []
+    )
+    print(where, file=sys.stderr, flush=True)
+    os.execvpe(command[0], command, environment)
 
 
 def server_command(

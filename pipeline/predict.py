@@ -1,4 +1,4 @@
-"""The commands around a running server: `fashion predict` asks it about images."""
+"""The command `fashion predict`: asks a running server about images, or scores many without one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from pipeline.errors import UserError
+from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
 
 if TYPE_CHECKING:
     from serving.predictions import Failure, Prediction
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 BATCH = 64
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands of this module to the command line."""
-    app.command()(predict)
 
 
 def predict(
@@ -44,9 +40,7 @@ def predict(
         typer.Option(metavar="PATTERN", help="Scores TFRecords, Parquet or folders without a server, into --output."),
     ] = None,
     output: Annotated[Optional[Path], typer.Option(help="The directory for the scores of --examples.")] = None,
-    workspace: Annotated[
-        Path, typer.Option("--workspace", "-w", envvar="FASHION_WORKSPACE", help="Where --examples finds the model.")
-    ] = Path("workspace"),
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Asks a running server about images: the group, how sure the model is, and whether it abstains.
 

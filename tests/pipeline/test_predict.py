@@ -19,17 +19,10 @@ from tests.serving.test_client import answered, refused, row
 from tests.serving.web import Answer, Asked, web
 
 GO = """
-import sys, typer
-from pipeline.errors import UserError
-from pipeline.serving_commands import register
-app = typer.Typer(pretty_exceptions_enable=False)
-register(app)
-app.callback()(lambda: None)
+import sys
+from pipeline.cli import main
 try:
-    app()
-except UserError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
+    main()
 finally:
     assert not {"tensorflow", "grpc"} & set(sys.modules), "too much is imported"
 """

@@ -39,5 +39,5 @@ def test_explain_before_the_first_run_says_that_everything_would_run(fashion: Fa
     done = fashion("explain", "-w", str(tmp_path / "workspace"))
     assert done.returncode == 0
     assert "it has never finished here" in done.stdout
-    assert done.stdout.count(" run ") == 10
+    assert done.stdout.count(" run ") == 11
     assert not (tmp_path / "workspace").exists()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,12 +45,13 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
     return name
 
 
-def read_inputs(document: Mapping[str, Any], specs: Specs) -> tuple[dict[str, Array], Format]:
+def read_inputs(document: Mapping[str, Any], specs: Specs, booleans: bool = True) -> tuple[dict[str, Array], Format]:
     """Reads a request's tensors.
 
     Args:
         document: What the body holds.
         specs: The inputs of the signature by name; of each, only the type matters here.
+        booleans: Whether there may be `true` or `false` in it; without them, pixels need no closer look.
 
     Raises:
         ServingError: The document does not hold one dense tensor for every input.
@@ -56,9 +59,9 @@ def read_inputs(document: Mapping[str, Any], specs: Specs) -> tuple[dict[str, Ar
     if not specs:
         raise invalid(f"Failed to get input map for signature: {read_signature_name(document) or 'DEFAULT'}")
     if "instances" in document:
-        return _read_rows(_instances(document), specs), Format.ROW
+        return _read_rows(_instances(document), specs, booleans), Format.ROW
     if "inputs" in document:
-        return _read_columns(document["inputs"], specs), Format.COLUMNAR
+        return _read_columns(document["inputs"], specs, booleans), Format.COLUMNAR
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -92,7 +95,7 @@ def _instances(document: Mapping[str, Any]) -> list[Any]:
     raise invalid(f"JSON Value: {excerpt(document)} {problem}")
 
 
-def _read_rows(instances: list[Any], specs: Specs) -> dict[str, Array]:
+def _read_rows(instances: list[Any], specs: Specs, booleans: bool) -> dict[str, Array]:
     named = _is_named(instances[0])
     if len(specs) > 1 and not named:
         raise invalid(
@@ -107,7 +110,7 @@ def _read_rows(instances: list[Any], specs: Specs) -> dict[str, Array]:
             columns = {next(iter(specs)): instances}
             clean = not any(map(_is_named, instances))
         if clean:
-            return {name: convert(column, specs[name].dtype) for name, column in columns.items()}
+            return {name: convert(column, specs[name].dtype, booleans) for name, column in columns.items()}
     except (ServingError, KeyError, TypeError, IndexError, AttributeError):
         # Which instance is wrong, and how, is found one by one.
         pass
@@ -158,7 +161,7 @@ def _is_named(instance: Any) -> bool:
     return isinstance(instance, dict) and not is_base64(instance)
 
 
-def _read_columns(value: Any, specs: Specs) -> dict[str, Array]:
+def _read_columns(value: Any, specs: Specs, booleans: bool) -> dict[str, Array]:
     if not _is_named(value):
         if len(specs) > 1:
             raise invalid(
@@ -169,7 +172,7 @@ def _read_columns(value: Any, specs: Specs) -> dict[str, Array]:
     for name in specs:
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    return {name: convert(value[name], spec.dtype) for name, spec in specs.items()}
+    return {name: convert(value[name], spec.dtype, booleans) for name, spec in specs.items()}
 
 
 def _check_batch(outputs: Tensors) -> None:
@@ -185,22 +188,44 @@ def _check_batch(outputs: Tensors) -> None:
 def _columns(outputs: Tensors) -> str:
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        return _lists(name, array, 1, array.ndim, single_line=False)[0]
-    members = (f"{quoted(name)}: {_lists(name, a, 2, a.ndim, single_line=False)[0]}" for name, a in outputs.items())
+        return _lists(name, array, 1)
+    members = (f"{quoted(name)}: {_lists(name, array, 2)}" for name, array in outputs.items())
     return _object(members, 1)
 
 
 def _rows(outputs: Tensors) -> str:
     named = len(outputs) > 1
     level = 3 if named else 2
-    columns = [_lists(name, array, level, array.ndim - 1, single_line=True) for name, array in outputs.items()]
-    if named:
-        names = [f"{quoted(name)}: " for name in outputs]
-        rows = [_object(map(str.__add__, names, row), 2) for row in zip(*columns, strict=True)]
-    else:
-        rows = columns[0]
+    template = _row_template(tuple((name, array.shape[1:]) for name, array in outputs.items()), level)
+    columns = [_texts(name, array.reshape(-1), level + array.ndim - 1) for name, array in outputs.items()]
+    count = len(next(iter(outputs.values())))
+    sizes = [len(texts) // count if count else 0 for texts in columns]
+    rows = [
+        template
+        % tuple(chain(*(texts[row * size : (row + 1) * size] for texts, size in zip(columns, sizes, strict=True))))
+        for row in range(count)
+    ]
     before, between, after = brackets(1, single_line=not named)
     return f"{before}{between.join(rows)}{after}" if rows else "[]"
+
+
+@lru_cache(maxsize=256)
+def _row_template(outputs: tuple[tuple[str, tuple[int, ...]], ...], level: int) -> str:
+    """The text of a row with %s in place of every value: it is the same for all rows, and for the next request's."""
+    values = [_nested(shape, level) for _, shape in outputs]
+    if len(outputs) == 1:
+        return values[0]
+    names = (quoted(name).replace("%", "%%") for name, _ in outputs)
+    return _object((f"{name}: {value}" for name, value in zip(names, values, strict=True)), 2)
+
+
+def _nested(shape: tuple[int, ...], level: int) -> str:
+    if not shape:
+        return "%s"
+    if not shape[0]:
+        return "[]"
+    before, between, after = brackets(level, single_line=True)
+    return f"{before}{between.join([_nested(shape[1:], level + 1)] * shape[0])}{after}"
 
 
 def _object(members: Any, level: int) -> str:
@@ -208,18 +233,18 @@ def _object(members: Any, level: int) -> str:
     return f"{{{inner}{f',{inner}'.join(members)}\n{INDENT * level}}}"
 
 
-def _lists(name: str, array: Array, level: int, depth: int, single_line: bool) -> list[str]:
-    """Returns the texts of an array's slices along all but its last `depth` dimensions, standing at a level."""
-    texts = _texts(name, array.reshape(-1), level + depth)
-    for axis in reversed(range(array.ndim - depth, array.ndim)):
+def _lists(name: str, array: Array, level: int) -> str:
+    """Returns the text of an array that stands at a level, every value on a line of its own."""
+    texts = _texts(name, array.reshape(-1), level + array.ndim)
+    for axis in reversed(range(array.ndim)):
         size = array.shape[axis]
         if not size:
             texts = ["[]"] * int(np.prod(array.shape[:axis]))
             continue
-        before, between, after = brackets(level + axis - (array.ndim - depth), single_line)
+        before, between, after = brackets(level + axis, single_line=False)
         starts = range(0, len(texts), size)
         texts = [f"{before}{between.join(texts[start : start + size])}{after}" for start in starts]
-    return texts
+    return texts[0]
 
 
 def _texts(name: str, flat: NDArray[Any], level: int) -> list[str]:

@@ -117,7 +117,7 @@ class RestApi:
             signature = servable.signatures.get(name)
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
-            inputs, form = read_inputs(document, signature.inputs)
+            inputs, form = read_inputs(document, signature.inputs, b"true" in body or b"false" in body)
             outputs = await self._predictor.run(servable, signature, inputs, list(signature.outputs), deadline)
             self._predictor.log(servable, lambda: _record(servable, name, inputs, outputs))
             return write_outputs(outputs, form)

@@ -18,6 +18,7 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
+from serving.embedded.constants import without_variables
 from serving.embedded.status import ServingError, invalid
 from serving.embedded.tensors import Tensors, TensorSpec
 
@@ -82,6 +83,8 @@ class Servable:
                 loaded = tf.compat.v1.saved_model.loader.load(self._session, list(tags), str(path))
             self.signature_defs: Mapping[str, Any] = dict(loaded.signature_def)
             self.signatures = {name: _signature(name, item) for name, item in self.signature_defs.items()}
+            tensors = [spec.tensor for each in self.signatures.values() for spec in each.outputs.values()]
+            self._session = without_variables(self._session, tensors, threads)
         except Exception as error:  # a damaged file makes TensorFlow raise whatever it meets first
             self._session.close()
             raise as_serving_error(error) from None

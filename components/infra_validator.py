@@ -73,12 +73,8 @@ def infra_validator(
     timeout_seconds: Annotated[
         float, Field(gt=0, le=3600, description="How long the server may take to start, load and answer everything.")
     ] = 180.0,
-    warmup_requests: Annotated[
-        int, Field(ge=1, le=300, description="How many warm-up requests of one image each signature gets.")
-    ] = 8,
-    warmup_batch: Annotated[
-        int, Field(ge=1, le=1000, description="How many images each signature's one large warm-up request has.")
-    ] = 32,
+    warmup_requests: int,
+    warmup_batch: int,
 ) -> None:
     """Serves the export as it would be pushed, asks all signatures over REST and gRPC, and compares the scores."""
     chosen = _choose(engine)

@@ -65,7 +65,14 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         taxonomy=taxonomy,
         seed=c.seed,
     )
-    served = pipeline.add(infra_validator, c.infra_validator, model=model, examples=grouped)
+    served = pipeline.add(
+        infra_validator,
+        c.infra_validator,
+        model=model,
+        examples=grouped,
+        warmup_requests=c.pusher.warmup_requests,
+        warmup_batch=c.pusher.warmup_batch,
+    )
 
     pushed = pipeline.add(
         pusher,

@@ -40,6 +40,7 @@ def predict(
         typer.Option(metavar="PATTERN", help="Scores TFRecords, Parquet or folders without a server, into --output."),
     ] = None,
     output: Annotated[Optional[Path], typer.Option(help="The directory for the scores of --examples.")] = None,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Replaces what --output holds already.")] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Asks a running server about images: the group, how sure the model is, and whether it abstains.
@@ -47,7 +48,7 @@ def predict(
     Exits with 1 when an image could not be answered; the others are. With --examples no server is needed.
     """
     if examples is not None or output is not None:
-        _score(sources, examples, output, workspace)
+        _score(sources, examples, output, workspace, start_over)
         return
     if not sources or (as_json and as_csv) or (version is not None and label):
         raise _misuse(sources, as_json and as_csv)
@@ -179,7 +180,9 @@ def _misuse(sources: list[str] | None, two_formats: bool) -> UserError:
     )
 
 
-def _score(sources: list[str] | None, examples: str | None, output: Path | None, workspace: Path) -> None:
+def _score(
+    sources: list[str] | None, examples: str | None, output: Path | None, workspace: Path, start_over: bool
+) -> None:
     from pipeline.workspace import Workspace
     from serving.versions import versions
 
@@ -202,7 +205,7 @@ def _score(sources: list[str] | None, examples: str | None, output: Path | None,
     from serving.bulk_sources import BulkError
 
     try:
-        summary = score(examples, held[-1].path, output)
+        summary = score(examples, held[-1].path, output, start_over=start_over)
     except BulkError as error:
         raise UserError(str(error), next_step="fashion predict --help") from None
     print(f"{summary.images:,} images scored by version {held[-1].number} into {output}, {summary.failed:,} failed")

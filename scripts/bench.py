@@ -78,7 +78,7 @@ def _cold_run(profile: str, workspace: Path) -> list[dict[str, Any]]:
         row(f"{profile} run, blessed", float(done.returncode == 0), "yes = 1", "1"),
         *[row(f"{profile} run, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
         row(f"{profile} run, ExampleGen to LabelGrouping", ingestion, "s", "under 60"),
-        row(f"{profile} run, peak memory", stages["pusher"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
+        row(f"{profile} run, peak memory", stages["bulk_inferrer"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
         *_scores(profile, metrics),
     ]
 

@@ -41,9 +41,8 @@ def blessing(tmp_path: Path) -> InfraBlessing:
 
 def judge(model: Model, examples: Examples, blessing: InfraBlessing, **parameters: Any) -> dict[str, Any]:
     """Runs the component with the embedded server; returns the verdict."""
-    infra_validator.run(
-        model=model, examples=examples, blessing=blessing, requests=IMAGES, engine="embedded", **parameters
-    )
+    parameters = {"requests": IMAGES, "engine": "embedded", "warmup_requests": 8, "warmup_batch": 32} | parameters
+    infra_validator.run(model=model, examples=examples, blessing=blessing, **parameters)
     verdict: dict[str, Any] = blessing.read_json("verdict.json")
     assert verdict["blessed"] == (not verdict["reason"]) == blessing.properties["blessed"]
     return verdict
@@ -176,4 +175,6 @@ def test_engine_that_is_not_there(
     """An engine that the configuration asks for and that is not there is the user's mistake, not the model's."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="The engine docker cannot run here. Expected: .* Received: no docker client"):
-        infra_validator.run(model=model, examples=examples, blessing=blessing, engine="docker")
+        infra_validator.run(
+            model=model, examples=examples, blessing=blessing, engine="docker", warmup_requests=8, warmup_batch=32
+        )

@@ -70,8 +70,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         c.infra_validator,
         model=model,
         examples=grouped,
-        warmup_requests=c.pusher.warmup_requests,
-        warmup_batch=c.pusher.warmup_batch,
+        **c.pusher.model_dump(include={"warmup_requests", "warmup_batch"}),
     )
 
     pushed = pipeline.add(

@@ -63,6 +63,10 @@ format: setup ## Formats the code and mends what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: fuzz
+fuzz: setup ## Sends the embedded server 100,000 requests of chance; ARGS="--requests 1000" sends fewer
+	@$(BIN)/python -m tests.serving.embedded.fuzzing $(ARGS)
+
 .PHONY: conformance
 conformance: setup ## Asks a server what TensorFlow Serving is known to do; URL=, GRPC=, ENGINE= choose which
 	@$(BIN)/python -m pytest tests/conformance \

@@ -154,6 +154,9 @@ def as_serving_error(error: BaseException) -> ServingError:
         return error
     if isinstance(error, tf.errors.OpError):
         return ServingError(CODES.get(error.error_code, StatusCode.UNKNOWN), str(error.message).strip())
+    if isinstance(error, UnicodeDecodeError):
+        # TensorFlow quotes the request's bytes in a message of its own, which its Python binding then cannot read.
+        return invalid(error.object.decode(errors="replace").strip())
     if isinstance(error, MemoryError):
         return ServingError(StatusCode.RESOURCE_EXHAUSTED, "There is not enough memory.")
     code = StatusCode.NOT_FOUND if isinstance(error, FileNotFoundError) else StatusCode.INTERNAL

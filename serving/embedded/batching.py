@@ -245,7 +245,7 @@ class BatchScheduler:
     def _run(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         """The answer or the error of every task; runs in a thread."""
         # Callers may have given up, and then the version is nobody's: it must not be unloaded under the run.
-        if not queue.servable.acquire():
+        if not queue.servable.acquire(again=True):
             return [ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")] * len(tasks)
         try:
             with queue.servable:

@@ -6,6 +6,7 @@ The order of steps is TensorFlow Serving's availability-preserving policy: a new
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -317,6 +318,9 @@ def _take_away(name: str, version: Version) -> None:
     servable, version.servable = version.servable, None
     if servable and not servable.close(DRAIN_SECONDS):
         log.warning("Version %d of %s was unloaded with requests on it", version.number, name)
+    del servable
+    # A graph is a ring of Python objects: without this it stays in memory until the collector happens to pass.
+    gc.collect()
     version.state = State.END
     log.info("Version %d of %s is unloaded", version.number, name)
 

@@ -177,7 +177,7 @@ class Predictor:
         self, servable: Servable, signature: Signature, inputs: Tensors, outputs: Sequence[str], deadline: float
     ) -> dict[str, NDArray[Any]]:
         # The request may give up while the graph still runs: the version must not be unloaded under it.
-        if not servable.acquire():
+        if not servable.acquire(again=True):
             raise ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")
 
         def run() -> dict[str, NDArray[Any]]:

@@ -73,7 +73,7 @@ class Servable:
         self.model, self.version, self.path = model, version, path
         self.batching: Batching | None = None
         self._users = 0
-        self._closing = False
+        self._closing = self._closed = False
         self._idle = threading.Condition()
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         graph = tf.Graph()
@@ -95,11 +95,19 @@ class Servable:
     def __exit__(self, *_: object) -> None:
         self.release()
 
-    def acquire(self) -> bool:
-        """Takes part in using the version; False when it is being unloaded. Every True is paired with a `release`."""
+    def acquire(self, again: bool = False) -> bool:
+        """Takes part in using the version; every True is paired with a `release`.
+
+        Args:
+            again: On behalf of a request that was let in before: then only an end of all use is too late.
+
+        Returns:
+            Whether it may be used; not when it is being unloaded.
+        """
         with self._idle:
-            self._users += not self._closing
-            return not self._closing
+            allowed = not (self._closed if again else self._closing)
+            self._users += allowed
+            return allowed
 
     def release(self) -> None:
         """Ends the use."""
@@ -120,6 +128,7 @@ class Servable:
         with self._idle:
             self._closing = True
             drained = self._idle.wait_for(lambda: not self._users, patience)
+            self._closed = True
         self._callables.clear()
         self._session.close()
         return drained

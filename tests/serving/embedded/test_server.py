@@ -28,6 +28,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.engine_flags import BATCHING
 from serving.requests import read_logs
 from serving.running import Running
 from serving.versions import push, rollback
@@ -189,7 +190,7 @@ def test_versions_are_swapped_under_load_without_a_failure(
     """A push and a rollback are served while clients ask, and no request fails; the old version is drained and gone."""
     base = tmp_path / "fashion"
     push(small, base)
-    server = start(base)
+    server = start(base, batching=BATCHING)
     with Load(server, 8) as load:
         push(other, base)
         until(lambda: states(server) == {1: "END", 2: "AVAILABLE"})

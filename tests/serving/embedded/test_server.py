@@ -196,7 +196,9 @@ def test_versions_are_swapped_under_load_without_a_failure(
         until(lambda: states(server) == {1: "END", 2: "AVAILABLE"})
         rollback(base)
         until(lambda: states(server) == {1: "END", 2: "END", 3: "AVAILABLE"})
-    assert not load.wrong and len(load.versions) == 2
+    # The last digits differ with the size of the batch, the models much more.
+    assert not load.wrong, load.wrong[:3]
+    assert len(load.versions) >= 2
 
 
 def test_a_broken_version_is_refused_and_said(start: Start, small: Path, tmp_path: Path) -> None:

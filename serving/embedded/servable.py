@@ -18,7 +18,7 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
-from serving.embedded.constants import without_variables
+from serving.embedded.loading import load
 from serving.embedded.status import ServingError, invalid
 from serving.embedded.tensors import Tensors, TensorSpec
 
@@ -76,18 +76,12 @@ class Servable:
         self._closing = self._closed = False
         self._idle = threading.Condition()
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
-        graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=threads)
         try:
-            with graph.as_default():
-                loaded = tf.compat.v1.saved_model.loader.load(self._session, list(tags), str(path))
-            self.signature_defs: Mapping[str, Any] = dict(loaded.signature_def)
-            self.signatures = {name: _signature(name, item) for name, item in self.signature_defs.items()}
-            tensors = [spec.tensor for each in self.signatures.values() for spec in each.outputs.values()]
-            self._session = without_variables(self._session, tensors, threads)
+            self._session, loaded = load(path, tags, threads)
         except Exception as error:  # a damaged file makes TensorFlow raise whatever it meets first
-            self._session.close()
             raise as_serving_error(error) from None
+        self.signature_defs: Mapping[str, Any] = dict(loaded.signature_def)
+        self.signatures = {name: _signature(name, item) for name, item in self.signature_defs.items()}
 
     def __enter__(self) -> Servable:
         return self

@@ -8,6 +8,8 @@ PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "serving.
 
 INSTALL = [
     "apache-beam==2.77.*",
+    "cleanlab==2.9.*",
+    "faiss-cpu",
     "grpcio",
     "grpcio-health-checking",
     "httptools",
@@ -17,8 +19,10 @@ INSTALL = [
     "keras==3.15.*",
     "keras-tuner==1.4.8",
     "numpy==2.4.*",
+    "openTSNE==1.0.*",
     "pandas==2.3.*",
     "pillow",
+    "plotly",
     "protobuf==6.33.*",
     "pyarrow",
     "pydantic==2.*",
@@ -44,7 +48,10 @@ INSTALL = [
 DEVELOP = [
     "hypothesis",
     "import-linter",
+    "ipykernel",
     "mypy",
+    "nbclient",
+    "nbformat",
     "pandas-stubs",
     "playwright",
     "pre-commit",

@@ -1,0 +1,65 @@
+"""The images that are explored: both official splits in one table, with their garments and groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from models.taxonomy import Taxonomy
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled images of both official splits, the training images first.
+
+    Attributes:
+        images: uint8 [N, 28, 28].
+        garments: int64 [N].
+        test: bool [N], True for the official test split.
+        clusters: int64 [N], the near-duplicate cluster among the training images; -1 for none, and for test images.
+        names: N names such as "train/0f3a...", made of the content.
+        taxonomy: Which garment belongs to which group.
+    """
+
+    images: npt.NDArray[np.uint8]
+    garments: Indices
+    test: npt.NDArray[np.bool_]
+    clusters: Indices
+    names: npt.NDArray[np.str_]
+    taxonomy: Taxonomy
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def groups(self) -> Indices:
+        """int64 [N], the group of each image."""
+        return np.array(self.taxonomy.group_of, np.int64)[self.garments]
+
+    @cached_property
+    def train_rows(self) -> Indices:
+        """The rows of the official training split."""
+        return np.flatnonzero(~self.test)
+
+    @cached_property
+    def test_rows(self) -> Indices:
+        """The rows of the official test split."""
+        return np.flatnonzero(self.test)
+
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.float32]:
+        """float32 [N, 784], the pixels in [0, 1]."""
+        return self.images.reshape(len(self), -1).astype(np.float32) / np.float32(255)
+
+    def garment_name(self, row: int) -> str:
+        """Returns the name of an image's garment."""
+        return self.taxonomy.garments[self.garments[row]]
+
+    def group_name(self, row: int) -> str:
+        """Returns the name of an image's group."""
+        return self.taxonomy.groups[self.groups[row]]

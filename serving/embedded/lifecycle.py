@@ -25,7 +25,7 @@ from serving.embedded.storage import aspired_versions
 
 log = logging.getLogger("serving")
 
-WATCH_SECONDS = 0.1
+WATCH_SECONDS = 0.02
 """How often a base directory's time of change is looked at, so that a push or a rollback need not wait for the poll."""
 DRAIN_SECONDS = 60.0
 

@@ -21,6 +21,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from starlette.routing import Router
 from starlette.types import ASGIApp
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.embedded.batching import BatchScheduler
@@ -188,6 +189,9 @@ class Server:
             intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
             inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
         )
+        # The second round of TensorFlow's graph optimiser makes nothing faster here, and every version ready later:
+        # a signature's first run takes 0.12 s instead of 0.16.
+        threads.graph_options.rewrite_options.meta_optimizer_iterations = RewriterConfig.ONE
         servable = Servable(model, version, path, flags.saved_model_tags.split(","), threads)
         try:
             servable.batching = self._batching_of(path)

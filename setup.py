@@ -4,7 +4,17 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["pipeline", "components", "models", "analysis", "serving", "serving.embedded", "sql"]
+PACKAGES = [
+    "pipeline",
+    "components",
+    "models",
+    "analysis",
+    "analysis.exploration",
+    "analysis.exploration.drawing",
+    "serving",
+    "serving.embedded",
+    "sql",
+]
 
 INSTALL = [
     "apache-beam==2.77.*",
@@ -18,6 +28,7 @@ INSTALL = [
     "importlib_resources",
     "keras==3.15.*",
     "keras-tuner==1.4.8",
+    "markdown-it-py",
     "numpy==2.4.*",
     "openTSNE==1.0.*",
     "pandas==2.3.*",
@@ -49,6 +60,7 @@ DEVELOP = [
     "hypothesis",
     "import-linter",
     "ipykernel",
+    "kaleido",
     "mypy",
     "nbclient",
     "nbformat",
@@ -77,6 +89,7 @@ setup(
     package_data={
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
+        "analysis.exploration": ["*.html"],
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],
         "serving.embedded": ["*.html"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,16 @@ class Pairs:
     first: Indices
     second: Indices
     rmse: npt.NDArray[np.float64]
+
+    def save(self, directory: Path) -> None:
+        """Writes `pairs.npz`."""
+        np.savez_compressed(directory / "pairs.npz", first=self.first, second=self.second, rmse=self.rmse)
+
+    @classmethod
+    def load(cls, directory: Path) -> Pairs:
+        """Reads what `save` wrote."""
+        with np.load(directory / "pairs.npz") as content:
+            return cls(content["first"], content["second"], content["rmse"])
 
     def within(self, rmse: float) -> Pairs:
         """Returns the pairs that are at most so far apart."""

@@ -139,3 +139,28 @@ class InferenceResult(Artifact):
 
     `inference.json` says whether anything was scored, and why when nothing was.
     """
+
+
+@dataclass(frozen=True)
+class ImageNeighbours(Artifact):
+    """`neighbours.npz` (the nearest training images of every image) and `pairs.npz` (all near-duplicate pairs)."""
+
+
+@dataclass(frozen=True)
+class OutOfFoldPredictions(Artifact):
+    """`out_of_fold.npz`: what small networks say of training images that they were not trained on, and of the rest."""
+
+
+@dataclass(frozen=True)
+class LearningCurves(Artifact):
+    """`learning_curves.csv`: errors by model, number of training images and repeat."""
+
+
+@dataclass(frozen=True)
+class ImageEmbedding(Artifact):
+    """`embedding.npz` (two maps of test images) and, of a trained network, `trained.npz` with its groups for them."""
+
+
+@dataclass(frozen=True)
+class Exploration(Artifact):
+    """`exploration.html` (one page that opens offline); `findings.json`; `sections.json`, its prose and tables."""

@@ -51,6 +51,7 @@ def _all(workspace: Workspace) -> list[Path]:
         workspace.artifacts,
         workspace.scratch,
         workspace.logs,
+        workspace.reports,
         *workspace.root.glob("metadata.sqlite*"),
         *workspace.root.glob("metadata.damaged-*"),
     ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
+from pipeline.assembly import assemble, resume_command
 from pipeline.errors import UserError
-from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.explore import explore
+from pipeline.options import DEFAULT_WORKSPACE, FreshOption, ProfileOption, SetOption, WorkspaceOption
 from pipeline.predict import predict
 from pipeline.serve import serve
 from pipeline.workspace import Workspace
@@ -25,14 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="default, quick, or the path of a TOML file.")]
-SetOption = Annotated[
-    Optional[list[str]], typer.Option("--set", help="Sets one parameter, such as trainer.epochs=3; may be repeated.")
-]
 FromOption = Annotated[Optional[str], typer.Option("--from", help="Starts at this stage; those before it stand.")]
 UntilOption = Annotated[Optional[str], typer.Option("--until", help="Ends with this stage.")]
 OnlyOption = Annotated[Optional[str], typer.Option("--only", help="Runs this stage alone.")]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="Runs even where nothing has changed.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Prints JSON.")]
 
 NOT_BLESSED = 3
@@ -58,10 +54,10 @@ def run(
     from pipeline.summary import print_summary, refusals
 
     place = Workspace(workspace)
-    pipeline, configuration = _pipeline(place, profile, set_)
+    pipeline, configuration = assemble("fashion", place, profile, set_)
     selected = pipeline.select(from_, until, only)
     console = terminal_console()
-    runner = LocalRunner(pipeline, place, display_for(console), _resume_command())
+    runner = LocalRunner(pipeline, place, display_for(console), resume_command())
     result = runner.run(selected, fresh, {"profile": profile, "configuration": configuration.model_dump(mode="json")})
     print_summary(console, result, place)
     if refusals(result, place, selected):
@@ -84,7 +80,7 @@ def explain(
     from pipeline.plan import Planner
 
     place = Workspace(workspace)
-    pipeline, _ = _pipeline(place, profile, set_)
+    pipeline, _ = assemble("fashion", place, profile, set_)
     # Before the first run there is nothing to compare with, and nothing to write down either.
     store = MetadataStore(place.store if place.store.exists() else Path(":memory:"))
     decisions = Planner(pipeline, place, store).explain(pipeline.select(from_, until, only), fresh)
@@ -107,7 +103,7 @@ def show(
     """Shows the graph: every stage with what it reads and writes."""
     from pipeline import picture
 
-    pipeline, configuration = _pipeline(Workspace(workspace), profile, set_)
+    pipeline, configuration = assemble("fashion", Workspace(workspace), profile, set_)
     if as_json:
         _print_json(picture.as_table(pipeline, configuration))
     elif mermaid:
@@ -164,6 +160,7 @@ def tensorboard(
     os.execv(sys.executable, [sys.executable, *command])
 
 
+app.command()(explore)
 app.command()(serve)
 app.command()(predict)
 
@@ -211,18 +208,6 @@ def repair(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     print(f"Executions recorded again: {len(stages)}{' (' + ', '.join(stages) + ')' if stages else ''}")
 
 
-def _pipeline(workspace: Workspace, profile: str, overrides: list[str] | None) -> tuple[Any, Any]:
-    from models.taxonomy import TaxonomyError
-    from pipeline.configuration import load_configuration
-    from pipeline.definition import COMPONENTS, fashion
-
-    configuration = load_configuration(COMPONENTS, profile, overrides or [])
-    try:
-        return fashion(configuration, workspace), configuration
-    except TaxonomyError as error:
-        raise UserError(str(error), next_step="correct the file, or leave --set taxonomy out") from None
-
-
 def _store(workspace: Workspace) -> Any:
     from pipeline.metadata_store import MetadataStore
 
@@ -234,11 +219,6 @@ def _store(workspace: Workspace) -> Any:
             next_step="fashion run",
         )
     return MetadataStore(workspace.store)
-
-
-def _resume_command() -> str:
-    arguments = [a for a in sys.argv[1:] if a != "--fresh"]
-    return shlex.join(["fashion", *(arguments or ["run"])])
 
 
 def _print_json(content: Any) -> None:

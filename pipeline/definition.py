@@ -1,26 +1,33 @@
-"""The pipeline: from the raw images to a model that TensorFlow Serving answers with. Read it from top to bottom."""
+"""The two pipelines, read from top to bottom: from the raw images to a served model, and what is in the images."""
 
 from __future__ import annotations
 
 from components.bulk_inferrer import bulk_inferrer
+from components.cross_validator import cross_validator
+from components.embedder import embedder
 from components.evaluator import evaluator
 from components.example_gen import example_gen
 from components.example_validator import example_validator
+from components.explorer import explorer
 from components.infra_validator import infra_validator
 from components.label_grouping import label_grouping
+from components.learning_curve_gen import learning_curve_gen
+from components.neighbour_finder import neighbour_finder
 from components.pusher import pusher
 from components.schema_gen import schema_gen
 from components.statistics_gen import statistics_gen
 from components.trainer import trainer
 from components.tuner import tuner
 from models.taxonomy import Taxonomy
+from pipeline.artifacts import Model
 from pipeline.configuration import Configuration
-from pipeline.graph import LatestBlessed, Pipeline
+from pipeline.graph import Latest, LatestBlessed, Pipeline
 from pipeline.workspace import Workspace
 
 COMPONENTS = (
     example_gen, statistics_gen, schema_gen, example_validator, label_grouping,
     tuner, trainer, evaluator, infra_validator, pusher, bulk_inferrer,
+    neighbour_finder, cross_validator, learning_curve_gen, embedder, explorer,
 )  # fmt: skip
 
 
@@ -83,4 +90,42 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         destination=workspace.serving,
     )["pushed"]
     pipeline.add(bulk_inferrer, c.bulk_inferrer, examples=grouped, model=model, pushed=pushed)
+    return pipeline
+
+
+def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
+    """Chains the stages of `fashion explore`; the first is that of `fashion`, and is reused."""
+    taxonomy = Taxonomy.load(c.taxonomy)
+    pipeline = Pipeline("exploration")
+
+    examples = pipeline.add(example_gen, c.example_gen, seed=c.seed)["examples"]
+
+    similar = pipeline.add(neighbour_finder, c.neighbour_finder, examples=examples, taxonomy=taxonomy)["neighbours"]
+    held_out = pipeline.add(cross_validator, c.cross_validator, examples=examples, taxonomy=taxonomy, seed=c.seed)[
+        "predictions"
+    ]
+    curves = pipeline.add(learning_curve_gen, c.learning_curve_gen, examples=examples, taxonomy=taxonomy, seed=c.seed)[
+        "learning_curves"
+    ]
+    maps = pipeline.add(
+        embedder,
+        c.embedder,
+        examples=examples,
+        predictions=held_out,
+        trained=Latest(Model),
+        taxonomy=taxonomy,
+        seed=c.seed,
+    )["embedding"]
+
+    pipeline.add(
+        explorer,
+        c.explorer,
+        examples=examples,
+        neighbours=similar,
+        predictions=held_out,
+        learning_curves=curves,
+        embedding=maps,
+        taxonomy=taxonomy,
+        seed=c.seed,
+    )
     return pipeline

@@ -34,7 +34,17 @@ class LatestBlessed:
     channel: Channel
 
 
-Source = Channel | LatestBlessed
+@dataclass(frozen=True)
+class Latest:
+    """The newest intact artifact of a type in the workspace, whichever pipeline wrote it.
+
+    There may be none, so only an optional input may take it. TFX calls this a Resolver with LatestArtifactStrategy.
+    """
+
+    type: type[Artifact]
+
+
+Source = Channel | LatestBlessed | Latest
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,20 @@ class Pipeline:
     def _source(self, component: str, declared: Argument, source: Any) -> Source | None:
         if source is None and declared.optional:
             return None
+        if isinstance(source, Latest):
+            _check_type(component, declared, source.type, "the workspace")
+        else:
+            self._check_channel(component, declared, source)
+        if isinstance(source, LatestBlessed | Latest) and not declared.optional:
+            raise UserError(
+                f"{component} needs {declared.name!r}, and there may be none yet.",
+                expected=f"Input[{declared.type.__name__}] | None",
+                received=f"Input[{declared.type.__name__}]",
+            )
+        found: Source = source
+        return found
+
+    def _check_channel(self, component: str, declared: Argument, source: Any) -> None:
         channel = source.channel if isinstance(source, LatestBlessed) else source
         if not isinstance(channel, Channel) or channel.node not in self.nodes:
             raise UserError(
@@ -106,19 +130,7 @@ class Pipeline:
                 expected=f"a channel of type {declared.type.__name__} from a node added before",
                 received=repr(source),
             )
-        if not issubclass(channel.type, declared.type):
-            raise UserError(
-                f"{component} gets the wrong artifact for its input {declared.name!r}.",
-                expected=declared.type.__name__,
-                received=f"{channel.type.__name__} ({channel.node}[{channel.output!r}])",
-            )
-        if isinstance(source, LatestBlessed) and not declared.optional:
-            raise UserError(
-                f"{component} needs {declared.name!r}, and before the first blessing there is none.",
-                expected=f"Input[{declared.type.__name__}] | None",
-                received=f"Input[{declared.type.__name__}]",
-            )
-        return source if isinstance(source, LatestBlessed) else channel
+        _check_type(component, declared, channel.type, f"{channel.node}[{channel.output!r}]")
 
     def node(self, name: str) -> Node:
         """Returns the node of that name; raises UserError with the nearest name when there is none."""
@@ -169,6 +181,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the known name nearest to `name`, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def _check_type(component: str, declared: Argument, given: type[Artifact], where: str) -> None:
+    if not issubclass(given, declared.type):
+        raise UserError(
+            f"{component} gets the wrong artifact for its input {declared.name!r}.",
+            expected=declared.type.__name__,
+            received=f"{given.__name__} ({where})",
+        )
 
 
 def _check_names(component: str, given: Iterable[str], known: list[str]) -> None:

@@ -293,9 +293,11 @@ class MetadataStore:
         return self._executions("id IN (SELECT execution_id FROM Association WHERE context_id = ?)", run)
 
     def latest_run(self) -> tuple[int, dict[str, Any]] | None:
-        """Returns the id of the newest run with its properties."""
-        row = self._rows("SELECT MAX(id) AS id FROM Context")[0]
-        return None if row["id"] is None else (row["id"], self._properties("Context", row["id"]))
+        """Returns the id of the newest run with its properties, the pipeline's name among them."""
+        rows = self._rows("SELECT id, name FROM Context ORDER BY id DESC LIMIT 1")
+        return next(
+            ((row["id"], {"pipeline": row["name"], **self._properties("Context", row["id"])}) for row in rows), None
+        )
 
 
 def _insert_properties(db: sqlite3.Connection, kind: str, id: int | None, properties: Mapping[str, Any]) -> int:

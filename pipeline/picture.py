@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.component import Role
 from pipeline.configuration import Configuration
-from pipeline.graph import Channel, LatestBlessed, Node, Pipeline
+from pipeline.graph import Latest, LatestBlessed, Node, Pipeline, Source
 
 
 def as_text(pipeline: Pipeline) -> str:
@@ -23,7 +23,9 @@ def _paragraph(node: Node) -> str:
     return "\n".join(lines)
 
 
-def _origin(source: Channel | LatestBlessed) -> str:
+def _origin(source: Source) -> str:
+    if isinstance(source, Latest):
+        return f"the newest {source.type.__name__} of the workspace, if there is one"
     if isinstance(source, LatestBlessed):
         return f"the latest blessed {source.channel.type.__name__} other than {_origin(source.channel)}"
     return f"{source.node}[{source.output}]"
@@ -52,12 +54,16 @@ def as_mermaid(pipeline: Pipeline) -> str:
     lines = ["flowchart TD"]
     for node in pipeline.nodes.values():
         lines.append(f"    {node.name}[{node.name}]")
-        for source in node.sources.values():
-            earlier = isinstance(source, LatestBlessed)
-            channel = source.channel if isinstance(source, LatestBlessed) else source
-            arrow = "-. latest blessed .->" if earlier else f"-- {channel.type.__name__} -->"
-            lines.append(f"    {channel.node} {arrow} {node.name}")
+        lines += [f"    {_arrow(source)} {node.name}" for source in node.sources.values()]
     return "\n".join(lines)
+
+
+def _arrow(source: Source) -> str:
+    if isinstance(source, Latest):
+        return f"earlier[(an earlier run)] -. newest {source.type.__name__} .->"
+    if isinstance(source, LatestBlessed):
+        return f"{source.channel.node} -. latest blessed .->"
+    return f"{source.node} -- {source.type.__name__} -->"
 
 
 def as_parameters(configuration: Configuration) -> str:

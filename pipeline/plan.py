@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pipeline.component import Role
 from pipeline.errors import UserError
 from pipeline.fingerprint import ROOT, differences, digest_json, digest_modules, manifest
-from pipeline.graph import Channel, LatestBlessed, Node, Pipeline
+from pipeline.graph import Channel, Latest, LatestBlessed, Node, Pipeline, Source
 from pipeline.metadata_store import ArtifactRecord, ExecutionRecord, MetadataStore
 from pipeline.workspace import Workspace
 
@@ -135,13 +135,19 @@ class Planner:
         return Decision(node, "keep", (reason,), latest.properties["key_parts"], inputs, outputs)
 
     def _inputs(self, node: Node, available: Available) -> dict[str, ArtifactRecord]:
-        found = {
-            name: available[source.node][source.output]
-            if isinstance(source, Channel)
-            else self._latest_blessed(node, source, available)
-            for name, source in node.sources.items()
-        }
+        found = {name: self._input(node, source, available) for name, source in node.sources.items()}
         return {name: artifact for name, artifact in found.items() if artifact is not None}
+
+    def _input(self, node: Node, source: Source, available: Available) -> ArtifactRecord | None:
+        if isinstance(source, Channel):
+            return available[source.node][source.output]
+        if isinstance(source, LatestBlessed):
+            return self._latest_blessed(node, source, available)
+        return self._latest(source)
+
+    def _latest(self, source: Latest) -> ArtifactRecord | None:
+        newest_first = reversed(self._store.artifacts(source.type.__name__))
+        return next((artifact for artifact in newest_first if not self.damage(artifact)), None)
 
     def _latest_blessed(self, node: Node, source: LatestBlessed, available: Available) -> ArtifactRecord | None:
         """Finds what this stage blessed last under the input that takes the channel itself."""

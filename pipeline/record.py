@@ -16,6 +16,7 @@ def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:
     executions = store.run_executions(run) if run is not None else []
     return {
         "run": run,
+        "pipeline": properties.get("pipeline"),
         "git_commit": properties.get("git_commit"),
         "profile": properties.get("profile"),
         "stages": [_stage(store, workspace, e) for e in executions],
@@ -44,7 +45,7 @@ def as_text(table: dict[str, Any]) -> str:
     """Returns the run as lines: a stage a line, its artifacts under it."""
     if table["run"] is None:
         return "No run is recorded yet. Next: fashion run"
-    lines = [f"run {table['run']}, profile {table['profile']}, commit {table['git_commit']}"]
+    lines = [f"run {table['run']} of {table['pipeline']}, profile {table['profile']}, commit {table['git_commit']}"]
     for stage in table["stages"]:
         lines.append(f"{stage['stage']:<18} {stage['state']:<9} {stage['seconds']:>7.1f} s  {stage['started']}")
         lines += [f"    {a['type']} {a['artifact']}: {a['path']}" for a in stage["artifacts"].values()]

@@ -43,6 +43,11 @@ class Workspace:
         return self.root / "metadata.sqlite"
 
     @property
+    def reports(self) -> Path:
+        """`reports/`: the newest pages for people, under names that stay."""
+        return self.root / "reports"
+
+    @property
     def serving(self) -> Path:
         """`serving_models/fashion/<version>/`: what TensorFlow Serving loads."""
         return self.root / "serving_models" / "fashion"

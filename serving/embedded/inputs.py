@@ -118,7 +118,7 @@ def _read(name: str, index: int, tensor: TensorProto, expected: str) -> NDArray[
         raise invalid(f"tensor parsing error: {name}")
     try:
         return _array(tensor, sizes)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise invalid(f"tensor parsing error: {name}") from None
 
 

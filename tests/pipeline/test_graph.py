@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.artifacts import Examples, Model
 from pipeline.errors import UserError
-from pipeline.graph import LatestBlessed, Pipeline
+from pipeline.graph import Latest, LatestBlessed, Pipeline
 from tests.pipeline.toy import configured, judge, learn, source
 
 
@@ -38,11 +39,21 @@ def test_channel_of_another_pipeline_is_refused() -> None:
 
 
 def test_required_input_cannot_take_the_latest_blessed() -> None:
-    """Before the first blessing there is no baseline, so only an optional input may take it."""
+    """Before the first blessing there is no baseline, and perhaps no newest artifact: only an optional input may take either."""
     pipeline = Pipeline("p")
     model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
-    with pytest.raises(UserError, match="before the first blessing"):
+    with pytest.raises(UserError, match="there may be none yet"):
         pipeline.add(judge, model=LatestBlessed(model))
+    with pytest.raises(UserError, match="there may be none yet"):
+        pipeline.add(judge, model=Latest(Model))
+
+
+def test_newest_artifact_must_have_the_type() -> None:
+    """What is taken from the workspace is checked like a channel."""
+    pipeline = Pipeline("p")
+    model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
+    with pytest.raises(UserError, match="wrong artifact for its input 'baseline'"):
+        pipeline.add(judge, model=model, baseline=Latest(Examples))
 
 
 def test_component_stands_once() -> None:

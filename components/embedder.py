@@ -1,0 +1,65 @@
+"""Two maps of the same test images: by their pixels, and by what a network makes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
+from pipeline.component import Input, Output, component
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from analysis.exploration.data import Data
+
+
+@component(libraries=("keras", "numpy", "openTSNE", "tensorflow"))
+def embedder(
+    examples: Input[Examples],
+    predictions: Input[OutOfFoldPredictions],
+    trained: Input[Model] | None,
+    embedding: Output[ImageEmbedding],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    seed: int,
+    count: Annotated[int, Field(ge=50, le=20_000, description="Test images on the maps.")] = 6000,
+) -> None:
+    """Lays test images out so that similar ones lie together, by pixels and by a network's last features."""
+    from analysis.exploration.cross_validation import OutOfFold
+    from analysis.exploration.embedding import embed, sample_rows
+
+    from components.explored_images import read_data
+
+    data = read_data(examples, taxonomy)
+    rows = sample_rows(data, count, seed)
+    progress(0, 3, "steps", "features")
+    if trained is None:
+        name, features = "a small network", OutOfFold.load(predictions.path).features[rows]
+    else:
+        name, features = "the trained model", _ask(trained, data, rows, embedding)
+    progress(1, 3, "steps", "maps")
+    embed(data, features, rows, name, seed).save(embedding.path)
+    embedding.properties["network"] = name
+    embedding.properties["images"] = len(rows)
+    progress(3, 3, "steps")
+
+
+def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) -> np.ndarray:
+    """Returns the network's features of the rows, float32 [P, F], and keeps the groups it gives all test images."""
+    import keras
+    import numpy as np
+
+    from models.calibration import softmax
+
+    network = keras.models.load_model(model.path / "model.keras", compile=False)
+    features = keras.Model(network.inputs, [network.get_layer("features").output, *network.outputs])
+    found, logits = features.predict(data.images[data.test_rows], batch_size=500, verbose=0)
+    groups = (softmax(logits) @ np.array(data.taxonomy.membership())).argmax(axis=1)
+    np.savez_compressed(embedding.path / "trained.npz", groups=groups.astype(np.int64))
+    features_of_rows: np.ndarray = found[np.searchsorted(data.test_rows, rows)].astype(np.float32)
+    return features_of_rows

@@ -1,0 +1,85 @@
+"""What is in the data: every part measured, drawn and put on one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import (
+    Examples,
+    Exploration,
+    ImageEmbedding,
+    ImageNeighbours,
+    LearningCurves,
+    OutOfFoldPredictions,
+)
+from pipeline.component import Input, Output, component
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from analysis.exploration.sections import Pieces
+
+LIBRARIES = ("cleanlab", "faiss-cpu", "markdown-it-py", "numpy", "pandas", "pillow", "plotly", "scikit-learn", "scipy")
+
+
+@component(libraries=LIBRARIES)
+def explorer(
+    examples: Input[Examples],
+    neighbours: Input[ImageNeighbours],
+    predictions: Input[OutOfFoldPredictions],
+    learning_curves: Input[LearningCurves],
+    embedding: Input[ImageEmbedding],
+    exploration: Output[Exploration],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    seed: int,
+) -> None:
+    """Measures and draws what the images, their garments and the grouping are like, on one page."""
+    from analysis.exploration.sections import explore, main_findings, to_json
+
+    from analysis.exploration.page import write_page
+
+    pieces = read_pieces(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
+    explored = explore(pieces, seed, lambda done, total, note: progress(done, total, "parts", note))
+    findings = main_findings(explored)
+    sections = explored.sections(pieces)
+    data = pieces.data
+    subtitle = f"{len(data.train_rows):,} training and {len(data.test_rows):,} test images, {len(taxonomy.garments)} "
+    subtitle += f"garments in {len(taxonomy.groups)} groups"
+    page = write_page(sections, findings, subtitle)
+    (exploration.path / "exploration.html").write_text(page, encoding="utf-8")
+    exploration.write_json("findings.json", findings)
+    exploration.write_json("sections.json", [to_json(section) for section in sections])
+    exploration.properties["sections"] = len(sections)
+
+
+def read_pieces(
+    examples: Examples,
+    neighbours: ImageNeighbours,
+    predictions: OutOfFoldPredictions,
+    learning_curves: LearningCurves,
+    embedding: ImageEmbedding,
+    taxonomy: Taxonomy,
+) -> Pieces:
+    """Reads what the stages before left."""
+    import numpy as np
+    import pandas as pd
+    from analysis.exploration.cross_validation import OutOfFold
+    from analysis.exploration.embedding import Embedding
+    from analysis.exploration.neighbours import Neighbours
+    from analysis.exploration.sections import Pieces
+
+    from analysis.near_duplicates import Pairs
+    from components.explored_images import read_data
+
+    trained = embedding.path / "trained.npz"
+    return Pieces(
+        data=read_data(examples, taxonomy),
+        neighbours=Neighbours.load(neighbours.path),
+        pairs=Pairs.load(neighbours.path),
+        out_of_fold=OutOfFold.load(predictions.path),
+        curves=pd.read_csv(learning_curves.path / "learning_curves.csv"),
+        embedding=Embedding.load(embedding.path),
+        trained_groups=np.load(trained)["groups"] if trained.exists() else None,
+    )

@@ -1,0 +1,37 @@
+"""How the error falls with the number of training images, for three kinds of model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, LearningCurves
+from pipeline.component import Input, Output, component
+from pipeline.progress import Progress
+
+
+@component(libraries=("keras", "numpy", "pandas", "scikit-learn", "tensorflow"))
+def learning_curve_gen(
+    examples: Input[Examples],
+    learning_curves: Output[LearningCurves],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    seed: int,
+    repeats: Annotated[int, Field(ge=2, le=20, description="Different draws of the training images.")] = 3,
+) -> None:
+    """Trains on ever more images and measures the error on others, a few draws each."""
+    from analysis.exploration.learning_curves import curves
+
+    from components.explored_images import read_data
+
+    table = curves(
+        read_data(examples, taxonomy),
+        repeats=repeats,
+        seed=seed,
+        report=lambda done, total, note: progress(done, total, "models", note),
+    )
+    table.to_csv(learning_curves.path / "learning_curves.csv", index=False)
+    learning_curves.properties["most_images"] = int(table["images"].max())

@@ -1,0 +1,40 @@
+"""Who looks like whom: the nearest training images of every image, and all pairs of near-duplicates."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from models.taxonomy import Taxonomy
+from pipeline.artifacts import Examples, ImageNeighbours
+from pipeline.component import Input, Output, component
+from pipeline.progress import Progress
+
+
+@component(libraries=("faiss-cpu", "numpy", "scipy"))
+def neighbour_finder(
+    examples: Input[Examples],
+    neighbours: Output[ImageNeighbours],
+    progress: Progress,
+    *,
+    taxonomy: Taxonomy,
+    count: Annotated[int, Field(ge=1, le=100, description="Nearest training images of each image to keep.")] = 10,
+    near_duplicate_rmse: Annotated[
+        float, Field(ge=0, le=0.1, description="Images closer than this are near-duplicates.")
+    ] = 0.08,
+) -> None:
+    """Finds the nearest training images of every image, and all pairs of near-duplicates."""
+    from analysis.exploration.neighbours import nearest
+
+    from analysis.near_duplicates import close_pairs
+    from components.explored_images import read_data
+
+    data = read_data(examples, taxonomy)
+    progress(0, len(data), "images", "near-duplicates")
+    pairs = close_pairs(data.images, near_duplicate_rmse)
+    pairs.save(neighbours.path)
+    nearest(data.pixels, len(data.train_rows), count, report=lambda done, total: progress(done, total, "images")).save(
+        neighbours.path
+    )
+    neighbours.properties["near_duplicate_pairs"] = len(pairs.first)

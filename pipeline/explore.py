@@ -1,0 +1,67 @@
+"""The command `fashion explore`: what is in the data, on one page, and the main findings in the terminal."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.assembly import assemble, resume_command
+from pipeline.options import DEFAULT_WORKSPACE, FreshOption, ProfileOption, SetOption, WorkspaceOption
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.display import Display
+    from pipeline.local_runner import RunResult
+
+PAGE = "exploration.html"
+
+
+def explore(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "default",
+    set_: SetOption = None,
+    fresh: FreshOption = False,
+) -> None:
+    """Explores the data: writes reports/exploration.html in the workspace, and prints the main findings.
+
+    What has not changed since the last time is reused. A trained model is looked at too where the workspace has one.
+    """
+    from pipeline.display import display_for, terminal_console
+
+    place = Workspace(workspace)
+    console = terminal_console()
+    result = run_exploration(place, profile, set_, fresh, display_for(console))
+    page = publish(result, place)
+    findings = json.loads((_artifact(result, place) / "findings.json").read_text(encoding="utf-8"))
+    console.print()
+    for number, finding in enumerate(findings, start=1):
+        console.print(f"{number}. {finding.replace('**', '')}", markup=False)
+    console.print(f"\nPage     {page}", soft_wrap=True, markup=False)
+
+
+def run_exploration(
+    workspace: Workspace, profile: str, overrides: list[str] | None, fresh: bool, display: Display
+) -> RunResult:
+    """Runs the pipeline `exploration`, or reuses what it left; returns where its artifacts are."""
+    from pipeline.local_runner import LocalRunner
+
+    pipeline, configuration = assemble("exploration", workspace, profile, overrides)
+    runner = LocalRunner(pipeline, workspace, display, resume_command())
+    told = {"profile": profile, "configuration": configuration.model_dump(mode="json")}
+    return runner.run(list(pipeline.nodes), fresh, told)
+
+
+def publish(result: RunResult, workspace: Workspace) -> Path:
+    """Puts the page where it always stands, `reports/exploration.html`, and returns its path."""
+    target = workspace.reports / PAGE
+    target.parent.mkdir(exist_ok=True)
+    unfinished = target.with_suffix(".unfinished")
+    shutil.copyfile(_artifact(result, workspace) / PAGE, unfinished)
+    unfinished.replace(target)
+    return target
+
+
+def _artifact(result: RunResult, workspace: Workspace) -> Path:
+    return workspace.root / result.artifacts["explorer"]["exploration"].uri

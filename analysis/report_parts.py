@@ -114,7 +114,7 @@ def reliability_diagram(points: Sequence[Mapping[str, float]]) -> str:
         for t in (0, 0.25, 0.5, 0.75, 1)
     )
     return (
-        '<svg viewBox="0 0 356 346" role="img" aria-label="Reliability diagram">'
+        '<svg class="diagram" viewBox="0 0 356 346" role="img" aria-label="Reliability diagram">'
         f'{grid}<path d="M40 310L340 10" stroke="var(--soft)" stroke-dasharray="4 4"/>{dots}'
         '<text x="190" y="342" text-anchor="middle">stated confidence</text>'
         '<text x="10" y="160" text-anchor="middle" transform="rotate(-90 10 160)">share right</text></svg>'

@@ -44,8 +44,8 @@ td.dots { width: 42%; min-width: 110px; vertical-align: middle }
 .matrix th.row { text-align: right; vertical-align: middle; padding-right: 10px }
 .matrix thead th { text-align: center }
 .pair { display: grid; grid-template-columns: repeat(auto-fit,minmax(320px,1fr)); gap: 30px }
-svg { max-width: 400px; width: 100%; height: auto; display: block }
-svg text { fill: var(--soft); font: 11px system-ui,sans-serif }
+.diagram { max-width: 400px; width: 100%; height: auto; display: block }
+.diagram text { fill: var(--soft); font: 11px system-ui,sans-serif }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill,minmax(150px,1fr)); gap: 14px }
 figure { margin: 0; background: var(--raised); border-radius: 8px; padding: 10px; font-size: .88rem;
   line-height: 1.35 }

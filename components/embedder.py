@@ -55,11 +55,14 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
     import numpy as np
 
     from models.calibration import softmax
+    from models.training import PREDICT_BATCH
 
     network = keras.models.load_model(model.path / "model.keras", compile=False)
-    features = keras.Model(network.inputs, [network.get_layer("features").output, *network.outputs])
-    found, logits = features.predict(data.images[data.test_rows], batch_size=500, verbose=0)
+    logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
     groups = (softmax(logits) @ np.array(data.taxonomy.membership())).argmax(axis=1)
     np.savez_compressed(embedding.path / "trained.npz", groups=groups.astype(np.int64))
-    features_of_rows: np.ndarray = found[np.searchsorted(data.test_rows, rows)].astype(np.float32)
-    return features_of_rows
+    # A network that answers for an image and its mirror image holds the one that was trained.
+    inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)
+    features = keras.Model(inner.inputs, inner.get_layer("features").output)
+    found: np.ndarray = features.predict(data.images[rows], batch_size=PREDICT_BATCH, verbose=0)
+    return found

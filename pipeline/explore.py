@@ -12,6 +12,7 @@ from pipeline.options import DEFAULT_WORKSPACE, FreshOption, ProfileOption, SetO
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from analysis.exploration.sections import Pieces
     from pipeline.display import Display
     from pipeline.local_runner import RunResult
 
@@ -34,7 +35,7 @@ def explore(
     console = terminal_console()
     result = run_exploration(place, profile, set_, fresh, display_for(console))
     page = publish(result, place)
-    findings = json.loads((_artifact(result, place) / "findings.json").read_text(encoding="utf-8"))
+    findings = json.loads((artifact_path(result, place) / "findings.json").read_text(encoding="utf-8"))
     console.print()
     for number, finding in enumerate(findings, start=1):
         console.print(f"{number}. {finding.replace('**', '')}", markup=False)
@@ -53,15 +54,29 @@ def run_exploration(
     return runner.run(list(pipeline.nodes), fresh, told)
 
 
+def read_exploration(workspace: Workspace, profile: str = "default", overrides: list[str] | None = None) -> Pieces:
+    """Returns what the last stage reads, for a notebook; the stages before it run, or what they left is reused."""
+    from components.explorer import read_pieces
+    from pipeline.display import PlainDisplay, terminal_console
+    from pipeline.graph import Channel
+
+    node = assemble("exploration", workspace, profile, overrides)[0].node("explorer")
+    result = run_exploration(workspace, profile, overrides, False, PlainDisplay(terminal_console()))
+    channels = {name: source for name, source in node.sources.items() if isinstance(source, Channel)}
+    inputs = {n: c.type(workspace.root / result.artifacts[c.node][c.output].uri) for n, c in channels.items()}
+    return read_pieces(**inputs, taxonomy=node.parameters["taxonomy"])
+
+
 def publish(result: RunResult, workspace: Workspace) -> Path:
     """Puts the page where it always stands, `reports/exploration.html`, and returns its path."""
     target = workspace.reports / PAGE
     target.parent.mkdir(exist_ok=True)
     unfinished = target.with_suffix(".unfinished")
-    shutil.copyfile(_artifact(result, workspace) / PAGE, unfinished)
+    shutil.copyfile(artifact_path(result, workspace) / PAGE, unfinished)
     unfinished.replace(target)
     return target
 
 
-def _artifact(result: RunResult, workspace: Workspace) -> Path:
+def artifact_path(result: RunResult, workspace: Workspace) -> Path:
+    """Returns the directory of the run's Exploration artifact."""
     return workspace.root / result.artifacts["explorer"]["exploration"].uri

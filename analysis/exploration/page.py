@@ -61,7 +61,7 @@ class _Page:
         blocks = "".join(self._block(block) for block in section.blocks)
         return (
             f'<section id="{section.name}"><h2>{parts.escape(section.title)}</h2>{_markdown.render(section.finding)}'
-            f'<div class="decision">{_markdown.render(section.decision)}</div>{blocks}</section>'
+            f'{blocks}<div class="decision">{_markdown.render(section.decision)}</div></section>'
         )
 
     def _block(self, block: Block) -> str:

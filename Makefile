@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data browser bench bench-serving tensorboard clean docs lock format
+.PHONY: help run test check setup data browser bench bench-serving exploration tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: setup data ## Measures the figures that the README states; prints a table
 
 bench-serving: setup ## Measures the served model beside the bare SavedModel; ARGS="--soak 600" adds ten minutes of load
 	@$(BIN)/python -m scripts.bench_serving $(ARGS)
+
+exploration: setup data browser ## Writes docs/exploration.md and executes the notebook, from what `fashion explore` finds
+	@$(BIN)/python -m scripts.exploration_document $(ARGS)
 
 tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
 	@$(BIN)/fashion tensorboard $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.assembly import assemble, resume_command
 from pipeline.options import DEFAULT_WORKSPACE, FreshOption, ProfileOption, SetOption, WorkspaceOption
@@ -63,7 +63,9 @@ def read_exploration(workspace: Workspace, profile: str = "default", overrides: 
     node = assemble("exploration", workspace, profile, overrides)[0].node("explorer")
     result = run_exploration(workspace, profile, overrides, False, PlainDisplay(terminal_console()))
     channels = {name: source for name, source in node.sources.items() if isinstance(source, Channel)}
-    inputs = {n: c.type(workspace.root / result.artifacts[c.node][c.output].uri) for n, c in channels.items()}
+    inputs: dict[str, Any] = {
+        n: c.type(workspace.root / result.artifacts[c.node][c.output].uri) for n, c in channels.items()
+    }
     return read_pieces(**inputs, taxonomy=node.parameters["taxonomy"])
 
 

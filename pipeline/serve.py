@@ -33,7 +33,9 @@ def serve(
         Optional[list[str]], typer.Option(help="One more flag for the server, such as --flag=--rest_api_num_threads=8.")
     ] = None,
 ) -> None:
-    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, on this machine only.
+    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, to this machine only.
+
+    (tensorflow_model_server cannot be told so: it listens on all addresses.)
 
     Pushes and rollbacks are taken over while it runs. Ctrl-C ends it.
     """
@@ -62,7 +64,7 @@ def server_command(
         UserError: Nothing was pushed, the engine is not there, or a label is none.
     """
     from serving.engine_flags import BATCHING, MONITORING, Flags
-    from serving.engines import EngineError, choose
+    from serving.engines import PROGRAM, EngineError, choose
     from serving.versions import versions
 
     held = [version.number for version in versions(base)]
@@ -82,9 +84,10 @@ def server_command(
         extra.append("--ui=false")
     command = chosen.command(Flags(base, base.name, port, grpc_port, BATCHING, MONITORING, tuple(extra)))
     page = f", a page to try it at http://127.0.0.1:{port}/" if ui and port and chosen.name == "embedded" else ""
+    reach = "; it listens on all addresses of this machine" if chosen.name == PROGRAM else ""
     where = (
         f"Version {held[-1]} of {base.name} by {chosen.name}: REST http://127.0.0.1:{port}/v1/models/{base.name}, "
-        f"gRPC 127.0.0.1:{grpc_port}{page}"
+        f"gRPC 127.0.0.1:{grpc_port}{page}{reach}"
     )
     return command, chosen.environment(), where
 
@@ -107,8 +110,13 @@ def _label_flags(base: Path, labels: list[str], held: list[int], engine: str) ->
     )
     path = base.parent / "models.config"
     path.write_text(config, encoding="utf-8")
-    # Whoever edits the file moves a label, while the server runs.
-    return [f"--model_config_file={path.absolute()}", "--model_config_file_poll_wait_seconds=1"]
+    return [
+        f"--model_config_file={path.absolute()}",
+        # Whoever edits the file moves a label, while the server runs.
+        "--model_config_file_poll_wait_seconds=1",
+        # Without it the real server takes no label at its start, when nothing is loaded yet.
+        "--allow_version_labels_for_unavailable_models=true",
+    ]
 
 
 def _label(text: str, held: list[int]) -> tuple[str, int]:

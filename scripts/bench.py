@@ -26,12 +26,12 @@ INGESTION = ("example_gen", "statistics_gen", "schema_gen", "example_validator",
 def main() -> None:
     """Runs the measurements chosen on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["run", "quick", "cached", "cli", "reading"], action="append")
+    parser.add_argument("--only", choices=["run", "quick", "cached", "cli", "reading", "explore"], action="append")
     parser.add_argument("--repeat", type=int, default=5, help="counted runs of the short commands")
     parser.add_argument("--workspace", type=Path, help="a workspace with a finished default run, to skip it")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench.json"))
     options = parser.parse_args()
-    chosen = options.only or ["run", "quick", "cached", "cli", "reading"]
+    chosen = options.only or ["run", "quick", "cached", "cli", "reading", "explore"]
     with tempfile.TemporaryDirectory(prefix="fashion-bench-") as scratch:
         rows = _measure(chosen, options, Path(scratch))
     report(rows, options.json)
@@ -53,6 +53,8 @@ def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) 
             rows.append(_timed(f"fashion {words.split()[0]}", [*FASHION, *words.split()], options.repeat, 0.4))
     if "reading" in chosen:
         rows += _reading(workspace, options.repeat)
+    if "explore" in chosen:
+        rows += _exploration(scratch / "explored", options.repeat)
     return rows
 
 
@@ -132,6 +134,21 @@ print(json.dumps([count / read, batches.an_epoch * 256 / (time.perf_counter() - 
     return [
         row(name, statistics.median(values), "images/s a core", "at least 50,000", [min(values), max(values)])
         for name, values in zip(names, zip(*runs, strict=True), strict=True)
+    ]
+
+
+def _exploration(workspace: Path, repeat: int) -> list[dict[str, Any]]:
+    """Explores in an empty workspace, and again."""
+    command = [*FASHION, "explore", "-w", str(workspace)]
+    seconds = _seconds(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
+    stages = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))["stages"]
+    page = workspace / "reports" / "exploration.html"
+    return [
+        row("exploration", seconds / 60, "minutes", "under 4"),
+        *[row(f"exploration, {stage['stage']}", stage["seconds"], "s", "") for stage in stages],
+        row("exploration, peak memory", stages[-1]["peak_mebibytes"] / 1024, "GiB", "under 3"),
+        row("exploration, page", page.stat().st_size / 1e6, "MB", "under 12"),
+        _timed("exploration, nothing changed", command, repeat, 1.5),
     ]
 
 

@@ -49,7 +49,7 @@ def test_fashion_commands_of_the_readme_work(line: str, tiny_run: TinyRun, fashi
     arguments = shlex.split(line)[1:]
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
-    if arguments[0] in ("run", "explain"):
+    if arguments[0] in ("run", "explain", "explore"):
         # The tiny profile in place of the one named: the README's point is the other options.
         arguments = [a for a in arguments if a not in ("--profile", "quick")] + list(tiny_run.options)
     if arguments[0] == "rollback":

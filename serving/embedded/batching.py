@@ -144,6 +144,10 @@ class BatchScheduler:
         key = (id(servable), signature.name, outputs, shapes)
         queue = self._queues.get(key) or Queue(servable, signature, outputs, parameters)
         loop, now, step = asyncio.get_running_loop(), time.monotonic(), parameters.execution_size
+        # Before it is cut: rows may be empty, and then a request of a few bytes has any number of them.
+        needed, (batches, rows) = max(-(-size // step), 1), self._room(queue)
+        if (needed > 1 or size > rows) and needed > batches:
+            raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
         parts = [
             Task(
                 inputs if size <= step else _cut(inputs, start, step),
@@ -154,11 +158,6 @@ class BatchScheduler:
             )
             for start in range(0, max(size, 1), step)
         ]
-        room = self._room(queue)
-        if len(parts) > 1 or parts[0].size > room[1]:
-            needed = len(parts)
-            if needed > room[0]:
-                raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
         self._queues[key] = queue
         self._pending.update(parts)
         if deadline < self._next_sweep:

@@ -27,7 +27,9 @@ class ServerFlags:
     port: int = _flag(8500, "TCP port of gRPC; 0 is off.")
     rest_api_port: int = _flag(0, "TCP port of REST; 0 is off.")
     rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "How many REST requests run at once.")
-    rest_api_timeout_in_ms: int = _flag(30_000, "How long a REST request may take, in milliseconds.")
+    rest_api_timeout_in_ms: int = _flag(
+        30_000, "Milliseconds that a REST request may take to arrive, and to be answered."
+    )
     rest_api_enable_cors_support: bool = _flag(False, "Answers with CORS headers for any origin.")
     model_name: str = _flag("default", "Name of the one model when there is no model_config_file.")
     model_base_path: str = _flag("", "Directory with the versions of the one model.")

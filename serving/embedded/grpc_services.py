@@ -32,7 +32,7 @@ from serving.embedded.prediction import Predictor, Target
 from serving.embedded.request_log import predict_log
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
 from serving.embedded.service_answers import metadata, status
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.status import OVERLOADED, ServingError, invalid
 
 log = logging.getLogger("serving")
 
@@ -51,7 +51,7 @@ def answers(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         try:
             return await handler(self, request, deadline)
         except ServingError as error:
-            if error.code is StatusCode.UNAVAILABLE:
+            if error.code in OVERLOADED:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", RETRY_MILLISECONDS),))
             await context.abort(error.code, _short(error.message))
         except asyncio.CancelledError:

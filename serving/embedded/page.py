@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -26,6 +27,8 @@ from models.taxonomy import Taxonomy
 from serving.fitting import MOST_BYTES, ImageError, fit_file
 
 PAGE: Final = Path(__file__).with_name("page.html")
+MOST_AT_ONCE: Final = 2
+"""Pictures that are fitted; the largest that is taken needs most of a gigabyte meanwhile."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -46,15 +49,18 @@ def routes(models: Callable[[], Sequence[str]], taxonomy: Taxonomy | None = None
         html, policy = _document(tuple(models()), taxonomy)
         return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
 
-    return [Route("/", page), Route("/ui/fitted", _fitted, methods=["POST"])]
+    few = asyncio.Semaphore(MOST_AT_ONCE)
 
+    async def fitted(request: Request) -> Response:
+        encoded = await _body(request)
+        try:
+            async with few:
+                pixels = await run_in_threadpool(fit_file, encoded)
+        except ImageError as error:
+            return JSONResponse({"error": str(error)}, 400, HEADERS)
+        return JSONResponse({"pixels": pixels.ravel().tolist()}, headers=HEADERS)
 
-async def _fitted(request: Request) -> Response:
-    try:
-        pixels = await run_in_threadpool(fit_file, await _body(request))
-    except ImageError as error:
-        return JSONResponse({"error": str(error)}, 400, HEADERS)
-    return JSONResponse({"pixels": pixels.ravel().tolist()}, headers=HEADERS)
+    return [Route("/", page), Route("/ui/fitted", fitted, methods=["POST"])]
 
 
 async def _body(request: Request) -> bytes:

@@ -11,6 +11,7 @@ import queue
 import random
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,16 @@ class RequestLog:
         self._waiting.put(None)
         self._thread.join()
         if self.dropped:
-            log.warning("%d records of the request log were dropped: the disk was too slow", self.dropped)
+            log.warning("At least %d records are not in the request log: the disk was too slow or full", self.dropped)
 
     def _write_all(self) -> None:
         while (record := self._waiting.get()) is not None:
             try:
                 self._write(record)
             except (OSError, tf.errors.OpError) as error:
-                self._close_file()
                 self.dropped += 1
                 log.error("The request log cannot be written: %s", error)
+                self._close_file()
         self._close_file()
 
     def _write(self, record: bytes) -> None:
@@ -105,9 +106,18 @@ class RequestLog:
             old.unlink(missing_ok=True)
 
     def _close_file(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is None or self._file is None:
+            return
+        try:
+            writer.close()
+        except tf.errors.OpError as error:
+            self.dropped += 1
+            log.error("The request log cannot be closed: %s", error)
+        # One that holds nothing would count among those that are kept.
+        with suppress(FileNotFoundError):
+            if not self._file.stat().st_size:
+                self._file.unlink()
 
 
 def predict_log(request: PredictRequest | None, response: PredictResponse | None) -> PredictionLog:

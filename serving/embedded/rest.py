@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from grpc import StatusCode
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,7 +25,7 @@ from serving.embedded.request_log import predict_log
 from serving.embedded.rest_path import BodilessError, Route, parse_path
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
 from serving.embedded.service_answers import metadata, status
-from serving.embedded.status import HTTP_STATUS, ServingError, invalid
+from serving.embedded.status import HTTP_STATUS, OVERLOADED, ServingError, invalid
 
 log = logging.getLogger("serving")
 
@@ -91,7 +90,7 @@ class RestApi:
         except _TooLargeError as error:
             return _error(413, str(error), {**headers, "Connection": "close"})
         except ServingError as error:
-            if error.code is StatusCode.UNAVAILABLE:
+            if error.code in OVERLOADED:
                 headers = {**headers, "Retry-After": RETRY_AFTER_SECONDS}
             return _error(HTTP_STATUS[error.code], error.message, headers)
         except _GoneError:
@@ -152,11 +151,7 @@ class RestApi:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _TooLargeError(limit)
-        try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                body = await _received(receive, limit)
-        except TimeoutError:
-            raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The request body did not arrive in time") from None
+        body = await _received(receive, limit)  # in time: see `connection`
         return _unpacked(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
 
     def _metrics(self, path: str) -> Response:

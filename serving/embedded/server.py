@@ -26,6 +26,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from serving.embedded.batching import BatchScheduler
 from serving.embedded.config_files import Batching, ModelSource, read_batching, read_metrics_path, read_models
+from serving.embedded.connection import bounded
 from serving.embedded.flags import ServerFlags
 from serving.embedded.grpc_services import ModelService, PredictionService
 from serving.embedded.lifecycle import Lifecycle, Options
@@ -153,7 +154,7 @@ class Server:
         app = RestApi(self.predictor, options, self._pages())
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=bounded(options.timeout_seconds),
             ws="none",
             lifespan="off",
             log_level="warning",

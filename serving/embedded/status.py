@@ -29,6 +29,9 @@ HTTP_STATUS: Final = {
     StatusCode.UNAUTHENTICATED: 401,
 }
 
+OVERLOADED: Final = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED}
+"""What may go better a moment later: the answer says when to come again."""
+
 
 class ServingError(Exception):
     """A request or a load that fails in a way that the caller is told of.

@@ -39,7 +39,7 @@ def test_channel_of_another_pipeline_is_refused() -> None:
 
 
 def test_required_input_cannot_take_the_latest_blessed() -> None:
-    """Before the first blessing there is no baseline, and perhaps no newest artifact: only an optional input may take either."""
+    """Before the first blessing there is no baseline, and perhaps no newest artifact: the input must be optional."""
     pipeline = Pipeline("p")
     model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
     with pytest.raises(UserError, match="there may be none yet"):

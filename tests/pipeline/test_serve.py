@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.taxonomy import Taxonomy
+from pipeline.serve import server_command
 from serving.engines import free_port
 from serving.versions import push
 from tests.serving.exports import export_small
 
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 FASHION = [sys.executable, "-m", "pipeline.cli"]
 
 
@@ -34,8 +38,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(workspace: Path) -> Iterator[int]:
-    """The REST port of a running `fashion serve`, with the label stable on version 1."""
+def ports(workspace: Path) -> Iterator[tuple[int, int]]:
+    """The REST and the gRPC port of a running `fashion serve`, with the label stable on version 1."""
     port, grpc_port = free_port(), free_port()
     options = ["--port", str(port), "--grpc-port", str(grpc_port), "--engine", "embedded", "--label", "stable=1"]
     with subprocess.Popen([*FASHION, "serve", "-w", str(workspace), *options], stderr=subprocess.DEVNULL) as server:
@@ -43,9 +47,15 @@ def port(workspace: Path) -> Iterator[int]:
         while not _answers(port):
             assert server.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        yield port
+        yield port, grpc_port
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def port(ports: tuple[int, int]) -> int:
+    """The REST port."""
+    return ports[0]
 
 
 def _answers(port: int) -> bool:
@@ -98,6 +108,33 @@ def test_a_mistake_is_said_in_a_paragraph(workspace: Path, options: list[str], t
     done = _fashion("serve", "-w", workspace, *options)
     assert done.returncode == 1 and text in done.stderr and "Next: fashion serve" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["client", "stub"])
+def test_python_of_the_readme_works(snippet: str, ports: tuple[int, int], tmp_path: Path) -> None:
+    """Both snippets are answered by a served model, with its ports and a picture that is there in place of theirs."""
+    Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "shoe.jpg")
+    snippet = snippet.replace("127.0.0.1:8500", f"127.0.0.1:{ports[1]}").replace(', "https://shop.example/1.png"', "")
+    command = [sys.executable, "-c", snippet]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(group in done.stdout for group in Taxonomy.load().groups), done.stdout
+
+
+def test_the_real_server_takes_labels_and_is_said_to_be_open(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is allowed labels at its start, when nothing is loaded; and it has no flag to listen to this machine alone."""
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    base = workspace / "serving_models" / "fashion"
+    command, _, where = server_command(base, "auto", 8501, 8500, ["stable=1"], ui=True, flags=[])
+    assert command[0] == str(program) and "--allow_version_labels_for_unavailable_models=true" in command
+    assert "all addresses" in where
+    _, _, where = server_command(base, "embedded", 8501, 8500, [], ui=True, flags=[])
+    assert "all addresses" not in where
 
 
 def test_without_a_push_there_is_nothing_to_serve(tmp_path: Path) -> None:

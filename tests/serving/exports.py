@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from models.calibration import Calibration
 from models.taxonomy import Taxonomy
@@ -13,8 +16,14 @@ from pipeline.artifacts import Model
 CALIBRATION = Calibration(temperature=1.5, threshold=0.2, coverage=0.95)
 
 
-def export_small(path: Path, seed: int = 0) -> Model:
-    """Writes a Model artifact of an untrained linear network: `saved_model/`, `model.keras`, `calibration.json`."""
+def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = ()) -> Model:
+    """Writes a Model artifact of a linear network: `saved_model/`, `model.keras`, `calibration.json`.
+
+    Args:
+        path: The artifact.
+        seed: Of the weights, where none are given.
+        weights: From 784 pixels in 0..1 to the garments' logits: [784, 10] and [10]. Defaults to untrained ones.
+    """
     import keras
 
     from models.export import export_model
@@ -22,6 +31,8 @@ def export_small(path: Path, seed: int = 0) -> Model:
     keras.utils.set_random_seed(seed)
     layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)]
     network = keras.Sequential([keras.Input((28, 28), dtype="uint8"), *layers])
+    if weights:
+        network.set_weights(weights)
     model = Model(path)
     export_model(network, CALIBRATION, Taxonomy.load(), model.saved_model)
     network.save(path / "model.keras")

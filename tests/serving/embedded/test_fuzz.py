@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import grpc
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving.requests import INPUTS
 from serving.running import Running
 from tests.serving.embedded.fuzzing import ask_all, requests
+from tests.serving.embedded.test_inputs import tensors
+
+ANSWERS = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
 
 
 def test_no_request_makes_the_server_fail(server: Running) -> None:
@@ -12,3 +23,19 @@ def test_no_request_makes_the_server_fail(server: Running) -> None:
     assert not failed, failed[:3]
     assert statuses[200] > 300 and statuses[400] > 1000
     assert server.process.poll() is None
+
+
+@settings(max_examples=500, deadline=None)
+@given(signature=st.sampled_from(sorted(INPUTS)), tensor=tensors([tf.uint8, tf.string]))
+def test_no_tensor_makes_the_server_fail(server: Running, signature: str, tensor: TensorProto) -> None:
+    """Whatever shape and values a tensor claims over gRPC, it is answered or the caller's fault."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "fashion", signature
+    request.inputs[INPUTS[signature]].CopyFrom(tensor)
+    code, details = grpc.StatusCode.OK, ""
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        try:
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details()
+    assert code in ANSWERS, details

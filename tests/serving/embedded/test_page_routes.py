@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import threading
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
 from models.taxonomy import Taxonomy
+from serving.embedded import page
 from serving.embedded.page import routes
 from serving.fitting import MOST_BYTES, fit_file
 
 
-def picture() -> bytes:
+def picture(size: tuple[int, int] = (60, 40)) -> bytes:
     """A coloured picture as a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 200, (60, 40, 3), np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 200, (*size, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -52,3 +55,29 @@ def test_what_the_model_sees_is_returned_or_refused() -> None:
     for body, message in ((b"", "no readable image"), (bytes(MOST_BYTES + 2**20), "at most 20 MB")):
         refusal = answered("POST", "/ui/fitted", body)
         assert refusal.status_code == 400 and message in refusal.json()["error"]
+
+
+def test_few_pictures_are_fitted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many visitors wait for each other: what large pictures take is bounded, and each gets its answer."""
+    running, most, lock = 0, 0, threading.Lock()
+
+    def counted(encoded: bytes) -> np.ndarray:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return fit_file(encoded)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(page, "fit_file", counted)
+
+    async def ask_together() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=routes(lambda: ["fashion"])))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return await asyncio.gather(*(client.post("/ui/fitted", content=picture((1000, 1000))) for _ in range(8)))
+
+    assert [answer.status_code for answer in asyncio.run(ask_together())] == [200] * 8
+    assert most == page.MOST_AT_ONCE

@@ -274,6 +274,16 @@ def test_an_overloaded_server_says_so_at_once(start: Start, small: Path, tmp_pat
     assert all("queue" in error and headers["retry-after"] == "1" for error, headers in refused)
 
 
+def test_a_request_that_waits_too_long_is_told_when_to_come_again(start: Start, small: Path, tmp_path: Path) -> None:
+    """What is still in the queue when its time is over is refused with 429, and the hint that goes with an overload."""
+    base = tmp_path / "fashion"
+    push(small, base)
+    (tmp_path / "batching.config").write_text("batch_timeout_micros { value: 60000000 }")
+    server = start(base, "--rest_api_timeout_in_ms=300", batching=tmp_path / "batching.config")
+    status, document, headers = ask(server, "POST", PREDICT, ROW)
+    assert status == 429 and "waiting in batching queue" in document["error"] and headers["retry-after"] == "1"
+
+
 def test_a_sample_of_the_requests_is_logged(start: Start, small: Path, tmp_path: Path) -> None:
     """With a rate of 1, every request and answer is in the rotated log, from REST and gRPC, in PredictionLog's form."""
     base = tmp_path / "fashion"

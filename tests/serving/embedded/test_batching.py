@@ -1,0 +1,28 @@
+"""Tests of serving.embedded.batching that need no graph."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.embedded.batching import QUEUE_FULL, BatchScheduler
+from serving.embedded.config_files import Batching
+from serving.embedded.servable import Signature
+from serving.embedded.status import ServingError
+
+
+def test_rows_that_hold_nothing_cost_nothing() -> None:
+    """A request may claim any number of empty rows: what does not fit into the queue is refused before it is cut."""
+    scheduler = BatchScheduler(1)
+    nowhere: Any = None
+    signature = Signature("serving_default", "", {}, {}, {})
+    inputs = {"image": np.zeros((2**62, 0), np.uint8)}
+    splitting = Batching(enable_large_batch_splitting=True)
+    deadline = time.monotonic() + 60
+    with pytest.raises(ServingError, match=QUEUE_FULL):
+        asyncio.run(scheduler.run(nowhere, signature, inputs, ["group"], deadline, splitting))
+    scheduler.close()

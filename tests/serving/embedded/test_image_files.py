@@ -1,0 +1,81 @@
+"""Image files as strangers send them, straight to the server: answered or refused in a sentence, never a failure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.running import Running
+from tests.serving.embedded.test_server import PREDICT, ask
+from tests.serving.test_images import encoded, png_header
+
+COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8))
+DEEP = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (60, 40), np.uint16))
+FRAMES = [Image.new("RGB", (12, 12), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+
+
+def predicted(server: Running, content: bytes) -> tuple[int, Any]:
+    """Sends one file; returns the status and the document."""
+    instance = {"b64": base64.b64encode(content).decode()}
+    status, document, _ = ask(
+        server, "POST", PREDICT, json.dumps({"signature_name": "serving_bytes", "instances": [instance]})
+    )
+    return status, document
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(encoded(COLOURS.convert("CMYK"), "JPEG"), id="CMYK"),
+        pytest.param(encoded(DEEP, "PNG"), id="16 bits"),
+        pytest.param(encoded(COLOURS.convert("RGBA"), "PNG"), id="transparent"),
+        pytest.param(encoded(COLOURS.convert("LA"), "PNG"), id="grey and transparent"),
+        pytest.param(encoded(COLOURS.quantize(8), "PNG"), id="palette"),
+        pytest.param(encoded(COLOURS.convert("1"), "PNG"), id="1 bit"),
+        pytest.param(encoded(COLOURS, "JPEG", progressive=True), id="progressive"),
+        pytest.param(encoded(COLOURS, "BMP"), id="BMP"),
+        pytest.param(encoded(Image.new("L", (1, 1), 7), "PNG"), id="1 x 1"),
+        pytest.param(encoded(Image.new("L", (1, 5000), 7), "PNG"), id="1 x 5000"),
+    ],
+)
+def test_unusual_images_are_answered(server: Running, content: bytes) -> None:
+    """What is an image is answered, whatever its depth, colours and size."""
+    status, document = predicted(server, content)
+    assert status == 200 and document["predictions"][0]["group"], document
+
+
+def test_of_an_animation_the_first_frame_counts(server: Running) -> None:
+    """An animated GIF has the answer of its first frame."""
+    moving = encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])
+    assert predicted(server, moving) == predicted(server, encoded(FRAMES[0], "GIF"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
+def test_truncated_images_are_refused(server: Running, kind: str) -> None:
+    """Half a file is no image."""
+    content = encoded(COLOURS, kind)
+    status, document = predicted(server, content[: len(content) // 2])
+    assert status == 400 and document["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param(b"", "no PNG, JPEG, GIF or BMP", id="empty"),
+        pytest.param(b"<svg/>", "no PNG, JPEG, GIF or BMP", id="SVG"),
+        pytest.param(encoded(COLOURS, "WEBP"), "no PNG, JPEG, GIF or BMP", id="WebP"),
+        pytest.param(encoded(COLOURS, "TIFF"), "no PNG, JPEG, GIF or BMP", id="TIFF"),
+        pytest.param(png_header(20_000, 20_000), "at most 50 million pixels", id="pixels"),
+        pytest.param(png_header(2**31 - 1, 2**31 - 1), "at most 50 million pixels", id="overflow"),
+        pytest.param(encoded(COLOURS, "PNG") + bytes(20_000_000), "at most 20000000", id="bytes"),
+    ],
+)
+def test_what_is_no_picture_or_too_large_is_refused(server: Running, content: bytes, text: str) -> None:
+    """The refusal names what was expected, and nothing was decoded."""
+    status, document = predicted(server, content)
+    assert status == 400 and text in document["error"], document

@@ -1,0 +1,52 @@
+"""A server that watches the base directory while pushes into it are killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+
+from serving.running import Running
+from serving.versions import push, versions
+from tests.serving.embedded.conftest import Start
+from tests.serving.embedded.test_server import PREDICT, ROW, Load, ask
+from tests.serving.test_versions import KILLED_AT, run
+
+
+def look(server: Running, base: Path) -> None:
+    """Makes the server look at the directory, and returns when it has done what it wants to do about it."""
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(
+        name=server.model_name, base_path=str(base), model_platform="tensorflow"
+    )
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=60)
+
+
+def test_a_push_killed_at_every_step_is_never_served_in_part(
+    start: Start, small: Path, other: Path, tmp_path: Path
+) -> None:
+    """Wherever SIGKILL strikes a push or its pruning, the newest whole version answers, and no load is even tried."""
+    base = tmp_path / "fashion"
+    push(small, base)
+    push(other, base)
+    server = start(base)
+    of_other = ask(server, "POST", PREDICT, ROW)[1]
+    killed: dict[int, int] = {}
+    with Load(server, 2) as load:
+        for step in range(1, 200):
+            code = run(KILLED_AT, step, base, small)
+            look(server, base)
+            newest = versions(base)[-1].number
+            killed[newest] = killed.get(newest, 0) + (code != 0)
+            document = ask(server, "GET", "/v1/models/fashion")[1]["model_version_status"]
+            assert [int(v["version"]) for v in document if v["state"] == "AVAILABLE"] == [newest]
+            assert {v["status"]["error_code"] for v in document} == {"OK"}
+            assert {int(v["version"]) for v in document} <= {2, 3}
+            if code == 0:
+                break
+        of_small = ask(server, "POST", PREDICT, ROW)[1]
+    assert code == 0 and killed[2] > 10 and killed[3] > 0
+    assert not load.wrong, load.wrong[:3]
+    assert len(load.versions) == 2 and of_small != of_other

@@ -25,7 +25,6 @@ def cross_validator(
 ) -> None:
     """Trains a small network on all but one part of the training images, for each part, and keeps its answers."""
     from analysis.exploration.cross_validation import cross_validate
-
     from components.explored_images import read_data
 
     data = read_data(examples, taxonomy)

@@ -32,7 +32,6 @@ def embedder(
     """Lays test images out so that similar ones lie together, by pixels and by a network's last features."""
     from analysis.exploration.cross_validation import OutOfFold
     from analysis.exploration.embedding import embed, sample_rows
-
     from components.explored_images import read_data
 
     data = read_data(examples, taxonomy)

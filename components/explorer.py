@@ -36,14 +36,14 @@ def explorer(
     seed: int,
 ) -> None:
     """Measures and draws what the images, their garments and the grouping are like, on one page."""
-    from analysis.exploration.sections import explore, main_findings, to_json
-
+    from analysis.exploration.findings import main_findings
     from analysis.exploration.page import write_page
+    from analysis.exploration.sections import draw, explore, to_json
 
     pieces = read_pieces(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
     explored = explore(pieces, seed, lambda done, total, note: progress(done, total, "parts", note))
     findings = main_findings(explored)
-    sections = explored.sections(pieces)
+    sections = draw(pieces, explored)
     data = pieces.data
     subtitle = f"{len(data.train_rows):,} training and {len(data.test_rows):,} test images, {len(taxonomy.garments)} "
     subtitle += f"garments in {len(taxonomy.groups)} groups"
@@ -65,11 +65,11 @@ def read_pieces(
     """Reads what the stages before left."""
     import numpy as np
     import pandas as pd
+
     from analysis.exploration.cross_validation import OutOfFold
     from analysis.exploration.embedding import Embedding
     from analysis.exploration.neighbours import Neighbours
     from analysis.exploration.sections import Pieces
-
     from analysis.near_duplicates import Pairs
     from components.explored_images import read_data
 

@@ -24,7 +24,6 @@ def learning_curve_gen(
 ) -> None:
     """Trains on ever more images and measures the error on others, a few draws each."""
     from analysis.exploration.learning_curves import curves
-
     from components.explored_images import read_data
 
     table = curves(

@@ -26,7 +26,6 @@ def neighbour_finder(
 ) -> None:
     """Finds the nearest training images of every image, and all pairs of near-duplicates."""
     from analysis.exploration.neighbours import nearest
-
     from analysis.near_duplicates import close_pairs
     from components.explored_images import read_data
 

@@ -7,9 +7,14 @@ from collections.abc import Callable
 import keras
 
 from models.plain_cnn import build_plain_cnn
+from models.quick_cnn import build_quick_cnn
 from models.residual_cnn import build_residual_cnn
 
-FAMILIES: dict[str, Callable[..., keras.Model]] = {"plain": build_plain_cnn, "residual": build_residual_cnn}
+FAMILIES: dict[str, Callable[..., keras.Model]] = {
+    "plain": build_plain_cnn,
+    "residual": build_residual_cnn,
+    "quick": build_quick_cnn,
+}
 
 
 def build(family: str, garments: int, *, width: int, dropout: float) -> keras.Model:

@@ -104,7 +104,8 @@ class _Page:
         cell, side = self.sprite.add(image), SCALE * self.sprite.size
         place = f"-{cell % COLUMNS * side}px -{cell // COLUMNS * side}px"
         kind = "cell noted" if note else "cell"
-        return f'<div class="{kind}"><span class="thumb" style="background-position:{place}"></span>{parts.escape(note)}</div>'
+        thumb = f'<span class="thumb" style="background-position:{place}"></span>'
+        return f'<div class="{kind}">{thumb}{parts.escape(note)}</div>'
 
 
 def as_text(table: pd.DataFrame) -> list[list[str]]:

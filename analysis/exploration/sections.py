@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from analysis.exploration import (
     shift,
 )
 from analysis.exploration.answers import answer
-from analysis.exploration.section import Gallery, Listing, Section
+from analysis.exploration.section import Listing, Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Pieces:
 class Explored:
     """What every part measured."""
 
-    pieces: Pieces
+    data: Data
     answers: Mapping[str, Indices]
     classes: classes.ClassStatistics
     features: pd.DataFrame
@@ -91,4 +92,48 @@ def explore(pieces: Pieces, seed: int, report: Report = lambda done, total, note
     report(7, 8, "learning curves")
     fits = learning_curves.fit(pieces.curves, seed=seed)
     report(8, 8, "")
-    return Explored(pieces, answers, balance, table, shifted, shape, leaks, quality, hard, fits)
+    return Explored(data, answers, balance, table, shifted, shape, leaks, quality, hard, fits)
+
+
+def draw(pieces: Pieces, found: Explored) -> list[Section]:
+    """Returns the sections in the order of the page."""
+    from analysis.exploration.drawing import (
+        classes,
+        data_needed,
+        difficulty,
+        distributions,
+        duplicates,
+        geometry,
+        label_quality,
+    )
+
+    data = pieces.data
+    return [
+        classes.section(data, found.classes),
+        distributions.section(data, found.features, found.shift),
+        geometry.section(data, found.geometry, pieces.embedding),
+        duplicates.section(data, found.leakage),
+        label_quality.section(data, found.label_quality),
+        difficulty.section(data, found.difficulty),
+        data_needed.section(data, pieces.curves, found.fits),
+    ]
+
+
+def to_json(section: Section) -> dict[str, Any]:
+    """Returns a section's prose, captions and tables as JSON content: all but its figures and pictures."""
+    return {
+        "name": section.name,
+        "title": section.title,
+        "finding": section.finding,
+        "decision": section.decision,
+        "blocks": [
+            {
+                "name": block.name,
+                "kind": type(block).__name__.lower(),
+                "caption": block.caption,
+                "documented": block.documented,
+            }
+            | ({"table": json.loads(block.table.to_json(orient="split"))} if isinstance(block, Listing) else {})
+            for block in section.blocks
+        ],
+    }

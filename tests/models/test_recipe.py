@@ -24,7 +24,7 @@ def test_every_family_maps_pixels_to_float32_logits(family: str, precision: str)
 
 def test_unknown_family_and_impossible_width_are_refused() -> None:
     """The message names what there is and what was asked for."""
-    with pytest.raises(ValueError, match="Expected: plain, residual. Received: 'vit'"):
+    with pytest.raises(ValueError, match="Expected: plain, residual, quick. Received: 'vit'"):
         build("vit", 10, width=16, dropout=0.1)
     with pytest.raises(ValueError, match="Received: width 13"):
         build("plain", 10, width=13, dropout=0.1)

@@ -1,0 +1,212 @@
+"""How much data is needed: learning curves, their power laws, and what ten times more images would buy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.exploration.data import Data
+from analysis.exploration.drawing import style
+from analysis.exploration.learning_curves import passes
+from analysis.exploration.power_law import PowerLaw
+from analysis.exploration.section import Listing, Picture, Section
+
+COLOURS = (style.NEUTRAL, style.TEST, "#8f6bb3")
+"""Of the models: none is a group's."""
+
+
+def section(data: Data, curves: pd.DataFrame, fits: pd.DataFrame) -> Section:
+    """Tells how the error falls with the number of images.
+
+    Args:
+        data: The images.
+        curves: As `learning_curves.curves` returns them.
+        fits: As `learning_curves.fit` returns them.
+    """
+    return Section(
+        name="data-needed",
+        title="How much data is needed",
+        finding=_finding(curves, fits),
+        decision=_decision(fits),
+        blocks=(
+            Picture(
+                "learning-curves-groups", _figure(curves, fits, "group"), _caption("groups", curves), documented=True
+            ),
+            Picture("learning-curves-garments", _figure(curves, fits, "garment"), _caption("garments", curves)),
+            Listing("power-laws", _table(fits), _table_caption(fits), documented=True),
+        ),
+    )
+
+
+def _finding(curves: pd.DataFrame, fits: pd.DataFrame) -> str:
+    groups = fits[fits["target"] == "group"].sort_values("error")
+    best, worst = groups.iloc[0], groups.iloc[-1]
+    halved = _of_half(curves, str(best["model"]), "group_error")
+    most = int(best["images"])
+    return (
+        f"Trained on {most:,} images, the {best['model']} gets {best['error']:.2%} of held-out groups wrong, "
+        f"{_others(groups)}. The last doubling of the images took the {best['model']} from {halved:.2%} to "
+        f"{best['error']:.2%}.\n\n"
+        f"A power law says what ten times as many images, {10 * most:,}, would bring: {_promise(best)}. "
+        f"{_equivalent(best, worst)}\n\n"
+        f"On the garments the same holds at another level: {_garments(fits)}"
+    )
+
+
+def _others(groups: pd.DataFrame) -> str:
+    return " and ".join(f"{row.model} {row.error:.2%}" for row in groups.iloc[1:].itertuples())
+
+
+def _promise(row: pd.Series) -> str:
+    low, high = _range(row)
+    return (
+        f"{row['model']} {row['tenfold']:.2%} [{row['tenfold_low']:.2%}, {row['tenfold_high']:.2%}] of the groups "
+        "wrong. The interval holds what the repeats vary by. Other fits of the same curve, without a floor or without "
+        f"its smaller sizes, widen that to between {low:.2%} and {high:.2%}: a factor of ten beyond what was measured "
+        f"is far. The floor itself, {row['floor']:.2%} [{row['floor_low']:.2%}, {row['floor_high']:.2%}], is the least "
+        "certain figure, and that of a network also falls with a longer training than these "
+        f"{passes(int(row['images']))} passes over the largest size"
+    )
+
+
+def _range(row: pd.Series) -> tuple[float, float]:
+    """Returns the least and the most that any fit or its interval says for ten times as many images."""
+    columns = ["tenfold_low", "tenfold_high", "tenfold_without_floor", "tenfold_from_larger"]
+    return float(row[columns].min()), float(row[columns].max())
+
+
+def _equivalent(best: pd.Series, worst: pd.Series) -> str:
+    """Says how many images the weaker model would need to be as good as the better one is now."""
+    above = best["error"] - worst["floor"]
+    if above <= 0:
+        return (
+            f"No number of images brings {worst['model']} there: its law ends at {worst['floor']:.2%}, above the "
+            f"{best['error']:.2%} that {best['model']} has already."
+        )
+    needed = (above / worst["scale"]) ** (-1 / worst["exponent"])
+    return (
+        f"By its own law {worst['model']} would need about {needed / worst['images']:,.0f} times as many images as it "
+        f"had to be as good as {best['model']} is now: the model is worth more than the data."
+    )
+
+
+def _garments(fits: pd.DataFrame) -> str:
+    rows = fits[fits["target"] == "garment"].sort_values("error")
+    told = [
+        f"{r.model} {r.error:.1%} now, {r.tenfold:.1%} [{r.tenfold_low:.1%}, {r.tenfold_high:.1%}] with ten times as "
+        "many"
+        for r in rows.itertuples()
+    ]
+    return "; ".join(told) + "."
+
+
+def _decision(fits: pd.DataFrame) -> str:
+    best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
+    low, _ = _range(best)
+    return (
+        "So we train on every image of the training split that is not set aside for validation, stretch them by "
+        "mirror images and shifts of a pixel, and look for the rest in the network: by no fit would ten times as many "
+        f"images bring the small one more than {100 * (best['error'] - low):.1f} points of groups, and they do not "
+        "exist."
+    )
+
+
+def _figure(curves: pd.DataFrame, fits: pd.DataFrame, target: str) -> go.Figure:
+    made = style.figure("training images", f"{target}s wrong (%)", height=460)
+    for colour, symbol, (_, row) in zip(
+        COLOURS, style.SYMBOLS, fits[fits["target"] == target].iterrows(), strict=False
+    ):
+        of_model = curves[curves["model"] == row["model"]]
+        errors = 100 * of_model.groupby("images")[f"{target}_error"].agg(["mean", "min", "max"])
+        _add_measured(made, row["model"], errors, colour, symbol)
+        _add_law(made, row, errors.index.to_numpy(np.float64), colour)
+    made.update_xaxes(type="log", dtick=1)
+    made.update_yaxes(type="log", tickvals=[0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50])
+    return made
+
+
+def _add_measured(made: go.Figure, model: str, errors: pd.DataFrame, colour: str, symbol: str) -> None:
+    above, below = errors["max"] - errors["mean"], errors["mean"] - errors["min"]
+    made.add_scatter(
+        x=errors.index.tolist(),
+        y=errors["mean"].round(3).tolist(),
+        error_y={"array": above.round(3).tolist(), "arrayminus": below.round(3).tolist(), "thickness": 1},
+        mode="markers",
+        name=model,
+        legendgroup=model,
+        marker={"color": colour, "symbol": symbol, "size": 8},
+        hovertemplate="%{x:,} images: %{y:.2f}%",
+    )
+
+
+def _add_law(made: go.Figure, row: pd.Series, sizes: np.ndarray, colour: str) -> None:
+    law = PowerLaw(row["floor"], row["scale"], row["exponent"])
+    measured, beyond = np.geomspace(sizes[0], sizes[-1], 24), np.geomspace(sizes[-1], 10 * sizes[-1], 12)
+    for images, dash in ((measured, "solid"), (beyond, "dot")):
+        made.add_scatter(
+            x=images.round().tolist(),
+            y=(100 * law.error(images)).round(3).tolist(),
+            mode="lines",
+            line={"color": colour, "dash": dash, "width": 1.5},
+            legendgroup=row["model"],
+            showlegend=False,
+            hoverinfo="skip",
+        )
+    made.add_scatter(
+        x=[10 * sizes[-1]],
+        y=[round(100 * row["tenfold"], 3)],
+        error_y={
+            "array": [round(100 * max(row["tenfold_high"] - row["tenfold"], 0), 3)],
+            "arrayminus": [round(100 * max(row["tenfold"] - row["tenfold_low"], 0), 3)],
+        },
+        mode="markers",
+        marker={"color": colour, "symbol": "circle-open", "size": 9},
+        legendgroup=row["model"],
+        showlegend=False,
+        hovertemplate="%{x:,} images, extrapolated: %{y:.2f}%",
+    )
+
+
+def _table(fits: pd.DataFrame) -> pd.DataFrame:
+    def interval(row: pd.Series, name: str, form: str) -> str:
+        return f"{row[name]:{form}} [{row[f'{name}_low']:{form}}, {row[f'{name}_high']:{form}}]"
+
+    return pd.DataFrame(
+        [
+            {
+                "model": row["model"],
+                "wrong": f"{row['target']}s",
+                "now": f"{row['error']:.2%}",
+                "exponent": interval(row, "exponent", ".2f"),
+                "floor": interval(row, "floor", ".2%"),
+                "ten times more": interval(row, "tenfold", ".2%"),
+                "no floor": f"{row['tenfold_without_floor']:.2%}",
+                "larger sizes only": f"{row['tenfold_from_larger']:.2%}",
+            }
+            for _, row in fits.iterrows()
+        ]
+    )
+
+
+def _of_half(curves: pd.DataFrame, model: str, column: str) -> float:
+    """Returns the mean error at the size before the largest."""
+    means = curves[curves["model"] == model].groupby("images")[column].mean()
+    return float(means.iloc[max(len(means) - 2, 0)])
+
+
+def _caption(what: str, curves: pd.DataFrame) -> str:
+    repeats = curves["repeat"].nunique()
+    return (
+        f"Held-out {what} that are wrong, both axes logarithmic. Bars: least and most of {repeats} draws. Lines: "
+        "fitted power laws, dotted where they are extrapolated; open circles: ten times as many images, with the 95% "
+        "interval of the fit."
+    )
+
+
+def _table_caption(fits: pd.DataFrame) -> str:
+    return (
+        "Error = floor + scale × images^−exponent, fitted by relative least squares, 95% intervals by bootstrap over "
+        "draws. The last two columns fit the same curve in other ways; all three are for "
+        f"{10 * int(fits['images'].max()):,} images."
+    )

@@ -1,0 +1,108 @@
+"""Two maps of the same test images, similar ones together: by their pixels, and by what a network makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.principal_components import principal_components
+
+Floats = npt.NDArray[np.float32]
+
+FILE = "embedding.npz"
+EXAGGERATED, ITERATIONS = 125, 300
+"""Steps of the layout. openTSNE's own 250 and 500 take twice as long and keep no more: of the ten neighbours of 6,000
+images on the map 72.8% are of the same garment either way, and half of the ten nearest before are among them."""
+
+DIRECTIONS = 50
+"""Principal components that the neighbours on a map are taken from, as is usual (van der Maaten and Hinton 2008)."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Maps of P test images.
+
+    Attributes:
+        rows: int64 [P], their rows in the data.
+        pixels: float32 [P, 2], where each lies on the map by pixels; the unit has no meaning.
+        network: float32 [P, 2], where each lies on the map by the network's features.
+        network_name: Such as "the trained model".
+    """
+
+    rows: Indices
+    pixels: Floats
+    network: Floats
+    network_name: str
+
+    def save(self, directory: Path) -> None:
+        """Writes the arrays into one file of the directory."""
+        np.savez(directory / FILE, **asdict(self))
+
+    @classmethod
+    def load(cls, directory: Path) -> Embedding:
+        """Reads what `save` wrote."""
+        with np.load(directory / FILE) as content:
+            return cls(content["rows"], content["pixels"], content["network"], str(content["network_name"]))
+
+
+def sample_rows(data: Data, count: int = 6000, seed: int = 0) -> Indices:
+    """Returns ascending rows of test images, int64 [at most count]: equally many of every garment where there are."""
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(data.test_rows)
+    garments = data.garments[shuffled]
+    share = count // max(len(np.unique(garments)), 1)
+    return np.sort(np.concatenate([shuffled[garments == garment][:share] for garment in np.unique(garments)]))
+
+
+def embed(data: Data, features: Floats, rows: Indices, network_name: str, seed: int) -> Embedding:
+    """Lays images out on both maps; the second is turned and mirrored so that it is as near the first as it can be.
+
+    Args:
+        data: The images.
+        features: float32 [P, F], the network's features of the images in `rows`.
+        rows: int64 [P], as `sample_rows` returns them.
+        network_name: Whose features they are.
+        seed: Of the layout.
+    """
+    pixels = lay_out(data.images[rows].reshape(len(rows), -1).astype(np.float32) / np.float32(255), seed)
+    network = lay_out(features, seed)
+    return Embedding(rows, pixels, _turned(network, pixels), network_name)
+
+
+def lay_out(values: Floats, seed: int) -> Floats:
+    """Returns places on a map, float32 [P, 2], by t-SNE (openTSNE, Poličar et al. 2024, doi.org/10.18637/jss.v109.i03).
+
+    It begins with the first two principal components, so that the map's large shape is that of the data and not of
+    chance (Kobak and Berens 2019, https://doi.org/10.1038/s41467-019-13056-x).
+
+    Args:
+        values: float32 [P, F].
+        seed: Of the layout.
+    """
+    from openTSNE import TSNE
+
+    components = principal_components(values)
+    reduced = components.project(values, min(DIRECTIONS, values.shape[1]))
+    layout = TSNE(
+        perplexity=min(30, (len(values) - 1) // 3),
+        early_exaggeration_iter=EXAGGERATED,
+        n_iter=ITERATIONS,
+        neighbors="exact",
+        negative_gradient_method="bh",
+        n_jobs=2,
+        random_state=seed,
+    )
+    return np.asarray(layout.fit(reduced), np.float32)
+
+
+def _turned(places: Floats, like: Floats) -> Floats:
+    """Returns the places turned and mirrored about their mean so that the squared distances to the others are least."""
+    from scipy.linalg import orthogonal_procrustes
+
+    centred = places - places.mean(axis=0)
+    rotation, _ = orthogonal_procrustes(centred, like - like.mean(axis=0))
+    return (centred @ rotation).astype(np.float32)

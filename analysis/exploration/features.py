@@ -1,0 +1,132 @@
+"""A table of figures of every image, each readable off the picture: how bright, how large, how even, how sharp.
+
+Those that evaluation is sliced by are `analysis.slicing_features`; the others are added here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.exploration.data import Data
+
+Images = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
+
+BLOCK = 4096
+"""Images at a time: the float32 pixels of a block are 13 MB."""
+
+
+def contrast(images: Images) -> Values:
+    """Returns the standard deviation of the pixels that each garment covers, in grey levels; 0 without ink."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    ink = flat >= INK_THRESHOLD
+    covered = np.maximum(ink.sum(axis=1), 1)
+    flat *= ink
+    mean = flat.sum(axis=1) / covered
+    square = np.einsum("ij,ij->i", flat, flat) / covered
+    return np.sqrt(np.maximum(square - mean**2, 0.0)).astype(np.float64)
+
+
+def sharpness(images: Images) -> Values:
+    """Returns the standard deviation of each image's Laplacian, in grey levels.
+
+    Its square is the focus measure of Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy".
+    """
+    levels = images.astype(np.int16)
+    middle = levels[:, 1:-1, 1:-1]
+    around = levels[:, :-2, 1:-1] + levels[:, 2:, 1:-1] + levels[:, 1:-1, :-2] + levels[:, 1:-1, 2:]
+    laplacian = (4 * middle - around).reshape(len(images), -1).astype(np.float32)
+    return laplacian.std(axis=1).astype(np.float64)
+
+
+def height(images: Images) -> Values:
+    """Returns the height of each garment's bounding box in pixels; 0 without ink."""
+    box = bounding_boxes(images)
+    return (box[:, 1] - box[:, 0]).astype(np.float64)
+
+
+def width(images: Images) -> Values:
+    """Returns the width of each garment's bounding box in pixels; 0 without ink."""
+    box = bounding_boxes(images)
+    return (box[:, 3] - box[:, 2]).astype(np.float64)
+
+
+def centre_row(images: Images) -> Values:
+    """Returns the row of each image's centre of mass, 0 at the top; the middle for a black image."""
+    return _centre(images.sum(axis=2, dtype=np.float64))
+
+
+def centre_column(images: Images) -> Values:
+    """Returns the column of each image's centre of mass, 0 on the left; the middle for a black image."""
+    return _centre(images.sum(axis=1, dtype=np.float64))
+
+
+def bounding_boxes(images: Images) -> npt.NDArray[np.int64]:
+    """Returns int64 [N, 4]: top, bottom, left and right of the ink, bottom and right exclusive; zeros without ink."""
+    ink = images >= INK_THRESHOLD
+    return np.column_stack([*_span(np.asarray(ink.any(axis=2))), *_span(np.asarray(ink.any(axis=1)))])
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A figure of an image: its name, the unit it is drawn with, and the function from uint8 [N, 28, 28] to [N]."""
+
+    name: str
+    unit: str
+    measure: Callable[[Images], Values]
+
+    @property
+    def title(self) -> str:
+        """What stands at an axis."""
+        return f"{self.name} ({self.unit})"
+
+
+FEATURES = (
+    Feature("brightness", "grey level, 0 to 255", brightness),
+    Feature("ink coverage", "share of pixels", ink_coverage),
+    Feature("contrast", "grey levels", contrast),
+    Feature("sharpness", "grey levels", sharpness),
+    Feature("symmetry", "0 to 1", symmetry),
+    Feature("height", "pixels", height),
+    Feature("width", "pixels", width),
+    Feature("aspect", "height / width", elongation),
+    Feature("taper", "shoulders / hem", taper),
+    Feature("centre row", "pixels from the top", centre_row),
+    Feature("centre column", "pixels from the left", centre_column),
+)
+
+
+def measure(data: Data) -> pd.DataFrame:
+    """Returns the features of all images: a row an image, a column a feature, in the order of `FEATURES`."""
+    return measure_images(data.images)
+
+
+def measure_images(images: Images) -> pd.DataFrame:
+    """Returns the features of uint8 [N, 28, 28]: N rows, float64."""
+    import pandas as pd
+
+    blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+    return pd.DataFrame({f.name: np.concatenate([f.measure(block) for block in blocks]) for f in FEATURES})
+
+
+def _span(present: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns where the first True of each row stands and where the last one ends; zeros for none."""
+    some = present.any(axis=1)
+    first, stop = present.argmax(axis=1), present.shape[1] - present[:, ::-1].argmax(axis=1)
+    return np.where(some, first, 0), np.where(some, stop, 0)
+
+
+def _centre(mass: Values) -> Values:
+    total = mass.sum(axis=1)
+    middle = (mass.shape[1] - 1) / 2
+    return np.where(total > 0, mass @ np.arange(mass.shape[1]) / np.maximum(total, 1.0), middle)

@@ -1,0 +1,222 @@
+"""Exact and near duplicates: how many, across which cut, with which conflicts, and what they do to the accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.bootstrap import Estimate
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.leak_effect import effects, look_alikes, removal
+from analysis.exploration.look_alikes import Shades, match_shades
+from analysis.exploration.neighbours import Floats, Neighbours, search
+from analysis.near_duplicates import Pairs, cluster
+
+BOUNDS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
+"""RMSE on the pixel scale [0, 1]."""
+
+NEAR = BOUNDS[-1]
+CUT = 0.06
+"""Within this, training images are kept on one side of the validation cut (docs/decisions/0005)."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What `measure` found.
+
+    Attributes:
+        exact: Pairs of identical images, in all.
+        counts: A row a bound: `rmse`, `pairs`, `across` (pairs of a training and a test image), `test_images` with
+            their nearest training image so near, `garment_conflicts` and `group_conflicts` of those two, and
+            `largest_cluster` of images chained by such pairs.
+        by_garment: `place`, `garment`, `test` and `train`: the share of either split's images with another training
+            image within `NEAR`, and `test_images`, how many.
+        curve: `rmse`, `test`, `train`: the share of either split's images with another training image so near.
+        conflicts: Pairs of images within `NEAR` whose groups differ: `first`, `second`, `rmse`, nearest first.
+        garment_conflicts: `garments`, `pairs`, `same_group`: which garments near pairs mix, most first.
+        across: `first` (a test image), `second` (its nearest training image) and `rmse`, within `NEAR`, nearest first.
+        clusters: Rows of the images of each cluster of at least two within `CUT`, over both splits, largest first.
+        removed: Training images within `NEAR` of a test image.
+        removal: What taking them out adds to the group accuracy of 1-nearest neighbour.
+        effects: As `leak_effect.effects` returns it.
+        agreement: What a network's features say, as `compare_with_features` returns it.
+        shades: The nearest training images at equal brightness.
+    """
+
+    exact: int
+    counts: pd.DataFrame
+    by_garment: pd.DataFrame
+    curve: pd.DataFrame
+    conflicts: pd.DataFrame
+    garment_conflicts: pd.DataFrame
+    across: pd.DataFrame
+    clusters: list[Indices]
+    removed: int
+    removal: Estimate
+    effects: pd.DataFrame
+    agreement: Agreement
+    shades: Shades
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The nearest training images of the test images by a network's features, beside those by pixels.
+
+    Attributes:
+        index: int64 [n_test], the nearest training image by features.
+        distance: float32 [n_test], its distance: the length of the difference of features of unit length.
+        same_image: The share of test images, of those with a near-duplicate by pixels, for which both are the same.
+        shared: Of as many test images as have a near-duplicate by pixels, those nearest by features: the share that
+            are the same test images.
+        garment: The share of all test images whose nearest training image by features has their garment,
+        group: and their group.
+        pixel_garment: The same by pixels,
+        pixel_group: and of the group.
+    """
+
+    index: Indices
+    distance: Floats
+    same_image: float
+    shared: float
+    garment: float
+    group: float
+    pixel_garment: float
+    pixel_group: float
+
+
+def measure(
+    data: Data,
+    neighbours: Neighbours,
+    pairs: Pairs,
+    answers: Mapping[str, Indices],
+    features: Floats,
+    seed: int = 0,
+) -> Leakage:
+    """Looks for duplicates and for what they do.
+
+    Args:
+        data: The images.
+        neighbours: The nearest training images of all.
+        pairs: All pairs of images within `NEAR`.
+        answers: By name of a model, the group int64 [n_test] that it gives each test image.
+        features: float32 [N, F], a network's features of all images.
+        seed: Of the resamples. Defaults to 0.
+    """
+    removed = look_alikes(data, pairs, NEAR)
+    return Leakage(
+        exact=int((pairs.rmse == 0).sum()),
+        counts=count_near(data, neighbours, pairs),
+        by_garment=_by_garment(data, neighbours),
+        curve=_curve(data, neighbours),
+        conflicts=_conflicts(data, pairs),
+        garment_conflicts=_garment_conflicts(data, pairs),
+        across=_across(data, neighbours),
+        clusters=clusters_within(len(data), pairs, CUT),
+        removed=int(removed.sum()),
+        removal=removal(data, neighbours, removed, seed),
+        effects=effects(data, neighbours, removed, answers, NEAR, seed),
+        agreement=compare_with_features(data, neighbours, features),
+        shades=match_shades(data),
+    )
+
+
+def count_near(data: Data, neighbours: Neighbours, pairs: Pairs) -> pd.DataFrame:
+    """Counts near-duplicates for every bound: the table `counts` of a Leakage."""
+    test, table = data.test_rows, []
+    first, distance = neighbours.index[test, 0], neighbours.rmse[test, 0]
+    other_garment = data.garments[first] != data.garments[test]
+    other_group = data.groups[first] != data.groups[test]
+    for bound in BOUNDS:
+        within, near = pairs.within(bound), distance <= bound
+        across = int((data.test[within.first] != data.test[within.second]).sum())
+        sizes = [len(rows) for rows in clusters_within(len(data), pairs, bound)]
+        conflicts = (int((near & other_garment).sum()), int((near & other_group).sum()))
+        table.append((bound, len(within.first), across, int(near.sum()), *conflicts, max(sizes, default=0)))
+    columns = ["rmse", "pairs", "across", "test_images", "garment_conflicts", "group_conflicts", "largest_cluster"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def clusters_within(count: int, pairs: Pairs, bound: float) -> list[Indices]:
+    """Returns the rows of every cluster of images chained by pairs within the bound, the largest first."""
+    number = cluster(count, pairs.within(bound))
+    rows = np.flatnonzero(number >= 0)
+    rows = rows[np.argsort(number[rows], kind="stable")]
+    parts = np.split(rows, np.flatnonzero(np.diff(number[rows])) + 1) if len(rows) else []
+    return sorted(parts, key=len, reverse=True)
+
+
+def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) -> Agreement:
+    """Compares the nearest training image of each test image by features with that by pixels."""
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    train, test = data.train_rows, data.test_rows
+    found, squared = search(unit[test], unit[train], 1)
+    index, distance = train[found[:, 0]], np.sqrt(np.maximum(squared[:, 0], 0))
+    by_pixels, near = neighbours.index[test, 0], neighbours.rmse[test, 0] <= NEAR
+    nearest = np.zeros(len(test), bool)
+    nearest[np.argsort(distance, kind="stable")[: near.sum()]] = True
+    return Agreement(
+        index=index,
+        distance=distance,
+        same_image=_share(index == by_pixels, near),
+        shared=_share(nearest, near),
+        garment=float((data.garments[index] == data.garments[test]).mean()),
+        group=float((data.groups[index] == data.groups[test]).mean()),
+        pixel_garment=float((data.garments[by_pixels] == data.garments[test]).mean()),
+        pixel_group=float((data.groups[by_pixels] == data.groups[test]).mean()),
+    )
+
+
+def _by_garment(data: Data, neighbours: Neighbours) -> pd.DataFrame:
+    near = neighbours.rmse[:, 0] <= NEAR
+    table = []
+    for place, name in enumerate(data.taxonomy.garments):
+        test, train = ((data.garments == place) & (data.test == split) for split in (True, False))
+        shares = [float(near[rows].mean()) if rows.any() else float("nan") for rows in (test, train)]
+        table.append((place, name, *shares, int(near[test].sum())))
+    return pd.DataFrame(table, columns=["place", "garment", "test", "train", "test_images"])
+
+
+def _curve(data: Data, neighbours: Neighbours) -> pd.DataFrame:
+    bounds = np.arange(0.02, 0.2001, 0.004)
+    shares = {
+        name: np.searchsorted(np.sort(neighbours.rmse[rows, 0]), bounds, side="right") / len(rows)
+        for name, rows in (("test", data.test_rows), ("train", data.train_rows))
+    }
+    return pd.DataFrame({"rmse": bounds} | shares)
+
+
+def _conflicts(data: Data, pairs: Pairs) -> pd.DataFrame:
+    """Returns the pairs within NEAR of different groups, nearest first, training image first where there is one."""
+    near = pairs.within(NEAR)
+    differ = data.groups[near.first] != data.groups[near.second]
+    table = pd.DataFrame({"first": near.first[differ], "second": near.second[differ], "rmse": near.rmse[differ]})
+    return table.sort_values(["rmse", "first", "second"], ignore_index=True)
+
+
+def _garment_conflicts(data: Data, pairs: Pairs) -> pd.DataFrame:
+    """Counts which two garments the pairs within NEAR mix."""
+    near = pairs.within(NEAR)
+    both = np.sort(np.column_stack([data.garments[near.first], data.garments[near.second]]), axis=1)
+    mixed, count = np.unique(both[both[:, 0] != both[:, 1]], axis=0, return_counts=True)
+    names, owner = data.taxonomy.garments, data.taxonomy.group_of
+    table = [
+        (f"{names[one]} and {names[other]}", int(pairs_of_two), owner[one] == owner[other])
+        for (one, other), pairs_of_two in zip(mixed.tolist(), count, strict=True)
+    ]
+    found = pd.DataFrame(table, columns=["garments", "pairs", "same_group"])
+    return found.sort_values(["pairs", "garments"], ascending=[False, True], ignore_index=True)
+
+
+def _across(data: Data, neighbours: Neighbours) -> pd.DataFrame:
+    test = data.test_rows
+    index, rmse = neighbours.index[test, 0].astype(np.int64), neighbours.rmse[test, 0].astype(np.float64)
+    table = pd.DataFrame({"first": test, "second": index, "rmse": rmse})
+    return table[rmse <= NEAR].sort_values(["rmse", "first"], ignore_index=True)
+
+
+def _share(holds: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
+    return float(holds[among].mean()) if among.any() else float("nan")

@@ -1,0 +1,248 @@
+"""How the error falls with the number of training images, and what ten times as many would buy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.power_law import fit_power_law
+from analysis.validation_cut import cut_validation
+
+Floats = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
+Report = Callable[[int, int, str], None]
+
+HELD_OUT = 0.1
+LARGEST = 2 / 3
+SMALLEST = 500
+NEIGHBOUR_BLOCK = 1000
+PREDICT_BATCH = 1000
+DIRECTIONS = 100
+SEEN = 560
+"""A network sees `SEEN * n**0.5` images while it learns from n: few images take more passes, many take more steps."""
+EPOCHS = (3, 24)
+"""Fewest and most passes over the images.
+
+The floor hangs on them: 2 passes over 40,000 images and 5 over 10,000 gave 2.5% of the groups, 3 and 4 gave 0.2%.
+"""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of what is trained on and what is judged on.
+
+    Attributes:
+        images: uint8 [M, 28, 28], in an order of which every beginning is stratified by garment.
+        garments: int64 [M].
+        unknown: uint8 [K, 28, 28], held out; no near-duplicate of them is among `images`.
+        truth: int64 [K], their garments.
+        membership: float64 [garments, groups] of 0 and 1.
+        seed: Of whatever a learner draws.
+    """
+
+    images: npt.NDArray[np.uint8]
+    garments: Indices
+    unknown: npt.NDArray[np.uint8]
+    truth: Indices
+    membership: npt.NDArray[np.float64]
+    seed: int
+
+
+Learner = Callable[[Draw, Sequence[int]], Iterator[Floats]]
+"""Yields garment probabilities [K, garments] of the unknown images after learning from the first n, for each n."""
+
+
+def curves(
+    data: Data,
+    *,
+    repeats: int = 3,
+    seed: int,
+    report: Report = lambda done, total, note: None,
+    learners: Mapping[str, Learner] | None = None,
+) -> pd.DataFrame:
+    """Measures learning curves on the official training split: it is cut anew for every repeat.
+
+    Args:
+        data: The images.
+        repeats: Draws of held-out and training images. Defaults to 3.
+        seed: Of the draws and of the trainings.
+        report: Called after every model with the models done and to do in all, and the name of the last.
+        learners: What learns, by name. Defaults to `LEARNERS`.
+
+    Returns:
+        One row a model, size and repeat: model, images, repeat, garment_error, group_error, in [0, 1].
+    """
+    learners = LEARNERS if learners is None else learners
+    sizes = training_sizes(len(data.train_rows))
+    total, rows = repeats * len(learners) * len(sizes), []
+    for repeat in range(repeats):
+        drawn = draw(data, seed + repeat)
+        for name, learner in learners.items():
+            for images, probabilities in zip(sizes, learner(drawn, sizes), strict=True):
+                rows.append((name, images, repeat, *_errors(drawn, probabilities)))
+                report(len(rows), total, f"{name}, {images:,} images")
+    return pd.DataFrame(rows, columns=["model", "images", "repeat", "garment_error", "group_error"])
+
+
+def training_sizes(count: int) -> list[int]:
+    """Returns sizes that double up to two thirds of `count`, from about 500 on; the last alone where that is less."""
+    largest = int(count * LARGEST)
+    doublings = max(0, int(np.log2(max(largest, 1) / SMALLEST)))
+    return [largest >> k for k in range(doublings, -1, -1)]
+
+
+def draw(data: Data, seed: int) -> Draw:
+    """Cuts a tenth of the training split off, near-duplicates with it, and orders the rest."""
+    rows = data.train_rows
+    held_out = cut_validation(data.garments[rows], data.clusters[rows], HELD_OUT, seed)
+    known = rows[~held_out]
+    known = known[stratified_order(data.garments[known], seed)]
+    judged = rows[held_out]
+    return Draw(
+        data.images[known],
+        data.garments[known],
+        data.images[judged],
+        data.garments[judged],
+        np.array(data.taxonomy.membership()),
+        seed,
+    )
+
+
+def stratified_order(garments: Indices, seed: int) -> Indices:
+    """Returns a random order int64 [M] whose every beginning holds the garments in their shares."""
+    random = np.random.default_rng(seed)
+    place = np.zeros(len(garments))
+    for garment in np.unique(garments):
+        members = random.permutation(np.flatnonzero(garments == garment))
+        place[members] = (np.arange(len(members)) + random.random()) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def nearest_neighbour(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
+    """Says the garment of the nearest image by raw pixels; what is nearest so far is kept from size to size."""
+    known, unknown = _unit_pixels(drawn.images), _unit_pixels(drawn.unknown)
+    best, answer = np.full(len(unknown), np.inf, np.float32), np.zeros(len(unknown), np.int64)
+    certain = np.eye(len(drawn.membership), dtype=np.float32)
+    begin = 0
+    for size in sizes:
+        lengths = (known[begin:size] ** 2).sum(axis=1)
+        for start in range(0, len(unknown), NEIGHBOUR_BLOCK):
+            part = slice(start, start + NEIGHBOUR_BLOCK)
+            distance = lengths - 2 * unknown[part] @ known[begin:size].T
+            nearest = distance.argmin(axis=1)
+            least = distance[np.arange(len(nearest)), nearest]
+            closer = least < best[part]
+            answer[part] = np.where(closer, drawn.garments[begin + nearest], answer[part])
+            best[part] = np.minimum(best[part], least)
+        begin = size
+        yield certain[answer]
+
+
+def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
+    """Fits multinomial logistic regression to the hundred strongest principal components, as the ladder does."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    known, unknown = _unit_pixels(drawn.images), _unit_pixels(drawn.unknown)
+    for size in sizes:
+        components = PCA(min(DIRECTIONS, size - 1), whiten=True, svd_solver="covariance_eigh")
+        model = make_pipeline(components, LogisticRegression(C=0.01, max_iter=200))
+        model.fit(known[:size], drawn.garments[:size])
+        probabilities = np.zeros((len(unknown), len(drawn.membership)), np.float32)
+        probabilities[:, model.classes_] = model.predict_proba(unknown)
+        yield probabilities
+
+
+def small_network(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
+    """Trains a small convolutional network; the fewer the images, the more often it sees them."""
+    from analysis.exploration.repeated_training import RepeatedTraining
+    from models.calibration import softmax
+
+    training = RepeatedTraining(len(drawn.membership), drawn.seed)
+    for size in sizes:
+        network = training.train(drawn.images[:size], drawn.garments[:size], passes(size))
+        yield softmax(network.predict(drawn.unknown, batch_size=PREDICT_BATCH, verbose=0)).astype(np.float32)
+
+
+LEARNERS: dict[str, Learner] = {
+    "1-nearest neighbour": nearest_neighbour,
+    "logistic regression": logistic_regression,
+    "small network": small_network,
+}
+
+
+def passes(size: int) -> int:
+    """Returns how often a network sees each of `size` images."""
+    return int(np.clip(round(SEEN * size**0.5 / size), *EPOCHS))
+
+
+def fit(curves: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Fits a power law to every curve and says what it promises for ten times more images.
+
+    Intervals are of 95%, by bootstrap over the repeats at every size. Means of so few repeats vary too little in
+    resamples, by the factor sqrt((R - 1) / R), which is made good. They hold what the repeats vary by, not whether the
+    curve is a power law that far out: for that two other fits of the same curve stand beside them.
+
+    Args:
+        curves: As `curves` returns them.
+        resamples: How many. Defaults to 1000.
+        seed: Of the resamples. Defaults to 0.
+
+    Returns:
+        One row a model and target ("garment" or "group"): model, target, images (the most measured), error (measured
+        there), floor, scale and exponent of floor + scale * images ** -exponent, floor_low, floor_high, exponent_low,
+        exponent_high, then the error for ten times as many images: tenfold, tenfold_low, tenfold_high,
+        tenfold_without_floor (fitted with a floor of 0), tenfold_from_larger (fitted without the smaller half of the
+        sizes).
+    """
+    rows = []
+    for model, of_model in curves.groupby("model", sort=False):
+        for target in ("garment", "group"):
+            table = of_model.pivot(index="repeat", columns="images", values=f"{target}_error")
+            sizes, errors = table.columns.to_numpy(np.float64), table.to_numpy(np.float64)
+            rows.append({"model": model, "target": target} | _fit_one(sizes, errors, resamples, seed))
+    return pd.DataFrame(rows)
+
+
+def _fit_one(sizes: Values, errors: Values, resamples: int, seed: int) -> dict[str, float]:
+    mean, ten = errors.mean(axis=0), 10 * sizes[-1]
+    law, drawn = fit_power_law(sizes, mean), fit_power_law(sizes, _resample(errors, resamples, seed))
+    larger = len(sizes) // 2
+    found = {"images": sizes[-1], "error": mean[-1], "floor": law.floor, "scale": law.scale, "exponent": law.exponent}
+    found |= _interval("floor", drawn.floor) | _interval("exponent", drawn.exponent)
+    found |= {"tenfold": law.error(ten)} | _interval("tenfold", drawn.error(ten))
+    found["tenfold_without_floor"] = fit_power_law(sizes, mean, floor=False).error(ten)
+    found["tenfold_from_larger"] = fit_power_law(sizes[larger:], mean[larger:]).error(ten)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _resample(errors: Values, resamples: int, seed: int) -> Values:
+    """Returns means over resampled repeats, float64 [resamples, sizes], each size on its own."""
+    repeats, sizes = errors.shape
+    chosen = np.random.default_rng(seed).integers(0, repeats, (resamples, repeats, sizes))
+    means = np.take_along_axis(errors[None], chosen, axis=1).mean(axis=1)
+    widened = errors.mean(axis=0) + np.sqrt(repeats / max(repeats - 1, 1)) * (means - errors.mean(axis=0))
+    return np.maximum(widened, 1e-6)
+
+
+def _interval(name: str, drawn: Values) -> dict[str, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _errors(drawn: Draw, probabilities: Floats) -> tuple[float, float]:
+    """Returns the shares of garments and of groups that are wrong."""
+    groups = drawn.membership[drawn.truth].argmax(axis=1)
+    garment_error = (probabilities.argmax(axis=1) != drawn.truth).mean()
+    group_error = ((probabilities @ drawn.membership).argmax(axis=1) != groups).mean()
+    return float(garment_error), float(group_error)
+
+
+def _unit_pixels(images: npt.NDArray[np.uint8]) -> Floats:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)

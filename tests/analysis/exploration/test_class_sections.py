@@ -1,0 +1,79 @@
+"""The sections on classes and distributions: they build for any taxonomy, and say what was measured."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from analysis.exploration import classes, features, shift
+from analysis.exploration.data import Data
+from analysis.exploration.drawing import classes as drawn_classes
+from analysis.exploration.drawing import distributions
+from analysis.exploration.section import Gallery, Listing, Picture, Section
+from tests.analysis.exploration.two_splits import make_data, make_other_data
+
+
+def sections(data: Data) -> list[Section]:
+    """Measures and draws both sections."""
+    table = features.measure(data)
+    return [
+        drawn_classes.section(data, classes.measure(data)),
+        distributions.section(data, table, shift.measure(data, table)),
+    ]
+
+
+@pytest.fixture(scope="module", params=[make_data, make_other_data], ids=["the case's groups", "other groups"])
+def both(request: pytest.FixtureRequest) -> tuple[Data, list[Section]]:
+    """The data and the two sections of a taxonomy."""
+    data = request.param()
+    return data, sections(data)
+
+
+def test_every_block_has_a_caption_and_a_name_of_its_own(both: tuple[Data, list[Section]]) -> None:
+    """Anchors are unique over both sections, no caption is empty, a decision follows."""
+    _, made = both
+    names = [section.name for section in made] + [block.name for section in made for block in section.blocks]
+    assert len(names) == len(set(names))
+    assert all(block.caption for section in made for block in section.blocks)
+    assert all(section.decision.startswith("So we") for section in made)
+
+
+def test_figures_are_light_and_rows_are_images(both: tuple[Data, list[Section]]) -> None:
+    """A figure stays under 150 KB, a gallery holds uint8 images with a note each or none, a table has rows."""
+    for block in (block for section in both[1] for block in section.blocks):
+        if isinstance(block, Picture):
+            assert 100 < len(block.figure.to_json()) < 150_000
+        elif isinstance(block, Gallery):
+            assert all(row.images.dtype == np.uint8 and row.images.shape[1:] == (28, 28) for row in block.rows)
+            assert all(len(row.notes) in (0, len(row.images)) for row in block.rows)
+        else:
+            assert isinstance(block, Listing) and len(block.table)
+
+
+def test_prose_names_the_taxonomy_at_hand(both: tuple[Data, list[Section]]) -> None:
+    """The hardest pair is named as the taxonomy names it, and no figure is missing."""
+    data, made = both
+    for name in (data.taxonomy.groups[group] for group in classes.hardest_pair(data)):
+        assert all(name in section.finding for section in made)
+    assert not any(re.search(r"\bnan", section.finding) for section in made)
+
+
+def test_groups_have_their_colours(both: tuple[Data, list[Section]]) -> None:
+    """The boxes by garment have the colours of the taxonomy's groups and no others."""
+    data, made = both
+    figure = next(block.figure for block in made[1].blocks if block.name == "feature-by-garment")
+    assert {trace.marker.color for trace in figure.data} == set(data.taxonomy.colours)
+
+
+def test_a_garment_without_images_is_drawn_as_nothing() -> None:
+    """A taxonomy may know garments that the data do not have."""
+    data = make_data(200, 60)
+    keep = data.garments != 9
+    there = Data(
+        data.images[keep], data.garments[keep], data.test[keep], data.clusters[keep], data.names[keep], data.taxonomy
+    )
+    section = drawn_classes.section(there, classes.measure(there))
+    rows = next(block.rows for block in section.blocks if block.name == "typical-garments")
+    assert len(rows[9].images) == 0 and len(rows[8].images) == classes.SHOWN

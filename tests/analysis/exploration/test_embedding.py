@@ -1,0 +1,56 @@
+"""The maps: deterministic, of equally many test images of each garment, with planted clusters apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.exploration.embedding import Embedding, embed, sample_rows
+from tests.analysis.exploration.ready_made import make_data
+
+DATA = make_data(20, 200)
+
+
+@pytest.fixture(scope="module")
+def maps() -> Embedding:
+    """Maps of 150 test images whose features are their garments with a little noise."""
+    return make_maps()
+
+
+def make_maps() -> Embedding:
+    """Lays the images out."""
+    rows = sample_rows(DATA, 150, seed=0)
+    noise = np.random.default_rng(0).normal(0, 0.05, (len(rows), 10))
+    return embed(DATA, (np.eye(10)[DATA.garments[rows]] + noise).astype(np.float32), rows, "planted", seed=0)
+
+
+def test_sample_is_of_the_test_split_and_balanced() -> None:
+    """Only test images are drawn, each once, ascending, and the same number of every garment."""
+    rows = sample_rows(DATA, 150, seed=0)
+    assert DATA.test[rows].all() and (np.diff(rows) > 0).all()
+    assert np.bincount(DATA.garments[rows]).tolist() == [15] * 10
+    assert len(sample_rows(DATA, 10_000, seed=0)) == 200
+
+
+def test_planted_clusters_stay_apart(maps: Embedding) -> None:
+    """On the network's map the nearest image of each is of the same garment, as it is in the features."""
+    garments = DATA.garments[maps.rows]
+    distances = np.linalg.norm(maps.network[:, None] - maps.network[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert (garments[distances.argmin(axis=1)] == garments).mean() > 0.98
+
+
+def test_maps_are_the_same_every_time(maps: Embedding) -> None:
+    """Nothing but the seed decides."""
+    again = make_maps()
+    assert (again.pixels == maps.pixels).all() and (again.network == maps.network).all()
+
+
+def test_maps_are_kept_in_a_file(maps: Embedding, tmp_path: Path) -> None:
+    """What was saved is loaded."""
+    maps.save(tmp_path)
+    loaded = Embedding.load(tmp_path)
+    assert (loaded.rows == maps.rows).all() and (loaded.pixels == maps.pixels).all()
+    assert (loaded.network == maps.network).all() and loaded.network_name == "planted"

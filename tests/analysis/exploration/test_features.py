@@ -1,0 +1,66 @@
+"""Features: what they say of drawn shapes whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+from analysis.exploration.features import FEATURES, bounding_boxes, contrast, measure_images, sharpness
+
+
+def drawn(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
+    """One image with a filled rectangle: uint8 [1, 28, 28]."""
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, rows, columns] = value
+    return image
+
+
+def test_a_rectangle_is_measured_as_drawn() -> None:
+    """Box, proportions, covered share, centre and symmetry of a rectangle are those it was drawn with."""
+    row = measure_images(drawn(slice(4, 24), slice(9, 19))).iloc[0]
+    assert (row["height"], row["width"], row["aspect"]) == (20, 10, 2)
+    assert (row["centre row"], row["centre column"], row["symmetry"]) == (13.5, 13.5, 1)
+    assert row["ink coverage"] == pytest.approx(200 / 784) and row["brightness"] == pytest.approx(200 * 200 / 784)
+
+
+def test_the_box_ends_where_the_ink_ends() -> None:
+    """Top and left are the first row and column with ink, bottom and right come after the last."""
+    assert bounding_boxes(drawn(slice(3, 10), slice(20, 28))).tolist() == [[3, 10, 20, 28]]
+
+
+def test_noise_at_the_fringe_is_not_the_garment() -> None:
+    """Pixels below the ink's threshold do not widen the box."""
+    image = drawn(slice(5, 10), slice(5, 10))
+    image[0, 0, 0] = 15
+    assert bounding_boxes(image).tolist() == [[5, 10, 5, 10]]
+
+
+def test_contrast_is_of_the_garment_alone() -> None:
+    """A plain garment has none whatever its size; two halves of 100 and 200 have their standard deviation, 50."""
+    assert contrast(drawn(slice(0, 5), slice(0, 5)))[0] == pytest.approx(0, abs=1e-3)
+    halves = drawn(slice(0, 10), slice(0, 10), 100) | drawn(slice(10, 20), slice(0, 10), 200)
+    assert contrast(halves)[0] == pytest.approx(50, abs=1e-3)
+
+
+def test_sharpness_is_the_deviation_of_the_laplacian() -> None:
+    """One bright pixel gives 4, -1, -1, -1, -1 times its value, which sum to nothing."""
+    expected = 200 * np.sqrt(20 / 26**2)
+    assert sharpness(drawn(slice(10, 11), slice(10, 11)))[0] == pytest.approx(expected, rel=1e-5)
+
+
+@given(hnp.arrays(np.uint8, (3, 28, 28)))
+def test_every_figure_is_finite(images: np.ndarray) -> None:
+    """Whatever the picture, a black one included, there is a number for every feature."""
+    images[0] = 0
+    table = measure_images(images)
+    assert table.shape == (3, len(FEATURES)) and np.isfinite(table.to_numpy()).all()
+
+
+def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is the same however many images are measured at a time."""
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28)).astype(np.uint8)
+    whole = measure_images(images)
+    monkeypatch.setattr("analysis.exploration.features.BLOCK", 3)
+    assert measure_images(images).equals(whole)

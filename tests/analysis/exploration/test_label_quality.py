@@ -1,0 +1,129 @@
+"""Garments that were swapped on purpose are found, and the figures about them are what they say."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from analysis.exploration.data import Data
+from analysis.exploration.drawing.label_quality import section
+from analysis.exploration.label_quality import LabelQuality, excluding, measure, noise_estimates
+from analysis.exploration.planted_swaps import plant
+from analysis.exploration.suspects import find_suspects
+from tests.analysis.exploration.blocks import check_section
+from tests.analysis.exploration.ready_made import make_answers, make_data, make_models
+
+ACROSS, WITHIN = (0, 5), (2, 4)
+"""Garments of two groups and of one: some of the first of each are given as the second."""
+SWAPPED = 5
+
+
+def rows_swapped(data: Data, pair: tuple[int, int], rows: np.ndarray) -> np.ndarray:
+    """The rows of a split whose garment is swapped."""
+    return rows[data.garments[rows] == pair[0]][:SWAPPED]
+
+
+@pytest.fixture(scope="module")
+def swapped() -> tuple[Data, Data]:
+    """Data, and the same with a few garments swapped in both splits."""
+    data = make_data()
+    garments = data.garments.copy()
+    for pair in (ACROSS, WITHIN):
+        for rows in (data.train_rows, data.test_rows):
+            garments[rows_swapped(data, pair, rows)] = pair[1]
+    return data, dataclasses.replace(data, garments=garments)
+
+
+@pytest.fixture(scope="module")
+def quality(swapped: tuple[Data, Data]) -> LabelQuality:
+    """Measured on the swapped garments by networks that see the true ones."""
+    true, given = swapped
+    return measure(given, make_answers(given, true.garments), make_models(true))
+
+
+def test_swapped_garments_are_the_surest_suspects(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+    """Nearly all that was swapped is found, ahead of anything else, and the garment suggested is the true one."""
+    true, _ = swapped
+    planted = np.concatenate([rows_swapped(true, pair, true.train_rows) for pair in (ACROSS, WITHIN)])
+    surest = quality.train_garments.rows[: len(planted) - 1]
+    assert set(surest) <= set(planted) and len(surest) == len(planted) - 1
+    assert (quality.train_garments.suggested[: len(surest)] == true.garments[surest]).all()
+
+
+def test_swapped_garments_of_the_test_split_are_found(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+    """The mean of the networks finds some in a split of a few images a garment, and suspects nothing else first."""
+    true, _ = swapped
+    planted = np.concatenate([rows_swapped(true, pair, true.test_rows) for pair in (ACROSS, WITHIN)])
+    assert quality.test_garments.rows[0] in planted and quality.test_groups.rows[0] in planted
+
+
+def test_a_swap_within_a_group_is_no_suspect_of_the_groups(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+    """Only what changes the group is suspected of a wrong group."""
+    true, _ = swapped
+    across, within = (rows_swapped(true, pair, true.train_rows) for pair in (ACROSS, WITHIN))
+    suspects = set(quality.group_suspects)
+    assert len(set(across) & suspects) >= len(across) - 1 and not set(within) & suspects
+
+
+def test_the_table_of_garments_adds_up(quality: LabelQuality) -> None:
+    """Suspects by garment, the flow between garments and the list of suspects are one count."""
+    assert quality.by_garment["suspects"].sum() == quality.flow.sum() == len(quality.train_garments.rows)
+    assert (quality.by_garment["across"] <= quality.by_garment["suspects"]).all()
+
+
+def test_nothing_is_suspected_of_networks_that_agree() -> None:
+    """Where the networks see the given class everywhere, there is no suspect."""
+    given = np.arange(300) % 5
+    assert not len(find_suspects(given, np.eye(5)[given] * 0.9 + 0.02, np.arange(300)).rows)
+
+
+def test_leaving_out_a_models_own_errors_lifts_it_to_the_most_possible() -> None:
+    """Suspects that are all errors of a model give it the bound that is stated beside."""
+    data = make_data()
+    answers = make_models(data)
+    wrong = data.test_rows[answers["small networks"] != data.groups[data.test_rows]]
+    row = excluding(data, wrong[:5], answers).set_index("model").loc["small networks"]
+    assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_wrong"] == 5
+    assert row["official"] < row["without"] and row["random"] == row["official"]
+
+
+def test_planted_noise_is_estimated() -> None:
+    """Of groups of which 4% were swapped, the confident joint says about 4%, and its interval holds it."""
+    data = make_data(3000, 10)
+    random = np.random.default_rng(0)
+    swap = random.random(3000) < 0.04
+    true = data.groups[data.train_rows]
+    given = np.where(swap, (true + random.integers(1, 5, 3000)) % 5, true)
+    probabilities = np.eye(5)[true] * 0.9 + random.uniform(0.0, 0.04, (3000, 5))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    joint = noise_estimates(data, probabilities, given).set_index("estimate").loc["confident joint"]
+    assert joint["low"] <= swap.mean() <= joint["high"] and joint["high"] - joint["low"] < 0.03
+
+
+def test_near_duplicates_that_disagree_are_counted() -> None:
+    """One of three clusters with two groups gives half of a third."""
+    data = make_data()
+    garments = data.garments.copy()
+    garments[:6] = [0, 0, 0, 5, 1, 1]
+    table = noise_estimates(
+        dataclasses.replace(data, garments=garments), np.eye(5)[data.groups[:600]], data.groups[:600]
+    )
+    twins = table.set_index("estimate").loc["near-duplicates that disagree"]
+    assert twins["share"] == pytest.approx(1 / 6) and twins["low"] < 1 / 6 < twins["high"]
+
+
+def test_planted_swaps_are_found_again() -> None:
+    """The sanity check finds most of what it swapped when the features tell the garments apart."""
+    data = make_data(2400, 50)
+    found = {(p.kind, p.target): p for p in plant(data, make_answers(data))}
+    assert len(found) == 4
+    assert all(p.recall > 0.7 and p.precision > 0.9 for p in found.values()), found
+
+
+def test_section_is_made(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+    """The section can be drawn, names the crowd's accuracy and calls the circle by its name."""
+    made = section(swapped[1], quality)
+    check_section(made)
+    assert "83.5%" in made.finding and "circular" in made.finding

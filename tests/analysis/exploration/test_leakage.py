@@ -1,0 +1,144 @@
+"""Near-duplicates: planted copies, conflicts and shades are found, and their effect on the accuracy is told apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.exploration.data import Data
+from analysis.exploration.drawing.duplicates import section
+from analysis.exploration.leak_effect import NEAREST, NEAREST_CLEANED, effects, look_alikes, without_look_alikes
+from analysis.exploration.leakage import Leakage, clusters_within, count_near, measure
+from analysis.exploration.look_alikes import match_shades
+from analysis.exploration.neighbours import Neighbours, nearest
+from analysis.fashion_mnist import Source, load
+from analysis.near_duplicates import Pairs, close_pairs
+from models.taxonomy import Taxonomy
+from tests.analysis.exploration.blocks import check_section
+from tests.analysis.exploration.ready_made import make_data
+
+TRAIN = 200
+
+
+def planted() -> Data:
+    """Synthetic images; the first test image copies a training image of another group, the next two are look-alikes.
+
+    The fourth is a training image at half its brightness.
+    """
+    data = make_data(TRAIN, 80)
+    # Enough noise that no pair is near but the planted ones.
+    data.images[:] = np.minimum(data.images + np.random.default_rng(0).integers(0, 90, data.images.shape), 255)
+    other = int(np.flatnonzero(data.groups[:TRAIN] != data.groups[TRAIN])[0])
+    data.images[TRAIN] = data.images[other]
+    for offset in (1, 2):
+        source = 50 + offset
+        data.images[TRAIN + offset] = data.images[source]
+        data.images[TRAIN + offset, 3, 3] ^= 32
+        data.garments[TRAIN + offset] = data.garments[source]
+    data.images[TRAIN + 3] = data.images[60] // 2
+    # Groups are worked out once: a new table makes them follow the garments.
+    return dataclasses.replace(data)
+
+
+DATA = planted()
+
+
+@pytest.fixture(scope="module")
+def neighbours() -> Neighbours:
+    """The nearest training images."""
+    return nearest(DATA.pixels, TRAIN)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    """The planted pairs, and no others: synthetic images are further apart."""
+    return close_pairs(DATA.images, 0.08)
+
+
+@pytest.fixture(scope="module")
+def leakage(neighbours: Neighbours, pairs: Pairs) -> Leakage:
+    """All that is measured."""
+    answers = {"nearest centroid": DATA.groups[DATA.test_rows]}
+    return measure(DATA, neighbours, pairs, answers, np.eye(10, dtype=np.float32)[DATA.garments])
+
+
+def test_planted_copies_and_conflicts_are_found(leakage: Leakage) -> None:
+    """One exact pair, three test images with a look-alike, one of which conflicts on the group."""
+    widest = leakage.counts.iloc[-1]
+    assert leakage.exact == 1 and len(leakage.conflicts) == 1 and leakage.removed == 3
+    assert widest[["pairs", "across", "test_images", "group_conflicts", "largest_cluster"]].tolist() == [3, 3, 3, 1, 2]
+    assert leakage.conflicts["second"].tolist() == [TRAIN] and leakage.across["first"].iloc[0] == TRAIN
+    assert [len(rows) for rows in leakage.clusters] == [2, 2, 2]
+
+
+def test_another_shade_is_found_at_equal_brightness_alone(leakage: Leakage) -> None:
+    """The picture at half its brightness is far by pixels and near once both are equally bright."""
+    shades = leakage.shades
+    place = shades.variants(0.08)[0]
+    assert (shades.test[place], shades.train[place]) == (TRAIN + 3, 60)
+    assert shades.rmse[place] > 0.08 and shades.ratio[place] == pytest.approx(2, abs=0.05)
+    assert len(match_shades(DATA).test) == 80
+
+
+def test_look_alikes_are_taken_out_of_the_training_images(neighbours: Neighbours, pairs: Pairs) -> None:
+    """The nearest of what is left is what a direct comparison finds, even where all known neighbours are gone."""
+    removed = look_alikes(DATA, pairs, 0.08)
+    assert np.flatnonzero(removed).tolist()[-2:] == [51, 52] and removed.sum() == 3
+    removed[neighbours.index[TRAIN + 9]] = True
+    known = np.flatnonzero(~removed & ~DATA.test)
+    distances = ((DATA.pixels[DATA.test_rows, None] - DATA.pixels[known]) ** 2).sum(axis=2)
+    assert (without_look_alikes(DATA, neighbours, removed) == known[distances.argmin(axis=1)]).all()
+
+
+def test_accuracy_is_told_apart(neighbours: Neighbours, pairs: Pairs) -> None:
+    """A model that is right on look-alikes alone is seen through; 1-nearest neighbour falls for the conflict."""
+    near = neighbours.rmse[DATA.test_rows, 0] <= 0.08
+    truth = DATA.groups[DATA.test_rows]
+    remembers = np.where(near, truth, (truth + 1) % 5)
+    table = effects(DATA, neighbours, look_alikes(DATA, pairs, 0.08), {"remembers": remembers}, 0.08, 0)
+    table = table.set_index("model")
+    assert table.loc["remembers", ["near", "far", "gap", "fair_gap"]].tolist() == [1, 0, 1, 1]
+    assert table.loc["remembers", "all"] == pytest.approx(3 / 80)
+    assert table.loc[NEAREST, "near"] == pytest.approx(2 / 3) and table.loc[NEAREST_CLEANED, "near"] >= 2 / 3
+
+
+def test_clusters_chain_across_the_splits() -> None:
+    """A pair of a pair belongs to the cluster; clusters come largest first, and none is made of nothing."""
+    chain = Pairs(np.array([0, 2, 5]), np.array([1, 5, 9]), np.array([0.01, 0.02, 0.03]))
+    assert [rows.tolist() for rows in clusters_within(10, chain, 0.05)] == [[2, 5, 9], [0, 1]]
+    assert clusters_within(10, chain, 0.001) == []
+
+
+def test_section_is_complete(leakage: Leakage) -> None:
+    """Every block has a name of its own and a caption."""
+    check_section(section(DATA, leakage))
+
+
+def test_known_near_duplicates_of_the_real_data(real_data: Path) -> None:
+    """49 test images have a training image within RMSE 0.05, 978 within 0.08; five of those conflict on the group."""
+    official = load(Source("idx", real_data))
+    images = np.concatenate([official[split].images for split in ("train", "test")])
+    garments = np.concatenate([official[split].garments for split in ("train", "test")])
+    test = np.arange(len(images)) >= len(official["train"].images)
+    data = Data(images, garments, test, np.full(len(images), -1), test.astype(str), Taxonomy.load())
+    pairs = close_pairs(images, 0.08)
+    table = count_near(data, nearest_of_pairs(data, pairs), pairs).set_index("rmse")
+    assert table["test_images"][[0.05, 0.08]].tolist() == [49, 978]
+    assert table["group_conflicts"][0.08] == 5 and table["pairs"][0.08] == 19_143
+
+
+def nearest_of_pairs(data: Data, pairs: Pairs) -> Neighbours:
+    """The nearest training image as exact pairs have it; images without one have none at a distance of 1."""
+    index, rmse = np.zeros((len(data), 1), np.int32), np.ones((len(data), 1), np.float32)
+    for one, other, distance in zip(*_both_ways(pairs), strict=True):
+        if not data.test[other] and distance < rmse[one, 0]:
+            index[one, 0], rmse[one, 0] = other, distance
+    return Neighbours(index, rmse, 1.0, 1.0)
+
+
+def _both_ways(pairs: Pairs) -> tuple[list[int], list[int], list[float]]:
+    first, second = np.r_[pairs.first, pairs.second], np.r_[pairs.second, pairs.first]
+    return first.tolist(), second.tolist(), np.r_[pairs.rmse, pairs.rmse].tolist()

@@ -1,0 +1,124 @@
+"""Learning curves are measured on nested, fair draws, and their power laws are found again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.exploration.drawing.data_needed import section
+from analysis.exploration.learning_curves import (
+    LEARNERS,
+    curves,
+    draw,
+    fit,
+    nearest_neighbour,
+    passes,
+    stratified_order,
+    training_sizes,
+)
+from analysis.exploration.power_law import fit_power_law
+from analysis.ladder import nearest_neighbour as ladder_nearest_neighbour
+from tests.analysis.exploration.blocks import check_section
+from tests.analysis.exploration.ready_made import make_data
+
+SIZES = np.array([625.0, 1250, 2500, 5000, 10000, 20000, 40000])
+
+
+def test_sizes_double_from_about_500_to_40_000() -> None:
+    """The sizes for 60,000 training images are those that the figure shows."""
+    assert training_sizes(60_000) == SIZES.astype(int).tolist()
+    assert training_sizes(300) == [200]
+
+
+def test_every_beginning_of_a_draw_is_stratified() -> None:
+    """However many images are taken from the beginning, each garment has its share, give or take one."""
+    garments = np.random.default_rng(0).permutation(np.arange(1000) % 10)
+    ordered = garments[stratified_order(garments, 0)]
+    for size in (10, 95, 500, 990):
+        assert np.ptp(np.bincount(ordered[:size], minlength=10)) <= 2
+
+
+def test_no_cluster_straddles_the_held_out_part() -> None:
+    """The near-duplicates of a held-out image are never trained on."""
+    data = make_data(600, 10)
+    clusters = np.where(data.test, -1, np.arange(len(data)) // 4)
+    data = type(data)(data.images, data.garments, data.test, clusters, data.names, data.taxonomy)
+    place = {image.tobytes(): row for row, image in enumerate(data.images)}
+    drawn = draw(data, 0)
+    known, held_out = (
+        {int(clusters[place[image.tobytes()]]) for image in images} for images in (drawn.images, drawn.unknown)
+    )
+    assert not known & held_out and -1 not in known | held_out
+
+
+def test_nearest_neighbours_of_nested_sizes_are_the_ladders() -> None:
+    """Keeping the nearest so far from size to size gives what a search from the start gives."""
+    data = make_data(400, 10)
+    drawn = draw(data, 0)
+    groups = drawn.membership.argmax(axis=1)
+    for size, found in zip((50, 120, 300), nearest_neighbour(drawn, (50, 120, 300)), strict=True):
+        known, unknown = (x.reshape(len(x), -1) / np.float32(255) for x in (drawn.images[:size], drawn.unknown))
+        expected = ladder_nearest_neighbour(known, drawn.garments[:size], unknown, data.taxonomy)
+        assert (groups[found.argmax(axis=1)] == expected).all()
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.02])
+def test_planted_power_laws_are_recovered(floor: float) -> None:
+    """Exponent, floor and the error for ten times more images come out as they were planted."""
+    law = fit_power_law(SIZES, floor + 2.0 * SIZES**-0.4)
+    assert law.exponent == pytest.approx(0.4, abs=0.01)
+    assert law.floor == pytest.approx(floor, abs=1e-3)
+    assert law.error(400_000) == pytest.approx(floor + 2.0 * 400_000**-0.4, rel=0.02)
+
+
+def test_many_laws_are_fitted_as_one_is() -> None:
+    """A curve among others gets the law that it gets alone."""
+    both = np.stack([0.01 + SIZES**-0.3, 3 * SIZES**-0.5])
+    together = fit_power_law(SIZES, both)
+    for row, errors in enumerate(both):
+        assert fit_power_law(SIZES, errors).exponent == together.exponent[row]
+
+
+def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> None:
+    """Noisy repeats of a planted curve give an interval around what the curve has there."""
+    fits = fit(planted_curves())
+    for _, row in fits.iterrows():
+        assert row["tenfold_low"] <= row["tenfold"] <= row["tenfold_high"]
+        true = 0.01 + 2.0 * 400_000**-0.4
+        assert row["tenfold_low"] * 0.9 <= true <= row["tenfold_high"] * 1.1
+
+
+def test_few_images_are_seen_more_often_than_many() -> None:
+    """Passes fall with the number of images and never to less than one."""
+    seen = [passes(int(size)) for size in SIZES]
+    assert seen == sorted(seen, reverse=True) and seen[-1] >= 1
+
+
+def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
+    """Every model and repeat has its row, and hardly anything is wrong on blobs that are easy to tell apart."""
+    simple = {name: learner for name, learner in LEARNERS.items() if name != "small network"}
+    reports: list[int] = []
+    table = curves(make_data(400, 10), repeats=2, seed=0, report=lambda d, n, note: reports.append(d), learners=simple)
+    assert len(table) == 4 and reports == [1, 2, 3, 4]
+    assert table["garment_error"].between(0, 0.2).all() and table["group_error"].between(0, 0.3).all()
+
+
+def test_section_is_made_of_planted_curves() -> None:
+    """The section can be drawn and says what ten times more images would bring."""
+    table = planted_curves()
+    made = section(make_data(60, 20), table, fit(table))
+    check_section(made)
+    assert "400,000" in made.finding
+
+
+def planted_curves() -> pd.DataFrame:
+    """Three repeats of two models with one law and a little noise."""
+    random = np.random.default_rng(0)
+    rows = [
+        (model, int(size), repeat, *(factor * (0.01 + 2.0 * size**-0.4) * (1 + random.normal(0, 0.005, 2))))
+        for model, factor in (("1-nearest neighbour", 1.0), ("small network", 1.0))
+        for size in SIZES
+        for repeat in range(3)
+    ]
+    return pd.DataFrame(rows, columns=["model", "images", "repeat", "garment_error", "group_error"])

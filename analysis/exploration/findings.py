@@ -61,11 +61,12 @@ def _effect(explored: Explored) -> str:
 def _doubt(explored: Explored) -> str:
     quality, images = explored.label_quality, len(explored.data.train_rows)
     garments, groups = len(quality.train_garments.rows), len(quality.train_groups.rows)
-    low, high = quality.noise["share"].min(), quality.noise["share"].max()
+    noise = quality.noise.iloc[0]
     return (
         f"**Grouping heals most doubtful garments.** {garments / images:.1%} of the training images are suspected of a "
-        f"wrong garment, {groups / images:.2%} of a wrong group. Between {low:.2%} and {high:.2%} of the test images "
-        "seem to have a wrong group, which no model can learn its way out of."
+        f"wrong garment, {groups / images:.2%} of a wrong group. If confident learning is right about the test images "
+        f"too, a model without a fault would be measured at {1 - noise['share']:.2%} ({1 - noise['high']:.2%} to "
+        f"{1 - noise['low']:.2%}) on the groups."
     )
 
 

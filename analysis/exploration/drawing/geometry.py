@@ -39,8 +39,8 @@ def _dimension(geometry: Geometry) -> str:
         f"from {scales['images'].iloc[0]:,} to {scales['images'].iloc[-1]:,} images the first estimate lies between "
         f"{scales['two_nearest'].min():.1f} and {scales['two_nearest'].max():.1f}. {flat['name']} has the lowest "
         f"dimension ({_range(flat)}), {rich['name']} the highest ({_range(rich)}). Straight directions are many more: "
-        f"{plain['name']} needs {plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. The "
-        "images of a garment lie on a sheet that is bent, which is why a linear model is not enough."
+        f"{plain['name']} needs {plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. So "
+        "the images of a garment lie near a sheet that is bent, not flat."
     )
 
 

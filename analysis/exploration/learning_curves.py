@@ -23,12 +23,13 @@ SMALLEST = 500
 NEIGHBOUR_BLOCK = 1000
 PREDICT_BATCH = 1000
 DIRECTIONS = 100
-SEEN = 560
+SEEN = 330
 """A network sees `SEEN * n**0.5` images while it learns from n: few images take more passes, many take more steps."""
-EPOCHS = (3, 24)
-"""Fewest and most passes over the images.
+EPOCHS = (2, 24)
+"""Fewest and most passes over the images: two over the largest sizes are what four minutes for everything leave.
 
-The floor hangs on them: 2 passes over 40,000 images and 5 over 10,000 gave 2.5% of the groups, 3 and 4 gave 0.2%.
+The fitted floor hangs on them: 2 passes over 40,000 images and 5 over 10,000 gave 2.5% of the groups, 3 and 4 gave
+0.2%. So the section calls it the least certain figure.
 """
 
 

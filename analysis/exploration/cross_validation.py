@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.exploration.data import Data, Indices
+from analysis.exploration.repeated_training import RepeatedTraining
 
 if TYPE_CHECKING:
     import keras
@@ -20,8 +21,6 @@ Folds = npt.NDArray[np.int8]
 Report = Callable[[int, int, str], None]
 
 FILE = "out_of_fold.npz"
-BATCH = 256
-PEAK_LEARNING_RATE = 6e-3
 PREDICT_BATCH = 1000
 
 
@@ -58,7 +57,6 @@ def cross_validate(
     *,
     folds: int = 3,
     epochs: int = 4,
-    width: int = 16,
     seed: int,
     report: Report = lambda done, total, note: None,
 ) -> OutOfFold:
@@ -68,7 +66,6 @@ def cross_validate(
         data: The images; only the training split is trained on.
         folds: How many networks. Defaults to 3.
         epochs: Passes of each over its images. Defaults to 4.
-        width: Channels of the first layer. Defaults to 16.
         seed: Of the folds and of the trainings.
         report: Called after every epoch with the epochs done and to do in all, and the garment accuracy on the fold.
     """
@@ -76,18 +73,17 @@ def cross_validate(
     fold = assign_folds(data.garments[rows], data.clusters[rows], folds, seed)
     logits = np.zeros((epochs, len(rows), len(data.taxonomy.garments)), np.float32)
     test_logits, features = [], np.zeros((0, 0), np.float32)
+    training = RepeatedTraining(len(data.taxonomy.garments), seed)
     for held_out in range(folds):
-        place = np.flatnonzero(fold == held_out)
+        known, place = rows[fold != held_out], np.flatnonzero(fold == held_out)
 
-        def observe(
-            epoch: int, found: Floats, place: Indices = place, truth: Indices = data.garments[rows[place]]
-        ) -> None:
+        def after_epoch(epoch: int, network: keras.Model, place: Indices = place, before: int = held_out) -> None:
+            found = network.predict(data.images[rows[place]], batch_size=PREDICT_BATCH, verbose=0)
             logits[epoch, place] = found
-            # `held_out` is this fold's while its network trains, which is when Keras calls back.
-            done = held_out * epochs + epoch + 1  # noqa: B023
-            report(done, folds * epochs, f"{(found.argmax(axis=1) == truth).mean():.3f} of the garments right")
+            right = (found.argmax(axis=1) == data.garments[rows[place]]).mean()
+            report(before * epochs + epoch + 1, folds * epochs, f"{right:.3f} of the garments right")
 
-        network = _train(data, rows[fold != held_out], rows[place], epochs, width, seed + held_out, observe)
+        network = training.train(data.images[known], data.garments[known], epochs, after_epoch)
         asked = np.arange(len(data)) if held_out == 0 else data.test_rows
         found, answers = _ask(network, data.images[asked])
         features = found if held_out == 0 else features
@@ -140,31 +136,6 @@ def _fill(held: Indices, count: int) -> Folds:
     total = int(level[:wet].sum()) + count
     target = total // wet + (np.arange(wet) < total % wet)
     return np.repeat(order[:wet], np.maximum(target - level[:wet], 0))[:count].astype(np.int8)
-
-
-def _train(
-    data: Data,
-    known: Indices,
-    held_out: Indices,
-    epochs: int,
-    width: int,
-    seed: int,
-    observe: Callable[[int, Floats], None],
-) -> keras.Model:
-    from models.recipe import Recipe
-    from models.training import Plan, Task, train
-
-    task = Task(
-        data.images[known],
-        data.garments[known],
-        data.images[held_out],
-        data.garments[held_out],
-        np.array(data.taxonomy.membership()),
-    )
-    # No smoothing: the probabilities are to be read as such. Layers as small as these are no faster in bfloat16.
-    recipe = Recipe("quick", width=width, dropout=0.0, peak_learning_rate=PEAK_LEARNING_RATE, label_smoothing=0.0)
-    plan = Plan(epochs, min(BATCH, len(known)), seed, augmentation="flip", precision="float32")
-    return train(recipe, task, plan, observe=observe).model
 
 
 def _ask(network: keras.Model, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:

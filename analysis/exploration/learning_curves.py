@@ -19,7 +19,7 @@ Report = Callable[[int, int, str], None]
 
 HELD_OUT = 0.1
 LARGEST = 2 / 3
-SMALLEST = 500
+SMALLEST = 1000
 NEIGHBOUR_BLOCK = 1000
 PREDICT_BATCH = 1000
 DIRECTIONS = 100
@@ -91,7 +91,7 @@ def curves(
 
 
 def training_sizes(count: int) -> list[int]:
-    """Returns sizes that double up to two thirds of `count`, from about 500 on; the last alone where that is less."""
+    """Returns sizes that double up to two thirds of `count`, from about 1,000 on; the last alone where that is less."""
     largest = int(count * LARGEST)
     doublings = max(0, int(np.log2(max(largest, 1) / SMALLEST)))
     return [largest >> k for k in range(doublings, -1, -1)]

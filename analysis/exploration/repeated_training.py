@@ -5,6 +5,7 @@ TensorFlow takes seconds to trace a training step, as long as many a small train
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ from analysis.exploration.data import Indices
 
 if TYPE_CHECKING:
     import keras
+
+AfterEpoch = Callable[[int, "keras.Model"], None]
 
 WIDTH = 16
 PEAK_LEARNING_RATE = 6e-3
@@ -35,25 +38,34 @@ class RepeatedTraining:
         import keras
 
         from models.families import build
-        from models.recipe import SmoothedCrossEntropy
+        from models.recipe import SmoothedCrossEntropy, resolve_precision
+        from models.training import policy
 
         keras.utils.set_random_seed(seed)
         self._seed = seed
-        self._network = build("quick", garments, width=WIDTH, dropout=0.0)
-        self._network.compile(keras.optimizers.AdamW(weight_decay=0.05), loss=SmoothedCrossEntropy())
-        self._network.optimizer.build(self._network.trainable_variables)
+        with policy(resolve_precision("auto")):
+            self._network = build("quick", garments, width=WIDTH, dropout=0.0)
+        optimizer = keras.optimizers.AdamW(weight_decay=0.05)
+        # No smoothing: the probabilities are to be read as such.
+        self._network.compile(optimizer, loss=SmoothedCrossEntropy())
+        optimizer.build(self._network.trainable_variables)
         self._first = self._network.get_weights()
 
-    def train(self, images: npt.NDArray[np.uint8], garments: Indices, epochs: int) -> keras.Model:
+    def train(
+        self,
+        images: npt.NDArray[np.uint8],
+        garments: Indices,
+        epochs: int,
+        after_epoch: AfterEpoch = lambda epoch, network: None,
+    ) -> keras.Model:
         """Trains from the first weights; the network returned is trained on when this is called again.
 
         Args:
             images: uint8 [n, 28, 28].
             garments: int64 [n].
             epochs: Passes over the images.
+            after_epoch: Is called after every epoch with its number, from 0, and the network.
         """
-        from keras.callbacks import LambdaCallback
-
         from models.batches import Batches
         from models.recipe import WarmupCosine
 
@@ -62,19 +74,13 @@ class RepeatedTraining:
         batches = Batches(images, garments, batch_size=batch, seed=self._seed, augmentation="flip")
         steps = epochs * batches.an_epoch
         rates = np.asarray(WarmupCosine(PEAK_LEARNING_RATE, steps)(np.arange(steps)))
-        optimizer, step = self._network.optimizer, iter(rates)
-
-        def begin(batch: int, logs: object = None) -> None:
-            optimizer.learning_rate = next(step)
-
-        self._network.fit(
-            batches,
-            epochs=epochs,
-            steps_per_epoch=batches.an_epoch,
-            shuffle=False,
-            callbacks=[LambdaCallback(on_train_batch_begin=begin)],
-            verbose=0,
-        )
+        # Step by step and not by `fit`, at whose end TensorFlow's input pipeline waits until its next look at itself:
+        # at 2.56, 5.12, 10.24 s from its start. Of 10.3 s for 80,000 images these were three.
+        for step, rate in enumerate(rates):
+            self._network.optimizer.learning_rate = rate
+            self._network.train_on_batch(*batches[step])
+            if (step + 1) % batches.an_epoch == 0:
+                after_epoch(step // batches.an_epoch, self._network)
         return self._network
 
     def _reset(self) -> None:

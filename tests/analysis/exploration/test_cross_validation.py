@@ -58,7 +58,7 @@ def test_networks_answer_about_every_image(capsys: pytest.CaptureFixture[str]) -
     """After an epoch on tiny data every training image has logits of its fold's network, and progress was reported."""
     data = make_data(300, 50)
     reports: list[tuple[int, int]] = []
-    found = cross_validate(data, folds=2, epochs=1, width=8, seed=0, report=lambda d, n, note: reports.append((d, n)))
+    found = cross_validate(data, folds=2, epochs=1, seed=0, report=lambda d, n, note: reports.append((d, n)))
     assert found.logits.shape == (1, 300, 10) and found.test_logits.shape == (2, 50, 10)
     assert len(found.features) == 350 and found.features.shape[1] > 1
     assert np.ptp(found.logits[0], axis=1).min() > 0

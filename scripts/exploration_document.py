@@ -117,7 +117,13 @@ def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
 
     os.environ["FASHION_WORKSPACE"] = str(workspace.root)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    place = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(notebook, timeout=600, record_timing=False, resources=place).execute()
+    for cell in notebook.cells:
+        # What libraries say of themselves while they are imported.
+        cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+        if cell.cell_type != "code":
+            del cell["outputs"]
     nbformat.write(notebook, target)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from analysis.exploration.page import as_text
 from analysis.exploration.section import Block, Gallery, Images, Listing, Section
 
-SCALE, GAP = 2, 4
+SCALE, GAP = 2, 2
 
 
 def show(section: Section) -> None:
@@ -34,7 +34,7 @@ def _show_block(block: Block) -> None:
             display(Markdown(f"**{row.title}**" + (f": {', '.join(row.notes)}" if row.notes else "")))
             display(as_picture(row.images))
     else:
-        block.figure.show(width=820, height=block.figure.layout.height or 420)
+        block.figure.show(width=760, height=block.figure.layout.height or 420)
 
 
 def as_markdown(headings: list[str], rows: list[list[str]]) -> str:
@@ -47,8 +47,7 @@ def as_picture(images: Images) -> object:
     """Returns images, uint8 [n, H, W], side by side as something that a notebook displays."""
     from IPython.display import Image as Displayed
 
-    padded = np.pad(images, ((0, 0), (0, 0), (0, GAP // SCALE)), constant_values=255)
-    strip = np.concatenate(list(padded), axis=1).repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    strip = np.concatenate(list(np.pad(images, ((0, 0), (0, 0), (0, GAP)), constant_values=255)), axis=1)
     target = io.BytesIO()
-    Image.fromarray(strip).save(target, "PNG")
-    return Displayed(target.getvalue())
+    Image.fromarray(strip).save(target, "PNG", optimize=True)
+    return Displayed(target.getvalue(), width=SCALE * strip.shape[1])

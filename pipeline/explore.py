@@ -56,12 +56,15 @@ def run_exploration(
 
 def read_exploration(workspace: Workspace, profile: str = "default", overrides: list[str] | None = None) -> Pieces:
     """Returns what the last stage reads, for a notebook; the stages before it run, or what they left is reused."""
+    from rich.console import Console
+
     from components.explorer import read_pieces
-    from pipeline.display import PlainDisplay, terminal_console
+    from pipeline.display import PlainDisplay
     from pipeline.graph import Channel
 
     node = assemble("exploration", workspace, profile, overrides)[0].node("explorer")
-    result = run_exploration(workspace, profile, overrides, False, PlainDisplay(terminal_console()))
+    display = PlainDisplay(Console(stderr=True, highlight=False, force_jupyter=False))
+    result = run_exploration(workspace, profile, overrides, False, display)
     channels = {name: source for name, source in node.sources.items() if isinstance(source, Channel)}
     inputs: dict[str, Any] = {
         n: c.type(workspace.root / result.artifacts[c.node][c.output].uri) for n, c in channels.items()

@@ -85,7 +85,7 @@ def areas(separated: Separation) -> go.Figure:
     table = separated.of_pair
     right = np.maximum(table["area"], 1 - table["area"])
     reach = (table["high"] - table["low"]) / 2
-    made = style.figure("pairs of images ordered right (%)", height=110 + 28 * len(table))
+    made = style.figure("ordered right (%)", height=110 + 28 * len(table))
     made.add_scatter(
         x=(100 * right).round(2), y=table["feature"], mode="markers", marker={"size": 9, "color": style.NEUTRAL},
         error_x={"array": (100 * reach).round(2), "color": style.NEUTRAL}, showlegend=False,
@@ -112,7 +112,7 @@ def area_table(separated: Separation) -> go.Figure:
 def split_differences(shift: Shift) -> go.Figure:
     """Returns each feature's difference of means between the splits with its interval, and zero as a line."""
     table = shift.differences
-    made = style.figure("test less train (standard deviations)", height=110 + 28 * len(table))
+    made = style.figure("test less train (SDs)", height=110 + 28 * len(table))
     made.add_scatter(
         x=table["difference"].round(4), y=table["feature"], mode="markers", showlegend=False,
         marker={"size": 9, "color": style.TEST},

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.exploration.drawing.style import figure
+from analysis.exploration.drawing.style import figure, matrix
 from analysis.exploration.page import as_text, write_page
 from analysis.exploration.section import Gallery, Listing, Picture, Row, Section
 from tests.analysis.exploration.browser import opened
@@ -24,6 +24,7 @@ def sections() -> list[Section]:
     """Two sections with a block of every kind."""
     points = figure("first direction", "second direction")
     points.add_scattergl(x=[0, 1, 2], y=[0, 1, 0], mode="markers", customdata=[2, 1, 0], marker={"size": 30})
+    shares = matrix([[1.0, 0.0], [0.1, 0.9]], ["Coat", "Bag"])
     bars = figure("images", "garment")
     bars.add_bar(x=[3, 5], y=["T-shirt/top", "Coat"], orientation="h")
     table = pd.DataFrame({"garment": ["Coat", "<b>Bag</b>"], "share": [0.123456, -2.0], "images": [12345, 7]})
@@ -35,6 +36,7 @@ def sections() -> list[Section]:
         [
             Picture("points", points, "Points that are images.", thumbnails=IMAGES[:3]),
             Listing("table", table, "A table."),
+            Picture("shares", shares, "Shares."),
         ],
     )
     rows = [Row("Upper part", IMAGES, colour="#0072B2"), Row("Bags", IMAGES[:2], ["sure", "unsure"])]
@@ -87,6 +89,16 @@ def test_axes_follow_the_colour_scheme(page: Path) -> None:
         day = held.page.evaluate(colour)
         held.page.emulate_media(color_scheme="dark")
         held.page.wait_for_function(f"{colour} !== '{day}'")
+
+
+def test_letters_in_clear_cells_can_be_read_at_night(page: Path) -> None:
+    """A cell of a matrix that is nearly clear has light letters on the dark ground, and dark ones again by day."""
+    fill = "[...document.querySelectorAll('#plot-shares .hm text')].map(t => t.style.fill)"
+    with opened(page, scheme="dark") as held:
+        held.draw_everything()
+        assert held.page.evaluate(fill) == ["rgb(232, 234, 237)"] * 4
+        held.page.emulate_media(color_scheme="light")
+        held.page.wait_for_function(f"new Set({fill}).size === 2")
 
 
 def test_contents_lead_to_every_section(page: Path) -> None:

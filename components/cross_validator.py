@@ -12,7 +12,7 @@ from pipeline.component import Input, Output, component
 from pipeline.progress import Progress
 
 
-@component(libraries=("keras", "numpy", "tensorflow"))
+@component(libraries=("keras", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
 def cross_validator(
     examples: Input[Examples],
     predictions: Output[OutOfFoldPredictions],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analysis.exploration.data import Data
 
 
-@component(libraries=("keras", "numpy", "openTSNE", "tensorflow"))
+@component(libraries=("keras", "numpy", "opentsne", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
 def embedder(
     examples: Input[Examples],
     predictions: Input[OutOfFoldPredictions],

@@ -19,7 +19,23 @@ from pipeline.progress import Progress
 if TYPE_CHECKING:
     from analysis.exploration.sections import Pieces
 
-LIBRARIES = ("cleanlab", "faiss-cpu", "markdown-it-py", "numpy", "pandas", "pillow", "plotly", "scikit-learn", "scipy")
+LIBRARIES = (
+    "cleanlab",
+    "faiss-cpu",
+    "keras",
+    "markdown-it-py",
+    "numpy",
+    "opentsne",
+    "pandas",
+    "pillow",
+    "plotly",
+    "protobuf",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "tfx-bsl",
+)
 
 
 @component(libraries=LIBRARIES)

@@ -11,8 +11,10 @@ from pipeline.artifacts import Examples, LearningCurves
 from pipeline.component import Input, Output, component
 from pipeline.progress import Progress
 
+LIBRARIES = ("keras", "numpy", "pandas", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow", "tfx-bsl")
 
-@component(libraries=("keras", "numpy", "pandas", "scikit-learn", "tensorflow"))
+
+@component(libraries=LIBRARIES)
 def learning_curve_gen(
     examples: Input[Examples],
     learning_curves: Output[LearningCurves],

@@ -12,7 +12,7 @@ from pipeline.component import Input, Output, component
 from pipeline.progress import Progress
 
 
-@component(libraries=("faiss-cpu", "numpy", "scipy"))
+@component(libraries=("faiss-cpu", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
 def neighbour_finder(
     examples: Input[Examples],
     neighbours: Output[ImageNeighbours],

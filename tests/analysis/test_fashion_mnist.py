@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from analysis import fashion_mnist
 from analysis.fashion_mnist import IDX_SHA256, LabelledImages, Source, canonical_digest, content_ids, load, locate
 from analysis.idx import DataError
 from tests.synthetic import images_and_garments, write_idx, write_idx_file
+
+PUBLISHED_MD5 = "bef4ecab320f06d8554ea6380940ec79"
+"""Of t10k-images-idx3-ubyte.gz, by Zalando's README."""
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +140,8 @@ def test_tfds_and_files_hold_the_same(real_data: Path, tmp_path: Path) -> None:
     """What TFDS prepares from the files passes its checksum and has the files' pixels."""
     import tensorflow_datasets as tfds
 
+    if hashlib.md5((real_data / "t10k-images-idx3-ubyte.gz").read_bytes()).hexdigest() != PUBLISHED_MD5:
+        pytest.skip("TFDS takes the published bytes alone; Debian's package compresses the files anew")
     builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path / "tfds"))
     configuration = tfds.download.DownloadConfig(manual_dir=str(real_data), extract_dir=str(tmp_path / "extracted"))
     builder.download_and_prepare(download_dir=str(tmp_path / "downloads"), download_config=configuration)

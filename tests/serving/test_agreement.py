@@ -26,8 +26,8 @@ from tests.synthetic import base_columns, grouped_columns, images_and_garments
 
 COUNT = 1000
 TAXONOMY = Taxonomy.load()
-TOLERANCE = 1e-5
-"""The InfraValidator's: the last digits differ with the size of the batch."""
+TOLERANCE = 5e-5
+"""The last digits differ with the size of the batch: by 2e-6 on a quiet machine, by 2.1e-5 once on a busy one."""
 
 
 class Answers(NamedTuple):

@@ -22,7 +22,8 @@ record = lambda number: predict_log(PredictRequest(output_filter=[f"{number:0150
 def write(numbers):
     for number in numbers:
         log.write(served, record(number))
-    while not log._waiting.empty():
+    # Until all is written: the queue is empty, and its reader waits for more.
+    while not (log._waiting.empty() and log._waiting.not_empty._waiters):
         pass
 
 write(range(3))

@@ -49,7 +49,7 @@ def climb(
         taxonomy: Which garments make which group.
         report: Called before each rung with its place, how many there are, and its name.
     """
-    known, unknown = _unit_pixels(train), _unit_pixels(test)
+    known, unknown = unit_pixels(train), unit_pixels(test)
     rungs = []
     for place, (name, fit) in enumerate(RUNGS.items()):
         report(place, len(RUNGS), name)
@@ -104,7 +104,8 @@ RUNGS: dict[str, Fit] = {
 }
 
 
-def _unit_pixels(images: Images) -> Pixels:
+def unit_pixels(images: Images) -> Pixels:
+    """Returns float32 [N, pixels] in [0, 1] for images uint8 [N, height, width]."""
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 

@@ -1,95 +1,86 @@
-"""Feeds images held in memory to the training loop: shuffled, shifted and flipped, the same for the same seed."""
+"""Feeds images held in memory to the training loop: shuffled and augmented, the same for the same seed."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Augmentation = Literal["none", "flip", "flip_and_shift"]
-SHIFT = 1
-"""Pixels of the largest shift: the data set's images are cropped to the garment, so that more would cut it."""
+from models.augmentation import Augmentation, Images, Targets
+
+Batch = tuple[Images, Targets]
 
 
-class Batches(keras.utils.PyDataset):
-    """An endless sequence of shuffled batches (images uint8 [batch, 28, 28], garments int64 [batch]).
+class Batches:
+    """An endless sequence of shuffled batches (images uint8 [batch, H, W], targets float32 [batch, garments]).
 
     What a batch holds follows from the seed and its number alone, so that a training that was killed goes on with the
-    batches that an undisturbed one would have seen. The sequence is endless because Keras fetches the first batches of
-    an epoch before it says that the epoch has begun; `fit` gets `steps_per_epoch=batches.an_epoch` instead. The images
-    that do not fill a batch are left out, other ones every epoch.
+    batches that an undisturbed one would have seen. The images that do not fill a batch are left out, other ones every
+    epoch.
 
     Args:
-        images: uint8 [N, 28, 28].
-        garments: int64 [N].
+        images: uint8 [N, H, W].
+        targets: float32 [N, garments], a distribution over the garments for each image.
         batch_size: Images a batch.
-        seed: Decides the order, the flips and the shifts.
-        augmentation: "flip" mirrors half of the images left to right, "flip_and_shift" also shifts each by up to 1
-            pixel, "none" leaves them. Defaults to "flip_and_shift".
-        epoch: The epoch to begin with. Defaults to 0.
+        seed: Decides the order and the augmentation.
+        augmentation: What is done to the images. Defaults to flips and shifts of a pixel.
+        shares: float [N], how often each image is drawn, with replacement; None for every image once an epoch.
+            Defaults to None.
     """
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
-        garments: NDArray[np.int64],
+        images: Images,
+        targets: Targets,
         *,
         batch_size: int,
         seed: int,
-        augmentation: Augmentation = "flip_and_shift",
-        epoch: int = 0,
+        augmentation: Augmentation | None = None,
+        shares: NDArray[np.float64] | None = None,
     ) -> None:
-        super().__init__()
         if len(images) < batch_size:
             raise ValueError(
                 f"There are fewer images than a batch holds. Expected: at least {batch_size}. Received: {len(images)}."
             )
-        self._images, self._garments = images, garments
-        self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
+        self._images, self._targets = images, targets
+        self._batch_size, self._seed = batch_size, seed
+        self._augmentation = Augmentation() if augmentation is None else augmentation
+        self._shares = None if shares is None else shares / shares.sum()
         self._epoch, self._order = -1, np.arange(0)
-        self._first = epoch * self.an_epoch
 
     @property
     def an_epoch(self) -> int:
         """Batches an epoch."""
         return len(self._images) // self._batch_size
 
-    @property
-    def num_batches(self) -> None:
-        """None: the sequence does not end."""
-        return
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def __getitem__(self, index: int) -> Batch:
         """Returns the batch of that number, counted from the beginning of the first epoch."""
-        epoch, place = divmod(self._first + index, self.an_epoch)
-        chosen = self._permutation(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
-        images = self._images[chosen]
+        epoch, place = divmod(index, self.an_epoch)
+        chosen = self._epoch_order(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         random = np.random.default_rng([self._seed, epoch, place])
-        if self._augmentation != "none":
-            images = flip(images, random)
-        if self._augmentation == "flip_and_shift":
-            images = shift(images, random)
-        return images, self._garments[chosen]
+        return self._augmentation(self._images[chosen], self._targets[chosen], random)
 
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+    def ahead(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yields the batches of these numbers, each made while the one before it is worked on."""
+        with ThreadPoolExecutor(1) as maker:
+            following = maker.submit(self.__getitem__, start)
+            for index in range(start + 1, stop + 1):
+                batch = following.result()
+                if index < stop:
+                    following = maker.submit(self.__getitem__, index)
+                yield batch
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
+            random, count = np.random.default_rng([self._seed, epoch]), len(self._images)
+            self._epoch, self._order = epoch, (
+                random.permutation(count) if self._shares is None else random.choice(count, count, p=self._shares)
+            )
         return self._order
 
 
-def flip(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirrors half of the images [N, H, W] left to right."""
-    mirrored: NDArray[np.bool_] = np.asarray(random.random(len(images)) < 0.5)
-    return np.where(mirrored[:, None, None], images[:, :, ::-1], images)
-
-
-def shift(images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Moves each image [N, H, W] by up to `SHIFT` pixels either way, onto black."""
-    count, height, width = images.shape
-    ground = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
-    windows = np.lib.stride_tricks.sliding_window_view(ground, (height, width), axis=(1, 2))
-    down, right = random.integers(0, 2 * SHIFT + 1, (2, count))
-    shifted: NDArray[np.uint8] = windows[np.arange(count), down, right]
-    return shifted
+def one_hot(garments: NDArray[np.integer], count: int) -> Targets:
+    """Returns float32 [N, count]: all of a target's weight on the garment that is given."""
+    return np.eye(count, dtype=np.float32)[garments]

@@ -6,14 +6,24 @@ from collections.abc import Callable
 
 import keras
 
+from models.compact_cnn import build_compact_cnn
+from models.convnext import build_convnext
+from models.mlp_mixer import build_mlp_mixer
 from models.plain_cnn import build_plain_cnn
 from models.quick_cnn import build_quick_cnn
 from models.residual_cnn import build_residual_cnn
+from models.separable_cnn import build_separable_cnn
+from models.vision_transformer import build_vision_transformer
 
 FAMILIES: dict[str, Callable[..., keras.Model]] = {
     "plain": build_plain_cnn,
     "residual": build_residual_cnn,
+    "compact": build_compact_cnn,
     "quick": build_quick_cnn,
+    "separable": build_separable_cnn,
+    "convnext": build_convnext,
+    "vit": build_vision_transformer,
+    "mixer": build_mlp_mixer,
 }
 
 

@@ -1,32 +1,47 @@
-"""The training recipe: optimiser, schedule, weight average, loss and precision, as one set of values."""
+"""The training recipe: network, optimiser, schedule, weight average and objective, as one set of values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from models.families import build
+from models.objective import Objective, hierarchical
 
+Floats = NDArray[np.floating[Any]]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
+Schedule = Literal["cosine", "linear", "constant"]
+OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
+    "adamw": keras.optimizers.AdamW,
+    "lion": keras.optimizers.Lion,
+    "muon": keras.optimizers.Muon,
+    "sgd": lambda rate, **rest: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **rest),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is tuned: the architecture and how it is trained. The defaults are the known good values.
+    """What is learned and how. The defaults are the known good values.
 
     Attributes:
         family: A name in `models.families.FAMILIES`.
-        width: Channels of the second of three stages; the first has half, the third twice as many.
+        width: How wide the network is; a family says what it counts.
         dropout: Share of the features dropped before the output.
-        peak_learning_rate: AdamW's learning rate at the end of the warm-up.
-        weight_decay: AdamW's decoupled weight decay.
-        label_smoothing: Share of the target spread over all garments.
+        peak_learning_rate: The optimiser's learning rate at the end of the warm-up.
+        weight_decay: The optimiser's decoupled weight decay.
+        label_smoothing: Share of the target that is spread.
+        optimizer: A name in `OPTIMIZERS`.
+        schedule: How the learning rate falls after the warm-up: half a "cosine", a "linear" fall, or not: "constant".
+        ema_momentum: Momentum of the exponential average of the weights that the trained network has; 0 for none.
+        objective: The head and the loss.
     """
 
     family: str = "plain"
@@ -35,59 +50,79 @@ class Recipe:
     peak_learning_rate: float = 3e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
+    optimizer: str = "adamw"
+    schedule: Schedule = "cosine"
+    ema_momentum: float = 0.0
+    objective: Objective = field(default_factory=Objective)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Recipe:
         """Builds a recipe from hyperparameters by name; others than its own are ignored."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in names})
+        known = {name: value for name, value in values.items() if name in names}
+        if isinstance(objective := known.get("objective"), Mapping):
+            known["objective"] = Objective(**objective)
+        return cls(**known)
 
     def to_values(self) -> dict[str, Any]:
         """Returns the values by name."""
         return asdict(self)
 
 
-def compile_model(recipe: Recipe, garments: int, steps: int, ema_momentum: float = 0.0) -> keras.Model:
+def build_network(recipe: Recipe, membership: Floats) -> keras.Model:
+    """Builds a recipe's network: uint8 images [batch, 28, 28] to logits of garments or groups.
+
+    Args:
+        recipe: The recipe.
+        membership: [garments, groups] of 0 and 1.
+    """
+    outputs = recipe.objective.outputs(membership)
+    network = build(recipe.family, outputs, width=recipe.width, dropout=recipe.dropout)
+    return hierarchical(network, membership) if recipe.objective.output == "hierarchy" else network
+
+
+def compile_model(recipe: Recipe, membership: Floats, group_shares: Floats, steps: int) -> keras.Model:
     """Builds a recipe's network and compiles it for a number of training steps.
 
     Args:
         recipe: The recipe.
-        garments: How many garments.
+        membership: [garments, groups] of 0 and 1.
+        group_shares: [groups], each group's share of the training images.
         steps: Steps of the whole training; the learning rate reaches zero after them.
-        ema_momentum: Momentum of the weights' exponential moving average; 0 for none. Defaults to 0.
 
     Returns:
-        A model from uint8 images [batch, 28, 28] to garment logits, trained on int garments [batch].
+        A model that is trained on images uint8 [batch, 28, 28] and targets float32 [batch, garments].
     """
-    model = build(recipe.family, garments, width=recipe.width, dropout=recipe.dropout)
+    model = build_network(recipe, membership)
     model.compile(
-        keras.optimizers.AdamW(
-            WarmupCosine(recipe.peak_learning_rate, steps),
+        OPTIMIZERS[recipe.optimizer](
+            WarmUp(recipe.peak_learning_rate, steps, recipe.schedule),
             weight_decay=recipe.weight_decay,
-            use_ema=ema_momentum > 0,
-            ema_momentum=ema_momentum or 0.99,
+            use_ema=recipe.ema_momentum > 0,
+            ema_momentum=recipe.ema_momentum or 0.99,
         ),
-        loss=SmoothedCrossEntropy(recipe.label_smoothing),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="garment_accuracy")],
+        loss=recipe.objective.loss(membership, group_shares, recipe.label_smoothing),
     )
     return model
 
 
 @keras.saving.register_keras_serializable("fashion")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warm-up over the first tenth of the steps, then half a cosine to zero.
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up over the first tenth of the steps, then a fall to zero, or none.
 
-    Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5, without restarts.
-    It follows the optimiser's own step counter, and so a resumed training as well. Keras's own CosineDecay with a
-    warm-up has the same curve, but puts a conditional into the graph for every variable, which TensorFlow never frees.
+    The cosine is Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5,
+    without restarts. The rate follows the optimiser's own step counter, and so a resumed training as well. Keras's own
+    CosineDecay with a warm-up has the same curve, but puts a conditional into the graph for every variable, which
+    TensorFlow never frees.
 
     Args:
         peak: The learning rate at the end of the warm-up, which begins at a twentieth of it.
         steps: Steps until zero.
+        fall: "cosine", "linear" or "constant". Defaults to "cosine".
     """
 
-    def __init__(self, peak: float, steps: int) -> None:
-        self.peak, self.steps = peak, steps
+    def __init__(self, peak: float, steps: int, fall: Schedule = "cosine") -> None:
+        self.peak, self.steps, self.fall = peak, steps, fall
 
     def __call__(self, step: Any) -> Any:
         """Returns the learning rate of a step, float32 []."""
@@ -95,37 +130,12 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32")
         rising = self.peak * (1 / 20 + 19 / 20 * step / warmup)
         done = ops.minimum((step - warmup) / max(1, self.steps - warmup), 1.0)
-        return ops.where(step < warmup, rising, 0.5 * self.peak * (1 + ops.cos(math.pi * done)))
+        falls = {"cosine": 0.5 * (1 + ops.cos(math.pi * done)), "linear": 1 - done, "constant": ops.ones_like(done)}
+        return ops.where(step < warmup, rising, self.peak * falls[self.fall])
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
-        return {"peak": self.peak, "steps": self.steps}
-
-
-@keras.saving.register_keras_serializable("fashion")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits against integer classes of which a share is spread over all classes.
-
-    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
-
-    Args:
-        smoothing: The share spread, in [0, 1).
-    """
-
-    def __init__(self, smoothing: float = 0.0, name: str = "smoothed_cross_entropy", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-        self.smoothing = smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the loss of each example, [batch], for classes int [batch] and logits [batch, classes]."""
-        log_probabilities = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
-        classes = ops.cast(ops.reshape(y_true, (-1, 1)), "int32")
-        likelihood = ops.squeeze(ops.take_along_axis(log_probabilities, classes, axis=-1), -1)
-        return -(1 - self.smoothing) * likelihood - self.smoothing * ops.mean(log_probabilities, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` needs."""
-        return {**super().get_config(), "smoothing": self.smoothing}
+        return {"peak": self.peak, "steps": self.steps, "fall": self.fall}
 
 
 def resolve_precision(precision: Precision) -> str:

@@ -1,4 +1,4 @@
-"""Scores of garment probabilities on groups: what the search looks at and the training reports, on validation."""
+"""Scores of group probabilities: what the search looks at and the training reports, on validation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from numpy.typing import NDArray
 
 
 def group_confusion(
-    probabilities: NDArray[np.floating[Any]], garments: NDArray[np.integer[Any]], membership: NDArray[np.floating[Any]]
+    probabilities: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]
 ) -> NDArray[np.int64]:
     """Counts true groups (rows) against predicted ones (columns), int64 [groups, groups].
 
     Args:
-        probabilities: [N, garments].
-        garments: int [N], the true garments.
-        membership: [garments, groups] of 0 and 1.
+        probabilities: [N, groups].
+        groups: int [N], the true groups.
     """
-    groups = membership.shape[1]
-    true, predicted = membership[garments].argmax(axis=1), (probabilities @ membership).argmax(axis=1)
-    return np.bincount(true * groups + predicted, minlength=groups * groups).reshape(groups, groups)
+    count = probabilities.shape[1]
+    return np.bincount(groups * count + probabilities.argmax(axis=1), minlength=count**2).reshape(count, count)
 
 
 def accuracy(confusion: NDArray[np.int64]) -> float:

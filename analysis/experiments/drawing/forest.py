@@ -1,0 +1,89 @@
+"""The forest plot of a study: how far each arm is from the baseline, with intervals and the single seeds."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from analysis.experiments.drawing.palette import AHEAD, BEHIND, rounded, wrapped
+from analysis.experiments.judgement import Judgement
+from analysis.exploration.drawing import style
+from analysis.exploration.section import Picture
+
+ROW = 34
+
+
+def picture(judgement: Judgement) -> Picture | None:
+    """Draws every arm's difference to the baseline, in the order of the declaration; None where there is none."""
+    arms = [arm for arm, found in judgement.differences.items() if found.value == found.value]
+    if not arms:
+        return None
+    name = f"{judgement.experiment.name}-differences"
+    return Picture(name.replace("_", "-"), _figure(judgement, arms), _caption(judgement), documented=True)
+
+
+def _figure(judgement: Judgement, arms: list[str]) -> go.Figure:
+    scale = judgement.scale
+    unit = f", {scale.unit}" if scale.unit else ""
+    made = style.figure(f"{scale.heading} less that of “{judgement.experiment.baseline}”{unit}", "")
+    for title, colour, chosen in _kinds(judgement, arms):
+        if chosen:
+            _add_arms(made, judgement, chosen, title, colour)
+    _add_seeds(made, judgement, arms)
+    made.add_vline(x=0, line={"color": style.NEUTRAL, "width": 1})
+    order = [wrapped(arm) for arm in arms]
+    made.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
+    made.update_layout(height=120 + ROW * len(arms))
+    return made
+
+
+def _kinds(judgement: Judgement, arms: list[str]) -> list[tuple[str, str, list[str]]]:
+    """Returns a title, a colour and the arms of those better, worse and not told from the baseline."""
+    sign = 1 if judgement.scale.more_is_better else -1
+    sure = set(judgement.beyond_chance)
+    better = [arm for arm in arms if arm in sure and sign * judgement.differences[arm].value > 0]
+    worse = [arm for arm in arms if arm in sure and arm not in better]
+    return [
+        ("better beyond chance", AHEAD, better),
+        ("worse beyond chance", BEHIND, worse),
+        ("within chance", style.NEUTRAL, [arm for arm in arms if arm not in sure]),
+    ]
+
+
+def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str, colour: str) -> None:
+    factor, found = judgement.scale.factor, [judgement.differences[arm] for arm in arms]
+    made.add_scatter(
+        x=rounded((each.value for each in found), factor),
+        y=[wrapped(arm) for arm in arms],
+        error_x={
+            "type": "data",
+            "array": rounded((each.high - each.value for each in found), factor),
+            "arrayminus": rounded((each.value - each.low for each in found), factor),
+            "thickness": 2,
+            "width": 0,
+        },
+        mode="markers",
+        name=title,
+        marker={"color": colour, "size": 11},
+        customdata=[f"p = {judgement.adjusted[arm]:.3f}" for arm in arms],
+        hovertemplate="%{x:+.2f}, %{customdata}",
+    )
+
+
+def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
+    table = judgement.results.values(judgement.experiment.metric)
+    x: list[float | None] = []
+    y: list[str] = []
+    for arm in arms:
+        seeds = (table[arm] - table[judgement.experiment.baseline]).dropna()
+        x += rounded(seeds, judgement.scale.factor)
+        y += [wrapped(arm)] * len(seeds)
+    marker = {"color": style.NEUTRAL, "size": 5, "symbol": "circle-open", "line": {"width": 1}}
+    made.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
+
+
+def _caption(judgement: Judgement) -> str:
+    direction = "right" if judgement.scale.more_is_better else "left"
+    return (
+        f"Better is to the {direction}. Bars: 95% intervals over examples and seeds, not corrected for the number of "
+        "arms; the colours are. Rings: single seeds."
+    )

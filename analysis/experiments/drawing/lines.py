@@ -1,0 +1,87 @@
+"""A metric along a scale such as severity or the share abstained on, one line an arm; and every arm's figure as a dot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from analysis.experiments.comparison import mean_over_seeds, summarise
+from analysis.experiments.drawing.palette import OF_MANY, colour, rounded, symbol, wrapped
+from analysis.experiments.judgement import Judgement
+from analysis.experiments.scales import metric_of, scale_of
+from analysis.exploration.drawing import style
+from analysis.exploration.section import Picture
+
+ROW = 30
+
+
+def lines(
+    name: str, x: Sequence[float], y: Mapping[str, Sequence[float]], titles: tuple[str, str], caption: str
+) -> Picture:
+    """Draws a line for each arm.
+
+    Args:
+        name: Of the picture.
+        x: Places along the scale.
+        y: Each arm's values there, as shown.
+        titles: Of the axes.
+        caption: What to see.
+    """
+    made: go.Figure = style.figure(*titles)
+    for place, (arm, values) in enumerate(y.items()):
+        made.add_scatter(
+            x=rounded(x),
+            y=rounded(values),
+            mode="lines+markers",
+            name=arm,
+            line={"color": colour(place), "dash": ("solid", "dash", "dot")[place // len(OF_MANY) % 3]},
+            marker={"symbol": symbol(place), "size": 8},
+        )
+    made.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
+    return Picture(name.replace("_", "-"), made, caption, documented=True)
+
+
+def dots(judgement: Judgement, metric: str) -> Picture | None:
+    """Draws every arm's value with its interval, or its spread over seeds; None where the metric was not measured."""
+    found = {arm: values for arm in judgement.arms if (values := judgement.values(arm, metric))}
+    if not found:
+        return None
+    scale = scale_of(metric)
+    middles, below, above = zip(*(_range(judgement, arm, metric) for arm in found), strict=True)
+    made: go.Figure = style.figure(f"{scale.heading}{', %' if scale.factor == 100 else ''}", "")
+    made.add_scatter(
+        x=rounded(middles, scale.factor),
+        y=[wrapped(arm) for arm in found],
+        error_x={
+            "type": "data",
+            "array": rounded(above, scale.factor),
+            "arrayminus": rounded(below, scale.factor),
+            "width": 0,
+        },
+        mode="markers",
+        marker={"color": style.TEST, "size": 10},
+        name="",
+    )
+    made.update_yaxes(autorange="reversed")
+    made.update_layout(height=90 + ROW * len(found), showlegend=False)
+    name = f"{judgement.experiment.name}-{metric}".replace("_", "-")
+    bars = "95% intervals over examples and seeds" if _judged(judgement, metric) else "a standard deviation of the seeds"
+    better = "right" if scale.more_is_better else "left"
+    return Picture(
+        name, made, f"The {scale.heading} of each arm; better is to the {better}. Bars: {bars}.", documented=True
+    )
+
+
+def _judged(judgement: Judgement, metric: str) -> bool:
+    return metric_of(metric, judgement.taxonomy) is not None and judgement.supports is not None
+
+
+def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:
+    """Returns the mean, and how far the bar goes below and above it."""
+    measured, supports = metric_of(metric, judgement.taxonomy), judgement.supports
+    if measured is None or supports is None:
+        mean, deviation = mean_over_seeds(judgement.values(arm, metric))
+        return mean, deviation, deviation
+    found = summarise(judgement.results.errors, supports, arm, judgement.seeds(arm, arm), measured)
+    return found.value, found.value - found.low, found.high - found.value

@@ -1,0 +1,83 @@
+"""What accuracy costs: each arm's accuracy against what it needs, and the front that no arm beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.experiments.comparison import mean_over_seeds
+from analysis.experiments.drawing.palette import colour, rounded, symbol
+from analysis.experiments.judgement import Judgement
+from analysis.experiments.scales import scale_of
+from analysis.exploration.drawing import style
+from analysis.exploration.section import Picture
+
+COSTS = ("multiply_adds", "parameters", "latency_ms", "train_seconds")
+
+
+def pictures(judgement: Judgement, costs: Sequence[str] = COSTS) -> list[Picture]:
+    """Draws the study's metric against each cost that was measured."""
+    return [picture for cost in costs if (picture := _picture(judgement, cost)) is not None]
+
+
+def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Returns the places of those that no other equals or beats in both, from the cheapest to the dearest."""
+    kept: list[int] = []
+    for place in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
+        if not kept or values[place] > values[kept[-1]]:
+            kept.append(place)
+    return kept
+
+
+def _picture(judgement: Judgement, cost: str) -> Picture | None:
+    metric = judgement.experiment.metric
+    rows = []
+    for arm in judgement.arms:
+        values, needs = judgement.values(arm, metric), judgement.values(arm, cost)
+        if values and needs:
+            rows.append((arm, family(arm), *mean_over_seeds(needs), *mean_over_seeds(values)))
+    if len(rows) < 2:
+        return None
+    table = pd.DataFrame(rows, columns=["arm", "family", "cost", "cost_sd", "value", "value_sd"]).fillna(0.0)
+    name = f"{judgement.experiment.name}-{cost}".replace("_", "-")
+    caption = (
+        f"{scale_of(metric).heading} against {scale_of(cost).heading} (logarithmic), mean over seeds; bars: a standard "
+        "deviation. Dotted: the front, from whose arms none is better at less cost."
+    )
+    return Picture(name, _figure(table, metric, cost), caption[0].upper() + caption[1:], documented=True)
+
+
+def family(arm: str) -> str:
+    """Returns the family of an arm that is named like "plain CNN, small"."""
+    return arm.rpartition(",")[0] or arm
+
+
+def _figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
+    scale, of_cost = scale_of(metric), scale_of(cost)
+    made = style.figure(of_cost.heading, f"{scale.heading}{', %' if scale.factor == 100 else ''}", height=460)
+    kept = table.iloc[front(table["cost"].tolist(), table["value"].tolist())]
+    made.add_scatter(
+        x=rounded(kept["cost"], of_cost.factor),
+        y=rounded(kept["value"], scale.factor),
+        mode="lines",
+        line={"color": style.NEUTRAL, "dash": "dot", "shape": "hv"},
+        name="front",
+        hoverinfo="skip",
+    )
+    for place, (name, of_family) in enumerate(table.groupby("family", sort=False)):
+        made.add_scatter(
+            x=rounded(of_family["cost"], of_cost.factor),
+            y=rounded(of_family["value"], scale.factor),
+            error_x={"type": "data", "array": rounded(of_family["cost_sd"], of_cost.factor), "width": 0},
+            error_y={"type": "data", "array": rounded(of_family["value_sd"], scale.factor), "width": 0},
+            mode="lines+markers",
+            line={"color": colour(place), "width": 1},
+            marker={"symbol": symbol(place), "size": 11},
+            name=str(name),
+            text=of_family["arm"].tolist(),
+            hovertemplate="%{text}: %{y} at %{x}<extra></extra>",
+        )
+    made.update_xaxes(type="log", dtick="D2")
+    return made

@@ -1,0 +1,131 @@
+"""Figures that only some studies have; each is drawn from what was measured, and left out where that is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from analysis.experiments.declaration import Experiment
+from analysis.experiments.drawing import pareto
+from analysis.experiments.drawing.lines import dots, lines
+from analysis.experiments.drawing.tables import matrix
+from analysis.experiments.judgement import Judgement, judge
+from analysis.experiments.results import Results
+from analysis.experiments.scales import scale_of
+from analysis.exploration.section import Block, Picture
+
+
+def means(judgement: Judgement, metric: str) -> pd.DataFrame:
+    """Returns the mean over seeds of a metric: a row a subset other than the whole, a column an arm, NaN elsewhere."""
+    figures = judgement.results.figures
+    chosen = figures[(figures["metric"] == metric) & (figures["subset"] != "validation")]
+    if chosen.empty:
+        return pd.DataFrame()
+    table = chosen.pivot_table(index="subset", columns="arm", values="value", aggfunc="mean", sort=False)
+    return table[[arm for arm in judgement.arms if arm in table.columns]]
+
+
+def architecture(experiment: Experiment, results: Results) -> list[Block]:
+    """The study's metric against each cost, with the front."""
+    return [*pareto.pictures(judge(experiment, results))]
+
+
+def small(experiment: Experiment, results: Results) -> list[Block]:
+    """The study's metric against latency and size."""
+    return [*pareto.pictures(judge(experiment, results), ("latency_ms", "parameters", "bytes"))]
+
+
+def ladder(experiment: Experiment, results: Results) -> list[Block]:
+    """Every step's accuracy and macro F1."""
+    judgement = judge(experiment, results)
+    return _there(dots(judgement, metric) for metric in ("group_accuracy", "macro_f1"))
+
+
+def robustness(experiment: Experiment, results: Results) -> list[Block]:
+    """How far corruptions let the accuracy fall, by severity, by arm, and by both."""
+    judgement = judge(experiment, results)
+    table = means(judgement, "group_accuracy")
+    table = table[table.index.str.contains("/")] if len(table) else table
+    if table.empty or experiment.baseline not in table:
+        return []
+    clean = results.values("group_accuracy").mean()
+    names = table.index.str.rpartition("/")
+    keys = pd.MultiIndex.from_arrays([names.get_level_values(0), names.get_level_values(2).astype(int)])
+    table.index = keys.set_names(["corruption", "severity"])
+    return [_drops(experiment, table, clean), _by_severity(experiment, table), *_who_helps(experiment, table)]
+
+
+def _drops(experiment: Experiment, table: pd.DataFrame, clean: pd.Series) -> Picture:
+    baseline = experiment.baseline
+    drop = 100 * (table[baseline].unstack("severity", sort=False) - clean.get(baseline, float("nan")))
+    drop = drop.loc[drop.mean(axis=1).sort_values().index, sorted(drop.columns)]
+    caption = f"Points of group accuracy that “{baseline}” loses by each corruption at each severity, the worst first."
+    return matrix(f"{experiment.name}-drop", drop.dropna(how="all"), caption, "severity", digits=1)
+
+
+def _by_severity(experiment: Experiment, table: pd.DataFrame) -> Picture:
+    mean = 100 * table.groupby("severity").mean()
+    curves = {str(arm): mean[arm].tolist() for arm in mean.columns}
+    caption = "Mean group accuracy over all corruptions."
+    return lines(f"{experiment.name}-severity", mean.index.tolist(), curves, ("severity", "group accuracy, %"), caption)
+
+
+def _who_helps(experiment: Experiment, table: pd.DataFrame) -> list[Block]:
+    others = [arm for arm in table.columns if arm != experiment.baseline]
+    if not others:
+        return []
+    by_corruption = table.groupby("corruption", sort=False).mean()
+    gain = 100 * by_corruption[others].sub(by_corruption[experiment.baseline], axis=0)
+    caption = f"Points of group accuracy that each arm gains over “{experiment.baseline}”, mean over severities."
+    return [matrix(f"{experiment.name}-gain", gain, caption, "points", digits=1)]
+
+
+def calibration(experiment: Experiment, results: Results) -> list[Block]:
+    """Log loss and calibration error, what abstaining buys, and coverage by group."""
+    judgement = judge(experiment, results)
+    blocks = _there(dots(judgement, metric) for metric in ("calibration_error", "log_loss"))
+    risk = means(judgement, "risk")
+    risk = risk[risk.index.str.match(r"abstain [\d.]+%$")] if len(risk) else risk
+    if len(risk):
+        shares = risk.index.str.extract(r"([\d.]+)")[0].astype(float)
+        risk = 100 * risk.set_axis(shares).sort_index()
+        curves = {str(arm): risk[arm].tolist() for arm in risk.columns}
+        titles = ("abstained on, %", "error among the others, %")
+        caption = "What abstaining on the least sure examples buys: risk against coverage."
+        blocks.append(lines(f"{experiment.name}-risk", risk.index.tolist(), curves, titles, caption))
+    coverage = means(judgement, "coverage")
+    if len(coverage):
+        caption = "How often a conformal set holds the true group, by group, in percent, mean over seeds."
+        blocks.append(
+            matrix(f"{experiment.name}-coverage", 100 * coverage.T, caption, "coverage, %", mirrored=False, digits=1)
+        )
+    return blocks
+
+
+def strangers(experiment: Experiment, results: Results) -> list[Block]:
+    """How well each score tells each kind of stranger from clothes."""
+    judgement, blocks = judge(experiment, results), []
+    for metric in ("auroc", "fpr95"):
+        table = means(judgement, metric)
+        if len(table):
+            scale = scale_of(metric)
+            caption = f"{scale.heading[0].upper()}{scale.heading[1:]} of each score for each kind of stranger, in percent."
+            name = f"{experiment.name}-{metric}"
+            blocks.append(matrix(name, 100 * table, caption, f"{scale.heading}, %", mirrored=False, digits=1))
+    return [*blocks]
+
+
+def _there(pictures: Iterable[Picture | None]) -> list[Block]:
+    return [picture for picture in pictures if picture is not None]
+
+
+SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
+    "architecture": architecture,
+    "ladder": ladder,
+    "robustness": robustness,
+    "calibration": calibration,
+    "strangers": strangers,
+    "small": small,
+}
+"""By the experiment's name."""

@@ -1,0 +1,126 @@
+"""The table of a study, and a table of arms by columns in which better and worse have colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.experiments.comparison import mean_over_seeds
+from analysis.experiments.drawing.palette import DIVERGING, rounded, wrapped
+from analysis.experiments.judgement import Judgement
+from analysis.experiments.results import VALIDATION
+from analysis.experiments.scales import MAIN, scale_of
+from analysis.exploration.drawing import style
+from analysis.exploration.section import Listing, Picture
+
+MOST_COLUMNS = 6
+
+
+def listing(judgement: Judgement) -> Listing | None:
+    """Tells every arm's figures and its difference to the baseline; None where there is no result."""
+    metrics = columns(judgement)
+    if not metrics:
+        return None
+    table = pd.DataFrame({"arm": judgement.arms})
+    for metric in metrics:
+        table[scale_of(metric).heading] = [_figure(judgement, arm, metric) for arm in judgement.arms]
+    if judgement.differences:
+        scale = judgement.scale
+        table[f"{scale.heading}, difference"] = [_difference(judgement, arm) for arm in judgement.arms]
+        table["p (Holm)"] = [_p_value(judgement, arm) for arm in judgement.arms]
+    name = f"{judgement.experiment.name}-figures".replace("_", "-")
+    return Listing(name, table, _caption(judgement), documented=True)
+
+
+def columns(judgement: Judgement) -> list[str]:
+    """Returns the metrics that the table shows: the main ones, or the first that the measure reports."""
+    figures = judgement.results.figures
+    overall = list(dict.fromkeys(figures["metric"][figures["subset"] == VALIDATION]))
+    main = [metric for metric in MAIN if metric in overall]
+    chosen = main if len(main) > 1 else overall[:MOST_COLUMNS]
+    asked = judgement.experiment.metric
+    return chosen if asked in chosen or asked not in overall else [asked, *chosen][:MOST_COLUMNS]
+
+
+def matrix(
+    name: str, values: pd.DataFrame, caption: str, unit: str, mirrored: bool = True, digits: int = 2, rows: str = ""
+) -> Picture:
+    """Draws a table of numbers as colours with the numbers in the cells.
+
+    Args:
+        name: Of the picture.
+        values: A row down and a column across for each; NaN is left empty.
+        caption: What to see in it.
+        unit: What the numbers are, under the axis.
+        mirrored: Whether zero is the middle, blue above and vermilion below; otherwise the least is the ground. Defaults
+            to True.
+        digits: Behind the point. Defaults to 2.
+        rows: What the rows are. Defaults to nothing.
+    """
+    largest = float(np.nanmax(np.abs(values.to_numpy(float)))) or 1.0
+    made: go.Figure = style.figure(unit, rows, height=130 + 32 * len(values))
+    made.add_heatmap(
+        z=[rounded(row) for row in values.to_numpy(float)],
+        x=[wrapped(str(column)) for column in values.columns],
+        y=[wrapped(str(row)) for row in values.index],
+        colorscale=DIVERGING if mirrored else style.SEQUENTIAL,
+        zmin=-largest if mirrored else float(np.nanmin(values.to_numpy(float))),
+        zmax=largest,
+        showscale=False,
+        texttemplate=f"%{{z:{'+' if mirrored else ''}.{digits}f}}",
+        hovertemplate="%{y}, %{x}: %{z}<extra></extra>",
+    )
+    made.update_yaxes(autorange="reversed", showgrid=False)
+    made.update_xaxes(type="category", showgrid=False)
+    return Picture(name.replace("_", "-"), made, caption, documented=True)
+
+
+def group_effects(judgement: Judgement) -> Picture | None:
+    """Draws by how much each arm changes the F1 of each group; None where that was not measured."""
+    baseline, groups = judgement.experiment.baseline, judgement.taxonomy.groups
+    rows = {arm: [_change(judgement, arm, baseline, group) for group in groups] for arm in judgement.differences}
+    values = pd.DataFrame.from_dict(rows, orient="index", columns=list(groups)).dropna(how="all")
+    if values.empty:
+        return None
+    caption = (
+        f"F1 of each group, mean over seeds, less that of “{baseline}”, in points. No intervals here: the "
+        "smaller a group, the more of it is chance."
+    )
+    return matrix(f"{judgement.experiment.name}-groups", values, caption, "F1, points")
+
+
+def _change(judgement: Judgement, arm: str, baseline: str, group: str) -> float:
+    table: Sequence[pd.Series] = [
+        judgement.results.values("f1", group).get(name, pd.Series(dtype=float)) for name in (arm, baseline)
+    ]
+    return 100 * float((table[0] - table[1]).mean())
+
+
+def _figure(judgement: Judgement, arm: str, metric: str) -> str:
+    values = judgement.values(arm, metric)
+    return scale_of(metric).spread(*mean_over_seeds(values)) if values else "–"
+
+
+def _difference(judgement: Judgement, arm: str) -> str:
+    if arm not in judgement.differences:
+        return "baseline" if arm == judgement.experiment.baseline else "–"
+    found, scale = judgement.differences[arm], judgement.scale
+    return f"{scale.change(found.value)} {scale.interval(found.low, found.high)}".strip()
+
+
+def _p_value(judgement: Judgement, arm: str) -> str:
+    if arm not in judgement.adjusted:
+        return ""
+    p_value = judgement.adjusted[arm]
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _caption(judgement: Judgement) -> str:
+    unit = f", in {judgement.scale.unit}" if judgement.scale.unit else ""
+    return (
+        "Mean ± standard deviation between seeds; accuracies and F1 in percent. Difference to the baseline"
+        f"{unit}, with its 95% interval and the p-value corrected for the number of arms."
+    )

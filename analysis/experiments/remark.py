@@ -1,0 +1,51 @@
+"""What a person writes beside a study, `studies/NAME.md`, with figures that are filled in from the results.
+
+`{value:ARM:METRIC}` and `{difference:ARM:METRIC}` (to the baseline) stand for means over seeds in the metric's unit;
+a third part names the subset, such as a group.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from analysis.experiments.declaration import STUDIES, DeclarationError
+from analysis.experiments.judgement import Judgement
+from analysis.experiments.results import VALIDATION
+from analysis.experiments.scales import scale_of
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def remark(judgement: Judgement, directory: Path = STUDIES) -> str:
+    """Returns the remark with its figures; empty if there is none.
+
+    Raises:
+        DeclarationError: A placeholder is not one, or asks for what was not measured.
+    """
+    file = directory / f"{judgement.experiment.name}.md"
+    if not file.exists():
+        return ""
+    text = file.read_text(encoding="utf-8").strip()
+    return _PLACEHOLDER.sub(lambda found: _figure(judgement, found[1], file), text)
+
+
+def _figure(judgement: Judgement, asked: str, file: Path) -> str:
+    kind, *rest = asked.split(":")
+    if kind not in ("value", "difference") or len(rest) not in (2, 3):
+        raise DeclarationError(
+            "A placeholder is not one. Expected: {value:ARM:METRIC} or {difference:ARM:METRIC}, with a subset behind it "
+            f"or without. Received: {{{asked}}} ({file})"
+        )
+    arm, metric, subset = rest[0], rest[1], rest[2] if len(rest) > 2 else VALIDATION
+    table, baseline = judgement.results.values(metric, subset), judgement.experiment.baseline
+    for name in (arm, baseline) if kind == "difference" else (arm,):
+        if name not in table:
+            raise DeclarationError(
+                f"A placeholder asks for what is not there. Expected: an arm with {metric} of {subset}: "
+                f"{', '.join(table.columns) or 'none has it'}. Received: {{{asked}}} ({file})"
+            )
+    scale = scale_of(metric)
+    if kind == "value":
+        return scale.value(float(table[arm].mean()))
+    return scale.change(float((table[arm] - table[baseline]).mean()))

@@ -1,0 +1,133 @@
+"""The results of an experiment: two tidy CSV files beside its declaration, which are its journal as well."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.experiments.declaration import STUDIES, Experiment
+
+COLUMNS = ("arm", "seed", "subset", "metric", "value", "settings", "backend", "hardware")
+ERROR_COLUMNS = ("arm", "seed", "example", "truth", "predicted")
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of an arm with a seed has found.
+
+    Attributes:
+        figures: Rows of (subset, metric, value).
+        truth: int64 [N], the true groups of the examples that were judged.
+        predicted: int64 [N], the groups that they were given.
+    """
+
+    figures: list[tuple[str, str, float]] = field(default_factory=list)
+    truth: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    predicted: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run was made.
+
+    Attributes:
+        backend: Keras's backend and its version.
+        hardware: The processor, and how many cores of it.
+    """
+
+    backend: str
+    hardware: str
+
+
+class Results:
+    """The results of one experiment, on disk and in memory.
+
+    A run that is added is written at once, and a kill leaves the files before it or after it. Rows made with other
+    settings than the declared ones count as not there.
+
+    Args:
+        experiment: The experiment.
+        directory: Where its files are. Defaults to where the declarations are.
+    """
+
+    def __init__(self, experiment: Experiment, directory: Path = STUDIES) -> None:
+        self.experiment = experiment
+        self._file = directory / f"{experiment.name}.csv"
+        self._error_file = directory / f"{experiment.name}.errors.csv"
+        self._digests = {arm: digest([experiment.measure, experiment.of_arm(arm)]) for arm in experiment.arms}
+        self.figures = self._current(_read(self._file, COLUMNS))
+        of_current = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
+        errors = _read(self._error_file, ERROR_COLUMNS)
+        self.errors = errors[[run in of_current for run in zip(errors["arm"], errors["seed"], strict=True)]]
+
+    def _current(self, figures: pd.DataFrame) -> pd.DataFrame:
+        kept = [self._digests.get(arm) == made for arm, made in zip(figures["arm"], figures["settings"], strict=True)]
+        return figures[np.array(kept, bool) & figures["seed"].isin(self.experiment.seeds)]
+
+    def missing(self) -> list[tuple[str, int]]:
+        """Returns the runs that are still to be made, a seed of all arms before the next seed."""
+        made = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
+        return [(arm, seed) for seed in self.experiment.seeds for arm in self.experiment.arms if (arm, seed) not in made]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run was made."""
+        return not self.missing()
+
+    def add(self, arm: str, seed: int, outcome: Outcome, place: Place) -> None:
+        """Adds a run and writes the files."""
+        rows = [
+            (arm, seed, subset, metric, float(f"{value:.7g}"), self._digests[arm], place.backend, place.hardware)
+            for subset, metric, value in outcome.figures
+        ]
+        wrong = np.flatnonzero(outcome.truth != outcome.predicted)
+        errors = [(arm, seed, int(i), int(outcome.truth[i]), int(outcome.predicted[i])) for i in wrong]
+        self.figures = self._sorted(self.figures, rows, COLUMNS)
+        self.errors = self._sorted(self.errors, errors, ERROR_COLUMNS)
+        # The errors first: a run counts as made when its figures are there.
+        for frame, file in ((self.errors, self._error_file), (self.figures, self._file)):
+            if len(frame):
+                _write(frame, file)
+
+    def _sorted(self, before: pd.DataFrame, rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
+        added = pd.DataFrame(rows, columns=list(columns))
+        frame = pd.concat([f for f in (before, added) if len(f)]) if len(before) or len(added) else before
+        order = {arm: place for place, arm in enumerate(self.experiment.arms)}
+        return frame.sort_values(["arm", "seed"], key=lambda c: c.map(order) if c.name == "arm" else c, kind="stable")
+
+    def values(self, metric: str, subset: str = VALIDATION) -> pd.DataFrame:
+        """Returns a metric's values: one row a seed, one column an arm, in the order of the declaration."""
+        chosen = self.figures[(self.figures["metric"] == metric) & (self.figures["subset"] == subset)]
+        table = chosen.pivot_table(index="seed", columns="arm", values="value")
+        return table[[arm for arm in self.experiment.arms if arm in table.columns]]
+
+    def supports(self, groups: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Returns how many of the examples judged each group has, int64 [groups]."""
+        of_support = self.figures[self.figures["metric"] == "support"].drop_duplicates("subset").set_index("subset")
+        return of_support["value"].reindex(list(groups)).to_numpy(np.int64)
+
+
+def digest(content: Any) -> str:
+    """Returns eight hexadecimal digits that tell contents apart."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    if not file.exists():
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+    return pd.read_csv(file, dtype={"arm": str, "subset": str, "settings": str})
+
+
+def _write(frame: pd.DataFrame, file: Path) -> None:
+    unfinished = file.with_suffix(".unfinished")
+    frame.to_csv(unfinished, index=False, lineterminator="\n")
+    unfinished.replace(file)

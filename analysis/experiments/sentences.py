@@ -1,0 +1,159 @@
+"""The sentences of a study: how it was made, what came out, and what was decided, with the figures of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analysis.experiments.comparison import Difference, mean_over_seeds
+from analysis.experiments.declaration import Experiment
+from analysis.experiments.judgement import Judgement, ran_on
+
+NOT_RUN = "Declared, not run."
+OF_GROUPS = ("macro_f1", "one_piece_f1")
+MOST_NAMED = 5
+_TAILS = (": adopted", ": reported, nothing to decide")
+
+
+def one_line(text: str) -> str:
+    """Returns a text of a declaration without its line breaks."""
+    return " ".join(text.split())
+
+
+def listed(names: Iterable[str], most: int = 0) -> str:
+    """Returns arms in quotes: “a”, “b” and “c”; with `most`, the others of a long list as their number."""
+    quoted = [f"“{name}”" for name in names]
+    if most and len(quoted) > most + 1:
+        quoted = [*quoted[:most], f"{len(quoted) - most} others"]
+    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + f" and {quoted[-1]}"
+
+
+def how(judgement: Judgement) -> str:
+    """Tells how the study is made, and the least difference that it can see."""
+    experiment, scale = judgement.experiment, judgement.scale
+    seeds = f"{len(experiment.seeds)} seeds" if len(experiment.seeds) > 1 else "one seed"
+    judged = ", compared" if judgement.supports is None else f", judged on {judgement.supports.sum():,} examples"
+    arms = f"{len(experiment.arms)} arms" if len(experiment.arms) > 1 else "One arm"
+    told = [f"{arms} with {seeds} each{judged} by {scale.heading}."]
+    if judgement.least_difference == judgement.least_difference:
+        least = f"{scale.value(judgement.least_difference)} {scale.unit}".strip()
+        told.append(f"In four cases of five such a study sees a difference of {least} between two arms.")
+    told.append(f"Rule: {one_line(experiment.rule.text)}")
+    places, spent = ran_on(judgement.results.figures), judgement.training_minutes
+    if places:
+        trained = f", {spent:,.0f} minutes of training in all" if spent else ""
+        told.append(f"Run on {' and '.join(places)}{trained}.")
+    return " ".join(told)
+
+
+def what_came_out(judgement: Judgement) -> str:
+    """Tells the best arm, which arms are told from the baseline, what happens by group, and what is missing."""
+    if not judgement.arms:
+        return NOT_RUN
+    paragraphs = [_best(judgement), _told_apart(judgement), _by_group(judgement), missing(judgement)]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def missing(judgement: Judgement) -> str:
+    """Says which runs are missing; empty if none is."""
+    absent = judgement.results.missing()
+    if not absent:
+        return ""
+    arms = list(dict.fromkeys(arm for arm, _ in absent))
+    total = len(judgement.experiment.arms) * len(judgement.experiment.seeds)
+    return f"**Not complete**: {len(absent)} of {total} runs are missing, of {listed(arms, MOST_NAMED)}."
+
+
+def decided(judgement: Judgement) -> str:
+    """Tells what the declared rule decides."""
+    decision = judgement.decision
+    if decision is None:
+        state = verdict(judgement)
+        return f"So we decide nothing yet: {state[:1].lower()}{state[1:]}"
+    if judgement.experiment.rule.kind == "report":
+        return f"So we decide nothing by this study alone. {answer(judgement)}"
+    verb = "keep" if decision.chosen == judgement.experiment.baseline else "take"
+    return f"So we {verb} “{decision.chosen}”. {answer(judgement)}"
+
+
+def answer(judgement: Judgement) -> str:
+    """Returns the study's answer in one sentence: the reason of its decision, or what it lacks."""
+    decision = judgement.decision
+    if decision is None:
+        return verdict(judgement)
+    reason = decision.reason
+    for tail in (*_TAILS, f": {decision.chosen} stays"):
+        reason = reason.removesuffix(tail)
+    return f"{reason[:1].upper()}{reason[1:]}."
+
+
+def verdict(judgement: Judgement) -> str:
+    """Returns the state of the study in a few words: the arm that was chosen, or what is missing."""
+    if not judgement.arms:
+        return NOT_RUN
+    absent = len(judgement.results.missing())
+    if absent:
+        total = len(judgement.experiment.arms) * len(judgement.experiment.seeds)
+        return f"{total - absent} of {total} runs are made."
+    decision = judgement.decision
+    return "" if decision is None else _chosen(judgement.experiment, decision.chosen)
+
+
+def _chosen(experiment: Experiment, chosen: str) -> str:
+    if experiment.rule.kind == "report":
+        return "reported"
+    return f"{chosen} stays" if chosen == experiment.baseline else f"{chosen} adopted"
+
+
+def _best(judgement: Judgement) -> str:
+    best = judgement.best
+    if best is None:
+        return ""
+    metric, scale = judgement.experiment.metric, judgement.scale
+    figure = scale.spread(*mean_over_seeds(judgement.values(best, metric)))
+    told = f"“{best}” is best with a {scale.heading} of {figure}"
+    if best not in judgement.differences:
+        return f"{told}; it is the baseline." if best == judgement.experiment.baseline else f"{told}."
+    correction = f" after Holm over {len(judgement.adjusted)} comparisons" if len(judgement.adjusted) > 1 else ""
+    p_value = judgement.adjusted[best]
+    chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return f"{told}: {_change(judgement, judgement.differences[best])} to the baseline, {chance}{correction}."
+
+
+def _change(judgement: Judgement, found: Difference) -> str:
+    scale = judgement.scale
+    return " ".join(
+        part for part in (scale.change(found.value), scale.unit, scale.interval(found.low, found.high)) if part
+    )
+
+
+def _told_apart(judgement: Judgement) -> str:
+    if not judgement.differences:
+        return ""
+    sign = 1 if judgement.scale.more_is_better else -1
+    sure = judgement.beyond_chance
+    better = [arm for arm in sure if sign * judgement.differences[arm].value > 0]
+    worse = [arm for arm in sure if arm not in better]
+    told = [
+        f"Beyond chance {word} than “{judgement.experiment.baseline}”: {listed(arms)}."
+        for word, arms in (("better", better), ("worse", worse))
+        if arms
+    ]
+    rest = len(judgement.differences) - len(sure)
+    if not sure:
+        told.append("No arm is told from the baseline beyond chance.")
+    elif rest:
+        told.append(f"The other {rest} cannot be told from it.")
+    return " ".join(told)
+
+
+def _by_group(judgement: Judgement) -> str:
+    experiment = judgement.experiment
+    candidates = [arm for arm, found in judgement.differences.items() if found.value == found.value]
+    if experiment.metric not in OF_GROUPS or judgement.supports is None or not candidates:
+        return ""
+    arm = max(candidates, key=lambda name: judgement.differences[name].value)
+    parts = []
+    for group in judgement.taxonomy.groups:
+        found, scale = judgement.difference(arm, experiment.baseline, group), judgement.scale
+        parts.append(f"{group} {scale.change(found.value)} {scale.interval(found.low, found.high)}")
+    return f"F1 of each group with “{arm}”, in points from the baseline's: {'; '.join(parts)}."

@@ -1,0 +1,46 @@
+"""The measure "strangers": how well a score of a trained network tells garments from what is no garment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.experiments.laboratory import Laboratory, predict
+from analysis.experiments.results import VALIDATION, Outcome
+from analysis.experiments.training_settings import TrainingSettings, read
+
+COUNT = 1000
+SEED = 0
+NEIGHBOURS = 50
+Images = npt.NDArray[np.uint8]
+
+
+def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
+    """Judges `settings["score"]`: a name of `analysis.out_of_distribution.SCORES`, or "nearness" of the features."""
+    from analysis.out_of_distribution import detection
+    from analysis.strangers import STRANGERS, strangers
+
+    score = _scorer(settings["score"], read(settings["network"]), seed, laboratory)
+    garments = laboratory.images[VALIDATION]
+    known, figures = score(garments), []
+    for name in STRANGERS:
+        found = detection(known, score(strangers(name, COUNT, SEED, garments)))
+        figures += [(name, "auroc", found.auroc), (name, "fpr95", found.fpr95)]
+    for metric in ("auroc", "fpr95"):
+        figures.append((VALIDATION, metric, float(np.mean([value for _, m, value in figures if m == metric]))))
+    return Outcome(figures)
+
+
+def _scorer(name: str, network: TrainingSettings, seed: int, laboratory: Laboratory) -> Any:
+    from analysis.nearest_examples import features
+    from analysis.out_of_distribution import SCORES, nearness
+
+    # The features are of one network, and so are the logits, to be compared.
+    trained = laboratory.train(replace(network, mirror=False), seed).network
+    if name != "nearness":
+        return lambda images: SCORES[name](predict(trained, images), laboratory.membership)
+    known = features(trained, laboratory.images["train"])
+    return lambda images: nearness(features(trained, images), known, NEIGHBOURS)

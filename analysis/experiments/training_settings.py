@@ -1,0 +1,95 @@
+"""The settings of an arm that trains a network, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from analysis.experiments.declaration import DeclarationError
+from models.augmentation import Augmentation
+from models.recipe import Precision, Recipe
+
+Labels = Literal["given", "without_suspects", "soft"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Attributes:
+        recipe: Network, optimiser and objective.
+        epochs: Passes over the images.
+        batch_size: Images a step.
+        augmentation: What is done to the images.
+        precision: As of `models.training.Plan`.
+        balanced: Whether each group's images are drawn as often as another's.
+        labels: "given"; "without_suspects" leaves out the training images whose garment confident learning suspects;
+            "soft" learns half of the given garment and half of what networks say that were not trained on the image.
+        mirror: Whether the answers for an image and its mirror image are averaged.
+        teacher: The settings of a network whose answers are learned; None for none.
+        teacher_weight: Their share of the targets; the rest is the given garment.
+        teacher_temperature: The teacher's logits are divided by it: Hinton, Vinyals and Dean, "Distilling the Knowledge
+            in a Neural Network", 2015, equation 1.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    epochs: int = 8
+    batch_size: int = 256
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    precision: Precision = "auto"
+    balanced: bool = False
+    labels: Labels = "given"
+    mirror: bool = True
+    teacher: TrainingSettings | None = None
+    teacher_weight: float = 0.9
+    teacher_temperature: float = 2.0
+
+    def trained_by(self) -> dict[str, Any]:
+        """Returns all that decides the weights: not how the trained network is asked."""
+        values = asdict(self)
+        del values["mirror"]
+        if self.teacher is None:
+            del values["teacher"], values["teacher_weight"], values["teacher_temperature"]
+        else:
+            values["teacher"] = {**self.teacher.trained_by(), "mirror": self.teacher.mirror}
+        return values
+
+
+def read(settings: Mapping[str, Any]) -> TrainingSettings:
+    """Reads settings as a declaration has them: a recipe's values stand beside the others.
+
+    Raises:
+        DeclarationError: A name is unknown, or a value is not of its type.
+    """
+    of_recipe = {f.name for f in fields(Recipe)}
+    table: dict[str, Any] = {name: value for name, value in settings.items() if name not in of_recipe}
+    teacher = table.pop("teacher", None)
+    table["recipe"] = {name: value for name, value in settings.items() if name in of_recipe}
+    _check_names(TrainingSettings, table)
+    try:
+        made = TypeAdapter(TrainingSettings).validate_python({**table, "teacher": None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DeclarationError(
+            f"A setting is not as it must be. Expected: {first['msg']}. "
+            f"Received: {'.'.join(str(part) for part in first['loc'])} = {first['input']!r}"
+        ) from None
+    return made if teacher is None else TrainingSettings(**{**vars(made), "teacher": read(teacher)})
+
+
+def _check_names(kind: type, table: Mapping[str, Any]) -> None:
+    hints = get_type_hints(kind)
+    for name, value in table.items():
+        if name not in hints:
+            near = get_close_matches(name, hints, 1)
+            known = sorted({f.name for f in fields(Recipe)} | {f.name for f in fields(kind)} - {"recipe"})
+            raise DeclarationError(
+                f"There is no setting {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
+                f"Expected: one of {', '.join(known)}. Received: {name}"
+            )
+        if is_dataclass(hints[name]) and isinstance(value, Mapping):
+            _check_names(hints[name], value)

@@ -1,0 +1,208 @@
+"""The commands `fashion experiment ...`: runs the declared experiments, compares arms, and writes the report."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from pipeline.errors import UserError
+from pipeline.options import DEFAULT_WORKSPACE, ProfileOption, SetOption, WorkspaceOption
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from analysis.experiments.laboratory import Laboratory
+    from analysis.experiments.results import Results
+    from pipeline.display import Display
+
+PAGE = "experiments.html"
+SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+STUDIES = Path(__file__).parent.parent / "analysis" / "experiments" / "studies"
+
+experiment = typer.Typer(
+    help="Experiments: declared, run, compared, reported.", no_args_is_help=True, rich_markup_mode=None
+)
+
+StudiesOption = Annotated[Path, typer.Option("--studies", help="Where the declarations and their results are.")]
+NameArgument = Annotated[Optional[str], typer.Argument(help="The experiment; fashion experiment list names them.")]
+
+
+@experiment.command("list")
+def list_experiments(studies: StudiesOption = STUDIES) -> None:
+    """Lists the experiments: how many of their runs are made, and what was decided."""
+    from analysis.experiments.story import table_text
+
+    with _mistakes_told():
+        print(table_text(studies))
+
+
+@experiment.command()
+def run(
+    name: NameArgument = None,
+    everything: Annotated[bool, typer.Option("--all", help="Runs all experiments, one after another.")] = False,
+    budget: Annotated[Optional[str], typer.Option(help="Begins no run after this time: 90m, 3h; unlimited.")] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    profile: ProfileOption = "default",
+    set_: SetOption = None,
+    studies: StudiesOption = STUDIES,
+) -> None:
+    """Makes the missing runs of an experiment, and writes each into its CSV.
+
+    The images are those of the pipeline in the workspace. Interrupted at any time, the same command goes on: at most
+    the running epoch is lost.
+    """
+    from analysis.experiments.declaration import names
+    from pipeline.display import display_for, terminal_console
+
+    if (name is None) == (not everything):
+        raise UserError(
+            "It is not said which experiment is to be run.",
+            expected="a name, or --all",
+            received=f"{name} and --all" if name else "neither",
+            next_step="fashion experiment list",
+        )
+    seconds, place = parse_seconds(budget), Workspace(workspace)
+    with _mistakes_told():
+        chosen = [_results(found, studies) for found in (names(studies) if name is None else [name])]
+        display = display_for(terminal_console())
+        laboratory = open_laboratory(place, profile, set_, display)
+        with place.lock(), display.watch([results.experiment.name for results in chosen]):
+            _run_all(chosen, laboratory, seconds, display)
+    missing = sum(len(results.missing()) for results in chosen)
+    print(f"\n{missing} runs are missing. Next: the same command" if missing else "\nNext: fashion experiment report")
+
+
+@experiment.command()
+def compare(
+    name: Annotated[str, typer.Argument(help="The experiment.")],
+    arm: Annotated[str, typer.Argument(metavar="A", help="An arm.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The arm that it is compared with.")],
+    studies: StudiesOption = STUDIES,
+) -> None:
+    """Compares two arms of an experiment: every metric's difference with its interval, and the test of the errors."""
+    from analysis.experiments.story import compare_text
+
+    with _mistakes_told():
+        results = _results(name, studies)
+        for asked in (arm, other):
+            _check_arm(asked, results)
+        print(compare_text(results.experiment, results, arm, other))
+
+
+@experiment.command()
+def report(workspace: WorkspaceOption = DEFAULT_WORKSPACE, studies: StudiesOption = STUDIES) -> None:
+    """Writes reports/experiments.html in the workspace: question, expectation, outcome and decision of each."""
+    from analysis.experiments.story import write_page
+
+    target = Workspace(workspace).reports / PAGE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _mistakes_told():
+        write_page(target, studies)
+    print(f"Page     {target}")
+
+
+def open_laboratory(
+    workspace: Workspace, profile: str, overrides: list[str] | None, display: Display
+) -> Laboratory:
+    """Runs the pipeline up to the grouped examples, or reuses what it left, and reads them."""
+    from analysis.experiments.laboratory import Laboratory
+    from components.examples import read_arrays
+    from pipeline.artifacts import Examples
+    from pipeline.assembly import assemble, resume_command
+    from pipeline.local_runner import LocalRunner
+
+    pipeline, configuration = assemble("fashion", workspace, profile, overrides)
+    selected = pipeline.select(None, "label_grouping", None)
+    ran = LocalRunner(pipeline, workspace, display, resume_command()).run(selected)
+    examples = Examples(workspace.root / ran.artifacts["label_grouping"]["grouped"].uri)
+    splits = {name: read_arrays(examples.split(name), ("image", "garment")) for name in ("train", "validation", "test")}
+    return Laboratory(
+        {name: arrays["image"] for name, arrays in splits.items()},
+        {name: arrays["garment"] for name, arrays in splits.items()},
+        pipeline.node("label_grouping").parameters["taxonomy"],
+        workspace.root / "experiments",
+    )
+
+
+def parse_seconds(text: str | None) -> float:
+    """Returns the seconds that "45m", "3h" or "90" (minutes) mean; infinity for None.
+
+    Raises:
+        UserError: It is no time.
+    """
+    if text is None:
+        return float("inf")
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h)?\s*", text)
+    if matched is None:
+        raise UserError(
+            "The budget is no time.",
+            expected="a number with s, m or h, such as 90m or 3h",
+            received=text,
+            next_step="fashion experiment run --all --budget 3h",
+        )
+    return float(matched[1]) * SECONDS[matched[2] or "m"]
+
+
+def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float, display: Display) -> None:
+    from analysis.experiments.runner import run as run_missing
+
+    begun = time.monotonic()
+    for results in chosen:
+        name, missing = results.experiment.name, len(results.missing())
+        if not missing:
+            display.reused(name, "reuse", "all runs are made")
+            continue
+        display.started(name, [f"{missing} runs are missing"])
+        told, started = display.progress(name), time.monotonic()
+        made, total, now = 0, 1, ""
+
+        def tell(arm: str, seed: int, done: int, of: int) -> None:
+            nonlocal made, total, now
+            made, total, now = done, of, f"{arm}, seed {seed}"
+            told(made, total, "runs", now)
+
+        laboratory.report = lambda done, of, unit: told(made, total, "runs", f"{now}, {done} of {of} {unit}")
+        try:
+            run_missing(results, laboratory, seconds - (time.monotonic() - begun), tell)
+        except BaseException:
+            display.failed(name)
+            raise
+        display.finished(name, time.monotonic() - started, f"{len(results.missing())} runs missing")
+
+
+def _results(name: str, studies: Path) -> Results:
+    from analysis.experiments.declaration import load
+    from analysis.experiments.results import Results
+
+    return Results(load(name, studies), studies)
+
+
+def _check_arm(arm: str, results: Results) -> None:
+    made = [known for known in results.experiment.arms if known in set(results.figures["arm"])]
+    if arm not in made:
+        raise UserError(
+            f"The experiment {results.experiment.name} has no results of an arm {arm!r}.",
+            expected=f"one of: {'; '.join(made) or 'none is run yet'}",
+            received=arm,
+            next_step=f"fashion experiment run {results.experiment.name}",
+        )
+
+
+@contextmanager
+def _mistakes_told() -> Iterator[None]:
+    """Turns what is wrong with a declaration into what a user sees."""
+    from analysis.experiments.declaration import DeclarationError
+
+    try:
+        yield
+    except DeclarationError as error:
+        headline, _, rest = str(error).partition(" Expected: ")
+        expected, _, received = rest.partition(" Received: ")
+        raise UserError(
+            headline, expected=expected.rstrip("."), received=received, next_step="fashion experiment list"
+        ) from None

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data browser bench bench-serving exploration tensorboard clean docs lock format
+.PHONY: help run test check setup data browser bench bench-serving bench-training exploration experiments tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,8 +46,14 @@ bench: setup data ## Measures the figures that the README states; prints a table
 bench-serving: setup ## Measures the served model beside the bare SavedModel; ARGS="--soak 600" adds ten minutes of load
 	@$(BIN)/python -m scripts.bench_serving $(ARGS)
 
+bench-training: setup data ## Measures the seconds to an accuracy beside the tutorials', and the trainer's throughput
+	@$(BIN)/python -m scripts.bench_training $(ARGS)
+
 exploration: setup data browser ## Writes docs/exploration.md and executes the notebook, from what `fashion explore` finds
 	@$(BIN)/python -m scripts.exploration_document $(ARGS)
+
+experiments: setup browser ## Writes docs/experiments.md from the declared experiments and their results
+	@$(BIN)/python -m scripts.experiments_document $(ARGS)
 
 tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
 	@$(BIN)/fashion tensorboard $(ARGS)

@@ -2,7 +2,7 @@
 
     overall           {metric: estimate}: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1,
                       macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour
-    groups            {group: {precision, recall, f1, auc: estimate, support: int}}
+    groups            {group: {precision, recall, f1, auc, coverage: estimate, support: int}}
     garments          {accuracy: estimate, per_garment: {garment: {accuracy, group_accuracy: estimate, support: int}}}
     slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
     confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
@@ -143,9 +143,12 @@ def _areas(judged: Judged) -> list[bootstrap.Estimate]:
 def _groups(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
     block = {}
     for index, name in enumerate(judged.taxonomy.groups):
+        chosen = judged.groups == index
+        covered = int(judged.predictions.prediction_set[chosen, index].sum())
         metrics = {key: group_metrics.of_class(metric, index) for key, metric in group_metrics.PER_CLASS.items()}
         block[name] = judged.of_confusion(metrics, judged.confusion)
-        block[name] |= {"auc": areas[index].to_json(), "support": int(judged.confusion[index].sum())}
+        block[name] |= {"auc": areas[index].to_json(), "coverage": _share(judged, covered, int(chosen.sum()))}
+        block[name]["support"] = int(chosen.sum())
     return block
 
 

@@ -20,7 +20,8 @@ ROUNDS = 80
 def gradient_histograms(images: Floats) -> Floats:
     """Returns float32 [N, features] for square images [N, pixels] whose side is a multiple of 7, of at least 14."""
     side = round(images.shape[1] ** 0.5)
-    down, across = np.gradient(images.reshape(-1, side, side), axis=(1, 2))
+    pixels = images.reshape(-1, side, side)
+    down, across = np.gradient(pixels, axis=1), np.gradient(pixels, axis=2)
     strength = np.hypot(down, across)
     place = (np.arctan2(down, across) % np.pi) / np.pi * BINS
     lower = np.floor(place).astype(int)

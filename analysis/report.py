@@ -83,11 +83,11 @@ def _headlines(metrics: Metrics) -> str:
 def _groups(metrics: Metrics, taxonomy: Taxonomy) -> str:
     rows = [
         [f"{parts.swatch(colour, name)}<small>{metrics['groups'][name]['support']:,} images</small>"]
-        + [parts.figure(metrics["groups"][name][key]) for key in ("precision", "recall", "f1", "auc")]
+        + [parts.figure(metrics["groups"][name][key]) for key in ("precision", "recall", "f1", "auc", "coverage")]
         for name, colour in zip(taxonomy.groups, taxonomy.colours, strict=True)
     ]
-    headings = ("Group", "Precision", "Recall", "F1", "AUC")
-    return _section("Groups", "", parts.table(headings, rows, numeric=(1, 2, 3, 4)))
+    headings = ("Group", "Precision", "Recall", "F1", "AUC", "Set coverage")
+    return _section("Groups", "", parts.table(headings, rows, numeric=(1, 2, 3, 4, 5)))
 
 
 def _ladder(metrics: Metrics) -> str:

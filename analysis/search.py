@@ -16,7 +16,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.errors import FailedTrialError, FatalError
 
 from analysis.search_oracles import OBJECTIVE, Algorithm, Budget, make_oracle
-from analysis.search_space import SearchSpace
+from analysis.search_space import SearchSpace, searched
 from models.recipe import Recipe
 from models.training import Plan, Task, TrainingError, train
 
@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes:
         trial: Keras Tuner's number of it, "00" for the first.
-        values: The recipe's values.
+        values: The recipe's values that are searched.
         epochs: Passes over the search's images.
         seed: Of this training.
         seconds: That the training took, when it was run.
@@ -85,7 +85,7 @@ class Trials:
 
     def _train(self, trial: str, recipe: Recipe, plan: Plan) -> Outcome:
         begun = time.perf_counter()
-        outcome = Outcome(trial, recipe.to_values(), plan.epochs, plan.seed, seconds=0.0, score=None)
+        outcome = Outcome(trial, searched(recipe), plan.epochs, plan.seed, seconds=0.0, score=None)
         try:
             history = train(recipe, self._task, plan).history
             # The last epoch's score, not the best one's: the Trainer keeps the weights of its last epoch as well.

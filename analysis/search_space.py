@@ -20,6 +20,15 @@ RANGES: dict[str, tuple[float, float, Sampling]] = {
 """About a factor of five, or as much as is usual, around the known good values on either side."""
 
 
+NAMES = ("family", "width", *RANGES)
+
+
+def searched(recipe: Recipe) -> dict[str, Any]:
+    """Returns the values of a recipe that a search decides; the others stay the known good ones."""
+    values = recipe.to_values()
+    return {name: values[name] for name in NAMES}
+
+
 class SearchSpaceError(ValueError):
     """Values lie outside the space; the message says what was expected and what was received."""
 
@@ -53,7 +62,7 @@ class SearchSpace:
         """
         if not isinstance(values, dict):
             raise SearchSpaceError(f"Expected: a table of values by name. Received: {values!r}")
-        known = self.nearest(Recipe()).to_values()
+        known = searched(self.nearest(Recipe()))
         if unknown := sorted(values.keys() - known.keys()):
             raise SearchSpaceError(f"Expected: some of {', '.join(known)}. Received: {', '.join(unknown)}")
         for name, value in values.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorboard.plugins import projector
 
 from analysis.training_pictures import confusion_picture, mistakes_picture, sprite
-from models.calibration import softmax
+from models.probabilities import softmax
 from models.scores import group_confusion
 from models.taxonomy import Taxonomy
 from models.training import PREDICT_BATCH, Task
@@ -42,7 +42,7 @@ class Pictures:
             return
         task = self._task
         probabilities = softmax(logits)
-        confusion = group_confusion(probabilities, task.validation_garments, task.membership)
+        confusion = group_confusion(probabilities @ task.membership, task.validation_groups)
         with self._writer.as_default(step=epoch):
             tf.summary.image("confusion", confusion_picture(confusion, self._taxonomy.groups)[None])
             tf.summary.image("mistakes", self._mistakes(probabilities @ task.membership)[None])
@@ -50,7 +50,7 @@ class Pictures:
 
     def _mistakes(self, groups: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         task = self._task
-        true, predicted = task.membership[task.validation_garments].argmax(axis=1), groups.argmax(axis=1)
+        true, predicted = task.validation_groups, groups.argmax(axis=1)
         wrong = np.flatnonzero(true != predicted)
         worst = wrong[np.argsort(-groups[wrong, predicted[wrong]], kind="stable")][:MISTAKES]
         names = self._taxonomy.groups

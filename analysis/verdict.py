@@ -107,7 +107,7 @@ def check_rules(
     """
     changes: dict[str, tuple[str, ...]] = {OVERALL: MACRO} | {f"group:{name}": GROUP_FIGURES for name in groups}
     values: dict[str, tuple[str, ...]] = {OVERALL: OVERALL_FIGURES} | {
-        f"group:{name}": (*GROUP_FIGURES, "auc") for name in groups
+        f"group:{name}": (*GROUP_FIGURES, "auc", "coverage") for name in groups
     }
     values |= {f"garment:{name}": GARMENT_FIGURES for name in garments}
     values |= {f"{feature}:{value}": SLICE_FIGURES for feature, value in slices}

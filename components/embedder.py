@@ -53,12 +53,12 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
     import keras
     import numpy as np
 
-    from models.calibration import softmax
+    from models.calibration import Calibration
     from models.training import PREDICT_BATCH
 
     network = keras.models.load_model(model.path / "model.keras", compile=False)
     logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
-    groups = (softmax(logits) @ np.array(data.taxonomy.membership())).argmax(axis=1)
+    groups = Calibration.from_json(model.read_json("calibration.json")).group_probabilities(logits).argmax(axis=1)
     np.savez_compressed(embedding.path / "trained.npz", groups=groups.astype(np.int64))
     # A network that answers for an image and its mirror image holds the one that was trained.
     inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)

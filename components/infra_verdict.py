@@ -103,13 +103,13 @@ def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
     import keras
     import numpy as np
 
-    from models.calibration import softmax
+    from models.calibration import Calibration
 
     # A graphics card multiplies with fewer bits than a server's processor.
     with keras.device("cpu"):
         network = keras.saving.load_model(model.path / "model.keras", compile=False)
         logits = np.asarray(network.predict(images, batch_size=len(images), verbose=0))
-    return softmax(logits / model.read_json("calibration.json")["temperature"])
+    return Calibration.from_json(model.read_json("calibration.json")).garment_probabilities(logits)
 
 
 def _count(broken: list[Failure], asked: int) -> str:

@@ -43,7 +43,7 @@ def trainer(
         bool, Field(description="Whether the exported model averages its answers for an image and its mirror image.")
     ] = True,
     coverage: Annotated[
-        float, Field(gt=0.5, lt=1, description="Share of the prediction sets that shall hold the true group.")
+        float, Field(gt=0.5, lt=1, description="Share of each group's prediction sets that shall hold it.")
     ] = 0.99,
     pictures_every: Annotated[
         int, Field(ge=1, description="Epochs between two pictures of mistakes and confusion in TensorBoard.")
@@ -59,7 +59,8 @@ def trainer(
     from keras.callbacks import TensorBoard
 
     from analysis.training_logs import Pictures, write_projector
-    from models.calibration import calibrate, softmax
+    from models.augmentation import AUGMENTATIONS
+    from models.calibration import calibrate
     from models.export import export_model
     from models.mirrored import mirrored
     from models.recipe import Recipe
@@ -68,7 +69,7 @@ def trainer(
 
     recipe = Recipe.from_values(hyperparameters.read_json("best_hyperparameters.json"))
     task = _read_task(examples, taxonomy)
-    plan = Plan(epochs, batch_size, seed, augmentation, precision)
+    plan = Plan(epochs, batch_size, seed, AUGMENTATIONS[augmentation], precision)
     scalars = TensorBoard(log_dir=str(logs), write_graph=True, profile_batch=profile_batches or 0)
     callbacks = [scalars, _progress(progress, epochs, len(task.images) // batch_size)]
     pictures = Pictures(logs, task, taxonomy, pictures_every)
@@ -83,7 +84,7 @@ def trainer(
     model.write_json("calibration.json", calibration.to_json())
     model.write_json("training.json", {"recipe": recipe.to_values(), "history": trained.history})
     model.properties["parameters"] = network.count_params()
-    confusion = group_confusion(softmax(logits), task.validation_garments, task.membership)
+    confusion = group_confusion(calibration.group_probabilities(logits), task.validation_groups)
     model.properties["validation_macro_f1"] = round(macro_f1(confusion), 4)
 
 

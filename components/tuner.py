@@ -97,12 +97,13 @@ def tuner(
     from analysis.search_logs import begin_logs, log_trial
     from analysis.search_oracles import Budget
     from analysis.search_space import SearchSpace
+    from models.augmentation import AUGMENTATIONS
     from models.training import Plan
 
     space = SearchSpace({"family": families, "width": widths})
     first = _first_recipe(space, warm_start)
     task = _read_task(examples, taxonomy, search_examples, search_validation, batch_size, seed)
-    plan = Plan(max_epochs, batch_size, seed, augmentation, precision)
+    plan = Plan(max_epochs, batch_size, seed, AUGMENTATIONS[augmentation], precision)
     begin_logs(logs, space, max_epochs)
     progress(0, max_trials, "trials")
 

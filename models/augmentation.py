@@ -123,10 +123,8 @@ def _blend(targets: Targets, partner: NDArray[np.int64], kept: NDArray[np.float3
     return kept[:, None] * targets + (1 - kept)[:, None] * targets[partner]
 
 
-def _rectangles(
-    shape: tuple[int, ...], areas: NDArray[np.float64], random: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Returns bool [N, H, W]: a rectangle in each image, of about the given share of it, where the image is not left."""
+def _rectangles(shape: tuple[int, ...], areas: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Returns bool [N, H, W]: a rectangle in each image, of about the given shares of it, cut at its edges."""
     count, height, width = shape
     inside = []
     for pixels in (height, width):

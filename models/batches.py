@@ -75,8 +75,9 @@ class Batches:
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             random, count = np.random.default_rng([self._seed, epoch]), len(self._images)
-            self._epoch, self._order = epoch, (
-                random.permutation(count) if self._shares is None else random.choice(count, count, p=self._shares)
+            self._epoch, self._order = (
+                epoch,
+                (random.permutation(count) if self._shares is None else random.choice(count, count, p=self._shares)),
             )
         return self._order
 

@@ -1,19 +1,26 @@
-"""Makes probabilities honest: temperature scaling, conformal prediction sets, and how far from honest they are.
+"""Calibration: turns a network's logits into honest probabilities, and these into sets that hold the true group.
 
-Everything is fitted on the validation split and works on plain arrays.
+Fitted on the validation split with NumPy; `models.export` computes the same inside the exported graph.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
+from models.affine_scaling import Affine, Doubles, fit_dirichlet
+from models.conformal import group_thresholds
+from models.level_scaling import Levels, fit_levels
+from models.probabilities import Floats, Integers, softmax
+from models.scaling import cross_fitted
+
+FIT = partial(fit_levels, fit_dirichlet)
+"""How the default scaling is fitted: Dirichlet scaling between the groups, a temperature inside them. The experiment
+`calibration` chose it: it has the lowest log loss of the groups."""
 
 
 @dataclass(frozen=True)
@@ -21,89 +28,72 @@ class Calibration:
     """What the exported model applies to its logits.
 
     Attributes:
-        temperature: The garment logits are divided by it.
-        threshold: A group belongs to the prediction set when its calibrated probability is at least this.
-        coverage: The share of prediction sets that shall hold the true group.
+        scaling: Between the groups an affine map of their log-probabilities, inside them one temperature.
+        thresholds: float64 [groups]; a group belongs to the prediction set when its calibrated probability is at least
+            its own threshold.
+        coverage: The share of each group's prediction sets that shall hold it.
     """
 
-    temperature: float
-    threshold: float
+    scaling: Levels
+    thresholds: Doubles
     coverage: float
 
-    def to_json(self) -> dict[str, float]:
-        """Returns the three numbers by name."""
-        return asdict(self)
+    def garment_probabilities(self, logits: Floats) -> Doubles:
+        """Returns float64 [N, garments] for logits [N, garments]."""
+        return softmax(self.scaling.apply(logits))
+
+    def group_probabilities(self, logits: Floats) -> Doubles:
+        """Returns float64 [N, groups], the sums of the garments', for logits [N, garments]."""
+        return np.asarray(self.garment_probabilities(logits) @ self.scaling.membership)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all numbers by name, arrays as lists."""
+        between = self.scaling.between
+        return {
+            "between": {"weights": between.weights.tolist(), "intercept": between.intercept.tolist()},
+            "within": self.scaling.within,
+            "membership": self.scaling.membership.tolist(),
+            "thresholds": self.thresholds.tolist(),
+            "coverage": self.coverage,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Calibration:
+        """Reads what `to_json` returned.
+
+        Raises:
+            ValueError: A name is missing, as in files of models trained before there were two levels.
+        """
+        names = ("between", "within", "membership", "thresholds", "coverage")
+        if not set(names) <= set(values):
+            raise ValueError(f"No calibration of two levels. Expected: {', '.join(names)}. Received: {list(values)}.")
+        between = Affine(np.array(values["between"]["weights"]), np.array(values["between"]["intercept"]), True)
+        scaling = Levels(between, values["within"], np.array(values["membership"]))
+        return cls(scaling, np.array(values["thresholds"]), values["coverage"])
 
 
 def calibrate(logits: Floats, garments: Integers, membership: Floats, coverage: float) -> Calibration:
-    """Fits the temperature and the conformal threshold on validation.
+    """Fits the scaling and, on what it makes of the groups, a conformal threshold for each.
+
+    The experiment `calibration` chose the scaling (`FIT`) and the thresholds: one for each group
+    (`conformal.group_thresholds`) keeps the coverage in all of them, where a single one leaves One piece short.
+
+    The scaling that serves is fitted on all examples. The thresholds come from probabilities that each example got by a
+    scaling fitted without it (five folds), because on the examples of its own fit a scaling looks a little better than
+    on others; a half held out instead would leave too few of the small groups. This is cross-conformal prediction
+    (Vovk, "Cross-conformal predictors", 2015): close to its coverage in practice, though split conformal prediction
+    alone proves it. And the split has chosen the recipe before. So the coverage is aimed at, and the Evaluator measures
+    what comes of it.
+
+    A group with fewer than coverage / (1 - coverage) examples, 99 for 0.99, has no threshold that keeps the promise: it
+    gets 0 and belongs to every set.
 
     Args:
-        logits: [N, garments].
+        logits: [N, garments], of at least two examples.
         garments: int [N], the true garments.
         membership: [garments, groups] of 0 and 1.
-        coverage: The share of prediction sets that shall hold the true group, in (0, 1).
+        coverage: The share of each group's prediction sets that shall hold it, in (0, 1).
     """
-    temperature = fit_temperature(logits, garments)
-    groups = softmax(logits / temperature) @ membership
-    true = membership[garments].argmax(axis=1)
-    return Calibration(temperature, conformal_threshold(groups, true, coverage), coverage)
-
-
-def softmax(logits: Floats) -> NDArray[np.float64]:
-    """Returns probabilities [N, classes] for logits [N, classes]."""
-    shifted = np.asarray(logits, np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def fit_temperature(logits: Floats, classes: Integers) -> float:
-    """Returns the temperature that minimises the negative log-likelihood.
-
-    Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2. One number cannot change which class is
-    the most probable.
-
-    Args:
-        logits: [N, classes].
-        classes: int [N].
-    """
-
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits / np.exp(log_temperature))
-        return float(-np.log(np.maximum(probabilities[np.arange(len(classes)), classes], 1e-300)).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
-
-
-def conformal_threshold(probabilities: Floats, classes: Integers, coverage: float) -> float:
-    """Returns the probability from which a class belongs to the prediction set.
-
-    Split conformal prediction with the score 1 - p(true class): Sadinle, Lei and Wasserman, "Least Ambiguous Set-Valued
-    Classifiers with Bounded Error Levels", 2019; the finite-sample rank ceil((n + 1) * coverage) is Vovk's. On
-    exchangeable data the sets hold the true class with at least this probability.
-
-    Args:
-        probabilities: [N, classes], calibrated.
-        classes: int [N], the true classes.
-        coverage: In (0, 1).
-    """
-    scores = np.sort(1.0 - probabilities[np.arange(len(classes)), classes])
-    rank = int(np.ceil((len(scores) + 1) * coverage))
-    # Too few examples for the coverage asked for: only the full set is sure to hold the true class.
-    return 0.0 if rank > len(scores) else float(1.0 - scores[rank - 1])
-
-
-def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int = 15) -> float:
-    """Returns the mean gap between confidence and accuracy over bins of equal width, weighted by their sizes.
-
-    Guo et al., 2017, section 2, with their 15 bins.
-
-    Args:
-        confidence: [N], the probability of the predicted class.
-        correct: bool [N].
-        bins: How many bins. Defaults to 15.
-    """
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(index, weights=confidence - correct, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    groups = cross_fitted(FIT, logits, garments, membership) @ membership
+    thresholds = group_thresholds(groups, membership[garments].argmax(axis=1), coverage)
+    return Calibration(FIT(logits, garments, membership), thresholds, coverage)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from models.calibration import softmax
+from models.probabilities import softmax
 
 Floats = NDArray[np.floating[Any]]
 Output = Literal["garments", "groups", "hierarchy"]
@@ -29,8 +29,10 @@ class Objective:
         smooth: Over what label smoothing spreads its share: "all" garments, or those of the same "group".
         class_weights: Whether each group weighs alike in the loss, however many images it has.
         logit_adjustment: Times the logarithm of its group's share of the images is added to a garment's logit in the
-            loss: Menon et al., "Long-tail learning via logit adjustment", 2021, equation 10. 0 for none, 1 is theirs.
+            loss: Menon et al., "Long-tail learning via logit adjustment", 2021, equation 10; 0 for none, 1 is theirs.
         focal: The exponent of the focal loss: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 4.
+        sets: Whether a target names garments of which one is right, not how probable each is: the loss is then minus
+            the logarithm of what they sum up to, unsmoothed. Jin and Ghahramani, "Learning with Multiple Labels", 2002.
         trim: Share of each batch, those with the highest losses, that is not learned from: Shen and Sanghavi,
             "Learning with Bad Training Data via Iterative Trimmed Loss Minimization", 2019, batch by batch.
     """
@@ -41,6 +43,7 @@ class Objective:
     class_weights: bool = False
     logit_adjustment: float = 0.0
     focal: float = 0.0
+    sets: bool = False
     trim: float = 0.0
 
     def outputs(self, membership: Floats) -> int:
@@ -75,6 +78,7 @@ class Objective:
             adjustment=(self.logit_adjustment * np.log(of_answers)).tolist(),
             group_loss=self.group_loss,
             focal=self.focal,
+            sets=self.sets,
             trim=self.trim,
         )
 
@@ -132,6 +136,7 @@ class GroupedCrossEntropy(keras.losses.Loss):
         adjustment: [answers], added to the logits.
         group_loss: Weight of the cross-entropy over groups.
         focal: Exponent of the focal loss.
+        sets: Whether targets are sets of garments.
         trim: Share of the batch, the highest losses, that counts nothing.
     """
 
@@ -143,13 +148,14 @@ class GroupedCrossEntropy(keras.losses.Loss):
         adjustment: Sequence[float],
         group_loss: float = 0.0,
         focal: float = 0.0,
+        sets: bool = False,
         trim: float = 0.0,
         name: str = "grouped_cross_entropy",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.targets, self.groups, self.weights, self.adjustment = targets, groups, weights, adjustment
-        self.group_loss, self.focal, self.trim = group_loss, focal, trim
+        self.group_loss, self.focal, self.sets, self.trim = group_loss, focal, sets, trim
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of each example, [batch], for targets [batch, garments] and logits [batch, answers]."""
@@ -161,11 +167,16 @@ class GroupedCrossEntropy(keras.losses.Loss):
         if self.focal:
             each = each * (1.0 - ops.exp(log_probabilities)) ** self.focal
         loss = -ops.sum(each, axis=-1)
+        if self.sets:
+            named = ops.sum(given * ops.exp(log_probabilities), axis=-1)
+            loss = -ops.log(ops.maximum(named, 1e-12))
         if self.group_loss:
             loss = loss + self.group_loss * self._of_groups(aimed, log_probabilities)
         if self.trim:
             loss = loss * self._kept(loss)
-        return loss * ops.matmul(given, ops.convert_to_tensor(self.weights, "float32"))
+        # A set of garments counts as one example, whatever its size.
+        weights = ops.matmul(given, ops.convert_to_tensor(self.weights, "float32")) / ops.sum(given, axis=-1)
+        return loss * weights
 
     def _of_groups(self, aimed: Any, log_probabilities: Any) -> Any:
         groups = ops.convert_to_tensor(self.groups, "float32")
@@ -179,5 +190,5 @@ class GroupedCrossEntropy(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
-        names = ("targets", "groups", "weights", "adjustment", "group_loss", "focal", "trim")
+        names = ("targets", "groups", "weights", "adjustment", "group_loss", "focal", "sets", "trim")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def group_confusion(
-    probabilities: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]
-) -> NDArray[np.int64]:
+def group_confusion(probabilities: NDArray[np.floating[Any]], groups: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Counts true groups (rows) against predicted ones (columns), int64 [groups, groups].
 
     Args:

@@ -12,6 +12,7 @@ import typer
 
 from pipeline.assembly import assemble, resume_command
 from pipeline.errors import UserError
+from pipeline.experiment import experiment
 from pipeline.explore import explore
 from pipeline.options import DEFAULT_WORKSPACE, FreshOption, ProfileOption, SetOption, WorkspaceOption
 from pipeline.predict import predict
@@ -160,6 +161,7 @@ def tensorboard(
     os.execv(sys.executable, [sys.executable, *command])
 
 
+app.add_typer(experiment, name="experiment")
 app.command()(explore)
 app.command()(serve)
 app.command()(predict)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.experiments.laboratory import Laboratory
     from analysis.experiments.results import Results
     from pipeline.display import Display
+    from pipeline.progress import Progress
 
 PAGE = "experiments.html"
 SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -106,9 +107,7 @@ def report(workspace: WorkspaceOption = DEFAULT_WORKSPACE, studies: StudiesOptio
     print(f"Page     {target}")
 
 
-def open_laboratory(
-    workspace: Workspace, profile: str, overrides: list[str] | None, display: Display
-) -> Laboratory:
+def open_laboratory(workspace: Workspace, profile: str, overrides: list[str] | None, display: Display) -> Laboratory:
     """Runs the pipeline up to the grouped examples, or reuses what it left, and reads them."""
     from analysis.experiments.laboratory import Laboratory
     from components.examples import read_arrays
@@ -116,7 +115,7 @@ def open_laboratory(
     from pipeline.assembly import assemble, resume_command
     from pipeline.local_runner import LocalRunner
 
-    pipeline, configuration = assemble("fashion", workspace, profile, overrides)
+    pipeline, _ = assemble("fashion", workspace, profile, overrides)
     selected = pipeline.select(None, "label_grouping", None)
     ran = LocalRunner(pipeline, workspace, display, resume_command()).run(selected)
     examples = Examples(workspace.root / ran.artifacts["label_grouping"]["grouped"].uri)
@@ -158,21 +157,30 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float, disp
             display.reused(name, "reuse", "all runs are made")
             continue
         display.started(name, [f"{missing} runs are missing"])
-        told, started = display.progress(name), time.monotonic()
-        made, total, now = 0, 1, ""
-
-        def tell(arm: str, seed: int, done: int, of: int) -> None:
-            nonlocal made, total, now
-            made, total, now = done, of, f"{arm}, seed {seed}"
-            told(made, total, "runs", now)
-
-        laboratory.report = lambda done, of, unit: told(made, total, "runs", f"{now}, {done} of {of} {unit}")
+        progress, started = _Progress(display.progress(name)), time.monotonic()
+        laboratory.report = progress.within
         try:
-            run_missing(results, laboratory, seconds - (time.monotonic() - begun), tell)
+            run_missing(results, laboratory, seconds - (time.monotonic() - begun), progress.run)
         except BaseException:
             display.failed(name)
             raise
         display.finished(name, time.monotonic() - started, f"{len(results.missing())} runs missing")
+
+
+class _Progress:
+    """Says which run is made, and how far it is."""
+
+    def __init__(self, told: Progress) -> None:
+        self._told, self._done, self._total, self._run = told, 0, 1, ""
+
+    def run(self, arm: str, seed: int, done: int, total: int) -> None:
+        """A run begins."""
+        self._done, self._total, self._run = done, total, f"{arm}, seed {seed}"
+        self._told(done, total, "runs", self._run)
+
+    def within(self, done: int, total: int, unit: str) -> None:
+        """The run is as far as that."""
+        self._told(self._done, self._total, "runs", f"{self._run}, {done} of {total} {unit}")
 
 
 def _results(name: str, studies: Path) -> Results:

@@ -116,13 +116,13 @@ import json, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from pathlib import Path
 from components.examples import read_arrays
-from models.batches import Batches
+from models.batches import Batches, one_hot
 from pipeline.artifacts import Examples
 shards = Examples(Path(sys.argv[1])).split("train")
 read_arrays(shards[:1])
 begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - begun
 count = len(arrays["image"])
-batches = Batches(arrays["image"], arrays["garment"], batch_size=256, seed=1, augmentation="flip_and_shift")
+batches = Batches(arrays["image"], one_hot(arrays["garment"], 10), batch_size=256, seed=1)
 begun = time.perf_counter()
 for index in range(batches.an_epoch): batches[index]
 print(json.dumps([count / read, batches.an_epoch * 256 / (time.perf_counter() - begun)]))

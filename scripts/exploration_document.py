@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.display import display_for, terminal_console
 from pipeline.explore import artifact_path, publish, run_exploration
 from pipeline.workspace import Workspace
+from scripts.photographs import photograph, remove_others
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "exploration.md"
 PICTURES = ROOT / "docs" / "exploration"
 NOTEBOOK = ROOT / "analysis" / "exploration.ipynb"
-WIDTH = 900
-BARE = "figcaption, nav { display: none !important } .columns { display: block !important }"
-DRAWN = "name => [...document.querySelectorAll(`#${name} .plot`)].every(plot => plot.dataset.drawn)"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 HEADER = """# What is in the data
 
@@ -47,7 +41,9 @@ def main() -> None:
         sections = json.loads((artifact / "sections.json").read_text(encoding="utf-8"))
         findings = json.loads((artifact / "findings.json").read_text(encoding="utf-8"))
         DOCUMENT.write_text(write_document(sections, findings), encoding="utf-8")
-        photograph(publish(result, place), [block["name"] for block in _documented(sections)], PICTURES)
+        files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
+        photograph(publish(result, place), files)
+        remove_others(PICTURES, {file.name for file in files.values()})
     if options.only != "document":
         execute_notebook(place)
 
@@ -74,34 +70,6 @@ def _section(section: dict[str, Any]) -> str:
 
 def _documented(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [block for section in sections for block in section["blocks"] if block["documented"]]
-
-
-def photograph(page: Path, names: list[str], target: Path) -> None:
-    """Writes a PNG of each named block of the page, as it looks by day and without its caption."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    with opened(page, WIDTH) as shown:
-        shown.add_style_tag(content=BARE)
-        for name in names:
-            shown.locator(f"#{name}").scroll_into_view_if_needed()
-            shown.wait_for_function(DRAWN, arg=name)
-            shown.locator(f"#{name}").screenshot(path=target / f"{name}.png", animations="disabled")
-
-
-@contextmanager
-def opened(page: Path, width: int, dark: bool = False) -> Iterator[Any]:
-    """Opens the page in a headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    browser_path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
-        shown.goto(page.resolve().as_uri())
-        try:
-            yield shown
-        finally:
-            browser.close()
 
 
 def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:

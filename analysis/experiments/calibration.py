@@ -26,11 +26,15 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
     probabilities = cross_fitted(SCALINGS[settings["scaling"]], logits, garments, laboratory.membership)
     outcome = judge_probabilities(probabilities, laboratory, VALIDATION)
     groups = probabilities @ laboratory.membership
-    figures = [*outcome.figures, *honesty(groups, outcome), *promises(groups, outcome.truth, laboratory.taxonomy.groups)]
+    figures = [
+        *outcome.figures,
+        *honesty(groups, outcome),
+        *promises(groups, outcome.truth, laboratory.taxonomy.groups),
+    ]
     return Outcome(figures, outcome.truth, outcome.predicted)
 
 
-def honesty(groups: npt.NDArray[np.float64], outcome: Outcome) -> Figures:
+def honesty(groups: npt.NDArray[np.float64], outcome: Outcome, split: str = VALIDATION) -> Figures:
     """Returns how honest the confidence is beside what chance gives an honest one, and what abstaining leaves."""
     from analysis.selective import errors_left, judge_honesty, risk_coverage
 
@@ -38,10 +42,13 @@ def honesty(groups: npt.NDArray[np.float64], outcome: Outcome) -> Figures:
     found = judge_honesty(confidence, right, draws=DRAWS)
     curve = risk_coverage(confidence, right)
     return [
-        (VALIDATION, "debiased_calibration_error", found.debiased),
-        (VALIDATION, "honest_calibration_error", found.honest_error),
-        (VALIDATION, "aurc", curve.area),
-        *((f"abstain {share:.0%}", "risk", float(risk)) for share, risk in zip(ABSTAINED, errors_left(confidence, right, ABSTAINED), strict=True)),
+        (split, "debiased_calibration_error", found.debiased),
+        (split, "honest_calibration_error", found.honest_error),
+        (split, "aurc", curve.area),
+        *(
+            (f"abstain {share:.0%}", "risk", float(risk))
+            for share, risk in zip(ABSTAINED, errors_left(confidence, right, ABSTAINED), strict=True)
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,9 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
         ask = interpreter(content)
         answers = np.concatenate([ask(image[None]) for image in images])
         judged = judge(answers, laboratory, VALIDATION)
-        cost = [f for f in outcome.figures if f[1] in ("train_seconds", "images_per_second", "parameters", "multiply_adds")]
+        cost = [
+            f for f in outcome.figures if f[1] in ("train_seconds", "images_per_second", "parameters", "multiply_adds")
+        ]
         bytes_ = (VALIDATION, "bytes", float(len(content)))
         outcome = Outcome([*judged.figures, *cost, bytes_], judged.truth, judged.predicted)
     latency = (VALIDATION, "latency_ms", latency_ms(ask, images))
@@ -75,7 +78,7 @@ def convert(network: keras.Model, precision: str, images: npt.NDArray[np.uint8])
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
         converter.representative_dataset = lambda: ([image[None]] for image in images)
-    with warnings.catch_warnings(action="ignore"), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with warnings.catch_warnings(action="ignore"), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         content: bytes = converter.convert()
     return content
 

@@ -21,6 +21,7 @@ from analysis.experiments.significance import detectable, holm
 from analysis.experiments.wrong_answers import tabulate
 from models.taxonomy import Taxonomy
 
+TEST = "test"
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
 
 
@@ -45,6 +46,12 @@ class Judgement:
         return [arm for arm in self.experiment.arms if arm in there]
 
     @property
+    def whole(self) -> str:
+        """The subset of all examples that were judged: validation, or the test images where the study is about them."""
+        there = set(self.results.figures["subset"])
+        return TEST if VALIDATION not in there and TEST in there else VALIDATION
+
+    @property
     def scale(self) -> Scale:
         """The scale of the study's metric."""
         return scale_of(self.experiment.metric)
@@ -60,7 +67,7 @@ class Judgement:
     @property
     def training_minutes(self) -> float:
         """How long the networks of all runs took to train; 0 where that was not measured."""
-        return float(self.results.values("train_seconds").sum().sum()) / 60
+        return float(self.table("train_seconds").sum().sum()) / 60
 
     @cached_property
     def differences(self) -> dict[str, Difference]:
@@ -90,7 +97,7 @@ class Judgement:
     @property
     def best(self) -> str | None:
         """The arm with the best mean of the study's metric; None where no arm has one."""
-        means = self.results.values(self.experiment.metric).mean()
+        means = self.table(self.experiment.metric).mean()
         if means.empty:
             return None
         return str(means.idxmax() if self.scale.more_is_better else means.idxmin())
@@ -104,9 +111,17 @@ class Judgement:
             for arm, found in self.differences.items()
         }
 
-    def values(self, arm: str, metric: str, subset: str = VALIDATION) -> list[float]:
+    def counts(self, metric: str) -> bool:
+        """Whether a metric follows from the answers to single examples."""
+        return metric_of(metric, self.taxonomy) is not None and self.supports is not None
+
+    def table(self, metric: str, subset: str = "") -> pd.DataFrame:
+        """Returns a metric's values, a row a seed and a column an arm; of all examples unless a subset is named."""
+        return self.results.values(metric, subset or self.whole)
+
+    def values(self, arm: str, metric: str, subset: str = "") -> list[float]:
         """Returns an arm's values, one a seed; none where it was not measured."""
-        table = self.results.values(metric, subset)
+        table = self.table(metric, subset)
         return [float(value) for value in table[arm].dropna()] if arm in table else []
 
     def seeds(self, arm: str, other: str) -> list[int]:
@@ -120,12 +135,13 @@ class Judgement:
 
         Over examples and seeds where the metric follows from the answers, otherwise over seeds by Student's t.
         """
-        measured, seeds = metric_of(metric, self.taxonomy), self.seeds(arm, other)
+        seeds = self.seeds(arm, other)
         if not seeds:
             return UNDEFINED
+        measured = metric_of(metric, self.taxonomy)
         if measured is not None and self.supports is not None:
             return compare(self.results.errors, self.supports, arm, other, seeds, measured)
-        table = self.results.values(metric).reindex(columns=[arm, other]).dropna()
+        table = self.table(metric).reindex(columns=[arm, other]).dropna()
         return over_seeds((table[arm] - table[other]).tolist())
 
     @cached_property

@@ -120,12 +120,20 @@ class Laboratory:
             task = replace(task, images=images[kept], garments=garments[kept])
         if settings.labels == "soft":
             task = replace(task, targets=_float(0.5 * np.eye(len(self.membership))[garments] + 0.5 * self._out_of_fold))
+        if settings.known_garments < 1:
+            task = replace(task, targets=self._partly_known(settings.known_garments, garments))
         if settings.teacher is not None:
             task = replace(task, targets=_float(self._taught(settings, seed, task.garments)))
         return task
 
+    def _partly_known(self, share: float, garments: Garments) -> npt.NDArray[np.float32]:
+        """Returns [N, garments]: 1 at the garment where it is known, else at every garment of the group."""
+        of_group = self.membership @ self.membership.T
+        known = np.random.default_rng(FOLD_SEED).random(len(garments)) < share
+        return _float(np.where(known[:, None], np.eye(len(of_group))[garments], of_group[garments]))
+
     def _taught(self, settings: TrainingSettings, seed: int, garments: Garments) -> npt.NDArray[np.float64]:
-        from models.calibration import softmax
+        from models.probabilities import softmax
 
         assert settings.teacher is not None
         answers = softmax(self.logits(settings.teacher, seed, "train") / settings.teacher_temperature)
@@ -137,14 +145,12 @@ class Laboratory:
         """float64 [N, garments]: what small networks say of training images that they were not trained on."""
         from analysis.exploration.cross_validation import cross_validate
         from analysis.exploration.data import Data
-        from models.calibration import fit_temperature, softmax
+        from models.probabilities import fit_temperature, softmax
 
         file = self._store / f"out-of-fold-{self._data}.npy"
         if not file.exists():
             # Cross-validation also asks about images outside the folds: one of validation stands for them.
-            images, garments = (
-                np.concatenate([a["train"], a["validation"][:1]]) for a in (self.images, self.garments)
-            )
+            images, garments = (np.concatenate([a["train"], a["validation"][:1]]) for a in (self.images, self.garments))
             outside = np.arange(len(garments)) == len(garments) - 1
             data = Data(images, garments, outside, np.full(len(garments), -1), outside.astype(str), self.taxonomy)
             np.save(file, cross_validate(data, seed=FOLD_SEED).logits[-1])

@@ -1,7 +1,7 @@
 """What a person writes beside a study, `studies/NAME.md`, with figures that are filled in from the results.
 
 `{value:ARM:METRIC}` and `{difference:ARM:METRIC}` (to the baseline) stand for means over seeds in the metric's unit;
-a third part names the subset, such as a group.
+a third part names the subset, such as a group. Paragraphs from one that begins with "So we" on tell the decision.
 """
 
 from __future__ import annotations
@@ -11,34 +11,35 @@ from pathlib import Path
 
 from analysis.experiments.declaration import STUDIES, DeclarationError
 from analysis.experiments.judgement import Judgement
-from analysis.experiments.results import VALIDATION
 from analysis.experiments.scales import scale_of
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-def remark(judgement: Judgement, directory: Path = STUDIES) -> str:
-    """Returns the remark with its figures; empty if there is none.
+def remark(judgement: Judgement, directory: Path = STUDIES) -> tuple[str, str]:
+    """Returns what is remarked and what is decided, with their figures; empty where there is nothing.
 
     Raises:
         DeclarationError: A placeholder is not one, or asks for what was not measured.
     """
     file = directory / f"{judgement.experiment.name}.md"
     if not file.exists():
-        return ""
-    text = file.read_text(encoding="utf-8").strip()
-    return _PLACEHOLDER.sub(lambda found: _figure(judgement, found[1], file), text)
+        return "", ""
+    text = _PLACEHOLDER.sub(lambda found: _figure(judgement, found[1], file), file.read_text(encoding="utf-8"))
+    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+    begin = next((i for i, paragraph in enumerate(paragraphs) if paragraph.startswith("So we")), len(paragraphs))
+    return "\n\n".join(paragraphs[:begin]), "\n\n".join(paragraphs[begin:])
 
 
 def _figure(judgement: Judgement, asked: str, file: Path) -> str:
     kind, *rest = asked.split(":")
     if kind not in ("value", "difference") or len(rest) not in (2, 3):
         raise DeclarationError(
-            "A placeholder is not one. Expected: {value:ARM:METRIC} or {difference:ARM:METRIC}, with a subset behind it "
-            f"or without. Received: {{{asked}}} ({file})"
+            "A placeholder is not one. Expected: {value:ARM:METRIC} or {difference:ARM:METRIC}, with or without "
+            f":SUBSET behind it. Received: {{{asked}}} ({file})"
         )
-    arm, metric, subset = rest[0], rest[1], rest[2] if len(rest) > 2 else VALIDATION
-    table, baseline = judgement.results.values(metric, subset), judgement.experiment.baseline
+    arm, metric, subset = rest[0], rest[1], rest[2] if len(rest) > 2 else judgement.whole
+    table, baseline = judgement.table(metric, subset), judgement.experiment.baseline
     for name in (arm, baseline) if kind == "difference" else (arm,):
         if name not in table:
             raise DeclarationError(

@@ -28,11 +28,13 @@ class Outcome:
         figures: Rows of (subset, metric, value).
         truth: int64 [N], the true groups of the examples that were judged.
         predicted: int64 [N], the groups that they were given.
+        arrays: What is to be looked at, by name; kept of the first seed alone.
     """
 
     figures: list[tuple[str, str, float]] = field(default_factory=list)
     truth: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     predicted: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class Results:
     def __init__(self, experiment: Experiment, directory: Path = STUDIES) -> None:
         self.experiment = experiment
         self._file = directory / f"{experiment.name}.csv"
+        self.array_file = directory / f"{experiment.name}.npz"
         self._error_file = directory / f"{experiment.name}.errors.csv"
         self._digests = {arm: digest([experiment.measure, experiment.of_arm(arm)]) for arm in experiment.arms}
         self.figures = self._current(_read(self._file, COLUMNS))
         of_current = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
         errors = _read(self._error_file, ERROR_COLUMNS)
-        self.errors = errors[[run in of_current for run in zip(errors["arm"], errors["seed"], strict=True)]]
+        runs = zip(errors["arm"], errors["seed"], strict=True)
+        self.errors = errors[np.array([run in of_current for run in runs], bool)]
 
     def _current(self, figures: pd.DataFrame) -> pd.DataFrame:
         kept = [self._digests.get(arm) == made for arm, made in zip(figures["arm"], figures["settings"], strict=True)]
@@ -76,7 +80,9 @@ class Results:
     def missing(self) -> list[tuple[str, int]]:
         """Returns the runs that are still to be made, a seed of all arms before the next seed."""
         made = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
-        return [(arm, seed) for seed in self.experiment.seeds for arm in self.experiment.arms if (arm, seed) not in made]
+        return [
+            (arm, seed) for seed in self.experiment.seeds for arm in self.experiment.arms if (arm, seed) not in made
+        ]
 
     @property
     def complete(self) -> bool:
@@ -93,6 +99,9 @@ class Results:
         errors = [(arm, seed, int(i), int(outcome.truth[i]), int(outcome.predicted[i])) for i in wrong]
         self.figures = self._sorted(self.figures, rows, COLUMNS)
         self.errors = self._sorted(self.errors, errors, ERROR_COLUMNS)
+        if outcome.arrays and seed == self.experiment.seeds[0]:
+            contents: dict[str, Any] = outcome.arrays
+            np.savez_compressed(self.array_file, **contents)
         # The errors first: a run counts as made when its figures are there.
         for frame, file in ((self.errors, self._error_file), (self.figures, self._file)):
             if len(frame):

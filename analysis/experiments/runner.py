@@ -16,7 +16,9 @@ from analysis.experiments.results import Place, Results
 Tell = Callable[[str, int, int, int], None]
 
 
-def run(results: Results, laboratory: Laboratory, seconds: float, tell: Tell = lambda arm, seed, done, total: None) -> bool:
+def run(
+    results: Results, laboratory: Laboratory, seconds: float, tell: Tell = lambda arm, seed, done, total: None
+) -> bool:
     """Makes the missing runs of an experiment, a seed of all arms before the next seed.
 
     Args:

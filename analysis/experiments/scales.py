@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from analysis.group_metrics import Metric, accuracy, f1, macro_f1, of_class
 from models.taxonomy import Taxonomy
 
+_TOGETHER = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -38,11 +40,11 @@ class Scale:
     def spread(self, mean: float, deviation: float) -> str:
         """Returns a mean with the standard deviation between seeds, which a single seed does not have."""
         shown = self.value(mean)
-        return shown if deviation != deviation else f"{shown} ± {self.value(deviation)}"
+        return shown if deviation != deviation else f"{shown}{_TOGETHER}±{_TOGETHER}{self.value(deviation)}"
 
     def interval(self, low: float, high: float) -> str:
         """Returns the interval of a difference in brackets; nothing where there is none."""
-        return "" if low != low else f"[{self.change(low)}, {self.change(high)}]"
+        return "" if low != low else f"[{self.change(low)},{_TOGETHER}{self.change(high)}]"
 
     def _rounded(self, value: float) -> float:
         # Without the sum, what rounds to zero from below would have a minus sign.
@@ -69,17 +71,44 @@ SCALES = {
     "fpr95": _share("false positives at 95% recall", False),
     "risk": _share("error among those answered", False),
     "calibration_error": _share("calibration error", False),
+    "debiased_calibration_error": _share("calibration error, debiased", False),
+    "honest_calibration_error": _share("calibration error of an honest one", False),
+    "coverage_by_group": _share("coverage, a threshold a group"),
+    "set_size": Scale("groups in a set", "", 1.0, 3, False),
+    "set_size_by_group": Scale("groups in a set, a threshold a group", "", 1.0, 3, False),
+    "aurc": Scale("area under risk and coverage", "", 1.0, 5, False),
     "log_loss": Scale("log loss", "nats", 1.0, 4, False),
     "train_seconds": Scale("seconds", "s", 1.0, 0, False),
     "images_per_second": Scale("images per second", "", 1.0, 0),
     "parameters": Scale("parameters", "", 1.0, 0, False),
     "multiply_adds": Scale("million multiply-adds", "", 1e-6, 2, False),
+    "bytes": Scale("bytes", "", 1.0, 0, False),
     "latency_ms": Scale("latency, ms", "ms", 1.0, 2, False),
 }
 """Shares are shown in percent, their differences in points."""
 
 MAIN = ("group_accuracy", "macro_f1", "one_piece_f1", "garment_accuracy", "train_seconds")
 """The columns of a study's table, where it has them."""
+
+OF_MEASURE = {
+    "calibration": (
+        "log_loss",
+        "calibration_error",
+        "debiased_calibration_error",
+        "aurc",
+        "set_size",
+        "group_accuracy",
+    ),
+    "deployment": (
+        *("group_accuracy", "macro_f1", "one_piece_f1"),
+        *("multiply_adds", "parameters", "bytes", "latency_ms", "train_seconds"),
+    ),
+    "strangers": ("auroc", "fpr95"),
+}
+"""The columns of the tables of measures that look at something else."""
+
+OF_GROUPS = ("macro_f1", "one_piece_f1")
+"""Metrics that are to be understood group by group."""
 
 
 def scale_of(metric: str) -> Scale:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analysis.experiments.comparison import Difference, mean_over_seeds
+from analysis.experiments.decision import Decision
 from analysis.experiments.declaration import Experiment
 from analysis.experiments.judgement import Judgement, ran_on
+from analysis.experiments.scales import OF_GROUPS
 
 NOT_RUN = "Declared, not run."
-OF_GROUPS = ("macro_f1", "one_piece_f1")
 MOST_NAMED = 5
 _TAILS = (": adopted", ": reported, nothing to decide")
 
@@ -32,15 +33,15 @@ def how(judgement: Judgement) -> str:
     experiment, scale = judgement.experiment, judgement.scale
     seeds = f"{len(experiment.seeds)} seeds" if len(experiment.seeds) > 1 else "one seed"
     judged = ", compared" if judgement.supports is None else f", judged on {judgement.supports.sum():,} examples"
-    arms = f"{len(experiment.arms)} arms" if len(experiment.arms) > 1 else "One arm"
-    told = [f"{arms} with {seeds} each{judged} by {scale.heading}."]
+    arms = f"{len(experiment.arms)} arms with {seeds} each" if len(experiment.arms) > 1 else f"One arm with {seeds}"
+    told = [f"{arms}{judged} by {scale.heading}."]
     if judgement.least_difference == judgement.least_difference:
         least = f"{scale.value(judgement.least_difference)} {scale.unit}".strip()
         told.append(f"In four cases of five such a study sees a difference of {least} between two arms.")
     told.append(f"Rule: {one_line(experiment.rule.text)}")
     places, spent = ran_on(judgement.results.figures), judgement.training_minutes
     if places:
-        trained = f", {spent:,.0f} minutes of training in all" if spent else ""
+        trained = f", {max(1, round(spent)):,} min of training in all" if spent else ""
         told.append(f"Run on {' and '.join(places)}{trained}.")
     return " ".join(told)
 
@@ -70,9 +71,9 @@ def decided(judgement: Judgement) -> str:
         state = verdict(judgement)
         return f"So we decide nothing yet: {state[:1].lower()}{state[1:]}"
     if judgement.experiment.rule.kind == "report":
-        return f"So we decide nothing by this study alone. {answer(judgement)}"
+        return f"So we decide nothing by this study alone: {_reason(judgement, decision)}."
     verb = "keep" if decision.chosen == judgement.experiment.baseline else "take"
-    return f"So we {verb} “{decision.chosen}”. {answer(judgement)}"
+    return f"So we {verb} “{decision.chosen}”: {_reason(judgement, decision)}."
 
 
 def answer(judgement: Judgement) -> str:
@@ -80,9 +81,7 @@ def answer(judgement: Judgement) -> str:
     decision = judgement.decision
     if decision is None:
         return verdict(judgement)
-    reason = decision.reason
-    for tail in (*_TAILS, f": {decision.chosen} stays"):
-        reason = reason.removesuffix(tail)
+    reason = _reason(judgement, decision)
     return f"{reason[:1].upper()}{reason[1:]}."
 
 
@@ -98,6 +97,17 @@ def verdict(judgement: Judgement) -> str:
     return "" if decision is None else _chosen(judgement.experiment, decision.chosen)
 
 
+def _reason(judgement: Judgement, decision: Decision) -> str:
+    """Returns why, without the decision itself, which the sentence around it says."""
+    if judgement.scale.unit != "points" or not judgement.differences:
+        # A decision gives its figures in points, which others are not.
+        return _best(judgement).removesuffix(".")
+    reason = decision.reason
+    for tail in (*_TAILS, f": {decision.chosen} stays"):
+        reason = reason.removesuffix(tail)
+    return reason
+
+
 def _chosen(experiment: Experiment, chosen: str) -> str:
     if experiment.rule.kind == "report":
         return "reported"
@@ -110,13 +120,15 @@ def _best(judgement: Judgement) -> str:
         return ""
     metric, scale = judgement.experiment.metric, judgement.scale
     figure = scale.spread(*mean_over_seeds(judgement.values(best, metric)))
-    told = f"“{best}” is best with a {scale.heading} of {figure}"
+    if len(judgement.arms) == 1:
+        return f"{scale.heading[:1].upper()}{scale.heading[1:]} {figure}."
+    told = f"“{best}” is best: {scale.heading} {figure}"
     if best not in judgement.differences:
         return f"{told}; it is the baseline." if best == judgement.experiment.baseline else f"{told}."
     correction = f" after Holm over {len(judgement.adjusted)} comparisons" if len(judgement.adjusted) > 1 else ""
     p_value = judgement.adjusted[best]
     chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-    return f"{told}: {_change(judgement, judgement.differences[best])} to the baseline, {chance}{correction}."
+    return f"{told}, {_change(judgement, judgement.differences[best])} from the baseline, {chance}{correction}."
 
 
 def _change(judgement: Judgement, found: Difference) -> str:

@@ -35,21 +35,28 @@ def sections(directory: Path = STUDIES) -> list[Section]:
 
 def section(judgement: Judgement, directory: Path = STUDIES) -> Section:
     """Tells one experiment: question, hypothesis, how it was made, what came out, and what was decided."""
-    experiment = judgement.experiment
+    experiment, (remarked, concluded) = judgement.experiment, remark(judgement, directory)
     parts = {
         "Question": one_line(experiment.question),
         "Expected": one_line(experiment.hypothesis),
         "How": how(judgement),
         "What came out": what_came_out(judgement),
-        "Remark": remark(judgement, directory),
+        "Remark": remarked,
     }
     return Section(
         name=experiment.name.replace("_", "-"),
         title=heading(experiment),
         finding="\n\n".join(f"**{name}.** {text}" for name, text in parts.items() if text),
-        decision=decided(judgement),
+        decision=_decision(judgement, concluded),
         blocks=_blocks(judgement),
     )
+
+
+def _decision(judgement: Judgement, concluded: str) -> str:
+    """Returns what the rule decides; where it only asks for a report, a person's conclusion comes instead."""
+    if concluded and judgement.experiment.rule.kind == "report":
+        return concluded
+    return "\n\n".join(part for part in (decided(judgement), concluded) if part)
 
 
 def heading(experiment: Experiment) -> str:
@@ -69,7 +76,7 @@ def write_page(target: Path, directory: Path = STUDIES) -> None:
     judged = judgements(directory)
     told = [section(judgement, directory) for judgement in judged]
     short = [
-        f"[{heading(judgement.experiment)}](#{part.name}): {answer(judgement)}"
+        f"[{judgement.experiment.title}](#{part.name}). {answer(judgement)}"
         for judgement, part in zip(judged, told, strict=True)
     ]
     subtitle = f"{len(told)} experiments on the grouped garments of Fashion-MNIST"
@@ -103,9 +110,9 @@ when its p-value (of an exact sign-flip test for accuracy, of swapped answers ot
 correction for the number of arms: the chance of any false alarm in an experiment is then at most 5%.
 
 **What is not seen.** “Within chance” does not say “equal”: a difference may well be there that is smaller than what
-the experiment sees, which each section states (for one comparison, not corrected). One piece has 600 of 6,000 validation images, and one of them is
-0.17 points of its recall. The best of many arms also looks a little better than it is, on the images that chose it;
-the official test images choose nothing.
+the experiment sees, which each section states (for one comparison, not corrected). One piece has 600 of 6,000
+validation images, and one of them is 0.17 points of its recall. The best of many arms also looks a little better than
+it is, on the images that chose it; the official test images choose nothing.
 """
 _AGAIN = """\
 So we declare an experiment before it is run, with its rule: `analysis/experiments/studies/NAME.toml`. The results lie

@@ -11,7 +11,7 @@ from analysis.experiments import declaration
 from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.declaration import STUDIES, DeclarationError, Experiment
 from analysis.experiments.judgement import Judgement, judge
-from analysis.experiments.results import VALIDATION, Results
+from analysis.experiments.results import Results
 from analysis.experiments.scales import scale_of
 from analysis.experiments.sentences import verdict
 from analysis.experiments.significance import mcnemar
@@ -64,7 +64,7 @@ def compare_text(experiment: Experiment, results: Results, a: str, b: str) -> st
 def _metrics(judgement: Judgement, a: str, b: str) -> list[tuple[str, ...]]:
     figures = judgement.results.figures
     told = []
-    for metric in dict.fromkeys(figures["metric"][figures["subset"] == VALIDATION]):
+    for metric in dict.fromkeys(figures["metric"][figures["subset"] == judgement.whole]):
         values = [judgement.values(arm, metric) for arm in (a, b)]
         if all(values):
             told.append(_metric(judgement, a, b, metric, metric, values))
@@ -92,7 +92,7 @@ def _only_one(judgement: Judgement, a: str, b: str, seeds: Sequence[int]) -> str
     answers = tabulate(judgement.results.errors, judgement.supports, [(arm, seed) for arm in (a, b) for seed in seeds])
     right = answers.predicted == answers.truth
     of_a, of_b = right[: len(seeds)], right[len(seeds) :]
-    lines = [("seed", "only A is right", "only B is right", "McNemar's p")]
+    lines: list[Sequence[str]] = [("seed", "only A is right", "only B is right", "McNemar's p")]
     for seed, one, other in zip(seeds, of_a, of_b, strict=True):
         counts = int(np.sum(one & ~other)), int(np.sum(other & ~one))
         lines.append((str(seed), *map(str, counts), _probability(mcnemar(*counts))))
@@ -108,4 +108,5 @@ def _probability(p_value: float) -> str:
 
 def _aligned(table: Rows) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    return "\n".join(line.rstrip() for line in lines)

@@ -10,7 +10,7 @@ from analysis.experiments.laboratory import Laboratory, predict
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import read
 from analysis.group_metrics import accuracy, f1, macro_f1, recall
-from models.calibration import expected_calibration_error, softmax
+from models.probabilities import expected_calibration_error, softmax
 
 Figures = list[tuple[str, str, float]]
 ONE_PIECE = 2

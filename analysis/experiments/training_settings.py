@@ -29,6 +29,8 @@ class TrainingSettings:
         balanced: Whether each group's images are drawn as often as another's.
         labels: "given"; "without_suspects" leaves out the training images whose garment confident learning suspects;
             "soft" learns half of the given garment and half of what networks say that were not trained on the image.
+        known_garments: Share of the training images whose garment is known; of the others only the group is. Goes with
+            `objective.sets`.
         mirror: Whether the answers for an image and its mirror image are averaged.
         teacher: The settings of a network whose answers are learned; None for none.
         teacher_weight: Their share of the targets; the rest is the given garment.
@@ -43,6 +45,7 @@ class TrainingSettings:
     precision: Precision = "auto"
     balanced: bool = False
     labels: Labels = "given"
+    known_garments: float = 1.0
     mirror: bool = True
     teacher: TrainingSettings | None = None
     teacher_weight: float = 0.9

@@ -8,7 +8,7 @@ from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours
 from analysis.ladder import logistic_regression, nearest_centroid
-from models.calibration import softmax
+from models.probabilities import softmax
 
 
 def answer(

@@ -14,7 +14,7 @@ from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours
 from analysis.exploration.shares import wilson
 from analysis.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
-from models.calibration import softmax
+from models.probabilities import softmax
 
 Images = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
-from models.calibration import softmax
+from models.probabilities import softmax
 
 Values = npt.NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from analysis.exploration.data import Data, Indices
 from analysis.exploration.planted_swaps import Planted, plant
 from analysis.exploration.shares import wilson
 from analysis.exploration.suspects import Suspects, find_suspects
-from models.calibration import fit_temperature, softmax
+from models.probabilities import fit_temperature, softmax
 
 Probabilities = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -163,7 +163,7 @@ def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
 def small_network(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
     """Trains a small convolutional network; the fewer the images, the more often it sees them."""
     from analysis.exploration.repeated_training import RepeatedTraining
-    from models.calibration import softmax
+    from models.probabilities import softmax
 
     training = RepeatedTraining(len(drawn.membership), drawn.seed)
     for size in sizes:

@@ -23,13 +23,16 @@ SCALE = 2
 _markdown = MarkdownIt("commonmark", {"html": False})
 
 
-def write_page(sections: Sequence[Section], findings: Sequence[str], subtitle: str) -> str:
+def write_page(
+    sections: Sequence[Section], findings: Sequence[str], subtitle: str, title: str = "What is in the data"
+) -> str:
     """Returns the page.
 
     Args:
         sections: In order.
         findings: The main ones, Markdown, a sentence or two each.
         subtitle: What was explored.
+        title: The heading. Defaults to that of the exploration.
     """
     from plotly.offline import get_plotlyjs
 
@@ -38,6 +41,7 @@ def write_page(sections: Sequence[Section], findings: Sequence[str], subtitle: s
     contents = [("short", "In short"), *((section.name, section.title) for section in sections)]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=STYLE,
+        title=parts.escape(title),
         subtitle=parts.escape(subtitle),
         contents="".join(f'<li><a href="#{name}">{parts.escape(title)}</a></li>' for name, title in contents),
         findings="".join(f"<li>{_markdown.renderInline(finding)}</li>" for finding in findings),

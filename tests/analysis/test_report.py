@@ -126,7 +126,7 @@ def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
     """The names that are checked beforehand are those of the figures that are there afterwards."""
     held = verdict.figures(metrics)
     assert set(held["overall"]) == set(verdict.OVERALL_FIGURES)
-    assert set(held["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc"}
+    assert set(held["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
     assert set(held["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
     assert set(held["shop_window:<b>left</b>"]) == set(verdict.SLICE_FIGURES)
     changes = content(answers(1))["baseline"]

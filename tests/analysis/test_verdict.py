@@ -113,7 +113,7 @@ def test_a_rule_has_exactly_one_bound(bounds):
         Rule(metric="f1", slice="lookalike:yes", at_least=0.9),
         Rule(metric="log_loss", change_at_least=0),
         Rule(metric="accuracy", slice="lookalike:yes", change_at_least=0),
-        Rule(metric="coverage", slice=EVERY_GROUP, at_least=0.9),
+        Rule(metric="abstention", slice=EVERY_GROUP, at_most=0.1),
     ],
     ids=lambda rule: rule.text(),
 )

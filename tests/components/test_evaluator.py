@@ -118,6 +118,8 @@ def test_figures_are_those_of_the_stored_predictions(first):
     assert overall["macro_f1"]["value"] == pytest.approx(macro)
     for name in TAXONOMY.groups:
         true, said = table.group == name, table.predicted_group == name
+        held = [name in one for one in table.prediction_set[true]]
+        assert groups[name]["coverage"]["value"] == pytest.approx(np.mean(held))
         assert groups[name]["recall"]["value"] == pytest.approx(sklearn.recall_score(true, said))
         assert groups[name]["auc"]["value"] == pytest.approx(sklearn.roc_auc_score(true, table[f"probability: {name}"]))
     assert np.sum(first.metrics["confusion_matrix"]) == first.metrics["examples"] == 300

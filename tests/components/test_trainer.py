@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from components.examples import read_arrays
 from components.trainer import trainer
-from models.calibration import softmax
+from models.calibration import Calibration
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, HyperParameters, Model
 from tests.synthetic import write_examples
@@ -55,11 +55,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(examples, model, base / "logs", reported)
 
 
-def test_export_answers_as_the_saved_network_with_the_saved_temperature(trained: Run) -> None:
+def test_export_answers_as_the_saved_network_with_the_saved_calibration(trained: Run) -> None:
     """What is served is the network beside it, calibrated as the file says."""
     images = read_arrays(trained.examples.split("validation"), ("image",))["image"]
     network = keras.models.load_model(trained.model.path / "model.keras", compile=False)
-    expected = softmax(network.predict(images, verbose=0) / trained.model.read_json("calibration.json")["temperature"])
+    calibration = Calibration.from_json(trained.model.read_json("calibration.json"))
+    expected = calibration.garment_probabilities(network.predict(images, verbose=0))
     served = tf.saved_model.load(str(trained.model.saved_model)).signatures["serving_default"]
     answer = served(image=tf.constant(images))
     np.testing.assert_allclose(answer["garment_probabilities"].numpy(), expected, atol=1e-5)

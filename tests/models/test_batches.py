@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.batches import SHIFT, Batches, flip, shift
+from models.augmentation import AUGMENTATIONS
+from models.batches import Batches, one_hot
 from tests.synthetic import images_and_garments
 
 IMAGES, GARMENTS = images_and_garments(100, 0)
-RANDOM = np.random.default_rng(0)
+TARGETS = one_hot(GARMENTS, 10)
+NUMBERED = np.arange(100, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
 
 
-def batches(**changes: int) -> Batches:
+def batches(images: np.ndarray = IMAGES, **changes: Any) -> Batches:
     """Batches of 16 of the 100 images."""
-    return Batches(IMAGES, GARMENTS, augmentation="flip_and_shift", **{"batch_size": 16, "seed": 1, **changes})
+    return Batches(images, TARGETS, **{"batch_size": 16, "seed": 1, **changes})
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 3), st.integers(0, 11))
-def test_resumed_batches_are_those_of_an_undisturbed_training(epoch: int, index: int) -> None:
-    """Beginning with a later epoch gives the batches that the endless sequence has there."""
-    whole, resumed = batches(), batches(epoch=epoch)
-    for one, other in zip(whole[epoch * whole.an_epoch + index], resumed[index], strict=True):
-        np.testing.assert_array_equal(one, other)
+@given(st.integers(0, 20), st.integers(0, 15))
+def test_any_batch_can_be_asked_for_first(start: int, more: int) -> None:
+    """A training that goes on in the middle sees what an undisturbed one sees there."""
+    whole = list(batches().ahead(0, start + more))[start:]
+    for one, other in zip(whole, batches().ahead(start, start + more), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
 
 
 def test_an_epoch_holds_no_image_twice() -> None:
     """An epoch is a permutation, cut into batches; the next one is another."""
-    plain = Batches(np.arange(100, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8), GARMENTS,
-                    batch_size=16, seed=1, augmentation="none")  # fmt: skip
+    plain = batches(NUMBERED, augmentation=AUGMENTATIONS["none"])
     first, second = ([int(i[0, 0]) for n in range(6) for i in plain[epoch * 6 + n][0]] for epoch in (0, 1))
     assert len(set(first)) == len(first) == 96 and first != second
+
+
+def test_shares_decide_how_often_an_image_is_drawn() -> None:
+    """An image with all of the weight is the only one; one without never comes."""
+    only = batches(NUMBERED, augmentation=AUGMENTATIONS["none"], shares=np.eye(100)[7])
+    assert {int(image[0, 0]) for image in only[0][0]} == {7}
 
 
 def test_another_seed_gives_other_batches() -> None:
@@ -41,17 +51,12 @@ def test_another_seed_gives_other_batches() -> None:
     assert (batches(seed=1)[0][0] != batches(seed=2)[0][0]).any()
 
 
-def test_augmentation_keeps_the_image_up_to_flip_and_shift() -> None:
-    """Every augmented image is the original, flipped or not, cut out of a black ground at most `SHIFT` pixels off."""
-    for image, changed in zip(IMAGES, shift(flip(IMAGES, RANDOM), RANDOM), strict=True):
-        candidates = []
-        for version in (image, image[:, ::-1]):
-            ground = np.pad(version, SHIFT)
-            candidates += [ground[y : y + 28, x : x + 28] for y in range(2 * SHIFT + 1) for x in range(2 * SHIFT + 1)]
-        assert any((changed == c).all() for c in candidates)
-
-
 def test_too_few_images_are_refused() -> None:
     """A batch larger than the data says so."""
     with pytest.raises(ValueError, match=r"at least 200\. Received: 100"):
         batches(batch_size=200)
+
+
+def test_one_hot_targets() -> None:
+    """All of the weight is on the garment."""
+    assert (TARGETS.argmax(axis=1) == GARMENTS).all() and (TARGETS.sum(axis=1) == 1).all()

@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from models.calibration import Calibration, softmax
-from models.export import export_model, fit_image
+from models.calibration import calibrate
+from models.export import calibrated_garments, export_model
 from models.families import build
+from models.image_files import fit_image
 from models.taxonomy import Taxonomy
+from tests.serving.exports import CALIBRATION
 from tests.synthetic import images_and_garments
 
 TAXONOMY = Taxonomy.load()
-CALIBRATION = Calibration(temperature=1.7, threshold=0.2, coverage=0.9)
 IMAGES, _ = images_and_garments(20, 0)
+MADE_UP = np.random.default_rng(0).normal(0, 3, (300, 10))
+FITTED = calibrate(MADE_UP, MADE_UP.argmax(axis=1), CALIBRATION.scaling.membership, 0.9)
+"""The sharpest there is: made up logits that are always right."""
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
@@ -77,14 +83,34 @@ def test_signatures_agree(served: Any) -> None:
 def test_outputs_follow_from_the_logits(served: Any) -> None:
     """Probabilities, names, sets and abstention are what calibration and taxonomy make of the logits."""
     answer, logits = answers(served)[0], served[1]
-    garments = softmax(logits / CALIBRATION.temperature)
-    groups = garments @ np.array(TAXONOMY.membership())
+    garments = CALIBRATION.garment_probabilities(logits)
+    groups = CALIBRATION.group_probabilities(logits)
     np.testing.assert_allclose(answer["garment_probabilities"], garments, atol=1e-5)
     np.testing.assert_allclose(answer["group_probabilities"], groups, atol=1e-5)
+    np.testing.assert_allclose(answer["confidence"], groups.max(axis=1), atol=1e-5)
     assert [g.decode() for g in answer["group"]] == [TAXONOMY.groups[i] for i in groups.argmax(axis=1)]
     assert [g.decode() for g in answer["garment"]] == [TAXONOMY.garments[i] for i in garments.argmax(axis=1)]
-    np.testing.assert_array_equal(answer["prediction_set"], groups >= CALIBRATION.threshold)
+    np.testing.assert_array_equal(answer["prediction_set"], groups >= CALIBRATION.thresholds)
     np.testing.assert_array_equal(answer["abstain"], answer["prediction_set"].sum(axis=1) != 1)
+
+
+def test_garments_sum_up_to_their_groups(served: Any) -> None:
+    """To the last digit of float32, calibrated or not."""
+    answer = answers(served)[0]
+    summed = answer["garment_probabilities"] @ np.array(TAXONOMY.membership(), np.float32)
+    np.testing.assert_allclose(answer["group_probabilities"], summed, rtol=3e-7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 5.0, 50.0]), st.booleans())
+def test_graph_calibrates_as_numpy_does(seed: int, largest: float, corners: bool) -> None:
+    """In float32 within 1e-5, for mild logits, large ones and the largest next to the smallest."""
+    random = np.random.default_rng(seed)
+    logits = random.uniform(-largest, largest, (50, 10))
+    logits = (np.where(logits > 0, largest, -largest) if corners else logits).astype(np.float32)
+    for calibration in (CALIBRATION, FITTED):
+        found = calibrated_garments(tf.constant(logits), calibration.scaling).numpy()
+        np.testing.assert_allclose(found, calibration.garment_probabilities(logits), rtol=0, atol=1e-5)
 
 
 def test_image_of_the_right_size_is_taken_as_it_is() -> None:

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.export import MOST_BYTES, fit_image, fit_images
+from models.image_files import MOST_BYTES, fit_image, fit_images
 from tests.serving.exports import export_small
 
 RNG = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def test_only_the_first_frame_of_an_animation_takes_memory() -> None:
     body = frames[MIDDLE:-1]
     program = """
         import resource, sys, tensorflow as tf
-        from models.export import fit_images
+        from models.image_files import fit_images
         graph = tf.function(fit_images, input_signature=[tf.TensorSpec((None,), tf.string)])
         file = sys.stdin.buffer.read()
         graph(tf.constant([file[: int(sys.argv[1])] + b";"]))

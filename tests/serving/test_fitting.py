@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.export import fit_image
+from models.image_files import fit_image
 from serving.fitting import MOST_BYTES, ImageError, fit_file, fit_pixels
 from tests.synthetic import images_and_garments
 

@@ -23,8 +23,8 @@ def picture(judgement: Judgement) -> Picture | None:
 
 def _figure(judgement: Judgement, arms: list[str]) -> go.Figure:
     scale = judgement.scale
-    unit = f", {scale.unit}" if scale.unit else ""
-    made = style.figure(f"{scale.heading} less that of “{judgement.experiment.baseline}”{unit}", "")
+    unit = f" in {scale.unit}" if scale.unit else ""
+    made = style.figure(f"{scale.heading}, difference{unit}", "")
     for title, colour, chosen in _kinds(judgement, arms):
         if chosen:
             _add_arms(made, judgement, chosen, title, colour)
@@ -70,7 +70,7 @@ def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str
 
 
 def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
-    table = judgement.results.values(judgement.experiment.metric)
+    table = judgement.table(judgement.experiment.metric)
     x: list[float | None] = []
     y: list[str] = []
     for arm in arms:
@@ -83,7 +83,8 @@ def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
 
 def _caption(judgement: Judgement) -> str:
     direction = "right" if judgement.scale.more_is_better else "left"
+    drawn = "examples and seeds" if judgement.counts(judgement.experiment.metric) else "seeds"
     return (
-        f"Better is to the {direction}. Bars: 95% intervals over examples and seeds, not corrected for the number of "
-        "arms; the colours are. Rings: single seeds."
+        f"Difference to “{judgement.experiment.baseline}”; better is to the {direction}. Bars: 95% intervals over "
+        f"{drawn}, not corrected for the number of arms; the colours are. Rings: single seeds."
     )

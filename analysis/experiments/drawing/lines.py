@@ -1,4 +1,4 @@
-"""A metric along a scale such as severity or the share abstained on, one line an arm; and every arm's figure as a dot."""
+"""A metric along a scale such as severity or the share abstained on, a line an arm; and every arm's figure as a dot."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def lines(
             line={"color": colour(place), "dash": ("solid", "dash", "dot")[place // len(OF_MANY) % 3]},
             marker={"symbol": symbol(place), "size": 8},
         )
+    made.update_xaxes(tickvals=rounded(x))
     made.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
     return Picture(name.replace("_", "-"), made, caption, documented=True)
 
@@ -66,15 +67,11 @@ def dots(judgement: Judgement, metric: str) -> Picture | None:
     made.update_yaxes(autorange="reversed")
     made.update_layout(height=90 + ROW * len(found), showlegend=False)
     name = f"{judgement.experiment.name}-{metric}".replace("_", "-")
-    bars = "95% intervals over examples and seeds" if _judged(judgement, metric) else "a standard deviation of the seeds"
+    bars = "95% intervals over examples and seeds" if judgement.counts(metric) else "a standard deviation of the seeds"
     better = "right" if scale.more_is_better else "left"
     return Picture(
         name, made, f"The {scale.heading} of each arm; better is to the {better}. Bars: {bars}.", documented=True
     )
-
-
-def _judged(judgement: Judgement, metric: str) -> bool:
-    return metric_of(metric, judgement.taxonomy) is not None and judgement.supports is not None
 
 
 def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:

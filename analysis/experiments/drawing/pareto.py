@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -36,7 +37,7 @@ def _picture(judgement: Judgement, cost: str) -> Picture | None:
     rows = []
     for arm in judgement.arms:
         values, needs = judgement.values(arm, metric), judgement.values(arm, cost)
-        if values and needs:
+        if values and needs and min(needs) > 0:
             rows.append((arm, family(arm), *mean_over_seeds(needs), *mean_over_seeds(values)))
     if len(rows) < 2:
         return None
@@ -79,5 +80,15 @@ def _figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
             text=of_family["arm"].tolist(),
             hovertemplate="%{text}: %{y} at %{x}<extra></extra>",
         )
-    made.update_xaxes(type="log", dtick="D2")
+    ticks = _ticks(of_cost.factor * table["cost"].min(), of_cost.factor * table["cost"].max())
+    made.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks]
+    )
     return made
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Returns 1, 2 and 5 times the powers of ten between two costs, and one beyond each."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    every = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return [tick for tick in every if low / 2 <= tick <= high * 2]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from analysis.experiments.declaration import Experiment
-from analysis.experiments.drawing import pareto
+from analysis.experiments.drawing import pareto, why
 from analysis.experiments.drawing.lines import dots, lines
 from analysis.experiments.drawing.tables import matrix
 from analysis.experiments.judgement import Judgement, judge
@@ -49,16 +49,18 @@ def robustness(experiment: Experiment, results: Results) -> list[Block]:
     table = table[table.index.str.contains("/")] if len(table) else table
     if table.empty or experiment.baseline not in table:
         return []
-    clean = results.values("group_accuracy").mean()
+    of_same = results.values("group_accuracy", "clean")
+    clean = (results.values("group_accuracy") if of_same.empty else of_same).mean()
     names = table.index.str.rpartition("/")
-    keys = pd.MultiIndex.from_arrays([names.get_level_values(0), names.get_level_values(2).astype(int)])
+    kinds = names.get_level_values(0).str.replace("_", " ")
+    keys = pd.MultiIndex.from_arrays([kinds, names.get_level_values(2).astype(int)])
     table.index = keys.set_names(["corruption", "severity"])
     return [_drops(experiment, table, clean), _by_severity(experiment, table), *_who_helps(experiment, table)]
 
 
 def _drops(experiment: Experiment, table: pd.DataFrame, clean: pd.Series) -> Picture:
     baseline = experiment.baseline
-    drop = 100 * (table[baseline].unstack("severity", sort=False) - clean.get(baseline, float("nan")))
+    drop = 100 * (table[baseline].unstack("severity") - clean.get(baseline, float("nan")))
     drop = drop.loc[drop.mean(axis=1).sort_values().index, sorted(drop.columns)]
     caption = f"Points of group accuracy that “{baseline}” loses by each corruption at each severity, the worst first."
     return matrix(f"{experiment.name}-drop", drop.dropna(how="all"), caption, "severity", digits=1)
@@ -76,6 +78,7 @@ def _who_helps(experiment: Experiment, table: pd.DataFrame) -> list[Block]:
     if not others:
         return []
     by_corruption = table.groupby("corruption", sort=False).mean()
+    by_corruption.loc["all of them"] = by_corruption.mean()
     gain = 100 * by_corruption[others].sub(by_corruption[experiment.baseline], axis=0)
     caption = f"Points of group accuracy that each arm gains over “{experiment.baseline}”, mean over severities."
     return [matrix(f"{experiment.name}-gain", gain, caption, "points", digits=1)]
@@ -94,12 +97,15 @@ def calibration(experiment: Experiment, results: Results) -> list[Block]:
         titles = ("abstained on, %", "error among the others, %")
         caption = "What abstaining on the least sure examples buys: risk against coverage."
         blocks.append(lines(f"{experiment.name}-risk", risk.index.tolist(), curves, titles, caption))
-    coverage = means(judgement, "coverage")
-    if len(coverage):
-        caption = "How often a conformal set holds the true group, by group, in percent, mean over seeds."
-        blocks.append(
-            matrix(f"{experiment.name}-coverage", 100 * coverage.T, caption, "coverage, %", mirrored=False, digits=1)
-        )
+    for metric, thresholds in (
+        ("coverage", "one threshold"),
+        ("coverage_by_group", "a threshold for each group"),
+    ):
+        coverage = 100 * means(judgement, metric)
+        if len(coverage):
+            caption = f"How often a prediction set with {thresholds} holds the true group, in percent, mean over seeds."
+            name = f"{experiment.name}-{metric}"
+            blocks.append(matrix(name, coverage.T, caption, "coverage, %", mirrored=False, digits=1))
     return blocks
 
 
@@ -109,10 +115,10 @@ def strangers(experiment: Experiment, results: Results) -> list[Block]:
     for metric in ("auroc", "fpr95"):
         table = means(judgement, metric)
         if len(table):
-            scale = scale_of(metric)
-            caption = f"{scale.heading[0].upper()}{scale.heading[1:]} of each score for each kind of stranger, in percent."
+            heading = scale_of(metric).heading
+            caption = f"{heading[0].upper()}{heading[1:]} of each score for each kind of stranger, in percent."
             name = f"{experiment.name}-{metric}"
-            blocks.append(matrix(name, 100 * table, caption, f"{scale.heading}, %", mirrored=False, digits=1))
+            blocks.append(matrix(name, 100 * table, caption, f"{heading}, %", mirrored=False, digits=1))
     return [*blocks]
 
 
@@ -127,5 +133,6 @@ SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
     "calibration": calibration,
     "strangers": strangers,
     "small": small,
+    "why": why.blocks,
 }
 """By the experiment's name."""

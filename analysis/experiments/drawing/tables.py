@@ -11,8 +11,7 @@ import plotly.graph_objects as go
 from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.drawing.palette import DIVERGING, rounded, wrapped
 from analysis.experiments.judgement import Judgement
-from analysis.experiments.results import VALIDATION
-from analysis.experiments.scales import MAIN, scale_of
+from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, scale_of
 from analysis.exploration.drawing import style
 from analysis.exploration.section import Listing, Picture
 
@@ -38,15 +37,21 @@ def listing(judgement: Judgement) -> Listing | None:
 def columns(judgement: Judgement) -> list[str]:
     """Returns the metrics that the table shows: the main ones, or the first that the measure reports."""
     figures = judgement.results.figures
-    overall = list(dict.fromkeys(figures["metric"][figures["subset"] == VALIDATION]))
-    main = [metric for metric in MAIN if metric in overall]
+    overall = list(dict.fromkeys(figures["metric"][figures["subset"] == judgement.whole]))
+    main = [metric for metric in OF_MEASURE.get(judgement.experiment.measure, MAIN) if metric in overall]
     chosen = main if len(main) > 1 else overall[:MOST_COLUMNS]
     asked = judgement.experiment.metric
     return chosen if asked in chosen or asked not in overall else [asked, *chosen][:MOST_COLUMNS]
 
 
 def matrix(
-    name: str, values: pd.DataFrame, caption: str, unit: str, mirrored: bool = True, digits: int = 2, rows: str = ""
+    name: str,
+    values: pd.DataFrame,
+    caption: str,
+    unit: str,
+    mirrored: bool = True,
+    digits: int = 2,
+    documented: bool = True,
 ) -> Picture:
     """Draws a table of numbers as colours with the numbers in the cells.
 
@@ -55,13 +60,14 @@ def matrix(
         values: A row down and a column across for each; NaN is left empty.
         caption: What to see in it.
         unit: What the numbers are, under the axis.
-        mirrored: Whether zero is the middle, blue above and vermilion below; otherwise the least is the ground. Defaults
-            to True.
+        mirrored: Whether zero is the middle, blue above and vermilion below; otherwise the least is the ground.
+            Defaults to True.
         digits: Behind the point. Defaults to 2.
-        rows: What the rows are. Defaults to nothing.
+        documented: Whether the document shows it. Defaults to True.
     """
     largest = float(np.nanmax(np.abs(values.to_numpy(float)))) or 1.0
-    made: go.Figure = style.figure(unit, rows, height=130 + 32 * len(values))
+    told = Scale("", digits=digits).change if mirrored else Scale("", digits=digits).value
+    made: go.Figure = style.figure(unit, height=130 + 32 * len(values))
     made.add_heatmap(
         z=[rounded(row) for row in values.to_numpy(float)],
         x=[wrapped(str(column)) for column in values.columns],
@@ -70,12 +76,13 @@ def matrix(
         zmin=-largest if mirrored else float(np.nanmin(values.to_numpy(float))),
         zmax=largest,
         showscale=False,
-        texttemplate=f"%{{z:{'+' if mirrored else ''}.{digits}f}}",
-        hovertemplate="%{y}, %{x}: %{z}<extra></extra>",
+        text=[[told(cell) for cell in row] for row in values.to_numpy(float)],
+        texttemplate="%{text}",
+        hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
     )
     made.update_yaxes(autorange="reversed", showgrid=False)
     made.update_xaxes(type="category", showgrid=False)
-    return Picture(name.replace("_", "-"), made, caption, documented=True)
+    return Picture(name.replace("_", "-"), made, caption, documented=documented)
 
 
 def group_effects(judgement: Judgement) -> Picture | None:
@@ -89,7 +96,8 @@ def group_effects(judgement: Judgement) -> Picture | None:
         f"F1 of each group, mean over seeds, less that of “{baseline}”, in points. No intervals here: the "
         "smaller a group, the more of it is chance."
     )
-    return matrix(f"{judgement.experiment.name}-groups", values, caption, "F1, points")
+    asked = judgement.experiment.metric in OF_GROUPS
+    return matrix(f"{judgement.experiment.name}-groups", values, caption, "F1, points", documented=asked)
 
 
 def _change(judgement: Judgement, arm: str, baseline: str, group: str) -> float:
@@ -119,8 +127,8 @@ def _p_value(judgement: Judgement, arm: str) -> str:
 
 
 def _caption(judgement: Judgement) -> str:
+    told = "Mean ± standard deviation between seeds; accuracies and F1 in percent."
+    if not judgement.differences:
+        return told
     unit = f", in {judgement.scale.unit}" if judgement.scale.unit else ""
-    return (
-        "Mean ± standard deviation between seeds; accuracies and F1 in percent. Difference to the baseline"
-        f"{unit}, with its 95% interval and the p-value corrected for the number of arms."
-    )
+    return f"{told} Difference to the baseline{unit}, with its 95% interval and p corrected for the number of arms."

@@ -1,0 +1,72 @@
+"""A study that is declared and run in a moment: answers of chance, as good as each arm is said to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from analysis.bootstrap import confusion
+from analysis.experiments.declaration import Experiment, load
+from analysis.experiments.results import VALIDATION, Outcome, Place, Results
+from analysis.group_metrics import accuracy, f1, macro_f1
+from models.taxonomy import Taxonomy
+
+GROUPS = Taxonomy.load().groups
+EXAMPLES = 1000
+PLACE = Place("numpy 1", "abacus, 2 cores")
+
+DECLARED = """
+number = {number}
+title = "A {name} study"
+question = "Is b
+better than a?"
+hypothesis = "No."
+measure = "training"
+metric = "{metric}"
+seeds = [1, 2, 3]
+budget_minutes = 1
+baseline = "{baseline}"
+rule = {{ kind = "{rule}", text = "What is ahead." }}
+"""
+
+
+def declare(
+    directory: Path,
+    name: str = "colour",
+    arms: tuple[str, ...] = ("plain", "better", "worse", "same"),
+    metric: str = "macro_f1",
+    rule: str = "adopt",
+    number: int = 7,
+) -> Experiment:
+    """Declares a study whose first arm is the baseline."""
+    text = DECLARED.format(name=name, metric=metric, rule=rule, number=number, baseline=arms[0])
+    text = text.replace('"Is b\nbetter than a?"', '"""Is b\nbetter than a?"""')
+    (directory / f"{name}.toml").write_text(text + "".join(f'[arms."{arm}"]\nvariant = "{arm}"\n' for arm in arms))
+    return load(name, directory)
+
+
+def run(experiment: Experiment, directory: Path, errors: dict[str, float], seeds: int = 3) -> Results:
+    """Runs some seeds of arms; each arm errs on about as large a share of the examples as is given."""
+    results, rng = Results(experiment, directory), np.random.default_rng(0)
+    truth = np.arange(EXAMPLES) % len(GROUPS)
+    difficulty = rng.permutation(EXAMPLES) / EXAMPLES
+    for arm, share in errors.items():
+        for seed in experiment.seeds[:seeds]:
+            wrong = difficulty + rng.normal(0, 0.01, EXAMPLES) < share
+            predicted = np.where(wrong, (truth + 1) % len(GROUPS), truth)
+            results.add(arm, seed, outcome(truth, predicted, 10.0 + seed), PLACE)
+    return results
+
+
+def outcome(truth: np.ndarray, predicted: np.ndarray, seconds: float) -> Outcome:
+    """Returns the figures of answers, as a training reports them."""
+    counts = confusion(truth, predicted, len(GROUPS))
+    figures = [
+        (VALIDATION, "group_accuracy", float(accuracy(counts))),
+        (VALIDATION, "macro_f1", float(macro_f1(counts))),
+        (VALIDATION, "train_seconds", seconds),
+    ]
+    for group, name in enumerate(GROUPS):
+        figures += [(name, "f1", float(f1(counts)[group])), (name, "support", float(counts[group].sum()))]
+    return Outcome(figures, truth, predicted)

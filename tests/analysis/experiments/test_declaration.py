@@ -1,0 +1,107 @@
+"""Declarations are read, checked, and merged; a mistake in one says what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analysis.experiments.declaration import STUDIES, DeclarationError, load, merge, names
+from analysis.experiments.measures import MEASURES, measure_of
+from analysis.experiments.training_settings import TrainingSettings, read
+from models.augmentation import Augmentation
+
+DECLARED = """
+number = 1
+title = "T"
+question = "Q?"
+hypothesis = "H."
+measure = "training"
+metric = "macro_f1"
+seeds = [1, 2]
+budget_minutes = 1
+baseline = "a"
+rule = { kind = "adopt", text = "R." }
+settings = { epochs = 2, augmentation = { shift = 2 } }
+[arms.a]
+[arms.b]
+augmentation = { flip = false }
+"""
+
+
+def declare(directory: Path, text: str, name: str = "study") -> Path:
+    """Writes a declaration."""
+    (directory / f"{name}.toml").write_text(text, encoding="utf-8")
+    return directory
+
+
+def test_every_committed_declaration_can_be_read() -> None:
+    """Numbers are their own, measures exist, and the arms of trainings have settings that a training knows."""
+    experiments = [load(name) for name in names()]
+    assert len({e.number for e in experiments}) == len(experiments) > 0
+    for experiment in experiments:
+        measure_of(experiment.measure)
+        for arm in experiment.arms if experiment.measure in ("training", "robustness") else ():
+            read(experiment.of_arm(arm))
+
+
+def test_an_arm_s_settings_go_over_those_of_all(tmp_path: Path) -> None:
+    """Tables are merged name by name."""
+    settings = load("study", declare(tmp_path, DECLARED)).of_arm("b")
+    assert settings == {"epochs": 2, "augmentation": {"shift": 2, "flip": False}}
+    assert read(settings) == TrainingSettings(epochs=2, augmentation=Augmentation(flip=False, shift=2))
+    assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('baseline = "a"', 'baseline = "c"', "'c' is none of the arms a, b"),
+        ("seeds = [1, 2]", "seeds = [1, 1]", "a seed is named twice"),
+        ("seeds = [1, 2]", "seeds = []", "seeds"),
+        ('title = "T"', "", "title"),
+        ("number = 1", "number = 1\nnote = 2", "note"),
+        ("number = 1", "number = = 1", "Invalid value"),
+    ],
+)
+def test_a_mistake_is_named(old: str, new: str, said: str, tmp_path: Path) -> None:
+    """The message names the field or the place."""
+    with pytest.raises(DeclarationError, match=said):
+        load("study", declare(tmp_path, DECLARED.replace(old, new)))
+
+
+def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> None:
+    """The message proposes what was perhaps meant."""
+    with pytest.raises(DeclarationError, match="did you mean study"):
+        load("studdy", declare(tmp_path, DECLARED))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epoch": 3}, "did you mean epochs"),
+        ({"augmentation": {"flipp": True}}, "did you mean flip"),
+        ({"epochs": "many"}, "integer"),
+        ({"labels": "best"}, "'given'"),
+        ({"teacher": {"wide": 3}}, "'wide'"),
+    ],
+)
+def test_unknown_or_impossible_settings_are_refused(settings: dict[str, object], said: str) -> None:
+    """A wrong setting is found before anything is trained."""
+    with pytest.raises(DeclarationError, match=said):
+        read(settings)
+
+
+def test_what_decides_the_weights_tells_trainings_apart() -> None:
+    """Asking the mirror changes no weight; a teacher does."""
+    plain = read({"epochs": 3})
+    assert plain.trained_by() == read({"epochs": 3, "mirror": False}).trained_by()
+    assert plain.trained_by() != read({"epochs": 3, "teacher": {"width": 32}}).trained_by()
+
+
+def test_every_measure_is_a_module_with_a_measure() -> None:
+    """The names are those of modules."""
+    assert all(callable(measure_of(name)) for name in MEASURES)
+    with pytest.raises(DeclarationError, match="no measure 'guess'"):
+        measure_of("guess")
+    assert STUDIES.is_dir()

@@ -1,0 +1,102 @@
+"""Results are a journal: what is in the files is done, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.experiments.declaration import load
+from analysis.experiments.laboratory import Laboratory
+from analysis.experiments.results import Outcome, Place, Results
+from analysis.experiments.runner import run
+from models.taxonomy import Taxonomy
+from tests.analysis.experiments.test_declaration import DECLARED, declare
+from tests.synthetic import images_and_garments
+
+HERE = Place("none 1.0", "abacus, 2 cores")
+TRUTH = np.array([0, 1, 2, 0], np.int64)
+
+
+def outcome(*wrong: int) -> Outcome:
+    """Four answers of which some are wrong."""
+    predicted = TRUTH.copy()
+    predicted[list(wrong)] = 4
+    return Outcome([("validation", "macro_f1", 1 - len(wrong) / 4), ("Bags", "support", 7.0)], TRUTH, predicted)
+
+
+def results(directory: Path, text: str = DECLARED) -> Results:
+    """The results of the declared study, as a new process would read them."""
+    return Results(load("study", declare(directory, text)), directory)
+
+
+def test_what_was_added_is_there_for_the_next_process(tmp_path: Path) -> None:
+    """Figures and wrong answers are read back as they were, in the order of the declaration."""
+    first = results(tmp_path)
+    first.add("b", 1, outcome(2, 3), HERE)
+    first.add("a", 1, outcome(), HERE)
+    again = results(tmp_path)
+    assert again.missing() == [("a", 2), ("b", 2)] and not again.complete
+    assert again.values("macro_f1").to_dict() == {"a": {1: 1.0}, "b": {1: 0.5}}
+    assert list(again.figures["arm"].unique()) == ["a", "b"] and again.supports(["Bags"]).tolist() == [7]
+    assert again.errors.values.tolist() == [["b", 1, 2, 2, 4], ["b", 1, 3, 0, 4]]
+    assert set(again.figures["hardware"]) == {"abacus, 2 cores"}
+
+
+def test_files_do_not_depend_on_the_order_of_the_runs(tmp_path: Path) -> None:
+    """A study that was interrupted leaves the bytes of an undisturbed one."""
+    contents = []
+    for name, order in (("one", [0, 1, 2, 3]), ("other", [3, 1, 0, 2])):
+        (tmp_path / name).mkdir()
+        held, runs = results(tmp_path / name), [("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+        for place in order:
+            held.add(*runs[place], outcome(place), HERE)
+            held = results(tmp_path / name)
+        contents.append([(tmp_path / name / f).read_bytes() for f in ("study.csv", "study.errors.csv")])
+    assert contents[0] == contents[1]
+
+
+def test_results_of_other_settings_do_not_count(tmp_path: Path) -> None:
+    """A changed declaration makes the runs of the arms that it changes missing, and of no others."""
+    held = results(tmp_path)
+    for arm, seed in held.missing():
+        held.add(arm, seed, outcome(0), HERE)
+    assert results(tmp_path).complete
+    changed = results(tmp_path, DECLARED.replace("flip = false", "flip = false, scale = 0.1"))
+    assert changed.missing() == [("b", 1), ("b", 2)] and set(changed.errors["arm"]) == {"a"}
+
+
+def test_a_measure_without_answers_can_be_added(tmp_path: Path) -> None:
+    """Figures alone are results too."""
+    held = results(tmp_path)
+    for arm, seed in held.missing():
+        held.add(arm, seed, Outcome([("noise", "auroc", 0.5)]), HERE)
+        held = results(tmp_path)
+    assert held.complete and held.errors.empty
+
+
+def test_runner_makes_a_seed_of_all_arms_before_the_next_and_keeps_to_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is begun after the budget; what is missing is made by the next call, and networks are trained once."""
+    small = DECLARED.replace("epochs = 2", 'family = "quick", width = 8, epochs = 1, batch_size = 32')
+    images, garments = images_and_garments(160, 0)
+    splits = {"train": slice(0, 96), "validation": slice(96, 128), "test": slice(128, 160)}
+    laboratory = Laboratory(
+        {name: images[part] for name, part in splits.items()},
+        {name: garments[part] for name, part in splits.items()},
+        Taxonomy.load(),
+        tmp_path / "store",
+    )
+    held, told = results(tmp_path, small), []
+    assert not run(held, laboratory, -1.0) and held.figures.empty
+    assert run(held, laboratory, 600.0, lambda arm, seed, done, total: told.append((arm, seed, done, total)))
+    assert (
+        told == [("a", 1, 0, 4), ("b", 1, 1, 4), ("a", 2, 2, 4), ("b", 2, 3, 4)] and results(tmp_path, small).complete
+    )
+    trained = len(list((tmp_path / "store").glob("*.json")))
+    monkeypatch.setattr("models.training.train", lambda *_, **__: pytest.fail("trained again"))
+    (tmp_path / "study.csv").unlink()
+    before, again = held.values("macro_f1"), results(tmp_path, small)
+    assert trained == 4 and run(again, laboratory, 600.0) and again.values("macro_f1").equals(before)

@@ -1,0 +1,139 @@
+"""Attributions add up, are exact where they can be computed by hand, and depend on what the network knows."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from analysis.saliency import float_network, gradient, group_logits, integrated_gradients, log_odds
+from analysis.saliency_checks import forgetful, grad_cam, occlusion_map, rank_correlation
+from models.families import build
+from models.mirrored import mirrored
+from models.taxonomy import Taxonomy
+
+MEMBERSHIP = np.array(Taxonomy.load().membership())
+PAIRS = np.array([[2, 0], [0, 2], [1, 3]])
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small network with first weights."""
+    keras.utils.set_random_seed(0)
+    return build("quick", 10, width=8, dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """Logits that are weights times pixels."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((28, 28), dtype="uint8")
+    return keras.Model(image, layers.Dense(5)(layers.Flatten()(layers.Rescaling(1 / 255)(image))))
+
+
+def test_a_copy_for_float_pixels_answers_like_the_network_and_feels_parts_of_a_grey_level(network):
+    """Also when the network lies inside another and is asked twice."""
+    for model in (network, mirrored(network)):
+        copy = float_network(model)
+        pixels = IMAGES.astype(np.float32)
+        assert group_logits(copy, pixels, MEMBERSHIP) == pytest.approx(
+            group_logits(model, IMAGES, MEMBERSHIP), abs=1e-4
+        )
+        assert np.abs(group_logits(copy, pixels * 0.999, MEMBERSHIP) - group_logits(copy, pixels, MEMBERSHIP)).max() > 0
+        assert (gradient(copy, pixels, MEMBERSHIP, PAIRS) != 0).any(axis=(1, 2)).all()
+
+
+def test_a_group_is_as_probable_as_its_garments_together(network):
+    """The groups' logits give the sums of the garments' probabilities."""
+    garments = keras.ops.convert_to_numpy(keras.ops.softmax(network(IMAGES)))
+    groups = keras.ops.convert_to_numpy(keras.ops.softmax(group_logits(network, IMAGES, MEMBERSHIP)))
+    assert groups == pytest.approx(garments @ MEMBERSHIP, abs=1e-5)
+
+
+@pytest.mark.parametrize("baselines", [None, IMAGES[::-1, ::-1][:2].copy()])
+def test_attributions_add_up_to_what_they_explain(network, baselines):
+    """To 1% of the change in odds, from black and from other images."""
+    found = integrated_gradients(float_network(network), IMAGES, MEMBERSHIP, PAIRS, baselines, steps=256)
+    assert found.odds == pytest.approx(log_odds(group_logits(network, IMAGES, MEMBERSHIP), PAIRS), abs=1e-4)
+    assert found.incompleteness < 0.01
+
+
+def test_attributions_of_a_linear_network_are_its_weights_times_the_pixels(linear):
+    """However many steps; with a baseline, times the difference from it."""
+    weights = linear.get_weights()[0].reshape(28, 28, 5)
+    pairs = np.array([[2, 0], [0, 2], [1, 3]])
+    expected = np.stack([weights[:, :, a] - weights[:, :, b] for a, b in pairs]) / 255
+    copy = float_network(linear)
+    black = integrated_gradients(copy, IMAGES, np.eye(5), pairs, steps=3).values
+    assert black == pytest.approx(expected * IMAGES, abs=1e-5)
+    other = integrated_gradients(copy, IMAGES, np.eye(5), pairs, IMAGES[:1], steps=2).values
+    assert other == pytest.approx(expected * (IMAGES.astype(np.float64) - IMAGES[0]), abs=1e-5)
+
+
+def test_what_is_black_in_image_and_baseline_gets_nothing(network):
+    """The axiom of the dummy pixel."""
+    images = IMAGES.copy()
+    images[:, :10] = 0
+    values = integrated_gradients(float_network(network), images, MEMBERSHIP, PAIRS, steps=4).values
+    assert not values[:, :10].any()
+    assert values[:, 10:].any()
+
+
+def test_occluding_one_pixel_of_a_linear_network_takes_its_attribution_away(linear):
+    """With a patch of one pixel both maps are the same."""
+    pairs = PAIRS
+    occluded = occlusion_map(lambda images: group_logits(linear, images, np.eye(5)), IMAGES, pairs, patch=1)
+    attributed = integrated_gradients(float_network(linear), IMAGES, np.eye(5), pairs, steps=2).values
+    assert occluded == pytest.approx(attributed, abs=1e-5)
+
+
+def test_a_larger_patch_is_cut_at_the_border_and_covers_its_neighbours(linear):
+    """By brute force in a corner and in the middle."""
+
+    def answer(images):
+        return group_logits(linear, images, np.eye(5))
+
+    found = occlusion_map(answer, IMAGES[:1], PAIRS[:1], patch=5)
+    for row, column, rows, columns in ((0, 27, slice(0, 3), slice(25, 28)), (14, 9, slice(12, 17), slice(7, 12))):
+        covered = IMAGES[:1].copy()
+        covered[:, rows, columns] = 0
+        expected = log_odds(answer(IMAGES[:1]), PAIRS[:1]) - log_odds(answer(covered), PAIRS[:1])
+        assert found[0, row, column] == pytest.approx(expected[0], abs=1e-5)
+
+
+def test_a_network_that_forgot_is_explained_differently(network):
+    """Its maps correlate with the network's less than the network's with themselves; the network is left as it was."""
+    before = [weight.copy() for weight in network.get_weights()]
+    copy = float_network(network)
+    own = integrated_gradients(copy, IMAGES, MEMBERSHIP, PAIRS, steps=8).values
+    other = integrated_gradients(forgetful(copy, seed=0), IMAGES, MEMBERSHIP, PAIRS, steps=8).values
+    assert rank_correlation(own, own) == pytest.approx(1)
+    assert np.abs(rank_correlation(own, other)).max() < 0.9
+    for weight, same in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def test_rank_correlation_leaves_out_what_both_maps_leave_out():
+    """Zeros in both maps do not count, and a constant map has no correlation."""
+    one, other = np.zeros((3, 28, 28), np.float32), np.zeros((3, 28, 28), np.float32)
+    one[0, 0, :3], other[0, 0, :3] = [1, 2, 3], [30, 20, 10]
+    one[1, 0, :3], other[1, 0, :3] = [1, 2, 3], [1, 4, 9]
+    assert rank_correlation(one, other) == pytest.approx([-1, 1, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_the_last_features_are_mapped_to_the_picture(network, averaged):
+    """Both ways give a map of the picture's size, the opposite for the opposite pair."""
+    copy = float_network(network)
+    evidence = grad_cam(copy, IMAGES, MEMBERSHIP, PAIRS, averaged)
+    assert evidence.shape == IMAGES.shape
+    assert evidence.any(axis=(1, 2)).all()
+    assert grad_cam(copy, IMAGES, MEMBERSHIP, PAIRS[:, ::-1], averaged) == pytest.approx(-evidence, abs=1e-4)
+
+
+def test_grad_cam_names_what_a_network_without_convolutions_lacks(linear):
+    """The error says what was expected."""
+    with pytest.raises(ValueError, match="needs a map of features"):
+        grad_cam(linear, IMAGES, np.eye(5), PAIRS)

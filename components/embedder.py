@@ -9,6 +9,7 @@ from pydantic import Field
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
 from pipeline.component import Input, Output, component
+from pipeline.errors import UserError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,7 +59,16 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
 
     network = keras.models.load_model(model.path / "model.keras", compile=False)
     logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
-    groups = Calibration.from_json(model.read_json("calibration.json")).group_probabilities(logits).argmax(axis=1)
+    try:
+        calibration = Calibration.from_json(model.read_json("calibration.json"))
+    except ValueError as error:
+        raise UserError(
+            "The trained model of this workspace is of an earlier version.",
+            expected="a calibration of two levels",
+            received=str(error),
+            next_step="fashion run, and then fashion explore again",
+        ) from None
+    groups = calibration.group_probabilities(logits).argmax(axis=1)
     np.savez_compressed(embedding.path / "trained.npz", groups=groups.astype(np.int64))
     # A network that answers for an image and its mirror image holds the one that was trained.
     inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)

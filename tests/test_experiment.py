@@ -119,7 +119,7 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run", "tiny", "--all"), "tiny and --all"),
         (("run", "tinny"), "did you mean tiny?"),
         (("run", "tiny", "--budget", "soon"), "The budget is no time."),
-        (("compare", "tiny", "wide", "broad"), "broad"),
+        (("compare", "tiny", "wide", "broad"), "no results of an arm 'wide'"),
     ],
 )
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:

@@ -96,7 +96,7 @@ class Laboratory:
         checkpoint = weights.with_suffix(".checkpoint.npz")
         trained = train(
             settings.recipe,
-            self._task(settings, seed),
+            self.task(settings, seed),
             plan,
             checkpoint,
             observe=lambda epoch, logits: self.report(epoch + 1, settings.epochs, "epochs"),
@@ -110,7 +110,8 @@ class Laboratory:
         checkpoint.unlink(missing_ok=True)
         forget()
 
-    def _task(self, settings: TrainingSettings, seed: int) -> Task:
+    def task(self, settings: TrainingSettings, seed: int) -> Task:
+        """Returns what a training learns: images and targets as the settings ask for."""
         from models.training import Task
 
         images, garments = self.images["train"], self.garments["train"]

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from analysis.experiments.declaration import DeclarationError
+from analysis.experiments.declaration import DeclarationError, merge
 from models.augmentation import Augmentation
+from models.objective import Objective
 from models.recipe import Precision, Recipe
 
 Labels = Literal["given", "without_suspects", "soft"]
+REFERENCE = Recipe(
+    family="plain",
+    width=64,
+    dropout=0.1,
+    peak_learning_rate=3e-3,
+    weight_decay=0.05,
+    label_smoothing=0.05,
+    optimizer="adamw",
+    schedule="cosine",
+    ema_momentum=0.0,
+    objective=Objective(smooth="all"),
+)
+"""What a declaration does not name. It stays as it is: the pipeline's own defaults follow from what studies find."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class TrainingSettings:
             in a Neural Network", 2015, equation 1.
     """
 
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe = REFERENCE
     epochs: int = 8
     batch_size: int = 256
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -52,14 +66,17 @@ class TrainingSettings:
     teacher_temperature: float = 2.0
 
     def trained_by(self) -> dict[str, Any]:
-        """Returns all that decides the weights: not how the trained network is asked."""
-        values = asdict(self)
-        del values["mirror"]
+        """Returns what decides the weights and is not the usual: a new option leaves old networks what they are."""
+        values = _unusual(asdict(replace(self, teacher=None)), asdict(TrainingSettings()))
+        values.pop("mirror", None)  # how the trained network is asked
         if self.teacher is None:
-            del values["teacher"], values["teacher_weight"], values["teacher_temperature"]
-        else:
-            values["teacher"] = {**self.teacher.trained_by(), "mirror": self.teacher.mirror}
-        return values
+            return {n: v for n, v in values.items() if n not in ("teacher_weight", "teacher_temperature")}
+        return {**values, "teacher": {**self.teacher.trained_by(), "mirror": self.teacher.mirror}}
+
+
+def _unusual(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    differing = {name: value for name, value in values.items() if value != usual[name]}
+    return {n: _unusual(v, usual[n]) if isinstance(v, Mapping) else v for n, v in differing.items()}
 
 
 def read(settings: Mapping[str, Any]) -> TrainingSettings:
@@ -71,7 +88,8 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     of_recipe = {f.name for f in fields(Recipe)}
     table: dict[str, Any] = {name: value for name, value in settings.items() if name not in of_recipe}
     teacher = table.pop("teacher", None)
-    table["recipe"] = {name: value for name, value in settings.items() if name in of_recipe}
+    named = {name: value for name, value in settings.items() if name in of_recipe}
+    table["recipe"] = merge(REFERENCE.to_values(), named)
     _check_names(TrainingSettings, table)
     try:
         made = TypeAdapter(TrainingSettings).validate_python({**table, "teacher": None})

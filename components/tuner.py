@@ -67,7 +67,8 @@ def tuner(
         int, Field(ge=0, description="Validation examples that score a trial, drawn by garment; 0 for all.")
     ] = 0,
     families: Annotated[
-        tuple[Literal["plain", "residual"], ...], Field(min_length=1, description="Families of networks to try.")
+        tuple[Literal["plain", "residual", "compact", "quick"], ...],
+        Field(min_length=1, description="Families of networks to try."),
     ] = ("plain", "residual"),
     widths: Annotated[tuple[Width, ...], Field(min_length=1, description="Channels of the second stage to try.")] = (
         32,

@@ -11,7 +11,7 @@ from keras_tuner import HyperParameters, Objective
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 
-from analysis.search_space import SearchSpace
+from analysis.search_space import SearchSpace, searched
 from models.recipe import Recipe
 from models.training import Plan
 
@@ -77,7 +77,7 @@ def make_oracle(
         spent: Returns the seconds that the trials have taken so far.
     """
     oracle = _plain_oracle(algorithm, space, plan, budget)
-    oracle.first = first.to_values() | _hyperband_values(algorithm, plan.epochs)
+    oracle.first = searched(first) | _hyperband_values(algorithm, plan.epochs)
     oracle.used_up = lambda: spent() >= budget.seconds
     return oracle
 

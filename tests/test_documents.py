@@ -40,8 +40,9 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 # TensorBoard is a server: test_whole_pipeline starts it and asks.
 # They run until they are stopped, or need images and a server: tests/pipeline/test_serve.py starts and asks one.
-# Experiments are run by tests/test_experiment.py: those of the README take hours.
-ELSEWHERE = ("tensorboard", "serve", "predict", "experiment run")
+# Experiments are run by tests/test_experiment.py: those of the README take hours. An exploration and a rollback take
+# a minute each and are tests of their own: test_exploration and test_whole_pipeline.
+ELSEWHERE = ("tensorboard", "serve", "predict", "experiment run", "explore", "rollback")
 
 
 def elsewhere(line: str) -> bool:
@@ -55,11 +56,9 @@ def test_fashion_commands_of_the_readme_work(line: str, tiny_run: TinyRun, fashi
     arguments = shlex.split(line)[1:]
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
-    if arguments[0] in ("run", "explain", "explore"):
+    if arguments[0] in ("run", "explain"):
         # The tiny profile in place of the one named: the README's point is the other options.
         arguments = [a for a in arguments if a not in ("--profile", "quick")] + list(tiny_run.options)
-    if arguments[0] == "rollback":
-        fashion("run", "-w", str(workspace), *tiny_run.options, "--set", "trainer.epochs=3")
     done = fashion(*arguments, env={"FASHION_WORKSPACE": str(workspace)})
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -20,8 +20,9 @@ from tensorboard.plugins.hparams import metadata
 
 from analysis.search import Trials, search
 from analysis.search_oracles import OBJECTIVE, Budget
-from analysis.search_space import SearchSpace
+from analysis.search_space import SearchSpace, searched
 from components.tuner import draw_by_garment, tuner
+from models.augmentation import AUGMENTATIONS
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task
@@ -101,7 +102,7 @@ def finished(undisturbed: Path, tmp_path: Path) -> Path:
 def test_first_trial_is_the_known_good_recipe(undisturbed: Path) -> None:
     """The first trial has the recipe's defaults, as near as the space allows."""
     first = HyperParameters(undisturbed / "out").read_json("trials.json")["trials"][0]
-    assert first["values"] == {**Recipe().to_values(), "width": 16}
+    assert first["values"] == {**searched(Recipe()), "width": 16}
 
 
 def test_search_ends_after_max_trials(undisturbed: Path) -> None:
@@ -197,13 +198,13 @@ def test_best_replaces_the_first_by_more_than_the_margin(
     kept = best is trials[0] or best["score"] == trials[0]["score"] if kept is None else kept
     chosen = trials[0] if kept else best
     assert found.properties["default_kept"] is kept
-    assert Recipe.from_values(found.read_json("best_hyperparameters.json")).to_values() == chosen["values"]
+    assert found.read_json("best_hyperparameters.json") == chosen["values"]
     assert found.read_json("trials.json")["chosen"] == chosen["trial"]
 
 
 def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> None:
     """The recipe of an earlier search is tried first, in place of the known good one."""
-    values = {**Recipe().to_values(), "width": 8, "dropout": 0.2}
+    values = {**searched(Recipe()), "width": 8, "dropout": 0.2}
     (tmp_path / "best.json").write_text(json.dumps(values), encoding="utf-8")
     found = run_tuner(tmp_path, examples, max_trials=1, warm_start=tmp_path / "best.json")
     assert found.read_json("best_hyperparameters.json") == values
@@ -242,7 +243,7 @@ def test_fewer_examples_than_a_batch_are_refused(tmp_path: Path, examples: Examp
 def test_diverging_trial_is_recorded_and_passed_over(tmp_path: Path) -> None:
     """A training whose loss is no number is a failed trial without a score, and the search goes on."""
     task = Task(*images_and_garments(64, 0), *images_and_garments(30, 1), np.array(Taxonomy.load().membership()))
-    trials = Trials(task, Plan(1, 32, 0, "none", "float32"), tmp_path / "finished")
+    trials = Trials(task, Plan(1, 32, 0, AUGMENTATIONS["none"], "float32"), tmp_path / "finished")
     first = Recipe(width=8, peak_learning_rate=1e30)
     space = SearchSpace({"family": ("plain",), "width": (8,)})
     outcomes = search("random", space, first, trials, Budget(2, 3600), tmp_path, lambda outcomes: None)

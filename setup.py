@@ -99,6 +99,7 @@ setup(
         "serving.embedded": ["*.html"],
     },
     install_requires=INSTALL,
-    extras_require={"develop": DEVELOP},
+    # For experiments on a GPU without TensorFlow's support: KERAS_BACKEND=jax fashion experiment run NAME.
+    extras_require={"develop": DEVELOP, "jax": ["jax==0.10.*"]},
     entry_points={"console_scripts": ["fashion=pipeline.cli:main"]},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import zipfile
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.augmentation import Augmentation
 from models.batches import Batches, one_hot
+from models.checkpoint import CheckpointError, restore, save
 from models.objective import group_probabilities
 from models.recipe import Precision, Recipe, build_network, compile_model, resolve_precision
 from models.scores import accuracy, group_confusion, macro_f1
@@ -177,8 +177,8 @@ def _resume(checkpoint: Path | None, model: keras.Model) -> list[dict[str, float
         return []
     try:
         return restore(checkpoint, model)
-    except TrainingError:
-        raise
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         logger.warning("The checkpoint %s is damaged; the training begins anew", checkpoint)
         return []
@@ -241,36 +241,3 @@ class Epochs(keras.callbacks.Callback):
             self._observe(epoch, logits)
         if self._checkpoint is not None:
             save(self._checkpoint, self.model, self._history)
-
-
-def save(checkpoint: Path, model: keras.Model, history: list[dict[str, float]]) -> None:
-    """Writes weights, optimiser state, random states and history; a kill leaves the old file or the new one."""
-    arrays = {f"v{index:04d}": np.asarray(variable) for index, variable in enumerate(_state(model))}
-    unfinished = checkpoint.with_suffix(".unfinished.npz")
-    contents: dict[str, Any] = {**arrays, "history": np.array(json.dumps(history))}
-    np.savez(unfinished, **contents)
-    unfinished.replace(checkpoint)
-
-
-def restore(checkpoint: Path, model: keras.Model) -> list[dict[str, float]]:
-    """Reads what `save` wrote into a compiled model, and returns the history.
-
-    Raises:
-        TrainingError: The file was written for another network.
-    """
-    variables = _state(model)
-    with np.load(checkpoint) as content:
-        arrays = [content[name] for name in sorted(content.files) if name != "history"]
-        history: list[dict[str, float]] = json.loads(str(content["history"]))
-    if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
-        raise TrainingError(
-            f"The checkpoint {checkpoint} is of another network. Expected: {len(variables)} variables of the same "
-            f"shapes. Received: {len(arrays)}."
-        )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
-    return history
-
-
-def _state(model: keras.Model) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]

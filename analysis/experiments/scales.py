@@ -73,6 +73,7 @@ SCALES = {
     "single_by_group": _share("sets of one group, a threshold a group"),
     "true_neighbours": _share("nearest training images of the true group"),
     "no_true_neighbour": _share("without a near training image of the true group", False),
+    "smallest_edit": Scale("smallest edit that turns the answer", "pixels", 1.0, 1),
     "risk": _share("error among those answered", False),
     "calibration_error": _share("calibration error", False),
     "debiased_calibration_error": _share("calibration error, debiased", False),

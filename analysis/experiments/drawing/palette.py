@@ -32,9 +32,9 @@ def symbol(place: int) -> str:
     return SYMBOLS[(place + place // len(OF_MANY)) % len(SYMBOLS)]
 
 
-def wrapped(name: str) -> str:
-    """Returns a name in lines that fit beside an axis."""
-    return "<br>".join(textwrap.wrap(name, WIDTH))
+def wrapped(name: str, width: int = WIDTH) -> str:
+    """Returns a name in lines of so many letters, that fit beside an axis or, narrower, under it."""
+    return "<br>".join(textwrap.wrap(name.replace("_", " "), width))
 
 
 def rounded(values: Iterable[float], factor: float = 1.0) -> list[float | None]:

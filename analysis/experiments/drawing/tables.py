@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.experiments.comparison import mean_over_seeds
-from analysis.experiments.drawing.palette import DIVERGING, rounded, wrapped
+from analysis.experiments.drawing.palette import DIVERGING, WIDTH, rounded, wrapped
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, scale_of
 from analysis.exploration.drawing import style
@@ -70,7 +70,7 @@ def matrix(
     made: go.Figure = style.figure(unit, height=130 + 32 * len(values))
     made.add_heatmap(
         z=[rounded(row) for row in values.to_numpy(float)],
-        x=[wrapped(str(column)) for column in values.columns],
+        x=[wrapped(str(column), WIDTH // 2) for column in values.columns],
         y=[wrapped(str(row)) for row in values.index],
         colorscale=DIVERGING if mirrored else style.SEQUENTIAL,
         zmin=-largest if mirrored else float(np.nanmin(values.to_numpy(float))),
@@ -81,7 +81,7 @@ def matrix(
         hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
     )
     made.update_yaxes(autorange="reversed", showgrid=False)
-    made.update_xaxes(type="category", showgrid=False)
+    made.update_xaxes(type="category", showgrid=False, tickangle=0)
     return Picture(name.replace("_", "-"), made, caption, documented=documented)
 
 

@@ -80,18 +80,18 @@ def run(
 
 @experiment.command()
 def compare(
-    name: Annotated[str, typer.Argument(help="The experiment.")],
     arm: Annotated[str, typer.Argument(metavar="A", help="An arm.")],
     other: Annotated[str, typer.Argument(metavar="B", help="The arm that it is compared with.")],
+    of: Annotated[Optional[str], typer.Option("--of", help="The experiment, where several have both arms.")] = None,
     studies: StudiesOption = STUDIES,
 ) -> None:
     """Compares two arms of an experiment: every metric's difference with its interval, and the test of the errors."""
+    from analysis.experiments.declaration import names
     from analysis.experiments.story import compare_text
 
     with _mistakes_told():
-        results = _results(name, studies)
-        for asked in (arm, other):
-            _check_arm(asked, results)
+        asked = [_results(name, studies) for name in (names(studies) if of is None else [of])]
+        results = _with_arms(asked, arm, other)
         print(compare_text(results.experiment, results, arm, other))
 
 
@@ -190,15 +190,24 @@ def _results(name: str, studies: Path) -> Results:
     return Results(load(name, studies), studies)
 
 
-def _check_arm(arm: str, results: Results) -> None:
-    made = [known for known in results.experiment.arms if known in set(results.figures["arm"])]
-    if arm not in made:
-        raise UserError(
-            f"The experiment {results.experiment.name} has no results of an arm {arm!r}.",
-            expected=f"one of: {'; '.join(made) or 'none is run yet'}",
-            received=arm,
-            next_step=f"fashion experiment run {results.experiment.name}",
-        )
+def _with_arms(asked: list[Results], arm: str, other: str) -> Results:
+    """Returns the one of the experiments that has results of both arms."""
+    made = {results.experiment.name: set(results.figures["arm"]) for results in asked}
+    found = [results for results in asked if {arm, other} <= made[results.experiment.name]]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(results.experiment.name for results in found)
+    known = (
+        "; ".join(sorted(made[asked[0].experiment.name])) if len(asked) == 1 else "fashion experiment report shows all"
+    )
+    raise UserError(
+        f"{'Several experiments have' if found else 'No experiment has'} results of both arms.",
+        expected="--of and the name of one" if found else f"arms of one experiment ({known or 'none is run yet'})",
+        received=names or f"{arm}; {other}",
+        next_step=f"fashion experiment compare ... --of {found[0].experiment.name}"
+        if found
+        else "fashion experiment list",
+    )
 
 
 @contextmanager

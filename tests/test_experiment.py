@@ -105,7 +105,7 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
     assert again.returncode == 0 and "all runs are made" in again.stdout
     listed = fashion("experiment", "list", *studies)
     assert "tiny" in listed.stdout and "4/4" in listed.stdout
-    compared = fashion("experiment", "compare", "tiny", "wide", "narrow", *studies)
+    compared = fashion("experiment", "compare", "wide", "narrow", *studies)
     assert compared.returncode == 0 and "macro F1" in compared.stdout and "Of 120 examples" in compared.stdout
     reported = fashion("experiment", "report", *studies, "--workspace", str(killed.directory / "workspace"))
     page = killed.directory / "workspace" / "reports" / "experiments.html"
@@ -119,7 +119,8 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run", "tiny", "--all"), "tiny and --all"),
         (("run", "tinny"), "did you mean tiny?"),
         (("run", "tiny", "--budget", "soon"), "The budget is no time."),
-        (("compare", "tiny", "wide", "broad"), "no results of an arm 'wide'"),
+        (("compare", "wide", "broad"), "No experiment has results of both arms"),
+        (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
     ],
 )
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:

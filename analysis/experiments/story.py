@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from analysis.experiments import declaration
@@ -13,7 +14,17 @@ from analysis.experiments.sentences import answer, decided, how, one_line, what_
 from analysis.experiments.terminal import compare_text, table_text
 from analysis.exploration.section import Block, Section
 
-__all__ = ["compare_text", "heading", "judgements", "reading", "section", "sections", "table_text", "write_page"]
+__all__ = [
+    "compare_text",
+    "heading",
+    "in_short",
+    "judgements",
+    "reading",
+    "section",
+    "sections",
+    "table_text",
+    "write_page",
+]
 
 TITLE = "Experiments: what works, and what does not"
 
@@ -64,6 +75,15 @@ def heading(experiment: Experiment) -> str:
     return f"{experiment.number}. {experiment.title}"
 
 
+def in_short(judgement: Judgement, directory: Path = STUDIES) -> str:
+    """Returns a study's answer in one sentence: a person's conclusion, or else what the figures say."""
+    concluded = one_line(remark(judgement, directory)[1])
+    if not concluded or not judgement.results.complete:
+        return answer(judgement)
+    first = re.split(r"(?<=[.;:])\s", concluded.removeprefix("So "))[0].rstrip(";:.")
+    return f"{first[:1].upper()}{first[1:]}."
+
+
 def reading() -> Section:
     """Tells how the intervals are to be read, and what a study can and cannot see."""
     return Section("reading", "How to read the figures", _READING, _AGAIN, ())
@@ -76,7 +96,7 @@ def write_page(target: Path, directory: Path = STUDIES) -> None:
     judged = judgements(directory)
     told = [section(judgement, directory) for judgement in judged]
     short = [
-        f"[{judgement.experiment.title}](#{part.name}). {answer(judgement)}"
+        f"[{judgement.experiment.title}](#{part.name}). {in_short(judgement, directory)}"
         for judgement, part in zip(judged, told, strict=True)
     ]
     subtitle = f"{len(told)} experiments on the grouped garments of Fashion-MNIST"

@@ -29,7 +29,14 @@ experiment = typer.Typer(
     help="Experiments: declared, run, compared, reported.", no_args_is_help=True, rich_markup_mode=None
 )
 
-StudiesOption = Annotated[Path, typer.Option("--studies", help="Where the declarations and their results are.")]
+StudiesOption = Annotated[
+    Path,
+    typer.Option(
+        "--studies",
+        help="Where the declarations and their results are.",
+        show_default="analysis/experiments/studies",
+    ),
+]
 NameArgument = Annotated[Optional[str], typer.Argument(help="The experiment; fashion experiment list names them.")]
 
 
@@ -46,7 +53,9 @@ def list_experiments(studies: StudiesOption = STUDIES) -> None:
 def run(
     name: NameArgument = None,
     everything: Annotated[bool, typer.Option("--all", help="Runs all experiments, one after another.")] = False,
-    budget: Annotated[Optional[str], typer.Option(help="Begins no run after this time: 90m, 3h; unlimited.")] = None,
+    budget: Annotated[
+        Optional[str], typer.Option(help="Begins no run after this time: 90m, 3h.", show_default="as declared")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     profile: ProfileOption = "default",
     set_: SetOption = None,
@@ -58,6 +67,7 @@ def run(
     the running epoch is lost.
     """
     from analysis.experiments.declaration import names
+    from analysis.experiments.measures import check
     from pipeline.display import display_for, terminal_console
 
     if (name is None) == (not everything):
@@ -67,9 +77,17 @@ def run(
             received=f"{name} and --all" if name else "neither",
             next_step="fashion experiment list",
         )
+    if studies == STUDIES and (set_ or profile != "default"):
+        raise UserError(
+            "The results of the project's own experiments are of its default data.",
+            expected="--studies and a directory of your own beside --profile or --set",
+            received=" ".join([profile, *(set_ or [])]),
+            next_step="cp -r analysis/experiments/studies mine; fashion experiment run ... --studies mine",
+        )
     seconds, place = parse_seconds(budget), Workspace(workspace)
     with _mistakes_told():
         chosen = [_results(found, studies) for found in (names(studies) if name is None else [name])]
+        check(results.experiment for results in chosen)
         display = display_for(terminal_console())
         laboratory = open_laboratory(place, profile, set_, display)
         with place.lock(), display.watch([results.experiment.name for results in chosen]):
@@ -128,14 +146,14 @@ def open_laboratory(workspace: Workspace, profile: str, overrides: list[str] | N
     )
 
 
-def parse_seconds(text: str | None) -> float:
-    """Returns the seconds that "45m", "3h" or "90" (minutes) mean; infinity for None.
+def parse_seconds(text: str | None) -> float | None:
+    """Returns the seconds that "45m", "3h" or "90" (minutes) mean; None for None.
 
     Raises:
         UserError: It is no time.
     """
     if text is None:
-        return float("inf")
+        return None
     matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h)?\s*", text)
     if matched is None:
         raise UserError(
@@ -147,7 +165,7 @@ def parse_seconds(text: str | None) -> float:
     return float(matched[1]) * SECONDS[matched[2] or "m"]
 
 
-def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float, display: Display) -> None:
+def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | None, display: Display) -> None:
     from analysis.experiments.runner import run as run_missing
 
     begun = time.monotonic()
@@ -156,14 +174,21 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float, disp
         if not missing:
             display.reused(name, "reuse", "all runs are made")
             continue
+        declared = 60 * results.experiment.budget_minutes
+        left = declared if seconds is None else seconds - (time.monotonic() - begun)
+        if left <= 0:
+            display.reused(name, "keep", f"{missing} runs missing, and the budget is used up")
+            continue
         display.started(name, [f"{missing} runs are missing"])
         progress, started = _Progress(display.progress(name)), time.monotonic()
         laboratory.report = progress.within
         try:
-            run_missing(results, laboratory, seconds - (time.monotonic() - begun), progress.run)
+            failures = run_missing(results, laboratory, left, progress.run)
         except BaseException:
             display.failed(name)
             raise
+        for failure in failures:
+            display.message(failure)
         display.finished(name, time.monotonic() - started, f"{len(results.missing())} runs missing")
 
 

@@ -30,8 +30,8 @@ COLOURS = 96
 
 HEADER = f"""# {TITLE}
 
-Every choice of the network, its recipe and what stands around it is the answer to an experiment: a question, what was
-expected of it, and a rule for the decision, written before it was run. All figures and most sentences below are
+What was asked about the network, its recipe and what stands around it: a question, what was expected of it, and a rule
+for the decision, written before it was run. All figures and most sentences below are
 computed from the declarations and results in `analysis/experiments/studies`. What failed stays.
 
 ```sh

@@ -119,6 +119,7 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run", "tiny", "--all"), "tiny and --all"),
         (("run", "tinny"), "did you mean tiny?"),
         (("run", "tiny", "--budget", "soon"), "The budget is no time."),
+        (("run", "broken"), "is not declared as it must be"),
         (("compare", "wide", "broad"), "No experiment has results of both arms"),
         (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
     ],
@@ -126,8 +127,16 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
     """What was expected, what was received, what to type next; no stack trace."""
     (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
+    if "broken" in arguments:
+        (tmp_path / "broken.toml").write_text("number = = 2", encoding="utf-8")
     done = fashion("experiment", *arguments, "--studies", str(tmp_path))
     assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:
+    """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
+    done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
+    assert done.returncode == 1 and "of its default data" in done.stderr and "--studies mine" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -135,6 +144,6 @@ def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tm
 )
 def test_budgets(text: str, seconds: float) -> None:
     """Minutes unless said otherwise; none is no limit."""
-    assert parse_seconds(text) == seconds and parse_seconds(None) == float("inf")
+    assert parse_seconds(text) == seconds and parse_seconds(None) is None
     with pytest.raises(UserError, match="no time"):
         parse_seconds("-1h")

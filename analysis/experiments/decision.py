@@ -42,7 +42,7 @@ def decide(rule: Rule, differences: Mapping[str, Difference], baseline: str) -> 
     figures = f"{best} is {_standing(found)}, {_probability(p_value)}{_correction(len(differences))}"
     if rule.kind == "report":
         return Decision(baseline, f"{figures}: reported, nothing to decide")
-    if found.value > 0 and found.value >= rule.least_gain and p_value < ALPHA:
+    if found.value > 0 and found.value >= rule.least_gain and p_value < ALPHA and found.low > 0:
         return Decision(best, f"{figures}: adopted")
     return Decision(baseline, f"no arm is ahead {_bar(rule)} ({figures}): {baseline} stays")
 

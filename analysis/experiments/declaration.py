@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,7 +50,7 @@ class Experiment(BaseModel):
         measure: How an arm is run: a name in `analysis.experiments.measures.MEASURES`.
         metric: What is looked at first: a metric that the measure reports.
         seeds: Of the runs of each arm.
-        budget_minutes: What the whole may take on 2 cores; a run that was begun is finished.
+        budget_minutes: No run is begun after as many on 2 cores, unless a budget is given; one that was begun ends.
         baseline: The arm that the others are compared with.
         rule: What follows from the results.
         settings: Settings of all arms.
@@ -120,8 +121,16 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
 
 def names(directory: Path = STUDIES) -> list[str]:
     """Returns the names of all declared experiments, in the order of their numbers."""
-    found = {p.stem: tomllib.loads(p.read_text(encoding="utf-8")).get("number", 0) for p in directory.glob("*.toml")}
+    found = {path.stem: _number(path) for path in directory.glob("*.toml")}
     return sorted(found, key=lambda name: (found[name], name))
+
+
+def _number(path: Path) -> int:
+    # A file that cannot be read is named by `load`, which also says what is wrong with it.
+    with suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
+        number = tomllib.loads(path.read_text(encoding="utf-8")).get("number")
+        return number if isinstance(number, int) else 0
+    return 0
 
 
 def _reason(error: Exception) -> str:

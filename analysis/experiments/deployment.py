@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ Ask = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains as the settings say; `deployed` is "tensorflow", or "float32", "float16" or "int8" in LiteRT.
 
-    Latency is the median of 300 answers to one image each, in this process, both cores free to be used.
+    Latency is the median of 300 answers to one image each, in this process, with as many threads as there are cores.
     """
     settings = dict(settings)
     deployed = settings.pop("deployed", "tensorflow")
@@ -47,10 +48,10 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
             f for f in outcome.figures if f[1] in ("train_seconds", "images_per_second", "parameters", "multiply_adds")
         ]
         bytes_ = (VALIDATION, "bytes", float(len(content)))
-        outcome = Outcome([*judged.figures, *cost, bytes_], judged.truth, judged.predicted)
+        outcome = replace(judged, figures=[*judged.figures, *cost, bytes_], place=outcome.place)
     latency = (VALIDATION, "latency_ms", latency_ms(ask, images))
     forget()
-    return Outcome([*outcome.figures, latency], outcome.truth, outcome.predicted)
+    return replace(outcome, figures=[*outcome.figures, latency])
 
 
 def latency_ms(ask: Ask, images: npt.NDArray[np.uint8]) -> float:
@@ -88,7 +89,7 @@ def interpreter(content: bytes) -> Ask:
     import tensorflow as tf
 
     with warnings.catch_warnings(action="ignore"):  # of its move to a package of its own
-        held = tf.lite.Interpreter(model_content=content, num_threads=1)
+        held = tf.lite.Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
     held.allocate_tensors()
     given, answered = held.get_input_details()[0], held.get_output_details()[0]
 

@@ -64,11 +64,6 @@ class Judgement:
         known = set(self.taxonomy.groups) <= set(of_support["subset"])
         return self.results.supports(self.taxonomy.groups) if known else None
 
-    @property
-    def training_minutes(self) -> float:
-        """How long the networks of all runs took to train; 0 where that was not measured."""
-        return float(self.table("train_seconds").sum().sum()) / 60
-
     @cached_property
     def differences(self) -> dict[str, Difference]:
         """Of every arm but the baseline, in the study's metric."""
@@ -84,8 +79,13 @@ class Judgement:
 
     @property
     def beyond_chance(self) -> list[str]:
-        """The arms that differ from the baseline beyond chance."""
-        return [arm for arm, p_value in self.adjusted.items() if p_value < ALPHA]
+        """The arms that differ from the baseline beyond chance: by the corrected p-value, and by the interval.
+
+        The p-value asks about other examples for these seeds; one seed that failed can make it small. The interval is
+        over other seeds as well.
+        """
+        found = self.differences
+        return [a for a, p_value in self.adjusted.items() if p_value < ALPHA and not found[a].low <= 0 <= found[a].high]
 
     @cached_property
     def decision(self) -> Decision | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from analysis.experiments.place import Place, here
 from analysis.experiments.results import digest
 from analysis.experiments.training_settings import TrainingSettings
 from models.taxonomy import Taxonomy
@@ -38,11 +39,13 @@ class Trained:
         network: From uint8 images [N, 28, 28] to logits, with its mirror image's where the settings say so.
         history: An entry an epoch, as `models.training.Trained` has it.
         seconds: That the training took, without the looks at validation.
+        place: What it was trained on.
     """
 
     network: keras.Model
     history: list[dict[str, float]]
     seconds: float
+    place: Place
 
 
 class Laboratory:
@@ -62,7 +65,8 @@ class Laboratory:
         self.membership = np.array(taxonomy.membership())
         self.report: Report = lambda done, total, note: None
         store.mkdir(parents=True, exist_ok=True)
-        self._data = digest([hashlib.sha256(images["train"].tobytes()).hexdigest(), garments["train"].tolist()])
+        content = hashlib.sha256(images["train"].tobytes()).hexdigest()
+        self._data = digest([content, garments["train"].tolist(), self.membership.tolist()])
 
     def groups(self, split: str) -> npt.NDArray[np.int64]:
         """Returns the groups of a split, int64 [N]."""
@@ -81,7 +85,8 @@ class Laboratory:
         with np.load(weights) as content:
             network.set_weights([content[name] for name in sorted(content.files)])
         known = json.loads(facts.read_text(encoding="utf-8"))
-        return Trained(mirrored(network) if settings.mirror else network, known["history"], known["seconds"])
+        asked = mirrored(network) if settings.mirror else network
+        return Trained(asked, known["history"], known["seconds"], Place(**known["place"]))
 
     def logits(self, settings: TrainingSettings, seed: int, split: str = "validation") -> Logits:
         """Returns a network's logits [N, outputs] for the images of a split."""
@@ -105,7 +110,8 @@ class Laboratory:
         np.savez(weights, **values)
         seconds = sum(entry["seconds"] for entry in trained.history)
         unfinished = facts.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"history": trained.history, "seconds": seconds}), encoding="utf-8")
+        known = {"history": trained.history, "seconds": seconds, "place": asdict(here())}
+        unfinished.write_text(json.dumps(known), encoding="utf-8")
         unfinished.replace(facts)
         checkpoint.unlink(missing_ok=True)
         forget()
@@ -133,6 +139,11 @@ class Laboratory:
         known = np.random.default_rng(FOLD_SEED).random(len(garments)) < share
         return _float(np.where(known[:, None], np.eye(len(of_group))[garments], of_group[garments]))
 
+    def learned(self, settings: TrainingSettings) -> int:
+        """Returns how many images a training with these settings learns from."""
+        left_out = len(self._suspects) if settings.labels == "without_suspects" else 0
+        return len(self.images["train"]) - left_out
+
     def _taught(self, settings: TrainingSettings, seed: int, garments: Garments) -> npt.NDArray[np.float64]:
         from models.probabilities import softmax
 
@@ -154,7 +165,9 @@ class Laboratory:
             images, garments = (np.concatenate([a["train"], a["validation"][:1]]) for a in (self.images, self.garments))
             outside = np.arange(len(garments)) == len(garments) - 1
             data = Data(images, garments, outside, np.full(len(garments), -1), outside.astype(str), self.taxonomy)
-            np.save(file, cross_validate(data, seed=FOLD_SEED).logits[-1])
+            unfinished = file.with_suffix(".unfinished.npy")
+            np.save(unfinished, cross_validate(data, seed=FOLD_SEED).logits[-1])
+            unfinished.replace(file)
             forget()
         logits = np.load(file)
         return softmax(logits / fit_temperature(logits, self.garments["train"]))

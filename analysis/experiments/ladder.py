@@ -19,24 +19,28 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
     """Fits a rung of `analysis.ladder.RUNGS` or "gradient boosting", a tutorial of `models.tutorials`, or a network."""
     if "network" in settings:
         return training.measure(settings["network"], seed, laboratory)
-    begun = time.perf_counter()
     if "tutorial" in settings:
+        begun = time.perf_counter()
         outcome = judge(_follow(settings["tutorial"], seed, laboratory), laboratory, VALIDATION)
+        seconds = time.perf_counter() - begun
     else:
-        outcome = judge_groups(_climb(settings["rung"], laboratory), laboratory, VALIDATION)
-    seconds = (VALIDATION, "train_seconds", time.perf_counter() - begun)
-    return Outcome([*outcome.figures, seconds], outcome.truth, outcome.predicted)
+        groups, seconds = _climb(settings["rung"], laboratory)
+        outcome = judge_groups(groups, laboratory, VALIDATION)
+    figures = [*outcome.figures, (VALIDATION, "train_seconds", seconds)]
+    return Outcome(figures, outcome.truth, outcome.predicted)
 
 
 @cache
-def _climb(rung: str, laboratory: Laboratory) -> npt.NDArray[np.int64]:
-    """Returns the groups that a rung gives validation, the same for every seed."""
+def _climb(rung: str, laboratory: Laboratory) -> tuple[npt.NDArray[np.int64], float]:
+    """Returns the groups that a rung gives validation, the same for every seed, and the seconds that it took."""
     from analysis.gradient_histograms import gradient_boosting
     from analysis.ladder import RUNGS, unit_pixels
 
+    begun = time.perf_counter()
     fit = gradient_boosting if rung == "gradient boosting" else RUNGS[rung]
     known, unknown = (unit_pixels(laboratory.images[split]) for split in ("train", VALIDATION))
-    return fit(known, laboratory.garments["train"], unknown, laboratory.taxonomy)
+    groups = fit(known, laboratory.garments["train"], unknown, laboratory.taxonomy)
+    return groups, time.perf_counter() - begun
 
 
 def _follow(name: str, seed: int, laboratory: Laboratory) -> npt.NDArray[np.float32]:

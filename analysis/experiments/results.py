@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.experiments.declaration import STUDIES, Experiment
+from analysis.experiments.place import Place
 
 COLUMNS = ("arm", "seed", "subset", "metric", "value", "settings", "backend", "hardware")
 ERROR_COLUMNS = ("arm", "seed", "example", "truth", "predicted")
@@ -29,25 +32,14 @@ class Outcome:
         truth: int64 [N], the true groups of the examples that were judged.
         predicted: int64 [N], the groups that they were given.
         arrays: What is to be looked at, by name; kept of the first seed alone.
+        place: What the network was trained on, where there is one; None for where the run is made.
     """
 
     figures: list[tuple[str, str, float]] = field(default_factory=list)
     truth: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     predicted: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run was made.
-
-    Attributes:
-        backend: Keras's backend and its version.
-        hardware: The processor, and how many cores of it.
-    """
-
-    backend: str
-    hardware: str
+    place: Place | None = None
 
 
 class Results:
@@ -65,8 +57,12 @@ class Results:
         self.experiment = experiment
         self._file = directory / f"{experiment.name}.csv"
         self.array_file = directory / f"{experiment.name}.npz"
+        self._lock_file = directory / f".{experiment.name}.lock"
         self._error_file = directory / f"{experiment.name}.errors.csv"
         self._digests = {arm: digest([experiment.measure, experiment.of_arm(arm)]) for arm in experiment.arms}
+        self._read()
+
+    def _read(self) -> None:
         self.figures = self._current(_read(self._file, COLUMNS))
         of_current = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
         errors = _read(self._error_file, ERROR_COLUMNS)
@@ -90,22 +86,36 @@ class Results:
         return not self.missing()
 
     def add(self, arm: str, seed: int, outcome: Outcome, place: Place) -> None:
-        """Adds a run and writes the files."""
+        """Adds a run and writes the files; what another process has added meanwhile stays."""
         rows = [
             (arm, seed, subset, metric, float(f"{value:.7g}"), self._digests[arm], place.backend, place.hardware)
             for subset, metric, value in outcome.figures
         ]
         wrong = np.flatnonzero(outcome.truth != outcome.predicted)
         errors = [(arm, seed, int(i), int(outcome.truth[i]), int(outcome.predicted[i])) for i in wrong]
+        with self._alone():
+            self._read()
+            self._write(rows, errors)
+            if outcome.arrays and seed == self.experiment.seeds[0]:
+                contents: dict[str, Any] = outcome.arrays
+                unfinished = self.array_file.with_suffix(".unfinished.npz")
+                np.savez_compressed(unfinished, **contents)
+                unfinished.replace(self.array_file)
+
+    def _write(self, rows: Sequence[Any], errors: Sequence[Any]) -> None:
         self.figures = self._sorted(self.figures, rows, COLUMNS)
         self.errors = self._sorted(self.errors, errors, ERROR_COLUMNS)
-        if outcome.arrays and seed == self.experiment.seeds[0]:
-            contents: dict[str, Any] = outcome.arrays
-            np.savez_compressed(self.array_file, **contents)
         # The errors first: a run counts as made when its figures are there.
         for frame, file in ((self.errors, self._error_file), (self.figures, self._file)):
             if len(frame):
                 _write(frame, file)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the files for this process; the operating system lets go when it ends, however it ends."""
+        with self._lock_file.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _sorted(self, before: pd.DataFrame, rows: Sequence[Any], columns: Sequence[str]) -> pd.DataFrame:
         added = pd.DataFrame(rows, columns=list(columns))

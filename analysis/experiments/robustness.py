@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,4 +36,5 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
             spoilt = corrupt(images, name, severity, SEED)
             figures.append((f"{name}/{severity}", "group_accuracy", accuracy(spoilt)))
     mean = float(np.mean([value for subset, _, value in figures if subset != "clean"]))
-    return Outcome([*clean.figures, *figures, ("corrupted", "group_accuracy", mean)], clean.truth, clean.predicted)
+    figures = [*clean.figures, *figures, ("corrupted", "group_accuracy", mean)]
+    return replace(clean, figures=figures)

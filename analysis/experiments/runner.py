@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.measures import measure_of
-from analysis.experiments.results import Place, Results
+from analysis.experiments.place import here
+from analysis.experiments.results import Results
 
 Tell = Callable[[str, int, int, int], None]
 
 
 def run(
     results: Results, laboratory: Laboratory, seconds: float, tell: Tell = lambda arm, seed, done, total: None
-) -> bool:
+) -> list[str]:
     """Makes the missing runs of an experiment, a seed of all arms before the next seed.
+
+    A training that diverges is passed over: its run stays missing, and the others are made.
 
     Args:
         results: The experiment's results; each run is added to them.
@@ -28,29 +27,20 @@ def run(
         tell: Is called before every run with its arm, its seed, how many runs there are already, and how many in all.
 
     Returns:
-        Whether the experiment is complete.
+        What failed, a line each.
     """
-    experiment, begun = results.experiment, time.monotonic()
+    from models.training import TrainingError
+
+    experiment, begun, failures = results.experiment, time.monotonic(), []
     measure, total = measure_of(experiment.measure), len(experiment.arms) * len(experiment.seeds)
     for arm, seed in results.missing():
         if time.monotonic() - begun > seconds:
-            return False
+            break
         tell(arm, seed, total - len(results.missing()), total)
-        results.add(arm, seed, measure(experiment.of_arm(arm), seed, laboratory), place())
-    return True
-
-
-def place() -> Place:
-    """Says what this process computes on."""
-    import keras
-
-    backend = keras.backend.backend()
-    return Place(f"{backend} {version(backend)}", f"{_processor()}, {len(os.sched_getaffinity(0))} cores")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+        try:
+            outcome = measure(experiment.of_arm(arm), seed, laboratory)
+        except TrainingError as error:
+            failures.append(f"{arm}, seed {seed}: {error}")
+            continue
+        results.add(arm, seed, outcome, outcome.place or here())
+    return failures

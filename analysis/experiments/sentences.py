@@ -39,10 +39,8 @@ def how(judgement: Judgement) -> str:
         least = f"{scale.value(judgement.least_difference)} {scale.unit}".strip()
         told.append(f"In four cases of five such a study sees a difference of {least} between two arms.")
     told.append(f"Rule: {one_line(experiment.rule.text)}")
-    places, spent = ran_on(judgement.results.figures), judgement.training_minutes
-    if places:
-        trained = f", {max(1, round(spent)):,} min of training in all" if spent else ""
-        told.append(f"Run on {' and '.join(places)}{trained}.")
+    if places := ran_on(judgement.results.figures):
+        told.append(f"Run on {' and '.join(places)}.")
     return " ".join(told)
 
 

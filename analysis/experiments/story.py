@@ -127,7 +127,8 @@ deviation between seeds.
 
 **Beyond chance.** Of twenty arms that change nothing one has an interval without zero. So an arm counts as different
 when its p-value (of an exact sign-flip test for accuracy, of swapped answers otherwise) is below 0.05 after Holm's
-correction for the number of arms: the chance of any false alarm in an experiment is then at most 5%.
+correction for the number of arms, so that the chance of any false alarm in an experiment is at most 5%, and its
+interval leaves out zero too: the p-value is over examples for these seeds, and one seed that failed can make it small.
 
 **What is not seen.** “Within chance” does not say “equal”: a difference may well be there that is smaller than what
 the experiment sees, which each section states (for one comparison, not corrected). One piece has 600 of 6,000

@@ -24,14 +24,14 @@ def measure(settings: dict[str, object], seed: int, laboratory: Laboratory) -> O
     trained = laboratory.train(asked, seed)
     logits = predict(trained.network, laboratory.images["validation"])
     outcome = judge(logits, laboratory, "validation")
-    images = asked.epochs * (len(laboratory.images["train"]) // asked.batch_size) * asked.batch_size
+    images = asked.epochs * (laboratory.learned(asked) // asked.batch_size) * asked.batch_size
     cost = [
         (VALIDATION, "train_seconds", trained.seconds),
         (VALIDATION, "images_per_second", images / trained.seconds),
         (VALIDATION, "parameters", float(trained.network.count_params())),
         (VALIDATION, "multiply_adds", float(multiply_adds(trained.network))),
     ]
-    return Outcome([*outcome.figures, *cost], outcome.truth, outcome.predicted)
+    return Outcome([*outcome.figures, *cost], outcome.truth, outcome.predicted, place=trained.place)
 
 
 def judge(logits: npt.NDArray[np.float32], laboratory: Laboratory, split: str) -> Outcome:

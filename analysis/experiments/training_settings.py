@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis.experiments.declaration import DeclarationError, merge
 from models.augmentation import Augmentation
+from models.families import FAMILIES
 from models.objective import Objective
-from models.recipe import Precision, Recipe
+from models.recipe import OPTIMIZERS, Precision, Recipe
 
 Labels = Literal["given", "without_suspects", "soft"]
 REFERENCE = Recipe(
@@ -53,8 +54,8 @@ class TrainingSettings:
     """
 
     recipe: Recipe = REFERENCE
-    epochs: int = 8
-    batch_size: int = 256
+    epochs: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 256
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: Precision = "auto"
     balanced: bool = False
@@ -99,6 +100,9 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
             f"A setting is not as it must be. Expected: {first['msg']}. "
             f"Received: {'.'.join(str(part) for part in first['loc'])} = {first['input']!r}"
         ) from None
+    for name, known in (("family", FAMILIES), ("optimizer", OPTIMIZERS)):
+        if (chosen := getattr(made.recipe, name)) not in known:
+            raise DeclarationError(f"There is no {name} {chosen!r}. Expected: {', '.join(known)}. Received: {chosen}")
     return made if teacher is None else TrainingSettings(**{**vars(made), "teacher": read(teacher)})
 
 

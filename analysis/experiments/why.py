@@ -63,7 +63,7 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
         found, shown = part(network, looked, laboratory)
         figures += found
         arrays |= shown
-    return Outcome([*outcome.figures, *figures], outcome.truth, outcome.predicted, arrays)
+    return replace(outcome, figures=[*outcome.figures, *figures], arrays=arrays)
 
 
 def _choose(logits: npt.NDArray[np.float32], laboratory: Laboratory) -> _Looked:

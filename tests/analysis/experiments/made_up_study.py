@@ -8,7 +8,8 @@ import numpy as np
 
 from analysis.bootstrap import confusion
 from analysis.experiments.declaration import Experiment, load
-from analysis.experiments.results import VALIDATION, Outcome, Place, Results
+from analysis.experiments.place import Place
+from analysis.experiments.results import VALIDATION, Outcome, Results
 from analysis.group_metrics import accuracy, f1, macro_f1
 from models.taxonomy import Taxonomy
 

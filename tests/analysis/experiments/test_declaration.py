@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.experiments.declaration import STUDIES, DeclarationError, load, merge, names
-from analysis.experiments.measures import MEASURES, measure_of
+from analysis.experiments.measures import MEASURES, check, measure_of
 from analysis.experiments.training_settings import TrainingSettings, read
 from models.augmentation import Augmentation
 
@@ -39,10 +39,7 @@ def test_every_committed_declaration_can_be_read() -> None:
     """Numbers are their own, measures exist, and the arms of trainings have settings that a training knows."""
     experiments = [load(name) for name in names()]
     assert len({e.number for e in experiments}) == len(experiments) > 0
-    for experiment in experiments:
-        measure_of(experiment.measure)
-        for arm in experiment.arms if experiment.measure in ("training", "robustness") else ():
-            read(experiment.of_arm(arm))
+    check(experiments)
 
 
 def test_an_arm_s_settings_go_over_those_of_all(tmp_path: Path) -> None:
@@ -82,6 +79,9 @@ def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> No
         ({"epoch": 3}, "did you mean epochs"),
         ({"augmentation": {"flipp": True}}, "did you mean flip"),
         ({"epochs": "many"}, "integer"),
+        ({"epochs": 0}, "greater than or equal to 1"),
+        ({"family": "unet"}, "no family 'unet'"),
+        ({"optimizer": "adam"}, "no optimizer 'adam'"),
         ({"labels": "best"}, "'given'"),
         ({"teacher": {"wide": 3}}, "'wide'"),
     ],

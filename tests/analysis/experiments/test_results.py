@@ -9,7 +9,8 @@ import pytest
 
 from analysis.experiments.declaration import load
 from analysis.experiments.laboratory import Laboratory
-from analysis.experiments.results import Outcome, Place, Results
+from analysis.experiments.place import Place
+from analysis.experiments.results import Outcome, Results
 from analysis.experiments.runner import run
 from models.taxonomy import Taxonomy
 from tests.analysis.experiments.test_declaration import DECLARED, declare
@@ -91,7 +92,7 @@ def test_runner_makes_a_seed_of_all_arms_before_the_next_and_keeps_to_its_budget
     )
     held, told = results(tmp_path, small), []
     assert not run(held, laboratory, -1.0) and held.figures.empty
-    assert run(held, laboratory, 600.0, lambda arm, seed, done, total: told.append((arm, seed, done, total)))
+    assert not run(held, laboratory, 600.0, lambda arm, seed, done, total: told.append((arm, seed, done, total)))
     assert (
         told == [("a", 1, 0, 4), ("b", 1, 1, 4), ("a", 2, 2, 4), ("b", 2, 3, 4)] and results(tmp_path, small).complete
     )
@@ -99,4 +100,28 @@ def test_runner_makes_a_seed_of_all_arms_before_the_next_and_keeps_to_its_budget
     monkeypatch.setattr("models.training.train", lambda *_, **__: pytest.fail("trained again"))
     (tmp_path / "study.csv").unlink()
     before, again = held.values("macro_f1"), results(tmp_path, small)
-    assert trained == 4 and run(again, laboratory, 600.0) and again.values("macro_f1").equals(before)
+    assert not run(again, laboratory, 600.0) and trained == 4 and again.values("macro_f1").equals(before)
+
+
+def test_two_processes_lose_none_of_each_other_s_runs(tmp_path: Path) -> None:
+    """Each adds to what is in the files then, not to what it read at first."""
+    one, other = results(tmp_path), results(tmp_path)
+    one.add("a", 1, outcome(0), HERE)
+    other.add("b", 1, outcome(1), HERE)
+    assert results(tmp_path).missing() == [("a", 2), ("b", 2)] and len(results(tmp_path).errors) == 2
+
+
+def test_a_training_that_diverges_is_passed_over(tmp_path: Path) -> None:
+    """Its run stays missing and is told; the others are made."""
+    wild = DECLARED.replace("epochs = 2", 'family = "quick", width = 8, epochs = 2, batch_size = 32').replace(
+        "[arms.b]", '[arms.b]\npeak_learning_rate = 1e30\nprecision = "float32"'
+    )
+    images, garments = images_and_garments(96, 0)
+    splits = ("train", "validation", "test")
+    laboratory = Laboratory(
+        dict.fromkeys(splits, images), dict.fromkeys(splits, garments), Taxonomy.load(), tmp_path / "store"
+    )
+    held = results(tmp_path, wild)
+    failures = run(held, laboratory, 600.0)
+    assert len(failures) == 2 and "b, seed 1: The training has diverged" in failures[0]
+    assert held.missing() == [("b", 1), ("b", 2)]

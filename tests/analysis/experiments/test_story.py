@@ -53,7 +53,7 @@ def test_section_tells_question_expectation_and_rule_as_declared(told: dict[str,
     text = told["colour"].finding
     assert "**Question.** Is b better than a?\n" in text and "**Expected.** No.\n" in text
     assert "4 arms with 3 seeds each, judged on 1,000 examples by macro F1." in text
-    assert "Rule: What is ahead. Run on numpy 1, abacus, 2 cores, 2 min of training in all." in text
+    assert "Rule: What is ahead. Run on numpy 1, abacus, 2 cores." in text
 
 
 def test_arms_beyond_chance_are_named_and_the_others_are_not(told: dict[str, Section]) -> None:

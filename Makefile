@@ -13,8 +13,8 @@ help: ## Lists the targets
 run: setup data ## Runs the whole pipeline; ARGS="--profile quick" and the like go to `fashion run`
 	@$(BIN)/fashion run $(ARGS)
 
-test: setup data browser ## Runs the tests; ARGS="tests/pipeline -x" and the like go to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup data browser ## Runs the tests, a file to a core; ARGS="-n 0 tests/pipeline -x" and the like go to pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: setup ## Checks format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -8,19 +8,19 @@ section 3, exchange cells of a feature map in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-
-from analysis.saliency_checks import Answer
 
 Images = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
+Answer = Callable[[Images], npt.NDArray[np.float32]]
+"""From images uint8 [M, height, width] to the groups' logits [M, groups]: `analysis.saliency.group_logits` of some
+network."""
 
 CELL = 4
 """Pixels a side of the grid that parts lie on: 784 rectangles of 28 x 28 pixels; with 2 there were 11,025."""
@@ -115,22 +115,6 @@ def nearest_donors(
         rows, _ = search(queries[asked], known[members], 1)
         donors[asked] = known_images[members[rows[:, 0]]]
     return donors
-
-
-def flip_table(flip: Flip, subsets: Mapping[str, Masks]) -> pd.DataFrame:
-    """Says how much it takes to flip the answers in subsets of the images, bool [N] by name; an empty one has no row.
-
-    Returns:
-        One row a subset: subset, images, found (the share that some part flips), low_quarter, median, high_quarter (of
-        the cost of those, in pixels from black to white).
-    """
-    rows = []
-    for name, chosen in subsets.items():
-        if chosen.any():
-            cost = flip.cost[chosen & flip.found]
-            quarters = np.quantile(cost, [0.25, 0.5, 0.75]) if len(cost) else [np.nan] * 3
-            rows.append((name, int(chosen.sum()), float(flip.found[chosen].mean()), *quarters))
-    return pd.DataFrame(rows, columns=["subset", "images", "found", "low_quarter", "median", "high_quarter"])
 
 
 def _intervals(length: int, cell: int) -> Masks:

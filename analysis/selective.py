@@ -94,21 +94,6 @@ def debiased_calibration_error(confidence: Floats, correct: Correct, bins: int =
     return float((shares * (2 * np.abs(gaps) - folded)).sum())
 
 
-def squared_calibration_error(confidence: Floats, correct: Correct, bins: int = BINS) -> float:
-    """Returns the unbiased estimate of the mean squared gap over bins of equal size; may be below 0.
-
-    Kumar, Liang and Ma, 2019, section 5 (definition 5.1). Where it is positive its root is an upper bound of the
-    absolute error.
-
-    Args:
-        confidence: [N], the probability of the predicted class.
-        correct: bool [N].
-        bins: How many bins, of at least two examples. Defaults to 15.
-    """
-    gaps, shares, accuracy, sizes = _bins(confidence, correct, bins)
-    return float((shares * (gaps**2 - accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1))).sum())
-
-
 def honest_draws(
     confidence: Floats, measure: Measure = expected_calibration_error, draws: int = 500, seed: int = 0
 ) -> Doubles:

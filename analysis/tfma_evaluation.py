@@ -20,6 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BATCH_SIZE = 1000
+"""Examples that the model is given at once. Left open, Beam fits it to the seconds that a batch takes, and sums of
+float32 values, taken in another order, differ in the seventh digit from run to run."""
+
 SIGNATURE = "serving_examples"
 LABEL = "group"
 PREDICTION = "group_probabilities"
@@ -75,7 +79,7 @@ def analyse(pipeline: Any, saved_model: Path, shards: Sequence[Path], features: 
     model = tfma.default_eval_shared_model(str(saved_model), eval_config=config)
     source = tfxio.TFExampleRecord([str(shard) for shard in shards], raw_record_column_name=tfma.ARROW_INPUT_COLUMN)
     evaluate = tfma.ExtractEvaluateAndWriteResults(eval_config=config, eval_shared_model=model, output_path=str(output))
-    _ = pipeline | "Read" >> source.BeamSource() | "Analyse" >> evaluate
+    _ = pipeline | "Read" >> source.BeamSource(BATCH_SIZE) | "Analyse" >> evaluate
 
 
 def read_slices(output: Path, groups: int) -> dict[Slice, SliceMetrics]:

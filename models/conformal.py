@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import betabinom
 
 from models.probabilities import Floats, Integers
 from models.scaling import stratified_folds
@@ -145,25 +144,6 @@ def measure_sets(sets: Sets, groups: Integers) -> SetQuality:
         single=float(single.mean()),
         single_error=_mean(~held[single]),
     )
-
-
-def coverage_interval(calibrated: int, fresh: int, coverage: float, level: float = 0.95) -> tuple[float, float]:
-    """Returns between which shares the coverage on fresh examples falls by chance alone, with this probability.
-
-    Beta-binomial: Vovk, 2012, section 3; Angelopoulos and Bates, "A Gentle Introduction to Conformal Prediction", 2021,
-    section 3.2. For conformities without ties.
-
-    Args:
-        calibrated: How many examples the threshold came from (of the group, for a group's threshold).
-        fresh: How many it is measured on.
-        coverage: The coverage asked for, in (0, 1).
-        level: The probability. Defaults to 0.95.
-    """
-    rank = _rank(calibrated, coverage)
-    if rank > calibrated:
-        return 1.0, 1.0
-    law = betabinom(fresh, rank, calibrated + 1 - rank)
-    return float(law.ppf((1 - level) / 2) / fresh), float(law.ppf((1 + level) / 2) / fresh)
 
 
 def _rank(count: int, coverage: float) -> int:

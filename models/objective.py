@@ -46,6 +46,11 @@ class Objective:
     sets: bool = False
     trim: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a set loss that is also focal: it has no probability of one target to weigh by."""
+        if self.sets and self.focal:
+            raise ValueError("sets and focal do not go together. Expected: one of them. Received: both")
+
     def outputs(self, membership: Floats) -> int:
         """Returns how many outputs the network's last layer has."""
         garments, groups = membership.shape

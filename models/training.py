@@ -97,7 +97,8 @@ class Trained:
 
     Attributes:
         model: From uint8 images [batch, 28, 28] to logits of garments, or of groups where the objective has those.
-        history: An entry an epoch: `loss`, `val_group_accuracy`, `val_group_macro_f1`, `seconds`.
+        history: An entry an epoch: `loss`, `val_group_accuracy`, `val_group_macro_f1`, `seconds`. Where weights are
+            averaged, the scores are those of the raw ones.
     """
 
     model: keras.Model
@@ -169,6 +170,8 @@ def _fit(model: keras.Model, batches: Batches, epochs: range, callbacks: Sequenc
             logs = model.train_on_batch(*batch, return_dict=True)
             calls.on_train_batch_end(step, logs)
         calls.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
     calls.on_train_end()
 
 

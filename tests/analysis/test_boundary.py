@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.boundary import flip_table, nearest_donors, rectangles, smallest_flip
+from analysis.boundary import nearest_donors, rectangles, smallest_flip
 
 SIZE = 8
 WEIGHTS = np.random.default_rng(1).normal(size=(SIZE * SIZE, 3))
@@ -74,14 +74,3 @@ def test_donors_are_the_nearest_of_the_wanted_group():
         np.array([[0], [1]], np.float32), known, images, np.array([-1, 0, 1, 0]), to=np.array([0, 1])
     )
     assert donors[:, 0, 0].tolist() == [1, 2]
-
-
-def test_costs_are_summed_up_by_subset():
-    """Of those that flip; the share that does is said too."""
-    masks = rectangles(SIZE, SIZE, cell=4)
-    to = (_answer(IMAGES).argmax(axis=1) + 1) % 3
-    flip = smallest_flip(_answer, IMAGES, to, np.zeros_like(IMAGES), masks)
-    table = flip_table(flip, {"all": np.ones(5, bool), "none": np.zeros(5, bool)})
-    assert table["subset"].tolist() == ["all"]
-    assert table["found"][0] == pytest.approx(flip.found.mean())
-    assert table["median"][0] == pytest.approx(np.nanmedian(flip.cost), nan_ok=True)

@@ -8,7 +8,6 @@ import pytest
 from keras import layers
 
 from analysis.saliency import float_network, gradient, group_logits, integrated_gradients, log_odds
-from analysis.saliency_checks import forgetful, grad_cam, occlusion_map, rank_correlation
 from models.families import build
 from models.mirrored import mirrored
 from models.taxonomy import Taxonomy
@@ -79,61 +78,3 @@ def test_what_is_black_in_image_and_baseline_gets_nothing(network):
     values = integrated_gradients(float_network(network), images, MEMBERSHIP, PAIRS, steps=4).values
     assert not values[:, :10].any()
     assert values[:, 10:].any()
-
-
-def test_occluding_one_pixel_of_a_linear_network_takes_its_attribution_away(linear):
-    """With a patch of one pixel both maps are the same."""
-    pairs = PAIRS
-    occluded = occlusion_map(lambda images: group_logits(linear, images, np.eye(5)), IMAGES, pairs, patch=1)
-    attributed = integrated_gradients(float_network(linear), IMAGES, np.eye(5), pairs, steps=2).values
-    assert occluded == pytest.approx(attributed, abs=1e-5)
-
-
-def test_a_larger_patch_is_cut_at_the_border_and_covers_its_neighbours(linear):
-    """By brute force in a corner and in the middle."""
-
-    def answer(images):
-        return group_logits(linear, images, np.eye(5))
-
-    found = occlusion_map(answer, IMAGES[:1], PAIRS[:1], patch=5)
-    for row, column, rows, columns in ((0, 27, slice(0, 3), slice(25, 28)), (14, 9, slice(12, 17), slice(7, 12))):
-        covered = IMAGES[:1].copy()
-        covered[:, rows, columns] = 0
-        expected = log_odds(answer(IMAGES[:1]), PAIRS[:1]) - log_odds(answer(covered), PAIRS[:1])
-        assert found[0, row, column] == pytest.approx(expected[0], abs=1e-5)
-
-
-def test_a_network_that_forgot_is_explained_differently(network):
-    """Its maps correlate with the network's less than the network's with themselves; the network is left as it was."""
-    before = [weight.copy() for weight in network.get_weights()]
-    copy = float_network(network)
-    own = integrated_gradients(copy, IMAGES, MEMBERSHIP, PAIRS, steps=8).values
-    other = integrated_gradients(forgetful(copy, seed=0), IMAGES, MEMBERSHIP, PAIRS, steps=8).values
-    assert rank_correlation(own, own) == pytest.approx(1)
-    assert np.abs(rank_correlation(own, other)).max() < 0.9
-    for weight, same in zip(network.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(weight, same)
-
-
-def test_rank_correlation_leaves_out_what_both_maps_leave_out():
-    """Zeros in both maps do not count, and a constant map has no correlation."""
-    one, other = np.zeros((3, 28, 28), np.float32), np.zeros((3, 28, 28), np.float32)
-    one[0, 0, :3], other[0, 0, :3] = [1, 2, 3], [30, 20, 10]
-    one[1, 0, :3], other[1, 0, :3] = [1, 2, 3], [1, 4, 9]
-    assert rank_correlation(one, other) == pytest.approx([-1, 1, np.nan], nan_ok=True)
-
-
-@pytest.mark.parametrize("averaged", [True, False])
-def test_the_last_features_are_mapped_to_the_picture(network, averaged):
-    """Both ways give a map of the picture's size, the opposite for the opposite pair."""
-    copy = float_network(network)
-    evidence = grad_cam(copy, IMAGES, MEMBERSHIP, PAIRS, averaged)
-    assert evidence.shape == IMAGES.shape
-    assert evidence.any(axis=(1, 2)).all()
-    assert grad_cam(copy, IMAGES, MEMBERSHIP, PAIRS[:, ::-1], averaged) == pytest.approx(-evidence, abs=1e-4)
-
-
-def test_grad_cam_names_what_a_network_without_convolutions_lacks(linear):
-    """The error says what was expected."""
-    with pytest.raises(ValueError, match="needs a map of features"):
-        grad_cam(linear, IMAGES, np.eye(5), PAIRS)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from models.conformal import (
     Thresholds,
     adaptive_conformity,
-    coverage_interval,
     cross_fitted_sets,
     group_thresholds,
     marginal_thresholds,
@@ -89,17 +88,6 @@ def test_adaptive_conformity_is_one_less_the_mass_down_to_the_group(seed: int, p
             rank = int((row >= row[group]).sum())
             score = row[row >= row[group]].sum() + penalty * max(rank - free, 0)
             assert found[group] == pytest.approx(1 - score / most, abs=1e-12)
-
-
-def test_the_spread_of_coverage_is_the_beta_binomial_one() -> None:
-    """Of 2,000 repetitions with 99 and 300 examples about 95% fall into the interval."""
-    scores = np.random.default_rng(0).random((2000, 399))
-    limits = np.sort(scores[:, :99], axis=1)[:, 89]
-    covered = (scores[:, 99:] <= limits[:, None]).mean(axis=1)
-    low, high = coverage_interval(99, 300, COVERAGE)
-    inside = ((covered >= low) & (covered <= high)).mean()
-    assert inside == pytest.approx(0.95, abs=0.02)
-    assert coverage_interval(8, 300, COVERAGE) == (1.0, 1.0)
 
 
 def test_cross_fitted_sets_cover_as_promised() -> None:

@@ -117,3 +117,9 @@ def test_every_head_trains_and_answers_with_groups(output: str, answers: int, tm
     logits = np.asarray(loaded(np.zeros((2, 28, 28), np.uint8)))
     assert logits.shape == (2, answers) and isinstance(loaded.loss, GroupedCrossEntropy)
     np.testing.assert_allclose(group_probabilities(logits, MEMBERSHIP).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_loss_of_sets_is_not_focal() -> None:
+    """The error says so before a network is built."""
+    with pytest.raises(ValueError, match="sets and focal do not go together"):
+        Objective(sets=True, focal=2.0)

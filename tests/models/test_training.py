@@ -64,6 +64,12 @@ def test_divergence_is_said(task: Task) -> None:
         train(Recipe(width=8, peak_learning_rate=1e30), task, plan(epochs=10, precision="float32"))
 
 
+def test_a_callback_stops_a_training(task: Task) -> None:
+    """Keras's own callbacks find the scores and are obeyed."""
+    patient = keras.callbacks.EarlyStopping("val_group_accuracy", mode="max", baseline=1.1, patience=1)
+    assert len(train(RECIPE, task, plan(), callbacks=[patient]).history) == 2
+
+
 def test_precision_policy_is_restored(task: Task) -> None:
     """A training in bfloat16 leaves Keras as it was, and its model computes in float32."""
     before = keras.config.dtype_policy().name

@@ -24,6 +24,12 @@ Images = npt.NDArray[np.uint8]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SHAPE = (28, 28)
+CLEAN = "none"
+"""The name of the images as they are, beside the corruptions' names."""
+
+JUDGED_SEVERITY = 3
+"""The evaluation's. The first tells little: the six recipes of the experiment `robustness` are within 0.7 points of one
+another, on the mean of all corruptions. At the last the best of them is wrong on one image in three."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,20 @@ def corrupt(images: Images, name: str, severity: int, seed: int) -> Images:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     spoilt = corruption.apply(images, corruption.strengths[severity - 1], rng)
     return np.rint(spoilt).clip(0, 255).astype(np.uint8)
+
+
+def clean_and_corrupted(images: Images, severity: int, seed: int) -> dict[str, Images]:
+    """Returns the images as they are, under `CLEAN`, and then by every corruption; each uint8 [N, 28, 28].
+
+    Args:
+        images: uint8 [N, 28, 28].
+        severity: As `corrupt`'s.
+        seed: As `corrupt`'s.
+
+    Raises:
+        DataError: As from `corrupt`.
+    """
+    return {CLEAN: images} | {name: corrupt(images, name, severity, seed) for name in CORRUPTIONS}
 
 
 def _check(images: Images, name: str, severity: int, seed: int) -> None:

@@ -5,6 +5,8 @@
     groups            {group: {precision, recall, f1, auc, coverage: estimate, support: int}}
     garments          {accuracy: estimate, per_garment: {garment: {accuracy, group_accuracy: estimate, support: int}}}
     slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
+    corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn by
+                      chance, clean ("none") and by every corruption of `analysis.corruptions` at `JUDGED_SEVERITY`
     confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
     reliability       [{confidence, accuracy, count}], the points of the reliability diagram
     ladder            [{name, accuracy, macro_f1, hardest_group_f1: estimate, hardest_group, seconds}], the model last
@@ -78,6 +80,7 @@ class Judged:
 def describe(
     judged: Judged,
     slices: Mapping[Slice, SliceMetrics],
+    corruptions: Mapping[Slice, SliceMetrics],
     rungs: Sequence[Rung],
     model_seconds: float,
     baseline: Predictions | None = None,
@@ -87,6 +90,7 @@ def describe(
     Args:
         judged: The test examples and the model's answers.
         slices: TFMA's figures.
+        corruptions: TFMA's figures of corrupted examples, sliced by the corruption's name; empty for none.
         rungs: The ladder; without 1-nearest neighbour there is no `accuracy_over_nearest_neighbour`.
         model_seconds: How long the model took to answer, for its own rung.
         baseline: The answers of the last blessed model to the same examples. Defaults to none.
@@ -96,7 +100,16 @@ def describe(
         "overall": _overall(judged, areas) | _over_nearest_neighbour(judged, rungs),
         "groups": _groups(judged, areas),
         "garments": _garments(judged),
-        "slices": [_slice(judged, name, held) for name, held in slices.items() if name != OVERALL],
+        "slices": [
+            {"feature": feature, "value": value} | _of_slice(judged, held)
+            for (feature, value), held in slices.items()
+            if (feature, value) != OVERALL
+        ],
+        "corruptions": [
+            {"name": name} | _of_slice(judged, held)
+            for (feature, name), held in corruptions.items()
+            if (feature, name) != OVERALL
+        ],
         "confusion_matrix": judged.confusion.tolist(),
         "reliability": _reliability(judged),
         "ladder": _ladder(judged, [*rungs, Rung(MODEL, judged.predictions.group, model_seconds)]),
@@ -169,15 +182,9 @@ def _garments(judged: Judged) -> Block:
     return {"accuracy": overall, "per_garment": per_garment}
 
 
-def _slice(judged: Judged, name: Slice, held: SliceMetrics) -> Block:
-    right = int(np.trace(held.confusion))
-    return {
-        "feature": name[0],
-        "value": name[1],
-        "count": held.count,
-        "accuracy": _share(judged, right, held.count),
-        "log_loss": {"value": held.log_loss},
-    }
+def _of_slice(judged: Judged, held: SliceMetrics) -> Block:
+    accuracy = _share(judged, int(np.trace(held.confusion)), held.count)
+    return {"count": held.count, "accuracy": accuracy, "log_loss": {"value": held.log_loss}}
 
 
 def _share(judged: Judged, hits: int, count: int) -> Block:
@@ -196,16 +203,9 @@ def _over_nearest_neighbour(judged: Judged, rungs: Sequence[Rung]) -> Block:
 
 
 def _change(judged: Judged, metric: group_metrics.Metric, other: Classes) -> Block:
-    return bootstrap.paired_difference(
-        metric,
-        judged.groups,
-        judged.predictions.group,
-        other,
-        len(judged.taxonomy.groups),
-        judged.resamples,
-        judged.seed,
-        judged.level,
-    ).to_json()
+    answers, classes = judged.predictions.group, len(judged.taxonomy.groups)
+    settings = (judged.resamples, judged.seed, judged.level)
+    return bootstrap.paired_difference(metric, judged.groups, answers, other, classes, *settings).to_json()
 
 
 def _reliability(judged: Judged) -> list[Block]:

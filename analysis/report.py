@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from analysis import report_parts as parts
+from analysis.corruptions import JUDGED_SEVERITY, SEVERITIES
 from analysis.mistakes import Mistake
 from analysis.report_style import STYLE
 from models.taxonomy import Taxonomy
@@ -44,6 +45,7 @@ def write_report(metrics: Metrics, verdict: Metrics, mistakes: Sequence[Mistake]
         _rules(verdict),
         _baseline(metrics, taxonomy),
         _slices(metrics),
+        _corruptions(metrics),
         _garments(metrics),
         _gallery(mistakes),
         _foot(metrics),
@@ -182,6 +184,28 @@ def _slice_table(lines: Sequence[Metrics], low: float, named: bool) -> str:
         for line in lines
     ]
     return parts.table(("Slice", f"{low:.2f} to 1", "Accuracy", "Images"), rows, numeric=(2, 3))
+
+
+def _corruptions(metrics: Metrics) -> str:
+    corruptions = sorted(metrics["corruptions"], key=lambda line: line["accuracy"]["value"])
+    if not corruptions:
+        return ""
+    low = min(line["accuracy"]["interval"][0] for line in corruptions)
+    rows = [
+        [
+            _readable(line["name"]),
+            parts.dot(line["accuracy"], low, 1),
+            parts.figure(line["accuracy"]),
+            parts.number(line["log_loss"]["value"]),
+        ]
+        for line in corruptions
+    ]
+    text = (
+        f"The same {corruptions[0]['count']:,} test images, drawn by chance, as they are (none) and corrupted at "
+        f"severity {JUDGED_SEVERITY} of {len(SEVERITIES)}, worst first."
+    )
+    headings = ("Corruption", f"{low:.2f} to 1", "Accuracy", "Log loss")
+    return _section("Under corruption", text, parts.table(headings, rows, numeric=(2, 3)))
 
 
 def _readable(feature: str) -> str:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OVERALL = "overall"
 EVERY_GROUP = "every group"
+CORRUPTION = "corruption"
+"""The feature that corrupted examples are sliced by."""
+
 NO_BASELINE = "no blessed model yet"
 
 
@@ -29,7 +32,8 @@ class Rule(BaseModel):
 
     metric: str = Field(description="The figure, such as accuracy, macro_f1, f1, recall, calibration_error.")
     slice: str = Field(
-        default=OVERALL, description='"overall", "group:One piece", "every group" or "<feature>:<value>".'
+        default=OVERALL,
+        description='"overall", "group:One piece", "every group", "<feature>:<value>" or "corruption:jpeg".',
     )
     at_least: float | None = Field(default=None, description="The least value that passes.")
     at_most: float | None = Field(default=None, description="The largest value that passes.")
@@ -145,7 +149,7 @@ def figures(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     table |= {f"garment:{name}": _values(held) for name, held in metrics["garments"]["per_garment"].items()}
     for line in metrics["slices"]:
         table.setdefault(f"{line['feature']}:{line['value']}", {}).update(_values(line))
-    return table
+    return table | {f"{CORRUPTION}:{line['name']}": _values(line) for line in metrics["corruptions"]}
 
 
 def _changes(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]] | None:

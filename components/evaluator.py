@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from analysis.verdict import DEFAULT_RULES, Rule, VerdictError, check_rules, judge
+from analysis.verdict import CORRUPTION, DEFAULT_RULES, Rule, VerdictError, check_rules, judge
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from pipeline.component import Input, Output, component
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
     from analysis.tfma_evaluation import Slice, SliceMetrics
 
 SPLIT = "test"
-STEPS = ("predictions", "ladder", "TFMA", "intervals", "report")
+STEPS = ("predictions", "ladder", "TFMA", "corruptions", "intervals", "report")
 LIBRARIES = (
-    "apache-beam", "numpy", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow", "tensorflow-model-analysis",
-    "tfx-bsl",
+    "apache-beam", "numpy", "pillow", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow",
+    "tensorflow-model-analysis", "tfx-bsl",
 )  # fmt: skip
 
 
@@ -46,6 +48,9 @@ def evaluator(
     ] = (),
     resamples: Annotated[int, Field(ge=100, le=100_000, description="Bootstrap resamples of an interval.")] = 2000,
     confidence_level: Annotated[float, Field(gt=0, lt=1, description="Of the intervals.")] = 0.95,
+    corrupted_examples: Annotated[
+        int, Field(ge=0, le=10_000, description="Test examples to judge under every corruption as well; 0 for none.")
+    ] = 500,
     mistakes: Annotated[int, Field(ge=0, le=500, description="How many of the worst mistakes the report shows.")] = 30,
 ) -> None:
     """Judges the model on the official test split, slice by slice, beside simpler ones and the last blessed one.
@@ -60,7 +65,7 @@ def evaluator(
     progress(0, len(STEPS), "steps", STEPS[0])
     columns = _read_test_split(shards, slice_by)
     features = slicing_features(columns, slice_by)
-    _check_rules(rules, columns, features, taxonomy)
+    _check_rules(rules, columns, features, corrupted_examples > 0, taxonomy)
     start = time.perf_counter()
     predictions = predict(model.saved_model, shards)
     seconds = time.perf_counter() - start
@@ -70,13 +75,20 @@ def evaluator(
     progress(2, len(STEPS), "steps", STEPS[2])
     slices = _run_tfma(model.saved_model, shards, features, taxonomy, evaluation.path / "tfma")
     progress(3, len(STEPS), "steps", STEPS[3])
+    corruptions = {}
+    if corrupted_examples:
+        with tempfile.TemporaryDirectory(prefix="fashion-corrupted-") as place:
+            corrupted = write_corrupted(Path(place), columns, corrupted_examples, seed)
+            tables = evaluation.path / "tfma_corruptions"
+            corruptions = _run_tfma(model.saved_model, corrupted, [CORRUPTION], taxonomy, tables)
+    progress(4, len(STEPS), "steps", STEPS[4])
     judged = layout.Judged(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
-    metrics = layout.describe(judged, slices, rungs, seconds, previous) | {"versions": _versions()}
+    metrics = layout.describe(judged, slices, corruptions, rungs, seconds, previous) | {"versions": _versions()}
     evaluation.write_json("metrics.json", metrics)
     _write_predictions(columns, predictions, taxonomy, evaluation.path / "predictions.parquet")
     verdict = judge(metrics, rules)
     _write_blessing(blessing, verdict)
-    progress(4, len(STEPS), "steps", STEPS[4])
+    progress(5, len(STEPS), "steps", STEPS[5])
     _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.path / "report.html")
     for name in ("accuracy", "macro_f1"):
         evaluation.properties[name] = round(metrics["overall"][name]["value"], 4)
@@ -88,6 +100,33 @@ def slicing_features(names: Any, others: tuple[str, ...]) -> list[str]:
     found = ["group_name", "garment_name", *sorted(n for n in names if n.endswith(("_decile", "_quintile")))]
     found += ["lookalike"] if "lookalike" in names else []
     return [*found, *(name for name in others if name not in found)]
+
+
+def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, seed: int) -> list[Path]:
+    """Writes examples drawn by chance, clean and by every corruption, with their group and the corruption's name.
+
+    Args:
+        directory: Where to.
+        columns: Of N examples: image uint8 [N, 28, 28] and group int64 [N].
+        count: How many are drawn; all when there are fewer.
+        seed: Of the draw and of the corruptions.
+
+    Returns:
+        The files: gzipped TFRecords of tf.Example with the features `image`, `group` and `corruption`.
+    """
+    import numpy as np
+
+    from analysis.corruptions import JUDGED_SEVERITY, clean_and_corrupted
+    from components.examples import write_shards
+
+    drawn = np.random.default_rng(seed).permutation(len(columns["image"]))[:count]
+    copies = clean_and_corrupted(columns["image"][drawn], JUDGED_SEVERITY, seed)
+    corrupted = {
+        "image": np.concatenate(list(copies.values())),
+        "group": np.tile(columns["group"][drawn], len(copies)),
+        CORRUPTION: np.repeat(list(copies), len(drawn)),
+    }
+    return write_shards(directory, corrupted)
 
 
 def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str, Any]:
@@ -118,8 +157,13 @@ def _run_tfma(
     return read_slices(output, len(taxonomy.groups))
 
 
-def _check_rules(rules: tuple[Rule, ...], columns: dict[str, Any], features: list[str], taxonomy: Taxonomy) -> None:
+def _check_rules(
+    rules: tuple[Rule, ...], columns: dict[str, Any], features: list[str], corrupted: bool, taxonomy: Taxonomy
+) -> None:
+    from analysis.corruptions import CLEAN, CORRUPTIONS
+
     slices = [(feature, str(value)) for feature in features for value in sorted(set(columns[feature]))]
+    slices += [(CORRUPTION, name) for name in (CLEAN, *CORRUPTIONS) if corrupted]
     try:
         check_rules(rules, taxonomy.groups, taxonomy.garments, slices)
     except VerdictError as error:

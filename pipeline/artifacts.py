@@ -98,7 +98,10 @@ class Model(Artifact):
 
 @dataclass(frozen=True)
 class ModelEvaluation(Artifact):
-    """`metrics.json` (every figure), `predictions.parquet` (one row a test example), `tfma/` (TFMA's own output)."""
+    """`metrics.json` (every figure), `predictions.parquet` (one row a test example), TFMA's own output.
+
+    That is in `tfma/` for the test examples, and in `tfma_corruptions/` for corrupted ones.
+    """
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from analysis.corruptions import CLEAN, CORRUPTIONS, JUDGED_SEVERITY, SEVERITIES, clean_and_corrupted, corrupt
 from analysis.exploration.neighbours import search
 from analysis.fashion_mnist import LabelledImages, Source, load
 from analysis.idx import DataError
@@ -168,3 +168,11 @@ def test_says_what_it_cannot_corrupt(change: dict[str, Any], message: str) -> No
     """Another name, severity, seed, shape or type is refused, and the message says what would be right."""
     with pytest.raises(DataError, match=message):
         corrupt(**({"images": IMAGES, "name": "shear", "severity": 1, "seed": 0} | change))
+
+
+def test_every_corruption_stands_beside_the_clean_images() -> None:
+    """The images as they were come first, and then what `corrupt` makes of them under each name."""
+    before = IMAGES.copy()
+    found = clean_and_corrupted(IMAGES, JUDGED_SEVERITY, 4)
+    assert list(found) == [CLEAN, *CORRUPTIONS] and np.array_equal(found.pop(CLEAN), before)
+    assert all(np.array_equal(images, corrupt(IMAGES, name, JUDGED_SEVERITY, 4)) for name, images in found.items())

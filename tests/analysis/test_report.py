@@ -37,14 +37,21 @@ def answers(seed: int) -> Predictions:
 
 
 def content(baseline: Predictions | None = None) -> dict[str, Any]:
-    """Returns the content of a `metrics.json` with one slice."""
+    """Returns the content of a `metrics.json` with one slice and three corruptions."""
     train, known = images_and_garments(300, 0)
     images, garments = images_and_garments(COUNT, 1)
     judged = evaluation.Judged(garments, answers(0), TAXONOMY, resamples=200)
     whole = SliceMetrics(COUNT, 0.9, 0.2, judged.confusion)
     slices = {OVERALL: whole, ("shop_window", "<b>left</b>"): whole}
+    rights = {"jpeg": 38, "none": 39, "shot_noise": 21}
+    corruptions = {("corruption", name): corrupted(right) for name, right in rights.items()}
     rungs = climb(train, known, images, TAXONOMY)
-    return evaluation.describe(judged, slices, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
+    return evaluation.describe(judged, slices, corruptions, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
+
+
+def corrupted(right: int) -> SliceMetrics:
+    """Returns the figures of 40 corrupted examples, as many of them right."""
+    return SliceMetrics(40, right / 40, 0.5, np.diag([right, 0, 0, 0, 0]) + np.diag([40 - right, 0, 0, 0], 1))
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +129,29 @@ def test_changes_are_shown_against_a_baseline():
     assert f"{metrics['baseline']['overall']['accuracy']['value']:.4f}" in page
 
 
+def test_corruptions_stand_worst_first(page):
+    """With the severity, the number of images, and a figure with its interval a corruption."""
+    section = page[page.index("<h2>Under corruption</h2>") :]
+    section = section[: section.index("</section>")]
+    assert "same 40 test images" in section and "severity 3 of 5" in section
+    assert re.findall("(jpeg|none|shot noise)</td>", section) == ["shot noise", "jpeg", "none"]
+    assert [f"{right / 40:.4f}<small>" in section for right in (21, 38, 39)] == [True] * 3
+    assert section.count('class="dot"') == 3
+
+
+def test_without_corruptions_there_is_no_section(metrics):
+    """An Evaluator that corrupted nothing leaves a page that does not speak of it."""
+    page = write_report(metrics | {"corruptions": []}, judge(metrics, DEFAULT_RULES), [], TAXONOMY)
+    assert "<h2>Slices</h2>" in page and "corruption" not in page
+
+
 def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
     """The names that are checked beforehand are those of the figures that are there afterwards."""
     held = verdict.figures(metrics)
     assert set(held["overall"]) == set(verdict.OVERALL_FIGURES)
     assert set(held["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
     assert set(held["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
-    assert set(held["shop_window:<b>left</b>"]) == set(verdict.SLICE_FIGURES)
+    assert set(held["shop_window:<b>left</b>"]) == set(held["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
     changes = content(answers(1))["baseline"]
     assert set(changes["change"]) == set(verdict.MACRO)
     assert set(changes["groups"]["Bags"]) == set(verdict.GROUP_FIGURES)

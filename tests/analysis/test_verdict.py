@@ -28,6 +28,7 @@ def metrics(change: float | None = None, **overall: float | None) -> dict[str, A
         "groups": {g: {"recall": estimate(0.9), "f1": estimate(0.95), "support": 100} for g in GROUPS},
         "garments": {"accuracy": estimate(0.9), "per_garment": {"Coat": {"accuracy": estimate(0.8), "support": 10}}},
         "slices": [{"feature": "lookalike", "value": "yes", "count": 5, "accuracy": estimate(0.7)}],
+        "corruptions": [{"name": "shear", "count": 5, "accuracy": estimate(0.6), "log_loss": {"value": 0.9}}],
         "baseline": None
         if change is None
         else {"change": {"accuracy": estimate(change), "macro_f1": estimate(change)}, "groups": {}},
@@ -78,9 +79,15 @@ def test_what_is_not_defined_fails():
 
 
 @pytest.mark.parametrize(
-    ("where", "metric", "value"), [("lookalike:yes", "accuracy", 0.7), ("garment:Coat", "accuracy", 0.8)]
+    ("where", "metric", "value"),
+    [
+        ("lookalike:yes", "accuracy", 0.7),
+        ("garment:Coat", "accuracy", 0.8),
+        ("corruption:shear", "accuracy", 0.6),
+        ("corruption:shear", "log_loss", 0.9),
+    ],
 )
-def test_rules_reach_slices_and_garments(where, metric, value):
+def test_rules_reach_slices_garments_and_corruptions(where, metric, value):
     """Any slice of the evaluation can be given a bound."""
     assert judge(metrics(), [Rule(metric=metric, slice=where, at_least=0)])["rules"][0]["value"] == value
 

@@ -13,11 +13,15 @@ import pyarrow.parquet
 import pytest
 from sklearn import metrics as sklearn
 
+from analysis.corruptions import CLEAN, CORRUPTIONS, JUDGED_SEVERITY, corrupt
+from analysis.predictions import predict
 from analysis.verdict import NO_BASELINE, Rule
-from components.evaluator import evaluator, slicing_features
+from components.evaluator import evaluator, slicing_features, write_corrupted
 from components.examples import read_arrays
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.configuration import load_configuration
+from pipeline.definition import COMPONENTS
 from pipeline.errors import UserError
 from pipeline.progress import silent
 from tests.saved_models import export_tiny
@@ -25,6 +29,9 @@ from tests.synthetic import write_examples
 
 TAXONOMY = Taxonomy.load()
 LENIENT = (Rule(metric="accuracy", at_least=0.5), Rule(metric="macro_f1", change_at_least=-0.2))
+NOISY = Rule(metric="accuracy", slice="corruption:gaussian_noise", at_least=0.0)
+SEED = 3
+CORRUPTED = 40
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
     for output in (evaluation, blessing):
         shutil.rmtree(output.path, ignore_errors=True)
         output.path.mkdir(parents=True)
-    given = {"rules": LENIENT, "resamples": 200, "mistakes": 3, "slice_by": ("twins",)} | parameters
+    given = {"rules": LENIENT, "resamples": 200, "mistakes": 3, "slice_by": ("twins",), "corrupted_examples": 0}
+    given |= parameters
     evaluator.run(
         examples=examples,
         model=model,
@@ -61,7 +69,7 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
         blessing=blessing,
         progress=silent,
         taxonomy=TAXONOMY,
-        seed=3,
+        seed=SEED,
         **given,
     )
     return Judged(examples, evaluation, blessing)
@@ -84,8 +92,9 @@ def models(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 @pytest.fixture(scope="module")
 def first(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    """The first model, with none before it."""
-    return evaluate(tmp_path_factory.mktemp("first"), examples, models[0], None)
+    """The first model, with none before it, also on corrupted examples."""
+    root = tmp_path_factory.mktemp("first")
+    return evaluate(root, examples, models[0], None, rules=(*LENIENT, NOISY), corrupted_examples=CORRUPTED)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +146,62 @@ def test_slices_add_up(first):
         assert sum(line["count"] * line["accuracy"]["value"] for line in lines) == pytest.approx(300 * whole)
 
 
+def test_corrupted_examples_are_the_same_ones_clean_and_by_every_corruption(examples, tmp_path):
+    """Drawn from the test split without repetition, and corrupted with the same seed."""
+    test = read_arrays(examples.split("test"), ("image", "group"))
+    found = read_arrays(write_corrupted(tmp_path, test, CORRUPTED, SEED), ("image", "group", "corruption"))
+    clean = found["image"][found["corruption"] == CLEAN]
+    places = {image.tobytes(): place for place, image in enumerate(test["image"])}
+    drawn = [places[image.tobytes()] for image in clean]
+    assert len(set(drawn)) == CORRUPTED
+    for name in CORRUPTIONS:
+        chosen = found["corruption"] == name
+        assert (found["image"][chosen] == corrupt(clean, name, JUDGED_SEVERITY, SEED)).all()
+        assert (found["group"][chosen] == test["group"][drawn]).all()
+    assert len(found["image"]) == CORRUPTED * (1 + len(CORRUPTIONS))
+
+
+def test_figures_under_corruption_are_those_of_the_model_on_the_corrupted_images(first, models, tmp_path):
+    """Count, accuracy and log loss, worked out again from what the export answers; the interval holds the accuracy."""
+    shards = write_corrupted(tmp_path, read_arrays(first.examples.split("test")), CORRUPTED, SEED)
+    columns, predictions = read_arrays(shards, ("group", "corruption")), predict(models[0].saved_model, shards)
+    assert {line["name"] for line in first.metrics["corruptions"]} == {CLEAN, *CORRUPTIONS}
+    for line in first.metrics["corruptions"]:
+        chosen = columns["corruption"] == line["name"]
+        truth, probabilities = columns["group"][chosen], predictions.group_probabilities[chosen]
+        accuracy, (low, high) = line["accuracy"]["value"], line["accuracy"]["interval"]
+        assert line["count"] == CORRUPTED
+        assert accuracy == pytest.approx(np.mean(predictions.group[chosen] == truth))
+        assert low <= accuracy <= high
+        losses = -np.log(np.clip(probabilities[np.arange(CORRUPTED), truth], 1e-7, 1 - 1e-7))
+        assert line["log_loss"]["value"] == pytest.approx(losses.mean(), rel=1e-4)
+
+
+def test_corruptions_are_left_out_when_no_examples_are_asked_for(second):
+    """0 corrupts nothing: an empty list, no files of TFMA's, no section in the report."""
+    assert second.metrics["corruptions"] == []
+    assert not (second.evaluation.path / "tfma_corruptions").exists()
+    assert "Under corruption" not in (second.evaluation.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_rule_may_name_a_corruption(first, examples, models, tmp_path):
+    """It is judged by that slice, and refused before the work where nothing is corrupted."""
+    shown = {line["name"]: line["accuracy"]["value"] for line in first.metrics["corruptions"]}
+    assert first.verdict["rules"][2]["value"] == shown["gaussian_noise"]
+    with pytest.raises(UserError, match="unknown slice 'corruption:gaussian_noise'"):
+        evaluate(tmp_path, examples, models[0], None, rules=(NOISY,))
+
+
+@pytest.mark.parametrize(
+    ("count", "bound"), [(-1, "greater than or equal to 0"), (10_001, "less than or equal to 10000")]
+)
+def test_a_count_of_corrupted_examples_has_bounds(count, bound):
+    """The official test split has 10,000 examples, and none is the least."""
+    with pytest.raises(UserError, match="corrupted_examples") as error:
+        load_configuration(COMPONENTS, "default", [f"evaluator.corrupted_examples={count}"])
+    assert error.value.expected == bound
+
+
 def test_the_ladder_ends_with_the_model(first):
     """The rungs, simplest first, and the model in the same figures."""
     ladder = first.metrics["ladder"]
@@ -179,6 +244,7 @@ def test_properties_and_report(first):
     assert set(first.evaluation.properties) == {"accuracy", "macro_f1"}
     page = (first.evaluation.path / "report.html").read_text(encoding="utf-8")
     assert f"{first.metrics['overall']['accuracy']['value']:.4f}" in page and "Blessed" in page
+    assert "Under corruption" in page and f"same {CORRUPTED} test images" in page
 
 
 def test_metrics_are_plain_json(first):

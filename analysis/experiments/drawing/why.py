@@ -65,8 +65,8 @@ def _gallery(experiment: Experiment, results: Results) -> list[Block]:
     kinds = list(dict.fromkeys(results.figures["subset"][results.figures["metric"] == "push"].str.rpartition("/")[0]))
     rows = [row for place, kind in enumerate(kinds) for row in _rows(arrays, place, kind)]
     caption = (
-        "Images of the first seed; under them what pushes to One piece (white) and to Upper part (black), and the "
-        "smallest edit that changes the answer."
+        "Images of the first seed; under them what pushes to One piece (white) and to Upper part (black), blurred over "
+        "three pixels, and the smallest edit that changes the answer."
     )
     return [Gallery(f"{experiment.name}-images", rows, caption, documented=True)] if rows else []
 
@@ -75,6 +75,14 @@ def _rows(arrays: dict[str, npt.NDArray[np.generic]], place: int, kind: str) -> 
     chosen = arrays["subset"] == place
     if not chosen.any():
         return []
-    pushes = (arrays["pushes"][chosen].astype(np.int16) + 127).astype(np.uint8)
-    rows = [Row(kind, arrays["images"][chosen].astype(np.uint8)), Row("pushes", pushes)]
+    rows = [Row(kind, arrays["images"][chosen].astype(np.uint8)), Row("pushes", _smooth(arrays["pushes"][chosen]))]
     return [*rows, Row("edited", arrays["edited"][chosen].astype(np.uint8))] if "edited" in arrays else rows
+
+
+def _smooth(pushes: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Returns pushes [N, height, width] as grey levels around 127: single pixels are noise, places tell."""
+    from scipy.ndimage import gaussian_filter
+
+    blurred = gaussian_filter(pushes.astype(np.float64), sigma=(0, 1.5, 1.5))
+    largest = np.abs(blurred).max(axis=(1, 2), keepdims=True)
+    return np.rint(127 + 127 * blurred / np.maximum(largest, 1e-9)).astype(np.uint8)

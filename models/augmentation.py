@@ -8,8 +8,11 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from models.resolution import shrink
+
 Images = NDArray[np.uint8]
 Targets = NDArray[np.float32]
+FULL_SIDE = 28
 SIZES = 7
 """Sizes between the smallest and the largest that `scale` draws from."""
 
@@ -28,6 +31,11 @@ class Augmentation:
         mixup: The alpha of the Beta distribution by which two images are blended; 0 for none. Zhang et al., "mixup:
             Beyond Empirical Risk Minimization", 2018.
         cutmix: The alpha by which a rectangle of one image is put into another; 0 for none. Yun et al., "CutMix", 2019.
+        side: Pixels a side that the images are shrunk to in the first part of a training.
+        side_until: That part, a share of the steps; after it the images are of full size: progressive resizing, Howard,
+            "Training Imagenet in 3 hours for USD 25", fast.ai, 2018; Tan and Le, "EfficientNetV2", 2021, section 4,
+            here without a regularisation that grows with the images. 1 for a network that works at `side` for good: it
+            shrinks what it is given itself, in training and ever after.
     """
 
     flip: bool = True
@@ -36,9 +44,39 @@ class Augmentation:
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    side: int = FULL_SIDE
+    side_until: float = 1.0
 
-    def __call__(self, images: Images, targets: Targets, random: np.random.Generator) -> tuple[Images, Targets]:
-        """Returns changed images uint8 [N, H, W] and their targets float32 [N, garments]."""
+    def __post_init__(self) -> None:
+        """Raises ValueError for a side that no network works at, or a part that is no share."""
+        # Networks halve the resolution twice.
+        if not 4 <= self.side <= FULL_SIDE or not 0 < self.side_until <= 1:
+            raise ValueError(
+                f"The images cannot be resized. Expected: a side of 4 to {FULL_SIDE} pixels, and side_until in (0, 1]. "
+                f"Received: side {self.side}, side_until {self.side_until}."
+            )
+
+    @property
+    def trained_side(self) -> int | None:
+        """Pixels a side that the network is trained at; None where that changes on the way."""
+        return None if self.side < FULL_SIDE and self.side_until < 1 else self.last_side
+
+    @property
+    def last_side(self) -> int:
+        """Pixels a side that the trained network works at."""
+        return FULL_SIDE if self.side_until < 1 else self.side
+
+    def __call__(
+        self, images: Images, targets: Targets, random: np.random.Generator, done: float = 1.0
+    ) -> tuple[Images, Targets]:
+        """Returns changed images uint8 [N, H, W] and their targets float32 [N, garments].
+
+        Args:
+            images: uint8 [N, H, W].
+            targets: float32 [N, garments].
+            random: Decides what is done to which.
+            done: Share of the training's steps that is behind. Defaults to all.
+        """
         if self.flip:
             images = flip(images, random)
         if self.shift:
@@ -51,6 +89,8 @@ class Augmentation:
             images, targets = mixup(images, targets, self.mixup, random)
         if self.cutmix:
             images, targets = cutmix(images, targets, self.cutmix, random)
+        if done < self.side_until < 1:
+            images = shrink(images, self.side)
         return images, targets
 
 

@@ -28,6 +28,7 @@ class Batches:
         augmentation: What is done to the images. Defaults to flips and shifts of a pixel.
         shares: float [N], how often each image is drawn, with replacement; None for every image once an epoch.
             Defaults to None.
+        epochs: Passes that the training takes; the augmentation may differ between its parts. Defaults to 1.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Batches:
         seed: int,
         augmentation: Augmentation | None = None,
         shares: NDArray[np.float64] | None = None,
+        epochs: int = 1,
     ) -> None:
         if len(images) < batch_size:
             raise ValueError(
@@ -48,7 +50,7 @@ class Batches:
         self._batch_size, self._seed = batch_size, seed
         self._augmentation = Augmentation() if augmentation is None else augmentation
         self._shares = None if shares is None else shares / shares.sum()
-        self._epoch, self._order = -1, np.arange(0)
+        self._epochs, self._epoch, self._order = epochs, -1, np.arange(0)
 
     @property
     def an_epoch(self) -> int:
@@ -60,7 +62,8 @@ class Batches:
         epoch, place = divmod(index, self.an_epoch)
         chosen = self._epoch_order(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         random = np.random.default_rng([self._seed, epoch, place])
-        return self._augmentation(self._images[chosen], self._targets[chosen], random)
+        done = index / (self._epochs * self.an_epoch)
+        return self._augmentation(self._images[chosen], self._targets[chosen], random, done)
 
     def ahead(self, start: int, stop: int) -> Iterator[Batch]:
         """Yields the batches of these numbers, each made while the one before it is worked on."""

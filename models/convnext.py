@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.plain_cnn import garment_logits
+from models.plain_cnn import garment_logits, scaled_image
 
 BLOCKS = 2
 """Blocks a stage."""
@@ -22,16 +22,16 @@ FIRST_SCALE = 0.1
 EPSILON = 1e-6
 
 
-def build_convnext(garments: int, *, width: int, dropout: float) -> keras.Model:
+def build_convnext(garments: int, *, width: int, dropout: float, side: int | None = 28) -> keras.Model:
     """Builds the network: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
 
     Args:
         garments: How many garments.
         width: Channels of the first stage, at 14 x 14; the second, at 7 x 7, has twice as many.
         dropout: Share of the features dropped before the output.
+        side: As `models.families.build` has it.
     """
-    image = keras.Input((28, 28), dtype="uint8", name="image")
-    x = layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 127.5, offset=-1.0)(image))
+    image, x = scaled_image(side)
     x = normalise(layers.Conv2D(width, 2, strides=2)(x))
     x = stage(x, width)
     x = layers.Conv2D(2 * width, 2, strides=2)(normalise(x))

@@ -25,10 +25,20 @@ FAMILIES: dict[str, Callable[..., keras.Model]] = {
     "vit": build_vision_transformer,
     "mixer": build_mlp_mixer,
 }
+OF_ANY_SIDE = ("plain", "residual", "separable", "convnext")
+"""Those that average over the image before the output: their weights are the same for every size of it."""
 
 
-def build(family: str, garments: int, *, width: int, dropout: float) -> keras.Model:
+def build(family: str, garments: int, *, width: int, dropout: float, side: int | None = 28) -> keras.Model:
     """Builds a network of a family: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
+
+    Args:
+        family: A name in `FAMILIES`.
+        garments: How many garments.
+        width: How wide the network is; a family says what it counts.
+        dropout: Share of the features dropped before the output.
+        side: Pixels a side that the network works at; it shrinks its images to as many. None for one that takes images
+            of any size, uint8 [batch, H, W], as they are.
 
     Raises:
         ValueError: The family is unknown, or a size is impossible.
@@ -40,4 +50,16 @@ def build(family: str, garments: int, *, width: int, dropout: float) -> keras.Mo
             "The network cannot be built. Expected: a width that is a multiple of 8, and a dropout in [0, 1). "
             f"Received: width {width}, dropout {dropout}."
         )
-    return FAMILIES[family](garments, width=width, dropout=dropout)
+    if side == 28:
+        return FAMILIES[family](garments, width=width, dropout=dropout)
+    check_resizable(family)
+    return FAMILIES[family](garments, width=width, dropout=dropout, side=side)
+
+
+def check_resizable(family: str) -> None:
+    """Raises ValueError for a family whose networks take images of 28 pixels a side alone."""
+    if family not in OF_ANY_SIDE:
+        raise ValueError(
+            f"The weights of the family {family!r} depend on the size of the images, which cannot be resized for it. "
+            f"Expected: one of {', '.join(OF_ANY_SIDE)}. Received: {family!r}."
+        )

@@ -7,27 +7,43 @@ there is least to learn. With 16 and 32 channels there instead of 32 and 32 an e
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import layers, ops
+
+from models.resolution import Shrink
 
 
-def build_plain_cnn(garments: int, *, width: int, dropout: float) -> keras.Model:
+def build_plain_cnn(garments: int, *, width: int, dropout: float, side: int | None = 28) -> keras.Model:
     """Builds the network: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
 
     Args:
         garments: How many garments.
         width: Channels of the second stage; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
+        side: As `models.families.build` has it.
     """
-    image, x = stem(width)
+    image, x = stem(width, side)
     x = convolution(convolution(x, width), width, pooled=True)
     x = convolution(convolution(x, 2 * width), 2 * width)
     return keras.Model(image, garment_logits(x, garments, dropout), name="plain_cnn")
 
 
-def stem(width: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input, uint8 [batch, 28, 28], and the first stage's features, [batch, 14, 14, width // 2]."""
+def scaled_image(side: int | None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Returns the input, uint8 [batch, 28, 28], and its pixels from -1 to 1, [batch, side, side, 1].
+
+    Args:
+        side: As `models.families.build` has it.
+    """
+    scaling = layers.Rescaling(1 / 127.5, offset=-1.0)
+    if side is None:
+        image = keras.Input((None, None), dtype="uint8", name="image")
+        return image, ops.expand_dims(scaling(image), -1)
     image = keras.Input((28, 28), dtype="uint8", name="image")
-    x = layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 127.5, offset=-1.0)(image))
+    return image, layers.Reshape((side, side, 1))(scaling(image if side == 28 else Shrink(side)(image)))
+
+
+def stem(width: int, side: int | None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Returns the input, uint8 [batch, 28, 28], and the first stage's features, [batch, 14, 14, width // 2]."""
+    image, x = scaled_image(side)
     return image, convolution(convolution(x, max(8, width // 4)), max(8, width // 2), pooled=True)
 
 

@@ -71,19 +71,22 @@ class Recipe:
         return asdict(self)
 
 
-def build_network(recipe: Recipe, membership: Floats) -> keras.Model:
+def build_network(recipe: Recipe, membership: Floats, side: int | None = 28) -> keras.Model:
     """Builds a recipe's network: uint8 images [batch, 28, 28] to logits of garments or groups.
 
     Args:
         recipe: The recipe.
         membership: [garments, groups] of 0 and 1.
+        side: As `models.families.build` has it.
     """
     outputs = recipe.objective.outputs(membership)
-    network = build(recipe.family, outputs, width=recipe.width, dropout=recipe.dropout)
+    network = build(recipe.family, outputs, width=recipe.width, dropout=recipe.dropout, side=side)
     return hierarchical(network, membership) if recipe.objective.output == "hierarchy" else network
 
 
-def compile_model(recipe: Recipe, membership: Floats, group_shares: Floats, steps: int) -> keras.Model:
+def compile_model(
+    recipe: Recipe, membership: Floats, group_shares: Floats, steps: int, side: int | None = 28
+) -> keras.Model:
     """Builds a recipe's network and compiles it for a number of training steps.
 
     Args:
@@ -91,11 +94,12 @@ def compile_model(recipe: Recipe, membership: Floats, group_shares: Floats, step
         membership: [garments, groups] of 0 and 1.
         group_shares: [groups], each group's share of the training images.
         steps: Steps of the whole training; the learning rate reaches zero after them.
+        side: As `models.families.build` has it.
 
     Returns:
         A model that is trained on images uint8 [batch, 28, 28] and targets float32 [batch, garments].
     """
-    model = build_network(recipe, membership)
+    model = build_network(recipe, membership, side)
     model.compile(
         OPTIMIZERS[recipe.optimizer](
             WarmUp(recipe.peak_learning_rate, steps, recipe.schedule),

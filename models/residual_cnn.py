@@ -12,15 +12,16 @@ from keras import layers
 from models.plain_cnn import convolution, garment_logits, stem
 
 
-def build_residual_cnn(garments: int, *, width: int, dropout: float) -> keras.Model:
+def build_residual_cnn(garments: int, *, width: int, dropout: float, side: int | None = 28) -> keras.Model:
     """Builds the network: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
 
     Args:
         garments: How many garments.
         width: Channels of the second stage; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
+        side: As `models.families.build` has it.
     """
-    image, x = stem(width)
+    image, x = stem(width, side)
     x = layers.MaxPooling2D()(residual_block(convolution(x, width), width))
     x = residual_block(convolution(x, 2 * width), 2 * width)
     return keras.Model(image, garment_logits(x, garments, dropout), name="residual_cnn")

@@ -11,22 +11,22 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.plain_cnn import convolution, garment_logits
+from models.plain_cnn import convolution, garment_logits, scaled_image
 
 BLOCKS = 2
 """Blocks that keep their shape, after each halving of the resolution."""
 
 
-def build_separable_cnn(garments: int, *, width: int, dropout: float) -> keras.Model:
+def build_separable_cnn(garments: int, *, width: int, dropout: float, side: int | None = 28) -> keras.Model:
     """Builds the network: uint8 images [batch, 28, 28] to garment logits, float32 [batch, garments].
 
     Args:
         garments: How many garments.
         width: Channels of the second stage; the first has half, the third twice as many.
         dropout: Share of the features dropped before the output.
+        side: As `models.families.build` has it.
     """
-    image = keras.Input((28, 28), dtype="uint8", name="image")
-    x = layers.Reshape((28, 28, 1))(layers.Rescaling(1 / 127.5, offset=-1.0)(image))
+    image, x = scaled_image(side)
     x = separable(convolution(x, max(8, width // 4)), max(8, width // 2))
     for channels in (width, 2 * width):
         x = separable(x, channels, strides=2)

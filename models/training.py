@@ -21,6 +21,7 @@ from models.checkpoint import CheckpointError, restore, save
 from models.objective import group_probabilities
 from models.recipe import Precision, Recipe, build_network, compile_model, resolve_precision
 from models.scores import accuracy, group_confusion, macro_f1
+from models.training_loop import go_through
 
 Images = NDArray[np.uint8]
 Garments = NDArray[np.int64]
@@ -125,18 +126,20 @@ def train(
 
     Raises:
         TrainingError: The loss is no longer a number, or the checkpoint is of another training.
+        ValueError: The augmentation resizes the images, and the family takes those of one size alone.
     """
     callbacks = [Epochs(task, history := [], checkpoint, observe), *callbacks]
     with policy(resolve_precision(plan.precision)):
         keras.utils.set_random_seed(plan.seed)
         batches = make_batches(task, plan)
-        model = compile_model(recipe, task.membership, task.group_shares, plan.epochs * batches.an_epoch)
+        steps, side = plan.epochs * batches.an_epoch, plan.augmentation.trained_side
+        model = compile_model(recipe, task.membership, task.group_shares, steps, side)
         model.optimizer.build(model.trainable_variables)
         history += _resume(checkpoint, model)
-        _fit(model, batches, range(len(history), plan.stop_after or plan.epochs), callbacks)
+        go_through(model, batches, range(len(history), plan.stop_after or plan.epochs), callbacks)
         if recipe.ema_momentum:
             model.optimizer.finalize_variable_values(model.trainable_variables)
-    return Trained(in_float32(recipe, model, task.membership), history)
+    return Trained(in_float32(recipe, model, task.membership, plan.augmentation.last_side), history)
 
 
 def make_batches(task: Task, plan: Plan) -> Batches:
@@ -150,29 +153,8 @@ def make_batches(task: Task, plan: Plan) -> Batches:
         seed=plan.seed,
         augmentation=plan.augmentation,
         shares=rarity if plan.balanced else None,
+        epochs=plan.epochs,
     )
-
-
-def _fit(model: keras.Model, batches: Batches, epochs: range, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Goes through the epochs step by step.
-
-    `Model.fit` would feed the same batches, but at its end TensorFlow's input pipeline waits until its next look at
-    itself, 2.56, 5.12, 10.24 s and so on from its start: of a training of 10.3 s that was a third.
-    """
-    calls = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs.stop, steps=batches.an_epoch)
-    calls.on_train_begin()
-    for epoch in epochs:
-        model.reset_metrics()
-        calls.on_epoch_begin(epoch)
-        logs: dict[str, Any] = {}
-        for step, batch in enumerate(batches.ahead(epoch * batches.an_epoch, (epoch + 1) * batches.an_epoch)):
-            calls.on_train_batch_begin(step)
-            logs = model.train_on_batch(*batch, return_dict=True)
-            calls.on_train_batch_end(step, logs)
-        calls.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    calls.on_train_end()
 
 
 def _resume(checkpoint: Path | None, model: keras.Model) -> list[dict[str, float]]:
@@ -198,10 +180,10 @@ def policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def in_float32(recipe: Recipe, model: keras.Model, membership: Floats) -> keras.Model:
-    """Returns the same network computing in float32: a server's processor may know no bfloat16."""
+def in_float32(recipe: Recipe, model: keras.Model, membership: Floats, side: int = 28) -> keras.Model:
+    """Returns the same network, at a `side`, computing in float32: a server's processor may know no bfloat16."""
     with policy("float32"):
-        plain = build_network(recipe, membership)
+        plain = build_network(recipe, membership, side)
     plain.set_weights(model.get_weights())
     return plain
 

@@ -67,6 +67,8 @@ class Contender:
 FAST = Recipe(family="quick", width=32, dropout=0.0, peak_learning_rate=6e-3)
 OURS = {"quick, 12 epochs": Contender(FAST, 12), "quick, 4 epochs": Contender(FAST, 4)}
 BRIEF = OURS["quick, 4 epochs"]
+# Its weights are the same for every size of the image, those of the quick family are not.
+PLAIN = replace(BRIEF, recipe=replace(FAST, family="plain"))
 TRICKS = {
     "as it is": BRIEF,
     "float32": replace(BRIEF, precision="float32"),
@@ -76,6 +78,8 @@ TRICKS = {
     "no label smoothing": replace(BRIEF, recipe=replace(FAST, label_smoothing=0.0)),
     "no augmentation": replace(BRIEF, augmentation=AUGMENTATIONS["none"]),
     "compact instead of quick": replace(BRIEF, recipe=replace(FAST, family="compact")),
+    "plain instead of quick": PLAIN,
+    "plain, progressive resizing": replace(PLAIN, augmentation=Augmentation(side=14, side_until=0.5)),
     "whitened first": replace(BRIEF, whitened=True),
     "whitened first, frozen": replace(BRIEF, whitened=True, frozen=True),
 }

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from models.augmentation import Augmentation
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task, train
@@ -155,6 +156,13 @@ def test_a_frozen_whitened_convolution_stays_what_it_was(task: Task) -> None:
     np.testing.assert_array_equal(first.get_weights()[0], whitening_kernel(task.images, 5, 8))
     # A bias begins at zero.
     assert model.get_layer("logits").get_weights()[1].all()
+
+
+def test_a_training_that_begins_small_is_looked_at_in_full_size(task: Task) -> None:
+    """Progressive resizing is watched as any other training, both answers of it."""
+    resized = replace(TINY, recipe=Recipe(width=8), augmentation=Augmentation(side=14, side_until=0.5))
+    held = watched(resized, task, seed=1, most_seconds=100.0)
+    assert held.finished and held.sides == ["plain", "mirror"] and held.looks[-1].steps == 6
 
 
 def test_trainer_and_bare_network_take_turns(task: Task) -> None:

@@ -81,7 +81,7 @@ class Laboratory:
         weights, facts = self._store / f"{key}.npz", self._store / f"{key}.json"
         if not facts.exists():
             self._train(settings, seed, weights, facts)
-        network = build_network(settings.recipe, self.membership)
+        network = build_network(settings.recipe, self.membership, settings.augmentation.last_side)
         with np.load(weights) as content:
             network.set_weights([content[name] for name in sorted(content.files)])
         known = json.loads(facts.read_text(encoding="utf-8"))

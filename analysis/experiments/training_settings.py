@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis.experiments.declaration import DeclarationError, merge
 from models.augmentation import Augmentation
-from models.families import FAMILIES
+from models.families import FAMILIES, check_resizable
 from models.objective import Objective
 from models.recipe import OPTIMIZERS, Precision, Recipe
 
@@ -103,6 +103,11 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     for name, known in (("family", FAMILIES), ("optimizer", OPTIMIZERS)):
         if (chosen := getattr(made.recipe, name)) not in known:
             raise DeclarationError(f"There is no {name} {chosen!r}. Expected: {', '.join(known)}. Received: {chosen}")
+    if made.augmentation.side != Augmentation.side:
+        try:
+            check_resizable(made.recipe.family)
+        except ValueError as error:
+            raise DeclarationError(str(error)) from None
     return made if teacher is None else TrainingSettings(**{**vars(made), "teacher": read(teacher)})
 
 

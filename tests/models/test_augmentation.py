@@ -76,3 +76,22 @@ def test_none_changes_nothing() -> None:
     """The name says so."""
     images, targets = AUGMENTATIONS["none"](IMAGES, TARGETS, random())
     assert images is IMAGES and targets is TARGETS
+
+
+def test_images_are_small_until_a_share_of_the_training_is_done() -> None:
+    """Then they are what they are without; a network that is small for good shrinks them by itself."""
+    for augmentation, sides in (
+        (Augmentation(side=20, side_until=0.5), [20, 20, 28, 28]),
+        (Augmentation(side=20), [28, 28, 28, 28]),
+        (Augmentation(), [28, 28, 28, 28]),
+    ):
+        made = [augmentation(IMAGES, TARGETS, random(), done)[0] for done in (0.0, 0.49, 0.5, 1.0)]
+        assert [images.shape[1:] for images in made] == [(side, side) for side in sides]
+        np.testing.assert_array_equal(made[-1], Augmentation()(IMAGES, TARGETS, random())[0])
+
+
+@pytest.mark.parametrize("sizes", [{"side": 3}, {"side": 29}, {"side_until": 0.0}, {"side_until": 1.5}])
+def test_impossible_sizes_are_refused(sizes: dict[str, float]) -> None:
+    """The message says what is possible."""
+    with pytest.raises(ValueError, match=r"a side of 4 to 28 pixels, and side_until in \(0, 1\]\. Received: side "):
+        Augmentation(**sizes)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.augmentation import AUGMENTATIONS
+from models.augmentation import AUGMENTATIONS, Augmentation
 from models.batches import Batches, one_hot
 from tests.synthetic import images_and_garments
 
@@ -49,6 +49,12 @@ def test_shares_decide_how_often_an_image_is_drawn() -> None:
 def test_another_seed_gives_other_batches() -> None:
     """The seed decides order and augmentation."""
     assert (batches(seed=1)[0][0] != batches(seed=2)[0][0]).any()
+
+
+def test_first_batches_are_small() -> None:
+    """Of two epochs of six batches a quarter is three."""
+    small = batches(augmentation=Augmentation(side=14, side_until=0.25), epochs=2)
+    assert [images.shape[1] for images, _ in small.ahead(0, 12)] == [14] * 3 + [28] * 9
 
 
 def test_too_few_images_are_refused() -> None:

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from models.augmentation import Augmentation
 from models.recipe import Recipe
+from models.resolution import Shrink
 from models.taxonomy import Taxonomy
-from models.training import Plan, Task, TrainingError, train
+from models.training import Plan, Task, TrainingError, make_batches, train
 from tests.synthetic import images_and_garments
 
 MEMBERSHIP = np.array(Taxonomy.load().membership())
@@ -49,6 +51,44 @@ def test_resumed_training_ends_with_the_same_weights(task: Task, tmp_path: Path)
         resumed = train(RECIPE, task, plan(), checkpoint)
         assert all((a == b).all() for a, b in zip(weights(whole.model), weights(resumed.model), strict=True))
         assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
+
+
+PROGRESSIVE = Augmentation(side=20, side_until=0.5)
+
+
+def test_a_side_of_28_changes_nothing(task: Task) -> None:
+    """The weights and the network are those of a training that knows of no sides."""
+    full = Augmentation(side=28, side_until=0.5)
+    plain, named = (train(RECIPE, task, plan(augmentation=a)).model for a in (Augmentation(), full))
+    assert all((a == b).all() for a, b in zip(weights(plain), weights(named), strict=True))
+    assert [type(layer) for layer in plain.layers] == [type(layer) for layer in named.layers]
+
+
+def test_progressive_resizing_goes_through_both_sizes_and_can_be_resumed(task: Task, tmp_path: Path) -> None:
+    """From the middle of the second epoch the images are whole, as the returned network's are; resumed or not."""
+    made = make_batches(task, plan(augmentation=PROGRESSIVE))
+    assert [images.shape[1] for images, _ in made.ahead(0, 24)] == [20] * 12 + [28] * 12
+    whole = train(RECIPE, task, plan(augmentation=PROGRESSIVE))
+    assert whole.model.input_shape == (None, 28, 28) and whole.model(task.images[:3]).shape == (3, 10)
+    for stop in (1, 2):
+        checkpoint = tmp_path / f"{stop}.npz"
+        train(RECIPE, task, plan(augmentation=PROGRESSIVE, stop_after=stop), checkpoint)
+        resumed = train(RECIPE, task, plan(augmentation=PROGRESSIVE), checkpoint)
+        assert all((a == b).all() for a, b in zip(weights(whole.model), weights(resumed.model), strict=True))
+
+
+def test_small_for_good_is_a_network_that_shrinks_its_images(task: Task) -> None:
+    """It takes images of 28 pixels and works at 20, as it was trained."""
+    model = train(RECIPE, task, plan(epochs=1, augmentation=Augmentation(side=20))).model
+    assert model.input_shape == (None, 28, 28)
+    assert [layer.side for layer in model.layers if isinstance(layer, Shrink)] == [20]
+
+
+@pytest.mark.parametrize("family", ["vit", "mixer"])
+def test_family_of_one_size_is_not_resized(family: str, task: Task) -> None:
+    """It is said before the first step."""
+    with pytest.raises(ValueError, match=f"family '{family}' depend on the size of the images"):
+        train(Recipe(family=family, width=8), task, plan(augmentation=PROGRESSIVE))
 
 
 def test_checkpoint_of_another_network_is_refused(task: Task, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> No
         ({"optimizer": "adam"}, "no optimizer 'adam'"),
         ({"labels": "best"}, "'given'"),
         ({"teacher": {"wide": 3}}, "'wide'"),
+        ({"augmentation": {"side": 30}}, "a side of 4 to 28 pixels"),
+        ({"family": "vit", "augmentation": {"side": 20}}, "family 'vit' depend on the size"),
     ],
 )
 def test_unknown_or_impossible_settings_are_refused(settings: dict[str, object], said: str) -> None:
@@ -97,6 +99,13 @@ def test_what_decides_the_weights_tells_trainings_apart() -> None:
     plain = read({"epochs": 3})
     assert plain.trained_by() == read({"epochs": 3, "mirror": False}).trained_by()
     assert plain.trained_by() != read({"epochs": 3, "teacher": {"width": 32}}).trained_by()
+
+
+def test_the_usual_side_is_not_named_and_another_is() -> None:
+    """Networks that were trained before there were sides are found again."""
+    usual = read({"epochs": 3, "augmentation": {"side": 28, "side_until": 1.0}})
+    assert usual.trained_by() == {"epochs": 3}
+    assert read({"augmentation": {"side": 20}}).trained_by() == {"augmentation": {"side": 20}}
 
 
 def test_every_measure_is_a_module_with_a_measure() -> None:

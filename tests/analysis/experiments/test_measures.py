@@ -54,6 +54,19 @@ def test_training_counts_its_own_answers(laboratory: Laboratory) -> None:
     assert of_validation["train_seconds"] > 0 and of_validation["multiply_adds"] > 1e5
 
 
+def test_a_network_is_asked_at_the_side_that_it_was_trained_at_last(laboratory: Laboratory) -> None:
+    """It answers as it did after its last epoch; one that is small for good costs half of one that began small."""
+    plain = {**NETWORK, "family": "plain", "mirror": False, "precision": "float32", "epochs": 2}
+    costs = []
+    for until in (0.5, 1.0):
+        settings = {**plain, "augmentation": {"side": 20, "side_until": until}}
+        of_validation = figures(run("training", settings, laboratory))["validation"]
+        last = laboratory.train(read(settings), 1).history[-1]
+        assert of_validation["group_accuracy"] == pytest.approx(last["val_group_accuracy"], abs=0.01)
+        costs.append(of_validation["multiply_adds"])
+    assert costs[1] < 0.6 * costs[0]
+
+
 def test_partly_known_garments_name_the_group_s(laboratory: Laboratory) -> None:
     """Where the garment is not known all of its group's are named; about the share is known, the same for each seed."""
     settings = read({"known_garments": 0.3, "objective": {"sets": True}})

@@ -30,11 +30,12 @@ def trainer(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 15,
-    batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 128,
+    epochs: Annotated[int, Field(ge=1, le=1000, description="Passes over the training examples.")] = 20,
+    batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 256,
     augmentation: Annotated[
-        Literal["none", "flip", "flip_and_shift"], Field(description="What is done to the training images.")
-    ] = "flip_and_shift",
+        Literal["none", "flip", "flip_and_shift", "flip_shift_erase", "flip_shift_mixup"],
+        Field(description="What is done to the training images."),
+    ] = "flip_shift_mixup",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],
         Field(description='"auto" is bfloat16 where the processor multiplies in it, else float32.'),

@@ -98,6 +98,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(flip=False, shift=0),
     "flip": Augmentation(shift=0),
     "flip_and_shift": Augmentation(),
+    "flip_shift_erase": Augmentation(erase=0.25),
+    "flip_shift_mixup": Augmentation(mixup=0.2),
 }
 """By the names that the Trainer and the Tuner know."""
 

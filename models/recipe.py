@@ -46,10 +46,10 @@ class Recipe:
             macro F1, everything else is level.
     """
 
-    family: str = "plain"
-    width: int = 64
-    dropout: float = 0.1
-    peak_learning_rate: float = 3e-3
+    family: str = "compact"
+    width: int = 32
+    dropout: float = 0.0
+    peak_learning_rate: float = 6e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     optimizer: str = "adamw"

@@ -83,7 +83,7 @@ TRICKS = {
     "whitened first": replace(BRIEF, whitened=True),
     "whitened first, frozen": replace(BRIEF, whitened=True, frozen=True),
 }
-FED = {"default network": Contender(Recipe(), 1000, 128), "quick network": Contender(FAST, 1000)}
+FED = {"default network": Contender(Recipe(), 1000), "quick network": Contender(FAST, 1000)}
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ def test_a_frozen_whitened_convolution_stays_what_it_was(task: Task) -> None:
 
 def test_a_training_that_begins_small_is_looked_at_in_full_size(task: Task) -> None:
     """Progressive resizing is watched as any other training, both answers of it."""
-    resized = replace(TINY, recipe=Recipe(width=8), augmentation=Augmentation(side=14, side_until=0.5))
+    resized = replace(TINY, recipe=Recipe(family="plain", width=8), augmentation=Augmentation(side=14, side_until=0.5))
     held = watched(resized, task, seed=1, most_seconds=100.0)
     assert held.finished and held.sides == ["plain", "mirror"] and held.looks[-1].steps == 6
 

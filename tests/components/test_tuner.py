@@ -218,7 +218,7 @@ def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> No
         ('{"colour": 1}', "colour"),
         ('{"width": 20}', "width one of 8, 16"),
         ('{"width": true}', "width one of 8, 16"),
-        ('{"family": "huge"}', "family one of plain, residual"),
+        ('{"family": "huge"}', "family one of compact, plain"),
         ('{"dropout": 0.9}', "dropout between 0 and 0.4"),
         ('{"dropout": "much"}', "'much'"),
         ('{"peak_learning_rate": NaN}', "peak_learning_rate between"),

@@ -130,6 +130,8 @@ SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
     "architecture": architecture,
     "ladder": ladder,
     "robustness": robustness,
+    "full_length": robustness,
+    "larger": robustness,
     "calibration": calibration,
     "strangers": strangers,
     "small": small,

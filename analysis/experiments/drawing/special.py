@@ -133,6 +133,7 @@ SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
     "full_length": robustness,
     "larger": robustness,
     "calibration": calibration,
+    "calibration_again": calibration,
     "strangers": strangers,
     "small": small,
     "why": why.blocks,

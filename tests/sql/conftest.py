@@ -1,0 +1,52 @@
+"""One PostgreSQL for all tests, with the case's tables in a schema of their own; every test's rows are rolled back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from sql.django_catalogue import configure
+from sql.server import running_server
+from sql.statements import SCHEMA
+
+
+@pytest.fixture(scope="session")
+def dsn() -> Iterator[str]:
+    """A database with empty tables. A given server gets a schema of our own, which is dropped in the end."""
+    name = f"fashion_test_{os.getpid()}"
+    with running_server() as server:
+        with psycopg.connect(server) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        ours = make_conninfo(server, options=f"-csearch_path={name}")
+        try:
+            with psycopg.connect(ours) as connection:
+                connection.execute(SCHEMA)
+            yield ours
+        finally:
+            with psycopg.connect(server) as connection:
+                connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture(scope="session")
+def django_dsn(dsn: str) -> Iterator[str]:
+    """Django, set up for that database."""
+    configure(dsn)
+    yield dsn
+    from django.db import connection
+
+    connection.close()
+
+
+@pytest.fixture
+def database(django_dsn: str) -> Iterator[Any]:
+    """The psycopg connection that Django uses, in a transaction that is rolled back."""
+    from django.db import connection, transaction
+
+    with transaction.atomic():
+        yield connection.connection
+        transaction.set_rollback(True)

@@ -1,0 +1,115 @@
+"""Tests of sql/products.sql and of the same in the ORM: one row a product, and the right one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sql.statements import PRODUCTS
+from tests.sql.asking import WAYS, by_orm, by_sql
+from tests.sql.catalogue import Catalogue, Description, Row, blank
+from tests.sql.edges import EDGES, catalogue
+
+Way = Callable[..., list[Row]]
+ways = pytest.mark.parametrize("way", WAYS)
+
+BIGINT = st.integers(-(2**63), 2**63 - 1)
+ids = st.one_of(st.integers(-3, 9), BIGINT)
+anything = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+texts = st.one_of(st.none(), st.sampled_from(["", " ", "\t\n", "\u00a0", "\u2003\ufeff", " a ", "'%s"]), anything)
+countries = st.sampled_from(["us", "US", "us ", "de", "", "ü"])
+indexes = st.one_of(st.integers(-1, 2), st.sampled_from([-(2**31), 2**31 - 1]))
+
+
+@st.composite
+def catalogues(draw: st.DrawFn) -> Catalogue:
+    """Catalogues in which few ids and countries meet often; rows come in any order."""
+    products = draw(st.dictionaries(ids, anything, max_size=6))
+    images = draw(st.dictionaries(ids, anything, max_size=4))
+    made = Catalogue(products, images)
+    if products:
+        owners = st.sampled_from(sorted(products))
+        if images:
+            made.shown = draw(st.lists(st.tuples(owners, st.sampled_from(sorted(images)), indexes), max_size=12))
+        rows = st.builds(Description, ids, owners, countries, texts, texts)
+        made.descriptions = draw(st.lists(rows, unique_by=lambda row: row.id, max_size=12))
+    return made
+
+
+@ways
+@pytest.mark.parametrize("number", range(len(EDGES)), ids=[edge.name for edge in EDGES])
+def test_every_edge_has_its_answer(database: Any, way: Way, number: int) -> None:
+    """What happens in real catalogues is answered as documented, beside all the other cases."""
+    catalogue().insert(database)
+    edge = EDGES[number]
+    assert [row for row in way(database) if row.id == number] == [Row(number, edge.title, edge.url, edge.description)]
+
+
+@ways
+def test_no_products(database: Any, way: Way) -> None:
+    """An empty catalogue has no rows, whatever images there are."""
+    Catalogue(images={1: "1.jpg"}).insert(database)
+    assert way(database) == []
+
+
+@ways
+def test_country_and_index_are_parameters(database: Any, way: Way) -> None:
+    """Another country and another index are answered like the ones of the case."""
+    made = catalogue()
+    made.insert(database)
+    assert way(database, "de", 1) == made.listing("de", 1)
+    assert way(database, "US", 2) == made.listing("US", 2)
+
+
+@ways
+def test_values_are_never_statements(database: Any, way: Way) -> None:
+    """A country that is SQL is compared like any other and runs nothing."""
+    made = catalogue()
+    made.insert(database)
+    hostile = "us'; DROP TABLE ProductDescription; --"
+    made.descriptions.append(Description(-1, 0, hostile, "found", None))
+    replace(made, products={}, images={}, shown=[], descriptions=made.descriptions[-1:]).insert(database)
+    assert way(database, hostile) == made.listing(hostile)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=catalogues(), country=countries, image_index=indexes)
+def test_sql_orm_and_python_agree(database: Any, made: Catalogue, country: str, image_index: int) -> None:
+    """On any catalogue, SQL and ORM answer row for row what plain Python does."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        made.insert(database)
+        expected = made.listing(country, image_index)
+        assert by_sql(database, country, image_index) == expected
+        assert by_orm(database, country, image_index) == expected
+        transaction.set_rollback(True)
+
+
+@ways
+def test_blank_means_the_same_for_every_character(database: Any, way: Way) -> None:
+    """The characters that alone make a blank text are those that Python and the document name, and no others."""
+    # All of the basic plane, where all spaces are, without surrogates; of the planes above it a part.
+    numbers = [*range(1, 0xD800), *range(0xE000, 0x10000), *range(0x10000, sys.maxunicode + 1, 101)]
+    characters = [chr(number) for number in numbers]
+    with database.cursor() as cursor:
+        cursor.execute("INSERT INTO Product SELECT n, '' FROM generate_series(1, %s) AS n", [len(characters)])
+        with cursor.copy("COPY ProductDescription FROM STDIN") as copy:
+            for number, character in enumerate(characters, 1):
+                copy.write_row((number, number, "us", None, character))
+        cursor.execute("ANALYZE Product, ProductDescription")
+    found = {characters[row.id - 1] for row in way(database) if row.description is None}
+    assert found == {character for character in characters if blank(character)}
+    assert len(found) == 32
+
+
+def test_the_statement_is_one() -> None:
+    """It holds no second statement and no parameter but the two, so that a driver can prepare it."""
+    assert ";" not in PRODUCTS
+    assert PRODUCTS.count("%") == 2 == PRODUCTS.count("%(country)s") + PRODUCTS.count("%(image_index)s")

@@ -132,8 +132,8 @@ def _reachable(programs: Path, user: pwd.struct_passwd, home: Path) -> Path:
             user=user.pw_uid,
             group=user.pw_gid,
             extra_groups=[],
-            stdout=subprocess.DEVNULL,
-            check=True,
+            capture_output=True,
+            check=False,
         )
     except PermissionError:
         installation = programs.parent

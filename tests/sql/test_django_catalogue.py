@@ -1,0 +1,118 @@
+"""Tests of sql.django_catalogue: what Django adds to the rows, which test_products compares."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from sql.django_catalogue import DsnError, _database
+from tests.conftest import ROOT
+from tests.sql.catalogue import Row
+from tests.sql.edges import EDGES, catalogue
+
+COLUMNS = Row._fields
+
+ALONE = """
+import sys
+from sql.django_catalogue import configure
+
+configure(sys.argv[1])
+from sql.django_catalogue.models import Product
+
+print(Product.objects.for_listing().count())
+"""
+
+
+@pytest.fixture
+def product(database: Any) -> Any:
+    """The model, over the documented cases."""
+    from sql.django_catalogue.models import Product
+
+    catalogue().insert(database)
+    return Product
+
+
+def test_one_statement_for_all_rows(product: Any) -> None:
+    """Titles, URLs and descriptions of all products come with one statement, however many there are."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        rows = [Row(p.id, p.title, p.url, p.description) for p in product.objects.for_listing()]
+    assert len(captured) == 1
+    assert len(rows) == len(EDGES)
+
+
+def test_one_statement_for_the_iterator(product: Any) -> None:
+    """`iterator` gives the same rows through one cursor of the server."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        listed = product.objects.for_listing().iterator(chunk_size=7)
+        rows = [Row(p.id, p.title, p.url, p.description) for p in listed]
+    assert rows == catalogue().listing()
+    assert len(captured) == 1
+
+
+def test_it_stays_a_queryset(product: Any) -> None:
+    """Filters, slices and values apply to the listing: it goes on after a key, and asks for one product."""
+    listing = product.objects.for_listing()
+    rows = catalogue().listing()
+    assert list(listing.filter(id__gt=3)[:5].values_list(*COLUMNS)) == rows[4:9]
+    assert listing.get(id=2).url is None
+    assert listing.filter(url=None, description=None).count() == 1
+
+
+def test_models_have_the_columns_of_the_schema(product: Any) -> None:
+    """Each model has the table's columns, in name, kind and whether NULL may be there."""
+    from django.apps import apps
+    from django.db import connection
+
+    for model in apps.get_app_config("django_catalogue").get_models():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT attname, format_type(atttypid, NULL), attnotnull FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attnum > 0",
+                [model._meta.db_table],
+            )
+            in_database = set(cursor.fetchall())
+        assert {(f.column, f.db_type(connection), not f.null) for f in model._meta.concrete_fields} == in_database
+
+
+def test_without_a_project(dsn: str) -> None:
+    """`configure` is all that a script needs."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ALONE, dsn], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_settings_from_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every part of a DSN arrives; a database that is not named is found as psql finds it."""
+    made = _database("postgresql://ann:s%40crt@shop.example:6000/catalogue?sslmode=require&connect_timeout=3")
+    assert made["NAME"] == "catalogue"
+    assert made["OPTIONS"] == {
+        "user": "ann",
+        "password": "s@crt",
+        "host": "shop.example",
+        "port": "6000",
+        "sslmode": "require",
+        "connect_timeout": "3",
+    }
+    monkeypatch.delenv("PGDATABASE", raising=False)
+    assert _database("host=shop.example user=ann")["NAME"] == "ann"
+    monkeypatch.setenv("PGDATABASE", "shop")
+    assert _database("host=shop.example user=ann")["NAME"] == "shop"
+
+
+def test_a_password_is_never_repeated() -> None:
+    """A DSN that cannot be read is not shown, nor is the parser's message, which quotes from it."""
+    with pytest.raises(DsnError, match="cannot be read. Expected: ") as raised:
+        _database("host=shop.example password=open sesame")
+    assert "sesame" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__

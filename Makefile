@@ -64,8 +64,9 @@ tensorboard: setup ## Opens TensorBoard on the logs of the tuner and the trainer
 clean: setup ## Removes what the latest run did not use; ARGS=--all removes more
 	@$(BIN)/fashion clean $(ARGS)
 
-docs: setup ## Writes the generated documents (CLI, parameters, picture) anew
+docs: setup ## Writes the generated documents (CLI, parameters, picture, catalogue query) anew
 	@$(BIN)/python -m scripts.generate_docs
+	@$(BIN)/python -m tests.sql.documentation
 
 lock: ## Resolves the dependencies of setup.py anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \

@@ -1,7 +1,8 @@
-SELECT Product.Id         AS id,
-       Product.Title      AS title,
-       first_image.Url    AS url,
-       best_text.Content  AS description
+-- Every product once, by id: its title, the URL of its image at an index, its text for a country.
+SELECT Product.Id        AS id,
+       Product.Title     AS title,
+       first_image.Url   AS url,
+       best_text.Content AS description
 FROM Product
 LEFT JOIN LATERAL (
     SELECT Image.Url
@@ -18,8 +19,9 @@ LEFT JOIN LATERAL (
     CROSS JOIN LATERAL (VALUES (1, TranslatedText), (2, OriginalText)) AS candidate (Rank, Content)
     WHERE ProductDescription.ProductId = Product.Id
       AND ProductDescription.CountryCode = %(country)s
-      -- Something to read: a character that is neither white space nor of no width. NULL, '' and blank texts have none.
-      AND candidate.Content ~ '[^\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200B\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF]'
+      -- A text exists when one of its characters is neither white space nor without width: not NULL, '' or blank.
+      AND candidate.Content ~
+          '[^\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200B\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF]'
     ORDER BY candidate.Rank, ProductDescription.Id
     LIMIT 1
 ) AS best_text ON true

@@ -26,7 +26,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
         Returns:
             Every product of the queryset once; `url` and `description` are None where there is none.
         """
-        images = ProductImage.objects.filter(product=OuterRef("pk"), image_index=image_index).order_by("image")
+        images = ProductImage.objects.filter(product=OuterRef("pk"), image_index=image_index).order_by("image_id")
         texts = ProductDescription.objects.filter(product=OuterRef("pk"), country_code=country).order_by("id")
         translated = texts.filter(translated_text__regex=SOMETHING_TO_READ).values("translated_text")
         original = texts.filter(original_text__regex=SOMETHING_TO_READ).values("original_text")

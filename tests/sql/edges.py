@@ -112,4 +112,5 @@ def catalogue() -> Catalogue:
         made.shown += [(product, image, index) for image, index in edge.images]
         texts = [Description(product * 10 + place, product, *text) for place, text in enumerate(edge.texts)]
         made.descriptions += reversed(texts)
+    made.images = dict(sorted(made.images.items(), reverse=True))
     return made

@@ -52,6 +52,16 @@ def test_every_edge_has_its_answer(database: Any, way: Way, number: int) -> None
 
 
 @ways
+def test_no_index_is_needed_for_the_order(database: Any, way: Way) -> None:
+    """Where tables are read as they lie, higher ids first, the same rows win."""
+    made = catalogue()
+    made.insert(database)
+    for scan in ("indexscan", "indexonlyscan", "bitmapscan"):
+        database.execute(f"SET LOCAL enable_{scan} = off")
+    assert way(database) == made.listing()
+
+
+@ways
 def test_no_products(database: Any, way: Way) -> None:
     """An empty catalogue has no rows, whatever images there are."""
     Catalogue(images={1: "1.jpg"}).insert(database)
@@ -76,6 +86,14 @@ def test_values_are_never_statements(database: Any, way: Way) -> None:
     made.descriptions.append(Description(-1, 0, hostile, "found", None))
     replace(made, products={}, images={}, shown=[], descriptions=made.descriptions[-1:]).insert(database)
     assert way(database, hostile) == made.listing(hostile)
+
+
+@ways
+def test_an_image_that_is_gone_hides_no_other(database: Any, way: Way) -> None:
+    """Where no foreign key holds the tables together, a reference into nothing loses against an image that is there."""
+    database.execute("ALTER TABLE ProductImages DROP CONSTRAINT productimages_imageid_fkey")
+    Catalogue({1: "Shirt"}, {7: "7.jpg"}, [(1, 3, 0), (1, 7, 0)]).insert(database)
+    assert way(database) == [Row(1, "Shirt", "7.jpg", None)]
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -38,7 +38,9 @@ def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def owner() -> Iterator[subprocess.Popen[str]]:
     """Another process that has started a server, and would never end by itself."""
-    process = subprocess.Popen([sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     with process:
         yield process
         process.kill()
@@ -85,25 +87,30 @@ def test_it_leaves_nothing() -> None:
 
 def test_it_ends_with_an_exception_too() -> None:
     """What fails inside the `with` is raised, and the server is gone, clients or not."""
-    server = running_server()
-    dsn = server.__enter__()
-    client = psycopg.connect(dsn)
+    opened = []
+
+    def fail() -> None:
+        with running_server() as dsn:
+            opened.append((dsn, psycopg.connect(dsn)))
+            raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        server.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+        fail()
+    [(dsn, client)] = opened
     assert not home(dsn).exists()
     client.close()
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Signals) -> None:
-    """However its owner dies, and with a client in the middle of a transaction, no server and no file is left."""
+    """However its owner's whole process group ends, with a client in a transaction, no server and no file is left."""
     assert owner.stdout is not None
     dsn = owner.stdout.readline().strip()
     [keeper] = [os.pidfd_open(child) for child in children(owner.pid)]
     server = os.pidfd_open(int((home(dsn) / "data/postmaster.pid").read_text().split()[0]))
     client = psycopg.connect(dsn)
     client.execute("CREATE TABLE unfinished ()")
-    owner.send_signal(by)
+    os.killpg(owner.pid, by)
     assert ended(server)
     assert ended(keeper)
     assert not home(dsn).exists()
@@ -119,8 +126,8 @@ def test_two_at_once() -> None:
 
 
 def test_the_environment_of_other_servers_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """PGDATA, PGPORT and PGDATABASE, set for another server, change nothing."""
-    for name, value in {"PGDATA": str(tmp_path), "PGPORT": "9", "PGDATABASE": "absent", "PGUSER": "absent"}.items():
+    """PGDATA, PGPORT and others, set for another server, change nothing."""
+    for name, value in {"PGDATA": str(tmp_path), "PGPORT": "9", "PGUSER": "absent", "LC_ALL": "absent"}.items():
         monkeypatch.setenv(name, value)
     with running_server() as dsn, psycopg.connect(dsn) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("postgres",)

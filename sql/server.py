@@ -28,6 +28,7 @@ UNPRIVILEGED: Final = "nobody"
 # The whole life of a server. `read` returns when the owner closes its end of the pipe, and also when the owner is gone,
 # by SIGKILL too: one way to end for every way to end. Nobody needs the files afterwards, hence no syncing either.
 LIFE: Final = """
+trap '' PIPE  # an owner that is gone before the server is ready does not hear of it
 bin=$1 home=$2
 if {
     "$bin/initdb" --pgdata="$home/data" --username=postgres --auth=trust --encoding=UTF8 --no-locale --no-sync &&

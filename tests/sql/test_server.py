@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,35 @@ def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Si
     assert ended(keeper)
     assert not home(dsn).exists()
     client.close()
+
+
+def test_it_ends_with_an_owner_killed_at_the_start() -> None:
+    """An owner that is killed while its server is being made leaves neither server nor files."""
+    with tempfile.TemporaryDirectory() as directory:
+        programs = Path(directory)
+        programs.chmod(0o755)
+        for gate in (programs / "begun", programs / "go"):
+            os.mkfifo(gate)
+            gate.chmod(0o666)
+        (programs / "pg_ctl").symlink_to(find_programs() / "pg_ctl")
+        (programs / "initdb").write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && exit\necho >{programs}/begun\nread -r go <{programs}/go\n'
+            f'exec {find_programs()}/initdb "$@"\n'
+        )
+        (programs / "initdb").chmod(0o755)
+        start = (
+            f"from pathlib import Path; from sql.server import running_server as r; r(Path('{programs}')).__enter__()"
+        )
+        with subprocess.Popen([sys.executable, "-c", start], cwd=ROOT) as owner:
+            (programs / "begun").read_text()
+            [keeper] = children(owner.pid)
+            made = Path(Path(f"/proc/{keeper}/cmdline").read_text().split("\0")[-2])
+            keeping = os.pidfd_open(keeper)
+            assert made.exists()
+            owner.kill()
+        (programs / "go").write_text("\n")
+        assert ended(keeping)
+        assert not made.exists()
 
 
 def test_two_at_once() -> None:

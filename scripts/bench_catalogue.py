@@ -64,6 +64,7 @@ FILL = """
 INSERT INTO Product SELECT n, 'Product ' || md5('title' || n) FROM generate_series(1, {n}) AS n ORDER BY hashint8(n);
 INSERT INTO Image SELECT n, 'https://images.shop.example/' || md5('image' || n) || '.jpg'
 FROM generate_series(1, {n} * 16 / 10) AS n ORDER BY hashint8(n);
+ANALYZE Product, Image; -- Foreign keys must not be checked by a plan that was made when the tables were empty.
 INSERT INTO ProductImages
 SELECT n % {n} + 1, n, CASE WHEN n <= {n} THEN (n % 20 = 0)::integer ELSE (n % 50 <> 0)::integer END
 FROM generate_series(1, {n} * 16 / 10) AS n ORDER BY hashint8(n);

@@ -118,6 +118,8 @@ def test_blank_means_the_same_for_every_character(database: Any, way: Way) -> No
     characters = [chr(number) for number in numbers]
     with database.cursor() as cursor:
         cursor.execute("INSERT INTO Product SELECT n, '' FROM generate_series(1, %s) AS n", [len(characters)])
+        # Foreign keys are checked by a plan that this session made when the table was empty; this drops it.
+        cursor.execute("ANALYZE Product")
         with cursor.copy("COPY ProductDescription FROM STDIN") as copy:
             for number, character in enumerate(characters, 1):
                 copy.write_row((number, number, "us", None, character))

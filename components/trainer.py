@@ -34,7 +34,7 @@ def trainer(
     batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step.")] = 256,
     augmentation: Annotated[
         Literal["none", "flip", "flip_and_shift", "flip_shift_erase", "flip_shift_mixup"],
-        Field(description="What is done to the training images."),
+        Field(description="What is done to the training images; chosen by the experiment `full_length`."),
     ] = "flip_shift_mixup",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],

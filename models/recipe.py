@@ -33,13 +33,13 @@ class Recipe:
     """What is learned and how. The defaults are the known good values.
 
     Attributes:
-        family: A name in `models.families.FAMILIES`.
-        width: How wide the network is; a family says what it counts.
+        family: A name in `models.families.FAMILIES`. The experiment `architecture` compares them.
+        width: How wide the network is; a family says what it counts. The experiment `larger` asks what more of it buys.
         dropout: Share of the features dropped before the output.
         peak_learning_rate: The optimiser's learning rate at the end of the warm-up.
         weight_decay: The optimiser's decoupled weight decay.
         label_smoothing: Share of the target that is spread.
-        optimizer: A name in `OPTIMIZERS`.
+        optimizer: A name in `OPTIMIZERS`. The experiments `recipe` and `full_length` found none that is better.
         schedule: How the learning rate falls after the warm-up: half a "cosine", a "linear" fall, or not: "constant".
         ema_momentum: Momentum of the exponential average of the weights that the trained network has; 0 for none.
         objective: The head and the loss. The experiment `taxonomy` chose them: smoothing inside the group is ahead in

@@ -32,13 +32,17 @@ def remark(judgement: Judgement, directory: Path = STUDIES) -> tuple[str, str]:
 
 
 def _figure(judgement: Judgement, asked: str, file: Path) -> str:
-    kind, *rest = asked.split(":")
-    if kind not in ("value", "difference") or len(rest) not in (2, 3):
+    kind, _, rest = asked.partition(":")
+    # An arm's name may have a colon in it.
+    known = [name for name in judgement.experiment.arms if rest.startswith(f"{name}:")]
+    arm = max(known, key=len, default=rest.partition(":")[0])
+    asked_of = rest.removeprefix(arm).split(":")[1:]
+    if kind not in ("value", "difference") or len(asked_of) not in (1, 2):
         raise DeclarationError(
             "A placeholder is not one. Expected: {value:ARM:METRIC} or {difference:ARM:METRIC}, with or without "
             f":SUBSET behind it. Received: {{{asked}}} ({file})"
         )
-    arm, metric, subset = rest[0], rest[1], rest[2] if len(rest) > 2 else judgement.whole
+    metric, subset = asked_of[0], asked_of[1] if len(asked_of) > 1 else judgement.whole
     table, baseline = judgement.table(metric, subset), judgement.experiment.baseline
     for name in (arm, baseline) if kind == "difference" else (arm,):
         if name not in table:

@@ -141,6 +141,15 @@ def test_remark_has_its_figures_and_may_decide(studies: Path, tmp_path: Path) ->
     assert concluded == "So we are glad."
 
 
+def test_a_placeholder_knows_an_arm_with_a_colon(tmp_path: Path) -> None:
+    """The longest name of an arm that fits is meant."""
+    arms = ("plain", "plain: better")
+    results = run(declare(tmp_path, arms=arms), tmp_path, dict(zip(arms, (0.05, 0.02), strict=True)))
+    (tmp_path / "colour.md").write_text("{difference:plain: better:macro_f1}", encoding="utf-8")
+    means = 100 * results.values("macro_f1").mean()
+    assert remark(judge(load("colour", tmp_path), results), tmp_path)[0] == f"+{means[arms[1]] - means[arms[0]]:.2f}"
+
+
 @pytest.mark.parametrize(
     "asked", ["value:best:macro_f1", "value:better:beauty", "mean:better:macro_f1", "value:better"]
 )

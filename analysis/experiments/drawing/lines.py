@@ -13,7 +13,10 @@ from analysis.experiments.scales import metric_of, scale_of
 from analysis.exploration.drawing import style
 from analysis.exploration.section import Picture
 
-ROW = 30
+ROW = 36
+
+LOGARITHMIC = (1, 2, 5, 10, 20, 50, 100)
+"""Marks of a logarithmic axis of percent."""
 
 
 def lines(
@@ -43,14 +46,24 @@ def lines(
     return Picture(name.replace("_", "-"), made, caption, documented=True)
 
 
-def dots(judgement: Judgement, metric: str) -> Picture | None:
-    """Draws every arm's value with its interval, or its spread over seeds; None where the metric was not measured."""
+def dots(judgement: Judgement, metric: str, lacking: bool = False) -> Picture | None:
+    """Draws every arm's value with its interval, or its spread over seeds; None where the metric was not measured.
+
+    Args:
+        judgement: The study.
+        metric: What is drawn.
+        lacking: Whether it is what the metric lacks of 1, on a logarithmic axis: where arms are from useless to good,
+            that is what tells the good ones apart. Defaults to no.
+    """
     found = {arm: values for arm in judgement.arms if (values := judgement.values(arm, metric))}
     if not found:
         return None
     scale = scale_of(metric)
     middles, below, above = zip(*(_range(judgement, arm, metric) for arm in found), strict=True)
-    made: go.Figure = style.figure(f"{scale.heading}{', %' if scale.factor == 100 else ''}", "")
+    if lacking:
+        middles, below, above = tuple(1 - middle for middle in middles), above, below
+    heading = f"{scale.heading} lacking" if lacking else scale.heading
+    made: go.Figure = style.figure(f"{heading}{', %' if scale.factor == 100 else ''}", "")
     made.add_scatter(
         x=rounded(middles, scale.factor),
         y=[wrapped(arm) for arm in found],
@@ -65,13 +78,14 @@ def dots(judgement: Judgement, metric: str) -> Picture | None:
         name="",
     )
     made.update_yaxes(autorange="reversed")
+    if lacking:
+        made.update_xaxes(type="log", tickvals=LOGARITHMIC, autorange="reversed")
     made.update_layout(height=90 + ROW * len(found), showlegend=False)
     name = f"{judgement.experiment.name}-{metric}".replace("_", "-")
     bars = "95% intervals over examples and seeds" if judgement.counts(metric) else "a standard deviation of the seeds"
     better = "right" if scale.more_is_better else "left"
-    return Picture(
-        name, made, f"The {scale.heading} of each arm; better is to the {better}. Bars: {bars}.", documented=True
-    )
+    drawn = f"What the {scale.heading} of each arm lacks of 100%" if lacking else f"The {scale.heading} of each arm"
+    return Picture(name, made, f"{drawn}; better is to the {better}. Bars: {bars}.", documented=True)
 
 
 def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:

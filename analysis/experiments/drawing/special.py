@@ -39,7 +39,7 @@ def small(experiment: Experiment, results: Results) -> list[Block]:
 def ladder(experiment: Experiment, results: Results) -> list[Block]:
     """Every step's accuracy and macro F1."""
     judgement = judge(experiment, results)
-    return _there(dots(judgement, metric) for metric in ("group_accuracy", "macro_f1"))
+    return _there(dots(judgement, metric, lacking=True) for metric in ("group_accuracy", "macro_f1"))
 
 
 def robustness(experiment: Experiment, results: Results) -> list[Block]:

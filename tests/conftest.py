@@ -46,7 +46,7 @@ def fashion() -> Fashion:
             env={**os.environ, "COLUMNS": "120", **(env or {})},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 

@@ -1,7 +1,7 @@
 """Measures how soon a training is good, and how much the trainer loses: `make bench-training`. Prints tables and JSON.
 
-Everything that is compared is trained in turns in this run, on this machine; nothing is asserted. About twenty minutes
-on two cores. `--only tricks` takes the shortest recipe apart instead, one change at a time, in about ten.
+Everything that is compared is trained in turns in this run, on this machine; nothing is asserted. `--only tricks`
+takes the shortest recipe apart instead, one change at a time.
 
 Seconds are those of the training steps: feeding, augmenting, learning, and the first step with all the tracing and
 compiling in it, which is also told apart. Building the network and looking at validation are not counted. Validation is

@@ -34,7 +34,9 @@ def metrics(fashion: Fashion, workspace: Path) -> dict[str, Any]:
     """The figures of the latest run that do not name versions or seconds, each under its path."""
     path = status(fashion, workspace)["evaluator"]["artifacts"]["evaluation"]["path"]
     content = json.loads((Path(path) / "metrics.json").read_text())
-    return dict(leaves({name: content[name] for name in ("overall", "groups", "slices", "confusion_matrix")}))
+    return dict(
+        leaves({name: content[name] for name in ("overall", "groups", "slices", "corruptions", "confusion_matrix")})
+    )
 
 
 def differences(some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,15 @@ from tensorboard.plugins.hparams import metadata
 from analysis.search import Trials, search
 from analysis.search_oracles import OBJECTIVE, Budget
 from analysis.search_space import SearchSpace, searched
+from components.trainer import trainer
 from components.tuner import draw_by_garment, tuner
 from models.augmentation import AUGMENTATIONS
+from models.families import FAMILIES
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task
 from pipeline.artifacts import Examples, HyperParameters
+from pipeline.component import Component
 from pipeline.errors import UserError
 from pipeline.progress import silent
 from tests.synthetic import images_and_garments, write_examples
@@ -259,3 +262,12 @@ def test_draw_gives_every_garment_its_share() -> None:
     assert len(set(drawn)) == 100 and np.all(np.abs(counts - np.array([400, 200, 100, 7]) / 7.07) <= 1)
     assert np.array_equal(drawn, draw_by_garment(garments, 100, seed=3))
     assert not np.array_equal(drawn, draw_by_garment(garments, 100, seed=4))
+
+
+@pytest.mark.parametrize("component", [trainer, tuner])
+def test_every_augmentation_and_family_can_be_named(component: Component) -> None:
+    """What a user may set is what there is."""
+    hints = {argument.name: str(argument.type) for argument in component.spec.arguments}
+    assert all(f"'{name}'" in hints["augmentation"] for name in AUGMENTATIONS)
+    if component is tuner:
+        assert all(f"'{name}'" in hints["families"] for name in FAMILIES)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from analysis.experiments.calibration import honesty
-from analysis.experiments.laboratory import Laboratory, predict
+from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training import Figures, judge_probabilities
-from analysis.experiments.training_settings import read
+from analysis.experiments.training_settings import TrainingSettings, read
+from models.probabilities import softmax
 
 TEST = "test"
 COVERAGE = 0.99
+SEEDS = 5
+"""Of the final study: networks that answer together are those of a seed and the ones after it, round and round."""
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
-    """Trains as the settings say, and judges what would be served."""
+    """Trains as the settings say, and judges what would be served; `together` averages the answers of as many seeds."""
     from models.calibration import calibrate
     from models.conformal import measure_sets, prediction_sets
 
-    trained = laboratory.train(read(settings), seed)
-    known, asked = (predict(trained.network, laboratory.images[split]) for split in (VALIDATION, TEST))
+    own = {name: value for name, value in settings.items() if name != "together"}
+    members = [(seed - 1 + place) % SEEDS + 1 for place in range(settings.get("together", 1))]
+    trained = read(own)
+    known, asked = (_answers(laboratory, trained, members, split) for split in (VALIDATION, TEST))
     calibration = calibrate(known, laboratory.garments[VALIDATION], laboratory.membership, COVERAGE)
     outcome = judge_probabilities(calibration.garment_probabilities(asked), laboratory, TEST)
     groups = calibration.group_probabilities(asked)
@@ -30,8 +38,18 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
         (TEST, "coverage", sets.coverage),
         (TEST, "set_size", sets.mean_size),
         (TEST, "single", sets.single),
-        (TEST, "train_seconds", trained.seconds),
+        (TEST, "train_seconds", sum(laboratory.train(trained, member).seconds for member in members)),
         *((name, "coverage", float(share)) for name, share in zip(names, sets.coverage_by_group, strict=True)),
     ]
     figures = [*outcome.figures, *honesty(groups, outcome, TEST), *promised]
     return Outcome(figures, outcome.truth, outcome.predicted)
+
+
+def _answers(
+    laboratory: Laboratory, settings: TrainingSettings, members: list[int], split: str
+) -> npt.NDArray[np.float64]:
+    """Returns logits [N, garments]: one network's own, or the logarithm of the mean of several networks' answers."""
+    logits = [laboratory.logits(settings, member, split).astype(np.float64) for member in members]
+    if len(logits) == 1:
+        return logits[0]
+    return np.log(np.maximum(np.mean([softmax(answer) for answer in logits], axis=0), 1e-30))

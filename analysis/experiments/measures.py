@@ -30,7 +30,7 @@ def check(experiments: Iterable[Experiment]) -> None:
             settings = experiment.of_arm(arm)
             trained = settings.get("network", None if experiment.measure == "ladder" else settings)
             if trained is not None:
-                read({name: value for name, value in trained.items() if name != "deployed"})
+                read({name: value for name, value in trained.items() if name not in ("deployed", "together")})
 
 
 def measure_of(name: str) -> Measure:

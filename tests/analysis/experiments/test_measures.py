@@ -157,6 +157,16 @@ def test_final_looks_at_the_test_images_alone(laboratory: Laboratory) -> None:
     np.testing.assert_array_equal(outcome.truth, laboratory.groups("test"))
 
 
+def test_networks_of_several_seeds_answer_together(laboratory: Laboratory) -> None:
+    """Two that answer together know what neither says alone, and took the seconds of both."""
+    alone, other = (measure_of("final")(NETWORK, seed, laboratory) for seed in (1, 2))
+    together = run("final", {**NETWORK, "together": 2}, laboratory)
+    seconds = [figures(outcome)["test"]["train_seconds"] for outcome in (alone, other, together)]
+    assert seconds[2] == pytest.approx(seconds[0] + seconds[1])
+    losses = [figures(outcome)["test"]["log_loss"] for outcome in (alone, other, together)]
+    assert losses[2] not in losses[:2] and losses[2] < max(losses[:2])
+
+
 def test_mistakes_are_looked_at(laboratory: Laboratory) -> None:
     """Dresses and tops have neighbours and smallest edits, and the first images are kept to be drawn."""
     outcome = run("why", NETWORK, laboratory)

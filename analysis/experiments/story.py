@@ -122,10 +122,10 @@ it is, on the images that chose it. No arm is chosen by the official test images
 they were looked at three times, and one of the looks sent us for a second convolution at full resolution
 ([0011](decisions/0011-network.md)).
 
-**What hangs together.** Equal settings and seeds are one network, trained once. The same three, of the quick family in
-six passes, are the baseline of experiments 2, 3, 5, 6 and 8 and an arm of 1, and they are looked at in 7, 9 and 11; those
-of experiment 13 come again in 1, 14, 16 and 17. If such a baseline was lucky or unlucky, all its comparisons lean the same
-way, and Holm's correction is for one experiment alone.
+**What hangs together.** Equal settings and seeds are one network, trained once. The same three, of the quick family
+in six passes, are the baseline of experiments 2, 3, 5, 6 and 8 and an arm of 1, and they are looked at in 7, 9 and 11;
+those of experiment 13 come again in 1, 14, 16 and 17. If such a baseline was lucky or unlucky, all its comparisons lean
+the same way, and Holm's correction is for one experiment alone.
 
 **Seconds** are those of a machine that had other work to do: seeds of one arm differ by up to a factor of two. Believe
 a ratio of seconds only where it is larger than that.

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from analysis.experiments.declaration import DeclarationError, load
+from analysis.experiments.drawing import forest
+from analysis.experiments.drawing.lines import lines
 from analysis.experiments.drawing.pareto import family, front
 from analysis.experiments.drawing.special import SPECIAL, robustness, strangers
+from analysis.experiments.drawing.why import outlined
 from analysis.experiments.judgement import judge, over_seeds
 from analysis.experiments.remark import remark
 from analysis.experiments.results import Outcome, Results
@@ -101,6 +104,37 @@ def test_forest_plot_shows_each_arm_where_the_table_says(told: dict[str, Section
     assert list(traces["better beyond chance"].y) == ["better"] and list(traces["worse beyond chance"].y) == ["worse"]
     assert list(traces["within chance"].y) == ["same"] and len(traces["a seed"].x) == 9
     assert np.isclose(np.mean(traces["a seed"].x[:3]), traces["better beyond chance"].x[0], atol=1e-3)
+
+
+def test_an_arm_that_is_far_off_leaves_the_others_room(tmp_path: Path) -> None:
+    """The axis ends behind the others, and an arrow at its end has the figures of the one beyond."""
+    arms = {"plain": 0.05, "better": 0.03, "worse": 0.07, "bad": 0.08, "useless": 0.7}
+    judgement = judge(declare(tmp_path, arms=tuple(arms)), run(declare(tmp_path, arms=tuple(arms)), tmp_path, arms))
+    drawn = forest.picture(judgement)
+    assert drawn is not None and "beyond the axis" in drawn.caption
+    left, right = drawn.figure.layout.xaxis.range
+    found = judgement.differences
+    assert left < 100 * found["bad"].low and 100 * found["better"].high < right and 100 * found["useless"].value < left
+    (arrow,) = [trace for trace in drawn.figure.data if trace.mode == "markers+text"]
+    assert arrow.y == ("useless",) and f"{100 * found['useless'].value:.2f}".replace("-", "−") in arrow.text[0]
+
+
+def test_of_many_lines_those_are_drawn_that_can_be_told_apart() -> None:
+    """The first, and the lowest and highest at the end; the caption says how many there are."""
+    curves = {name: [1.0, 2.0 + place] for place, name in enumerate("cabdefg")} | {"low": [1.0, 0.0]}
+    drawn = lines("risk", [0, 1], curves, ("share", "error"), "What it costs.")
+    assert [trace.name for trace in drawn.figure.data] == ["c", "g", "low"] and "Of 8 arms" in drawn.caption
+
+
+def test_an_edit_is_framed_where_it_differs() -> None:
+    """The edit itself stays as it is; an image that was not edited has no frame."""
+    images = np.full((2, 28, 28), 100, np.uint8)
+    edited = images.copy()
+    edited[0, 5:8, 0:3] = 50
+    framed = outlined(images, edited)
+    assert (framed[0, 5:8, 0:3] == 50).all() and (framed[1] == images[1]).all()
+    changed = np.argwhere(framed[0] != edited[0])
+    assert changed.min(axis=0).tolist() == [4, 0] and changed.max(axis=0).tolist() == [8, 3]
 
 
 def test_power_of_a_study_grows_with_its_seeds(tmp_path: Path) -> None:

@@ -68,13 +68,15 @@ def tuner(
     ] = 0,
     families: Annotated[
         tuple[Literal["plain", "residual", "compact", "quick", "separable", "convnext", "vit", "mixer"], ...],
-        Field(min_length=1, description="Families of networks to try."),
+        Field(min_length=1, description="Families of networks to try; chosen by the experiment `architecture`."),
     ] = ("compact", "plain"),
-    widths: Annotated[tuple[Width, ...], Field(min_length=1, description="Channels of the second stage to try.")] = (
-        24,
-        32,
-        48,
-    ),
+    widths: Annotated[
+        tuple[Width, ...],
+        Field(
+            min_length=1,
+            description="Channels of the second stage to try, about those of the experiment `architecture`.",
+        ),
+    ] = (24, 32, 48),
     batch_size: Annotated[int, Field(ge=8, le=8192, description="Images a step; as the Trainer's.")] = 256,
     augmentation: Annotated[
         Literal["none", "flip", "flip_and_shift", "flip_shift_erase", "flip_shift_mixup"],

@@ -21,10 +21,14 @@ SIZES = 7
 class Augmentation:
     """What is done to a batch of training images, in this order.
 
+    The experiments `recipe` and `robustness` add each of the others to the defaults, `resolution` the sides.
+
     Attributes:
-        flip: Whether half of the images are mirrored left to right.
+        flip: Whether half of the images are mirrored left to right. The experiment `recipe` could not tell it from
+            nothing; `ablation` asks again at full length.
         shift: Pixels of the largest shift, onto black. The data set's images are cropped to the garment, so that more
-            than one would cut it.
+            than one would cut it. The experiment `recipe` found neither none nor two ahead; `larger` and `ablation` ask
+            for none at full length.
         scale: The largest relative change of size: 0.1 for nine to eleven tenths.
         erase: Share of the images in which a rectangle is filled with noise: Zhong et al., "Random Erasing Data
             Augmentation", 2020, algorithm 1.

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.experiments.declaration import STUDIES
 from analysis.experiments.results import digest
-from analysis.experiments.story import TITLE, heading, in_short, judgements, reading, section, write_page
+from analysis.experiments.story import TITLE, heading, judgements, reading, section, verdict, write_page
 from analysis.exploration.page import as_text
 from analysis.exploration.section import Block, Gallery, Listing, Picture, Section
 from scripts.photographs import photograph, remove_others
@@ -66,7 +66,7 @@ def write_document(directory: Path = STUDIES) -> tuple[str, dict[str, str]]:
         {
             "no.": [str(judgement.experiment.number) for judgement in judged],
             "experiment": [f"[{j.experiment.title}](#{anchor(heading(j.experiment))})" for j in judged],
-            "answer": [in_short(judgement, directory) for judgement in judged],
+            "answer": [verdict(judgement) for judgement in judged],
         }
     )
     files = {

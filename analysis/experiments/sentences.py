@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from analysis.experiments.comparison import Difference, mean_over_seeds
 from analysis.experiments.decision import Decision
-from analysis.experiments.declaration import Experiment
 from analysis.experiments.judgement import Judgement, ran_on
+from analysis.experiments.remark import remark
 from analysis.experiments.scales import OF_GROUPS
 
 NOT_RUN = "Declared, not run."
@@ -62,37 +63,43 @@ def missing(judgement: Judgement) -> str:
     return f"**Not complete**: {len(absent)} of {total} runs are missing, of {listed(arms, MOST_NAMED)}."
 
 
-def decided(judgement: Judgement) -> str:
-    """Tells what the declared rule decides."""
-    decision = judgement.decision
+def decided(judgement: Judgement, concluded: str = "") -> str:
+    """Tells what the declared rule decides, beside what a person concludes from more than its metric.
+
+    Args:
+        judgement: The study.
+        concluded: A person's conclusion, which then comes first. Where the rule only asks for a report, it stands
+            alone. Defaults to none.
+    """
+    decision, experiment = judgement.decision, judgement.experiment
     if decision is None:
-        state = verdict(judgement)
+        state = _state(judgement)
         return f"So we decide nothing yet: {state[:1].lower()}{state[1:]}"
-    if judgement.experiment.rule.kind == "report":
-        return f"So we decide nothing by this study alone: {_reason(judgement, decision)}."
-    verb = "keep" if decision.chosen == judgement.experiment.baseline else "take"
-    return f"So we {verb} “{decision.chosen}”: {_reason(judgement, decision)}."
-
-
-def answer(judgement: Judgement) -> str:
-    """Returns the study's answer in one sentence: the reason of its decision, or what it lacks."""
-    decision = judgement.decision
-    if decision is None:
-        return verdict(judgement)
-    reason = _reason(judgement, decision)
-    return f"{reason[:1].upper()}{reason[1:]}."
+    if experiment.rule.kind == "report":
+        return concluded or f"So we decide nothing by this study alone: {_reason(judgement, decision)}."
+    verb, chosen = "keep" if decision.chosen == experiment.baseline else "take", f"“{decision.chosen}”"
+    if not concluded:
+        return f"So we {verb} {chosen}: {_reason(judgement, decision)}."
+    own = f"By {judgement.scale.heading} alone the rule {verb}s {chosen}: {_reason(judgement, decision)}."
+    return f"{concluded}\n\n{own}"
 
 
 def verdict(judgement: Judgement) -> str:
-    """Returns the state of the study in a few words: the arm that was chosen, or what is missing."""
+    """Returns the study's answer in one sentence: a person's conclusion, or else the figures; or what is missing."""
+    decision = judgement.decision
+    if decision is None:
+        return _state(judgement)
+    concluded = one_line(remark(judgement, judgement.results.array_file.parent)[1])
+    told = re.split(r"(?<=\.)\s", concluded)[0].removeprefix("So ") or f"{_reason(judgement, decision)}."
+    return f"{told[:1].upper()}{told[1:]}"
+
+
+def _state(judgement: Judgement) -> str:
+    """Returns how far the study is."""
     if not judgement.arms:
         return NOT_RUN
-    absent = len(judgement.results.missing())
-    if absent:
-        total = len(judgement.experiment.arms) * len(judgement.experiment.seeds)
-        return f"{total - absent} of {total} runs are made."
-    decision = judgement.decision
-    return "" if decision is None else _chosen(judgement.experiment, decision.chosen)
+    total = len(judgement.experiment.arms) * len(judgement.experiment.seeds)
+    return f"{total - len(judgement.results.missing())} of {total} runs are made."
 
 
 def _reason(judgement: Judgement, decision: Decision) -> str:
@@ -104,12 +111,6 @@ def _reason(judgement: Judgement, decision: Decision) -> str:
     for tail in (*_TAILS, f": {decision.chosen} stays"):
         reason = reason.removesuffix(tail)
     return reason
-
-
-def _chosen(experiment: Experiment, chosen: str) -> str:
-    if experiment.rule.kind == "report":
-        return "reported"
-    return f"{chosen} stays" if chosen == experiment.baseline else f"{chosen} adopted"
 
 
 def _best(judgement: Judgement) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import plotly.graph_objects as go
 
 from analysis.experiments.drawing.palette import AHEAD, BEHIND, rounded, wrapped
@@ -10,6 +11,8 @@ from analysis.exploration.drawing import style
 from analysis.exploration.section import Picture
 
 ROW = 34
+FAR = 5
+"""An arm that reaches as many times farther than the middle one would make dots of the others."""
 
 
 def picture(judgement: Judgement) -> Picture | None:
@@ -18,7 +21,53 @@ def picture(judgement: Judgement) -> Picture | None:
     if not arms:
         return None
     name = f"{judgement.experiment.name}-differences"
-    return Picture(name.replace("_", "-"), _figure(judgement, arms), _caption(judgement), documented=True)
+    made, caption, view = _figure(judgement, arms), _caption(judgement), _view(judgement, arms)
+    if view is not None:
+        made.update_xaxes(range=rounded(view, judgement.scale.factor))
+        _add_arrows(made, judgement, arms, view)
+        caption += " Arrows, and bars that end at the edge, go on beyond the axis."
+    return Picture(name.replace("_", "-"), made, caption, documented=True)
+
+
+def _view(judgement: Judgement, arms: list[str]) -> tuple[float, float] | None:
+    """Returns where the axis ends if a few arms are so far off that the others would be dots; None where none is."""
+    ends = {arm: _ends(judgement, arm) for arm in arms}
+    reach = {arm: max(-low, high) for arm, (low, high) in ends.items()}
+    middle = float(np.median(list(reach.values())))
+    near = [ends[arm] for arm in arms if reach[arm] <= FAR * middle]
+    if len(near) == len(arms) or not middle:
+        return None
+    low, high = min(0.0, *(end[0] for end in near)), max(0.0, *(end[1] for end in near))
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
+
+
+def _ends(judgement: Judgement, arm: str) -> tuple[float, float]:
+    """Returns how far an arm's interval and seeds reach to the left and to the right."""
+    found, table = judgement.differences[arm], judgement.table(judgement.experiment.metric)
+    seeds = (table[arm] - table[judgement.experiment.baseline]).tolist()
+    return float(np.nanmin([found.low, found.value, *seeds])), float(np.nanmax([found.high, found.value, *seeds]))
+
+
+def _add_arrows(made: go.Figure, judgement: Judgement, arms: list[str], view: tuple[float, float]) -> None:
+    """Points to the arms beyond the axis, with their figures."""
+    scale, middle, inside = judgement.scale, sum(view) / 2, 0.01 * (view[1] - view[0])
+    for _, colour, chosen in _kinds(judgement, arms):
+        for arm in chosen:
+            found, left = judgement.differences[arm], judgement.differences[arm].value < middle
+            if view[0] <= found.value <= view[1]:
+                continue
+            made.add_scatter(
+                x=rounded([view[0] + inside if left else view[1] - inside], scale.factor),
+                y=[wrapped(arm)],
+                mode="markers+text",
+                marker={"symbol": "triangle-left" if left else "triangle-right", "color": colour, "size": 12},
+                text=[f" {scale.change(found.value)} {scale.interval(found.low, found.high)} ".rstrip()],
+                textposition="top right" if left else "top left",
+                cliponaxis=False,
+                showlegend=False,
+                hoverinfo="skip",
+            )
 
 
 def _figure(judgement: Judgement, arms: list[str]) -> go.Figure:

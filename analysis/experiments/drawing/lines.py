@@ -14,6 +14,8 @@ from analysis.exploration.drawing import style
 from analysis.exploration.section import Picture
 
 ROW = 36
+MOST = 6
+"""More lines than that are not told apart."""
 
 LOGARITHMIC = (1, 2, 5, 10, 20, 50, 100)
 """Marks of a logarithmic axis of percent."""
@@ -22,7 +24,7 @@ LOGARITHMIC = (1, 2, 5, 10, 20, 50, 100)
 def lines(
     name: str, x: Sequence[float], y: Mapping[str, Sequence[float]], titles: tuple[str, str], caption: str
 ) -> Picture:
-    """Draws a line for each arm.
+    """Draws a line for each arm; of many, the first, and those that are lowest and highest at the end.
 
     Args:
         name: Of the picture.
@@ -32,6 +34,10 @@ def lines(
         caption: What to see.
     """
     made: go.Figure = style.figure(*titles)
+    if len(y) > MOST:
+        ends = sorted(y, key=lambda arm: y[arm][-1])
+        caption += f" Of {len(y)} arms the first, and the lowest and highest at the end; the others end between these."
+        y = {arm: values for arm, values in y.items() if arm in (next(iter(y)), ends[0], ends[-1])}
     for place, (arm, values) in enumerate(y.items()):
         made.add_scatter(
             x=rounded(x),

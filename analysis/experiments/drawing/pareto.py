@@ -45,7 +45,8 @@ def _picture(judgement: Judgement, cost: str) -> Picture | None:
     name = f"{judgement.experiment.name}-{cost}".replace("_", "-")
     caption = (
         f"{scale_of(metric).heading} against {scale_of(cost).heading} (logarithmic), mean over seeds; bars: a standard "
-        "deviation. Dotted: the front, from whose arms none is better at less cost."
+        "deviation. Lines join the sizes of a family. Dotted: the front of the means, from whose arms none is better "
+        "at less cost; where bars overlap, other seeds may draw another front."
     )
     return Picture(name, _figure(table, metric, cost), caption[0].upper() + caption[1:], documented=True)
 

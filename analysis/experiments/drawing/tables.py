@@ -52,6 +52,8 @@ def matrix(
     mirrored: bool = True,
     digits: int = 2,
     documented: bool = True,
+    middle: float = 0.0,
+    reach: float = 0.0,
 ) -> Picture:
     """Draws a table of numbers as colours with the numbers in the cells.
 
@@ -60,21 +62,24 @@ def matrix(
         values: A row down and a column across for each; NaN is left empty.
         caption: What to see in it.
         unit: What the numbers are, under the axis.
-        mirrored: Whether zero is the middle, blue above and vermilion below; otherwise the least is the ground.
+        mirrored: Whether the colours have a middle, blue above and vermilion below; otherwise the least is the ground.
             Defaults to True.
         digits: Behind the point. Defaults to 2.
         documented: Whether the document shows it. Defaults to True.
+        middle: The value without a colour, where there is a middle. Defaults to 0, and numbers then have signs.
+        reach: How far from the middle the colours are full, for pictures with one scale. Defaults to the farthest
+            value.
     """
-    largest = float(np.nanmax(np.abs(values.to_numpy(float)))) or 1.0
-    told = Scale("", digits=digits).change if mirrored else Scale("", digits=digits).value
+    largest = reach or float(np.nanmax(np.abs(values.to_numpy(float) - middle))) or 1.0
+    told = Scale("", digits=digits).change if mirrored and not middle else Scale("", digits=digits).value
     made: go.Figure = style.figure(unit, height=130 + 32 * len(values))
     made.add_heatmap(
         z=[rounded(row) for row in values.to_numpy(float)],
         x=[wrapped(str(column), WIDTH // 2) for column in values.columns],
         y=[wrapped(str(row)) for row in values.index],
         colorscale=DIVERGING if mirrored else style.SEQUENTIAL,
-        zmin=-largest if mirrored else float(np.nanmin(values.to_numpy(float))),
-        zmax=largest,
+        zmin=middle - largest if mirrored else float(np.nanmin(values.to_numpy(float))),
+        zmax=middle + largest,
         showscale=False,
         text=[[told(cell) for cell in row] for row in values.to_numpy(float)],
         texttemplate="%{text}",

@@ -65,18 +65,37 @@ def _gallery(experiment: Experiment, results: Results) -> list[Block]:
     kinds = list(dict.fromkeys(results.figures["subset"][results.figures["metric"] == "push"].str.rpartition("/")[0]))
     rows = [row for place, kind in enumerate(kinds) for row in _rows(arrays, place, kind)]
     caption = (
-        "Images of the first seed; under them what pushes to One piece (white) and to Upper part (black), blurred over "
-        "three pixels, and the smallest edit that changes the answer."
+        "Images of the first seed. Behind each: what pushes to One piece (white) and to Upper part (black), blurred "
+        "over three pixels; and the image with the smallest edit that changes the answer, a part of an image of the "
+        "other group, outlined."
     )
     return [Gallery(f"{experiment.name}-images", rows, caption, documented=True)] if rows else []
 
 
 def _rows(arrays: dict[str, npt.NDArray[np.generic]], place: int, kind: str) -> list[Row]:
-    chosen = arrays["subset"] == place
-    if not chosen.any():
+    chosen = np.flatnonzero(arrays["subset"] == place)
+    if not len(chosen):
         return []
-    rows = [Row(kind, arrays["images"][chosen].astype(np.uint8)), Row("pushes", _smooth(arrays["pushes"][chosen]))]
-    return [*rows, Row("edited", arrays["edited"][chosen].astype(np.uint8))] if "edited" in arrays else rows
+    images = arrays["images"][chosen].astype(np.uint8)
+    looks = {"image": images, "pushes": _smooth(arrays["pushes"][chosen])}
+    if "edited" in arrays:
+        looks["edited"] = outlined(images, arrays["edited"][chosen].astype(np.uint8))
+    beside = np.stack(list(looks.values()), axis=1).reshape(-1, *images.shape[1:])
+    return [Row(kind, beside, list(looks) * len(chosen))]
+
+
+def outlined(images: npt.NDArray[np.uint8], edited: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns edited images with a frame, black and white in turn, around the rectangle that differs."""
+    framed = edited.copy()
+    for image, before in zip(framed, images, strict=True):
+        rows, columns = np.nonzero(image != before)
+        if not len(rows):
+            continue
+        frame = np.zeros(image.shape, bool)
+        frame[max(rows.min() - 1, 0) : rows.max() + 2, max(columns.min() - 1, 0) : columns.max() + 2] = True
+        frame[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = False
+        image[frame] = np.where(np.indices(image.shape).sum(axis=0) % 2, 255, 0)[frame]
+    return framed
 
 
 def _smooth(pushes: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from analysis.experiments.declaration import DeclarationError, load
+from analysis.experiments.drawing import forest
+from analysis.experiments.drawing.lines import lines
 from analysis.experiments.drawing.pareto import family, front
 from analysis.experiments.drawing.special import SPECIAL, robustness, strangers
+from analysis.experiments.drawing.why import outlined
 from analysis.experiments.judgement import judge, over_seeds
 from analysis.experiments.remark import remark
 from analysis.experiments.results import Outcome, Results
 from analysis.experiments.scales import scale_of
-from analysis.experiments.story import compare_text, sections, table_text, write_page
+from analysis.experiments.story import compare_text, sections, table_text, verdict, write_page
 from analysis.exploration.section import Listing, Picture, Section
 from tests.analysis.experiments.made_up_study import PLACE, declare, outcome, run
 
@@ -103,6 +106,37 @@ def test_forest_plot_shows_each_arm_where_the_table_says(told: dict[str, Section
     assert np.isclose(np.mean(traces["a seed"].x[:3]), traces["better beyond chance"].x[0], atol=1e-3)
 
 
+def test_an_arm_that_is_far_off_leaves_the_others_room(tmp_path: Path) -> None:
+    """The axis ends behind the others, and an arrow at its end has the figures of the one beyond."""
+    arms = {"plain": 0.05, "better": 0.03, "worse": 0.07, "bad": 0.08, "useless": 0.7}
+    judgement = judge(declare(tmp_path, arms=tuple(arms)), run(declare(tmp_path, arms=tuple(arms)), tmp_path, arms))
+    drawn = forest.picture(judgement)
+    assert drawn is not None and "beyond the axis" in drawn.caption
+    left, right = drawn.figure.layout.xaxis.range
+    found = judgement.differences
+    assert left < 100 * found["bad"].low and 100 * found["better"].high < right and 100 * found["useless"].value < left
+    (arrow,) = [trace for trace in drawn.figure.data if trace.mode == "markers+text"]
+    assert arrow.y == ("useless",) and f"{100 * found['useless'].value:.2f}".replace("-", "−") in arrow.text[0]
+
+
+def test_of_many_lines_those_are_drawn_that_can_be_told_apart() -> None:
+    """The first, and the lowest and highest at the end; the caption says how many there are."""
+    curves = {name: [1.0, 2.0 + place] for place, name in enumerate("cabdefg")} | {"low": [1.0, 0.0]}
+    drawn = lines("risk", [0, 1], curves, ("share", "error"), "What it costs.")
+    assert [trace.name for trace in drawn.figure.data] == ["c", "g", "low"] and "Of 8 arms" in drawn.caption
+
+
+def test_an_edit_is_framed_where_it_differs() -> None:
+    """The edit itself stays as it is; an image that was not edited has no frame."""
+    images = np.full((2, 28, 28), 100, np.uint8)
+    edited = images.copy()
+    edited[0, 5:8, 0:3] = 50
+    framed = outlined(images, edited)
+    assert (framed[0, 5:8, 0:3] == 50).all() and (framed[1] == images[1]).all()
+    changed = np.argwhere(framed[0] != edited[0])
+    assert changed.min(axis=0).tolist() == [4, 0] and changed.max(axis=0).tolist() == [8, 3]
+
+
 def test_power_of_a_study_grows_with_its_seeds(tmp_path: Path) -> None:
     """What three seeds can see is less than what one can."""
     three = run(declare(tmp_path, "three", metric="group_accuracy"), tmp_path, ERRORS)
@@ -150,8 +184,49 @@ def test_a_placeholder_knows_an_arm_with_a_colon(tmp_path: Path) -> None:
     assert remark(judge(load("colour", tmp_path), results), tmp_path)[0] == f"+{means[arms[1]] - means[arms[0]]:.2f}"
 
 
+def test_a_remark_compares_with_the_intervals_of_the_table(studies: Path, tmp_path: Path) -> None:
+    """Against the baseline or another arm, of all examples, of a group, and of figures that are over seeds alone."""
+    judgement = judge(load("colour", studies), Results(load("colour", studies), studies))
+    (tmp_path / "colour.md").write_text(
+        "{change:better:macro_f1}; {change:better against worse:f1:Bags}; {change:better:train_seconds}",
+        encoding="utf-8",
+    )
+    of_all, of_bags, of_seconds = remark(judgement, tmp_path)[0].split("; ")
+    found = judgement.differences["better"]
+    assert of_all == f"+{100 * found.value:.2f} [+{100 * found.low:.2f},\xa0+{100 * found.high:.2f}]"
+    other = judgement.difference("better", "worse", "Bags")
+    assert of_bags == f"+{100 * other.value:.2f} [+{100 * other.low:.2f},\xa0+{100 * other.high:.2f}]"
+    assert of_seconds == "0"
+
+
+def test_a_conclusion_comes_before_what_the_metric_alone_says(tmp_path: Path) -> None:
+    """Its first sentence is the answer in short, and so are the figures where nobody concludes anything."""
+    judgement = judge(declare(tmp_path), run(declare(tmp_path), tmp_path, ERRORS))
+    assert verdict(judgement).startswith("Better is ahead by ")
+    (tmp_path / "colour.md").write_text("So we wait, with {value:plain:macro_f1}%. It costs 0.5 points.", "utf-8")
+    (section,) = sections(tmp_path)
+    first, second = section.decision.split("\n\n")
+    assert first.startswith("So we wait, with 9") and second.startswith("By macro F1 alone the rule takes “better”: ")
+    assert verdict(judgement).startswith("We wait, with 9") and verdict(judgement).endswith("%.")
+
+
+def test_a_remark_waits_for_the_runs_that_are_missing(tmp_path: Path) -> None:
+    """It may speak of an arm that is not there."""
+    run(declare(tmp_path), tmp_path, {"plain": 0.05})
+    (tmp_path / "colour.md").write_text("It has {value:better:macro_f1}.\n\nSo we are glad.", encoding="utf-8")
+    (section,) = sections(tmp_path)
+    assert "It has" not in section.finding and section.decision == "So we decide nothing yet: 3 of 12 runs are made."
+
+
 @pytest.mark.parametrize(
-    "asked", ["value:best:macro_f1", "value:better:beauty", "mean:better:macro_f1", "value:better"]
+    "asked",
+    [
+        "value:best:macro_f1",
+        "value:better:beauty",
+        "mean:better:macro_f1",
+        "value:better",
+        "value:better against worse:f1",
+    ],
 )
 def test_placeholder_that_is_none_is_an_error(studies: Path, tmp_path: Path, asked: str) -> None:
     """A mistyped arm, metric or kind is not left standing in the text."""
@@ -186,9 +261,10 @@ def test_arms_that_cannot_be_compared_are_an_error(studies: Path) -> None:
 def test_list_says_how_far_each_experiment_is(studies: Path) -> None:
     """Runs made of all, and the verdict in short."""
     lines = [line.split() for line in table_text(studies).splitlines()]
+    assert lines[2][4:9] == ["12/12", "Better", "is", "ahead", "by"]
     assert [line[-4:] for line in lines[1:]] == [
         ["0/12", "Declared,", "not", "run."],
-        ["study", "12/12", "better", "adopted"],
+        ["Holm", "over", "3", "comparisons."],
         ["12", "runs", "are", "made."],
     ]
 

@@ -82,7 +82,7 @@ def run(
             "The results of the project's own experiments are of its default data.",
             expected="--studies and a directory of your own beside --profile or --set",
             received=" ".join([profile, *(set_ or [])]),
-            next_step="cp -r analysis/experiments/studies mine; fashion experiment run ... --studies mine",
+            next_step="mkdir mine; cp analysis/experiments/studies/*.toml mine; fashion experiment run ... --studies mine",
         )
     seconds, place = parse_seconds(budget), Workspace(workspace)
     with _mistakes_told():

@@ -60,9 +60,10 @@ class Results:
         self._lock_file = directory / f".{experiment.name}.lock"
         self._error_file = directory / f"{experiment.name}.errors.csv"
         self._digests = {arm: digest([experiment.measure, experiment.of_arm(arm)]) for arm in experiment.arms}
-        self._read()
+        self.reread()
 
-    def _read(self) -> None:
+    def reread(self) -> None:
+        """Reads the files, to which another process may have added."""
         self.figures = self._current(_read(self._file, COLUMNS))
         of_current = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
         errors = _read(self._error_file, ERROR_COLUMNS)
@@ -86,7 +87,7 @@ class Results:
         return not self.missing()
 
     def add(self, arm: str, seed: int, outcome: Outcome, place: Place) -> None:
-        """Adds a run and writes the files; what another process has added meanwhile stays."""
+        """Adds a run in place of the same run before, and writes the files; what others have added meanwhile stays."""
         rows = [
             (arm, seed, subset, metric, float(f"{value:.7g}"), self._digests[arm], place.backend, place.hardware)
             for subset, metric, value in outcome.figures
@@ -94,7 +95,10 @@ class Results:
         wrong = np.flatnonzero(outcome.truth != outcome.predicted)
         errors = [(arm, seed, int(i), int(outcome.truth[i]), int(outcome.predicted[i])) for i in wrong]
         with self._alone():
-            self._read()
+            self.reread()
+            self.figures, self.errors = (
+                held[(held["arm"] != arm) | (held["seed"] != seed)] for held in (self.figures, self.errors)
+            )
             self._write(rows, errors)
             if outcome.arrays and seed == self.experiment.seeds[0]:
                 contents: dict[str, Any] = outcome.arrays

@@ -78,7 +78,7 @@ def heading(experiment: Experiment) -> str:
 def in_short(judgement: Judgement, directory: Path = STUDIES) -> str:
     """Returns a study's answer in one sentence: a person's conclusion, or else what the figures say."""
     concluded = one_line(remark(judgement, directory)[1])
-    if not concluded or not judgement.results.complete:
+    if not concluded:
         return answer(judgement)
     first = re.split(r"(?<=[.;:])\s", concluded.removeprefix("So "))[0].rstrip(";:.")
     return f"{first[:1].upper()}{first[1:]}."

@@ -174,13 +174,18 @@ def test_two_arms_side_by_side(studies: Path) -> None:
     assert "F1 of One piece" in text
 
 
-def test_arms_that_cannot_be_compared_are_an_error(studies: Path) -> None:
-    """The message names the arms that there are, or the command that runs them."""
+def test_arms_without_a_common_seed_are_an_error(studies: Path) -> None:
+    """The message names the command that runs them."""
     experiment = load("dream", studies)
-    with pytest.raises(DeclarationError, match="one of plain, better, worse, same"):
-        compare_text(experiment, Results(experiment, studies), "better", "bester")
     with pytest.raises(DeclarationError, match="fashion experiment run dream"):
         compare_text(experiment, Results(experiment, studies), "better", "plain")
+
+
+def test_a_metric_that_was_not_measured_is_an_error(tmp_path: Path) -> None:
+    """A study that asks for it has no verdict; the message names what there is."""
+    experiment = declare(tmp_path, metric="auroc")
+    with pytest.raises(DeclarationError, match="one of group_accuracy, macro_f1"):
+        judge(experiment, run(experiment, tmp_path, {"plain": 0.05}))
 
 
 def test_list_says_how_far_each_experiment_is(studies: Path) -> None:
@@ -253,12 +258,14 @@ def test_values_are_shown_in_the_units_of_the_metric() -> None:
 
 
 def test_settings_that_changed_make_a_result_old(studies: Path, tmp_path: Path) -> None:
-    """What was run with other settings than the declared ones is not told."""
+    """What was run with other settings than the declared ones is not told, nor what was remarked of it."""
     for file in studies.glob("colour.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     declared = tmp_path / "colour.toml"
     declared.write_text(declared.read_text().replace('variant = "better"', 'variant = "other"'))
+    (tmp_path / "colour.md").write_text("It has {value:better:macro_f1}.\n\nSo we are glad.", encoding="utf-8")
     (section,) = sections(tmp_path)
     assert "3 of 12 runs are missing, of “better”" in section.finding
+    assert "**Remark.**" not in section.finding and "glad" not in section.decision
     listing = section.blocks[0]
     assert isinstance(listing, Listing) and list(listing.table["arm"]) == ["plain", "worse", "same"]

@@ -120,17 +120,29 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run", "tinny"), "did you mean tiny?"),
         (("run", "tiny", "--budget", "soon"), "The budget is no time."),
         (("run", "broken"), "is not declared as it must be"),
-        (("compare", "wide", "broad"), "No experiment has results of both arms"),
+        (("compare", "wide", "narow"), "an arm such as narrow; wide"),
+        (("compare", "wide", "wide"), "compared with itself"),
+        (("compare", "wide", "narrow"), "Next: fashion experiment run tiny"),
+        (("list",), "not as they were written"),
         (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
     ],
 )
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
     """What was expected, what was received, what to type next; no stack trace."""
     (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
+    if "list" in arguments:
+        (tmp_path / "tiny.csv").touch()
     if "broken" in arguments:
         (tmp_path / "broken.toml").write_text("number = = 2", encoding="utf-8")
     done = fashion("experiment", *arguments, "--studies", str(tmp_path))
     assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "report", "run --all"])
+def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: Path, fashion: Fashion) -> None:
+    """An empty table or page would look like an answer."""
+    done = fashion("experiment", *command.split(), "--studies", str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and "No experiment is declared" in done.stderr and not done.stdout
 
 
 def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:

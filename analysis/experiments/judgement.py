@@ -14,14 +14,13 @@ from scipy import stats
 from analysis.bootstrap import Counts
 from analysis.experiments.comparison import Difference, compare
 from analysis.experiments.decision import ALPHA, Decision, decide
-from analysis.experiments.declaration import Experiment
-from analysis.experiments.results import VALIDATION, Results
+from analysis.experiments.declaration import DeclarationError, Experiment
+from analysis.experiments.results import TEST, VALIDATION, Results
 from analysis.experiments.scales import Scale, metric_of, scale_of
 from analysis.experiments.significance import detectable, holm
 from analysis.experiments.wrong_answers import tabulate
 from models.taxonomy import Taxonomy
 
-TEST = "test"
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
 
 
@@ -183,7 +182,17 @@ def over_seeds(differences: Sequence[float]) -> Difference:
 
 
 def judge(experiment: Experiment, results: Results, taxonomy: Taxonomy | None = None) -> Judgement:
-    """Judges the results of a study."""
+    """Judges the results of a study.
+
+    Raises:
+        DeclarationError: The measure does not report the study's metric.
+    """
+    reported = results.figures["metric"].unique()
+    if len(reported) and experiment.metric not in reported:
+        raise DeclarationError(
+            f"The experiment {experiment.name} has no results in its metric. Expected: one of {', '.join(reported)}. "
+            f"Received: {experiment.metric}"
+        )
     return Judgement(experiment, results, taxonomy or Taxonomy.load())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from analysis.experiments.declaration import load
 from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.place import Place, hardware, here
-from analysis.experiments.results import Outcome, Results
+from analysis.experiments.results import Outcome, Results, ResultsError
 from analysis.experiments.runner import run
 from models.taxonomy import Taxonomy
 from tests.analysis.experiments.test_declaration import DECLARED, declare
@@ -150,6 +151,37 @@ def test_a_training_that_diverges_is_passed_over(tmp_path: Path) -> None:
     failures = run(held, open_laboratory(tmp_path), 600.0)
     assert len(failures) == 2 and "b, seed 1: The training has diverged" in failures[0]
     assert held.missing() == [("b", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("study.csv", lambda text: "", "not as they were written"),
+        ("study.csv", lambda text: text + "<<<<<<< HEAD\n", "line 4: <<<<<<< HEAD"),
+        ("study.csv", lambda text: text.replace("metric", "metrics", 1), "no metric"),
+        ("study.csv", lambda text: text + text.splitlines()[1] + "\n", "A figure is there twice"),
+        ("study.errors.csv", lambda text: text + "a,1\n", "line 3: a,1"),
+    ],
+)
+def test_files_that_were_spoilt_are_told(file: str, change: Callable[[str], str], said: str, tmp_path: Path) -> None:
+    """Nothing is read from a file that a merge or an editor has left half right."""
+    results(tmp_path).add("a", 1, outcome(0), HERE)
+    spoilt = tmp_path / file
+    spoilt.write_text(change(spoilt.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(ResultsError, match=said):
+        results(tmp_path)
+
+
+def test_wrong_answers_are_as_many_as_the_accuracy_says(tmp_path: Path) -> None:
+    """Without their file two arms would not differ in anything, as little as with half of it."""
+    found = outcome(0, 1)
+    found.figures.extend([("validation", "group_accuracy", 0.5), ("Footwear", "support", 4.0)])
+    found.figures.remove(("Bags", "support", 7.0))
+    results(tmp_path).add("a", 1, found, HERE)
+    assert len(results(tmp_path).errors) == 2
+    (tmp_path / "study.errors.csv").unlink()
+    with pytest.raises(ResultsError, match="Expected: 2 of a, seed 1. Received: 0"):
+        results(tmp_path)
 
 
 def test_hardware_names_the_processor_and_what_else_computes() -> None:

@@ -76,6 +76,13 @@ def test_swap_never_claims_more_than_its_flips_can_show():
     assert swap(tabulate(errors, supports, [("a", 0), ("b", 0)]), group_metrics.macro_f1, 99) == pytest.approx(0.01)
 
 
+def test_swap_of_the_same_answers_shows_no_difference():
+    """Neither do two arms without a mistake."""
+    errors, supports = made_up_runs.study(100, [1.4], 2, 4)
+    assert swap(tabulate(errors, supports, [("a", 0), ("a", 0)]), group_metrics.macro_f1) == 1
+    assert swap(tabulate(errors, supports, [("perfect", 0), ("faultless", 0)]), group_metrics.macro_f1) == 1
+
+
 def test_swap_hardly_depends_on_its_seed():
     """Near 0.05, where verdicts are made, four seeds agree within half a hundredth."""
     errors, supports = made_up_runs.study(1000, [1.45, 1.3], 3, 4)

@@ -12,7 +12,7 @@ from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.declaration import STUDIES, DeclarationError, Experiment
 from analysis.experiments.judgement import Judgement, judge
 from analysis.experiments.results import Results
-from analysis.experiments.scales import scale_of
+from analysis.experiments.scales import probability, scale_of
 from analysis.experiments.sentences import verdict
 from analysis.experiments.significance import mcnemar
 from analysis.experiments.wrong_answers import tabulate
@@ -77,7 +77,7 @@ def _metric(
     name = scale.heading if asked == metric else f"{scale.heading} of {asked}"
     shown = [scale.spread(*mean_over_seeds(each)) for each in values]
     change = f"{scale.change(found.value)} {scale.interval(found.low, found.high)}".strip()
-    return (name, *shown, change, "" if found.low != found.low else _probability(found.p_value))
+    return (name, *shown, change, "" if found.low != found.low else probability(found.p_value))
 
 
 def _only_one(judgement: Judgement, a: str, b: str, seeds: Sequence[int]) -> str:
@@ -89,15 +89,11 @@ def _only_one(judgement: Judgement, a: str, b: str, seeds: Sequence[int]) -> str
     lines: list[Sequence[str]] = [("seed", "only A is right", "only B is right", "McNemar's p")]
     for seed, one, other in zip(seeds, of_a, of_b, strict=True):
         counts = int(np.sum(one & ~other)), int(np.sum(other & ~one))
-        lines.append((str(seed), *map(str, counts), _probability(mcnemar(*counts))))
+        lines.append((str(seed), *map(str, counts), probability(mcnemar(*counts))))
     always = int(np.sum(of_a.all(axis=0) & ~of_b.any(axis=0))), int(np.sum(of_b.all(axis=0) & ~of_a.any(axis=0)))
     lines.append(("every", *map(str, always), ""))
     note = f"Of {judgement.supports.sum():,} examples. The p-values are of this comparison alone: not corrected."
     return f"{_aligned(lines)}\n\n{note}"
-
-
-def _probability(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _aligned(table: Rows) -> str:

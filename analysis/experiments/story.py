@@ -111,7 +111,7 @@ def _blocks(judgement: Judgement) -> tuple[Block, ...]:
     if not judgement.arms:
         return ()
     common = (tables.listing(judgement), forest.picture(judgement), tables.group_effects(judgement))
-    own = SPECIAL.get(judgement.experiment.name)
+    own = SPECIAL.get(judgement.experiment.measure)
     more = own(judgement.experiment, judgement.results) if own else []
     return (*(block for block in common if block is not None), *more)
 

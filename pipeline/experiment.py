@@ -97,7 +97,7 @@ def run(
         with place.lock(), display.watch([results.experiment.name for results in chosen]):
             failures = _run_all(chosen, laboratory, seconds, display)
     missing = sum(len(results.missing()) for results in chosen)
-    print(f"\n{_left(missing, failures)}")
+    print(f"\n{what_is_left(missing, failures)}")
 
 
 @experiment.command()
@@ -199,8 +199,8 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | Non
     return failed
 
 
-def _left(missing: int, failures: int) -> str:
-    """Returns what is left to do after a run."""
+def what_is_left(missing: int, failures: int) -> str:
+    """Returns what to do after a run that left runs missing, some because their training diverged."""
     if not missing:
         return "Next: fashion experiment report"
     told = f"{missing} runs are missing"

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.experiment import parse_seconds
+from pipeline.experiment import parse_seconds, what_is_left
 from tests.conftest import ROOT, Fashion, TinyRun
 
 DECLARED = """
@@ -160,3 +160,11 @@ def test_budgets(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds and parse_seconds(None) is None
     with pytest.raises(UserError, match="no time"):
         parse_seconds("-1h")
+
+
+def test_what_diverged_is_not_to_be_made_again_as_it_is() -> None:
+    """The same command makes what the budget left out, and would diverge again where nothing else is missing."""
+    assert what_is_left(0, 0) == "Next: fashion experiment report"
+    assert what_is_left(3, 0).endswith("Next: the same command")
+    assert what_is_left(3, 2).endswith("2 of them because the training diverged. Next: the same command")
+    assert "smaller peak_learning_rate" in what_is_left(2, 2) and "same command" not in what_is_left(2, 2)

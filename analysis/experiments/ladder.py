@@ -62,8 +62,8 @@ def _climb(rung: str, laboratory: Laboratory) -> tuple[npt.NDArray[np.int64], fl
 
     begun = time.perf_counter()
     fit = gradient_boosting if rung == BOOSTING else RUNGS[rung]
-    known, unknown = (unit_pixels(laboratory.images[split]) for split in ("train", VALIDATION))
-    groups = fit(known, laboratory.garments["train"], unknown, laboratory.taxonomy)
+    known, asked = (unit_pixels(laboratory.images[split]) for split in ("train", VALIDATION))
+    groups = fit(known, laboratory.garments["train"], asked, laboratory.taxonomy)
     return groups, time.perf_counter() - begun
 
 

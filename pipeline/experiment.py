@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -82,7 +83,10 @@ def run(
             "The results of the project's own experiments are of its default data.",
             expected="--studies and a directory of your own beside --profile or --set",
             received=" ".join([profile, *(set_ or [])]),
-            next_step="cp -r analysis/experiments/studies mine; fashion experiment run ... --studies mine",
+            # Without the CSVs: with them all runs would count as made.
+            next_step=(
+                "mkdir mine; cp analysis/experiments/studies/*.toml mine; fashion experiment run ... --studies mine"
+            ),
         )
     seconds, place = parse_seconds(budget), Workspace(workspace)
     with _mistakes_told():
@@ -91,9 +95,9 @@ def run(
         display = display_for(terminal_console())
         laboratory = open_laboratory(place, profile, set_, display)
         with place.lock(), display.watch([results.experiment.name for results in chosen]):
-            _run_all(chosen, laboratory, seconds, display)
+            failures = _run_all(chosen, laboratory, seconds, display)
     missing = sum(len(results.missing()) for results in chosen)
-    print(f"\n{missing} runs are missing. Next: the same command" if missing else "\nNext: fashion experiment report")
+    print(f"\n{what_is_left(missing, failures)}")
 
 
 @experiment.command()
@@ -165,10 +169,11 @@ def parse_seconds(text: str | None) -> float | None:
     return float(matched[1]) * SECONDS[matched[2] or "m"]
 
 
-def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | None, display: Display) -> None:
+def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | None, display: Display) -> int:
+    """Runs what is missing of experiments, and returns how many trainings diverged."""
     from analysis.experiments.runner import run as run_missing
 
-    begun = time.monotonic()
+    begun, failed = time.monotonic(), 0
     for results in chosen:
         name, missing = results.experiment.name, len(results.missing())
         if not missing:
@@ -187,9 +192,23 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | Non
         except BaseException:
             display.failed(name)
             raise
+        failed += len(failures)
         for failure in failures:
             display.message(failure)
         display.finished(name, time.monotonic() - started, f"{len(results.missing())} runs missing")
+    return failed
+
+
+def what_is_left(missing: int, failures: int) -> str:
+    """Returns what to do after a run that left runs missing, some because their training diverged."""
+    if not missing:
+        return "Next: fashion experiment report"
+    told = f"{missing} runs are missing"
+    if failures:
+        # Made again they would diverge again.
+        told += f", {failures} of them because the training diverged"
+    next_step = "the same command" if missing > failures else "declare a smaller peak_learning_rate for these arms"
+    return f"{told}. Next: {next_step}"
 
 
 class _Progress:
@@ -217,34 +236,57 @@ def _results(name: str, studies: Path) -> Results:
 
 def _with_arms(asked: list[Results], arm: str, other: str) -> Results:
     """Returns the one of the experiments that has results of both arms."""
-    made = {results.experiment.name: set(results.figures["arm"]) for results in asked}
-    found = [results for results in asked if {arm, other} <= made[results.experiment.name]]
+    if arm == other:
+        raise UserError(
+            "An arm is compared with itself.",
+            expected="two arms",
+            received=f"{arm}, twice",
+            next_step="fashion experiment report, which shows all arms",
+        )
+    known = list(dict.fromkeys(name for results in asked for name in results.experiment.arms))
+    for name in (arm, other):
+        if name not in known:
+            raise UserError(
+                f"There is no arm {name!r}.",
+                expected=f"an arm such as {'; '.join(get_close_matches(name, known, 5, 0.0))}",
+                received=name,
+                next_step="fashion experiment report, which shows all arms",
+            )
+    declared = [results for results in asked if {arm, other} <= set(results.experiment.arms)]
+    found = [results for results in declared if {arm, other} <= set(results.figures["arm"])]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(results.experiment.name for results in found)
-    known = (
-        "; ".join(sorted(made[asked[0].experiment.name])) if len(asked) == 1 else "fashion experiment report shows all"
-    )
+    names = [results.experiment.name for results in found or declared]
     raise UserError(
         f"{'Several experiments have' if found else 'No experiment has'} results of both arms.",
-        expected="--of and the name of one" if found else f"arms of one experiment ({known or 'none is run yet'})",
-        received=names or f"{arm}; {other}",
-        next_step=f"fashion experiment compare ... --of {found[0].experiment.name}"
+        expected="--of and the name of one" if found else "two arms of one experiment, both run",
+        received=", ".join(names) if found else f"{arm}; {other}",
+        next_step=f"fashion experiment compare ... --of {names[0]}"
         if found
+        else f"fashion experiment run {names[0]}"
+        if names
         else "fashion experiment list",
     )
 
 
 @contextmanager
 def _mistakes_told() -> Iterator[None]:
-    """Turns what is wrong with a declaration into what a user sees."""
+    """Turns what is wrong with a declaration or with results into what a user sees."""
     from analysis.experiments.declaration import DeclarationError
+    from analysis.experiments.results import ResultsError
+    from analysis.experiments.wrong_answers import ComparisonError
 
     try:
         yield
-    except DeclarationError as error:
+    except (DeclarationError, ResultsError, ComparisonError) as error:
         headline, _, rest = str(error).partition(" Expected: ")
         expected, _, received = rest.partition(" Received: ")
+        received, _, next_step = received.partition(" Next: ")
+        if not isinstance(error, DeclarationError):
+            next_step = "git checkout of the CSV, or remove the arm's rows and run it again"
         raise UserError(
-            headline, expected=expected.rstrip("."), received=received, next_step="fashion experiment list"
+            headline,
+            expected=expected.rstrip("."),
+            received=received.rstrip("."),
+            next_step=next_step or "fashion experiment list",
         ) from None

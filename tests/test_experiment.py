@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.experiment import parse_seconds
+from pipeline.experiment import parse_seconds, what_is_left
 from tests.conftest import ROOT, Fashion, TinyRun
 
 DECLARED = """
@@ -120,23 +120,36 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run", "tinny"), "did you mean tiny?"),
         (("run", "tiny", "--budget", "soon"), "The budget is no time."),
         (("run", "broken"), "is not declared as it must be"),
-        (("compare", "wide", "broad"), "No experiment has results of both arms"),
+        (("compare", "wide", "narow"), "an arm such as narrow; wide"),
+        (("compare", "wide", "wide"), "compared with itself"),
+        (("compare", "wide", "narrow"), "Next: fashion experiment run tiny"),
+        (("list",), "not as they were written"),
         (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
     ],
 )
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
     """What was expected, what was received, what to type next; no stack trace."""
     (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
+    if "list" in arguments:
+        (tmp_path / "tiny.csv").touch()
     if "broken" in arguments:
         (tmp_path / "broken.toml").write_text("number = = 2", encoding="utf-8")
     done = fashion("experiment", *arguments, "--studies", str(tmp_path))
     assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["list", "report", "run --all"])
+def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: Path, fashion: Fashion) -> None:
+    """An empty table or page would look like an answer."""
+    done = fashion("experiment", *command.split(), "--studies", str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and "No experiment is declared" in done.stderr and not done.stdout
+
+
 def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:
     """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
     done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
-    assert done.returncode == 1 and "of its default data" in done.stderr and "--studies mine" in done.stderr
+    assert done.returncode == 1 and "of its default data" in done.stderr
+    assert "studies/*.toml mine; fashion experiment run ... --studies mine" in done.stderr, "no results are copied"
 
 
 @pytest.mark.parametrize(
@@ -147,3 +160,11 @@ def test_budgets(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds and parse_seconds(None) is None
     with pytest.raises(UserError, match="no time"):
         parse_seconds("-1h")
+
+
+def test_what_diverged_is_not_to_be_made_again_as_it_is() -> None:
+    """The same command makes what the budget left out, and would diverge again where nothing else is missing."""
+    assert what_is_left(0, 0) == "Next: fashion experiment report"
+    assert what_is_left(3, 0).endswith("Next: the same command")
+    assert what_is_left(3, 2).endswith("2 of them because the training diverged. Next: the same command")
+    assert "smaller peak_learning_rate" in what_is_left(2, 2) and "same command" not in what_is_left(2, 2)

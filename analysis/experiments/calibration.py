@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.experiments.declaration import check_settings
 from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training import Figures, judge_probabilities
@@ -15,6 +16,14 @@ from analysis.experiments.training_settings import read
 COVERAGE = 0.99
 ABSTAINED = (0.0, 0.01, 0.02, 0.05)
 DRAWS = 200
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError for an unknown scaling, or a network that cannot be trained."""
+    from models.scaling import SCALINGS
+
+    check_settings(settings, {"scaling": SCALINGS}, ["network"])
+    read(settings["network"])
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.bootstrap import Counts, Estimate, Values, estimate
-from analysis.experiments.significance import sign_flip, swap
+from analysis.experiments.significance import FLIPS, sign_flip, swap
 from analysis.experiments.wrong_answers import tabulate
 from analysis.group_metrics import Metric, accuracy
 
@@ -33,6 +33,7 @@ def compare(
     metric: Metric,
     resamples: int = 2000,
     seed: int = 0,
+    flips: int = FLIPS,
 ) -> Difference:
     """Compares an arm with the baseline: the mean over seeds of metric(arm) minus metric(baseline).
 
@@ -52,8 +53,9 @@ def compare(
         baseline: The name of the arm that it is compared with.
         seeds: Seeds that both arms have finished.
         metric: Takes confusion counts [..., groups, groups] to [...]; more is better.
-        resamples: Of the bootstrap and of `swap`. Defaults to 2000.
-        seed: Of the resamples. Defaults to 0.
+        resamples: Of the bootstrap. Defaults to 2000.
+        seed: Of the resamples and the swaps. Defaults to 0.
+        flips: Of `swap`. Defaults to 20,000.
 
     Raises:
         ComparisonError: See `tabulate`.
@@ -71,7 +73,7 @@ def compare(
         right = answers.predicted == answers.truth
         p_value = sign_flip(right[:count].sum(axis=0) - right[count:].sum(axis=0))
     else:
-        p_value = swap(answers, metric, resamples, seed)
+        p_value = swap(answers, metric, flips, seed)
     return Difference(found.value, found.low, found.high, p_value)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.experiments.comparison import Difference
 from analysis.experiments.declaration import Rule
+from analysis.experiments.scales import probability
 from analysis.experiments.significance import holm
 
 ALPHA = 0.05
@@ -24,9 +25,8 @@ class Decision:
 def decide(rule: Rule, differences: Mapping[str, Difference], baseline: str) -> Decision:
     """Applies a study's rule.
 
-    "adopt" takes the arm with the largest difference if its p-value, after Holm over all arms, is below `ALPHA` and the
-    difference is above zero and at least `least_gain`; a runner-up is never taken in its place. Otherwise, and under
-    "report", the baseline stays.
+    "adopt" takes the arm with the largest difference if it is `beyond_chance`, above zero and at least `least_gain`; a
+    runner-up is never taken in its place. Otherwise, and under "report", the baseline stays.
 
     Args:
         rule: The study's rule.
@@ -36,15 +36,30 @@ def decide(rule: Rule, differences: Mapping[str, Difference], baseline: str) -> 
     defined = [name for name, found in differences.items() if found.value == found.value]
     if not defined:
         return Decision(baseline, f"there is no arm to compare: {baseline} stays")
-    adjusted = dict(zip(differences, holm([found.p_value for found in differences.values()]), strict=True))
     best = max(defined, key=lambda name: differences[name].value)
-    found, p_value = differences[best], float(adjusted[best])
-    figures = f"{best} is {_standing(found)}, {_probability(p_value)}{_correction(len(differences))}"
+    found, chance = differences[best], probability(adjusted(differences)[best], "p")
+    figures = f"{best} is {_standing(found)}, {chance}{_correction(len(differences))}"
     if rule.kind == "report":
         return Decision(baseline, f"{figures}: reported, nothing to decide")
-    if found.value > 0 and found.value >= rule.least_gain and p_value < ALPHA and found.low > 0:
+    if found.value > 0 and found.value >= rule.least_gain and best in beyond_chance(differences):
         return Decision(best, f"{figures}: adopted")
     return Decision(baseline, f"no arm is ahead {_bar(rule)} ({figures}): {baseline} stays")
+
+
+def adjusted(differences: Mapping[str, Difference]) -> dict[str, float]:
+    """Returns the p-values of arms' differences after Holm's correction for their number."""
+    p_values = holm([found.p_value for found in differences.values()])
+    return dict(zip(differences, map(float, p_values), strict=True))
+
+
+def beyond_chance(differences: Mapping[str, Difference]) -> list[str]:
+    """Returns the arms that differ from the baseline beyond chance: by the corrected p-value, and by the interval.
+
+    The p-value asks about other examples for these seeds; one seed that failed can make it small. The interval is
+    over other seeds as well.
+    """
+    found = differences
+    return [a for a, p_value in adjusted(found).items() if p_value < ALPHA and not found[a].low <= 0 <= found[a].high]
 
 
 def _standing(found: Difference) -> str:
@@ -61,10 +76,6 @@ def _bar(rule: Rule) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:.2f}".replace("-", "−")
-
-
-def _probability(p_value: float) -> str:
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def _correction(comparisons: int) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analysis.experiments.scales import SCALES
 
 STUDIES = Path(__file__).with_name("studies")
 
@@ -66,7 +69,7 @@ class Experiment(BaseModel):
     hypothesis: Text
     measure: Text
     metric: Text
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     budget_minutes: float = Field(gt=0)
     baseline: Text
     rule: Rule
@@ -79,6 +82,8 @@ class Experiment(BaseModel):
             raise ValueError(f"baseline {self.baseline!r} is none of the arms {', '.join(self.arms)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed is named twice in {list(self.seeds)}")
+        if self.metric not in SCALES:
+            raise ValueError(f"metric {self.metric!r} is none of {', '.join(SCALES)}")
         return self
 
     def of_arm(self, arm: str) -> Settings:
@@ -103,12 +108,7 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
     """
     path = directory / f"{name}.toml"
     if not path.exists():
-        known = names(directory)
-        near = get_close_matches(name, known, 1)
-        raise DeclarationError(
-            f"There is no experiment {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
-            f"Expected: one of {', '.join(known)}. Received: {name}"
-        )
+        raise unknown("experiment", name, names(directory))
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         return Experiment(name=name, **table)
@@ -120,9 +120,60 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
 
 
 def names(directory: Path = STUDIES) -> list[str]:
-    """Returns the names of all declared experiments, in the order of their numbers."""
+    """Returns the names of all declared experiments, in the order of their numbers.
+
+    Raises:
+        DeclarationError: There is none, or two have one number.
+    """
     found = {path.stem: _number(path) for path in directory.glob("*.toml")}
-    return sorted(found, key=lambda name: (found[name], name))
+    if not found:
+        raise DeclarationError(f"No experiment is declared. Expected: *.toml in the directory. Received: {directory}")
+    ordered = sorted(found, key=lambda name: (found[name], name))
+    for one, other in pairwise(ordered):
+        if found[one] == found[other] != 0:
+            raise DeclarationError(
+                f"Two experiments have one number. Expected: a number of its own for each. "
+                f"Received: {found[one]} for {one} and {other}"
+            )
+    return ordered
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> DeclarationError:
+    """Returns the error for a name that is none of the known ones, with the nearest of them."""
+    known = list(known)
+    near = get_close_matches(name, known, 1)
+    return DeclarationError(
+        f"There is no {kind} {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
+        f"Expected: one of {', '.join(known)}. Received: {name}"
+    )
+
+
+def check_settings(
+    settings: Mapping[str, Any], choices: Mapping[str, Iterable[str]], others: Sequence[str] = ()
+) -> None:
+    """Checks that settings are the expected ones, each with one of its choices.
+
+    Args:
+        settings: What an arm declares.
+        choices: What a setting may be, by its name.
+        others: Names of settings that are checked elsewhere. Defaults to none.
+
+    Raises:
+        DeclarationError: A setting is unknown, is not given, or is none of its choices.
+    """
+    expected = [*choices, *others]
+    for name in settings:
+        if name not in expected:
+            raise unknown("setting", name, expected)
+    for name in expected:
+        if name not in settings:
+            raise DeclarationError(
+                f"The setting {name} is not given. Expected: {', '.join(expected)}. "
+                f"Received: {', '.join(settings) or 'none'}"
+            )
+    for name, known in choices.items():
+        if settings[name] not in list(known):
+            raise unknown(name, str(settings[name]), known)
 
 
 def _number(path: Path) -> int:

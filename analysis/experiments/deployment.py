@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.experiments import training
+from analysis.experiments.declaration import check_settings
 from analysis.experiments.laboratory import Laboratory, forget
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training import judge
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
 ASKED = 300
 REPRESENTATIVE = 500
+PRECISIONS = ("float32", "float16", "int8")
 Ask = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError for an unknown precision, or a network that cannot be trained."""
+    deployed = {name: value for name, value in settings.items() if name == "deployed"}
+    check_settings({"deployed": "tensorflow", **deployed}, {"deployed": ["tensorflow", *PRECISIONS]})
+    read({name: value for name, value in settings.items() if name not in deployed})
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.experiments.calibration import honesty
+from analysis.experiments.declaration import DeclarationError
 from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training import Figures, judge_probabilities
@@ -20,15 +21,25 @@ SEEDS = 5
 """Of the final study: networks that answer together are those of a seed and the ones after it, round and round."""
 
 
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError for a number of networks that there are not, or a network that cannot be trained."""
+    own = dict(settings)
+    if (together := own.pop("together", 1)) not in range(1, SEEDS + 1):
+        raise DeclarationError(
+            f"So many networks do not answer together. Expected: together from 1 to {SEEDS}. Received: {together}"
+        )
+    read(own)
+
+
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains as the settings say, and judges what would be served; `together` averages the answers of as many seeds."""
     from models.calibration import calibrate
     from models.conformal import measure_sets, prediction_sets
 
-    own = {name: value for name, value in settings.items() if name != "together"}
-    members = [(seed - 1 + place) % SEEDS + 1 for place in range(settings.get("together", 1))]
-    trained = read(own)
-    known, asked = (_answers(laboratory, trained, members, split) for split in (VALIDATION, TEST))
+    own = dict(settings)
+    members = [(seed - 1 + place) % SEEDS + 1 for place in range(own.pop("together", 1))]
+    network = read(own)
+    known, asked = (_answers(laboratory, network, members, split) for split in (VALIDATION, TEST))
     calibration = calibrate(known, laboratory.garments[VALIDATION], laboratory.membership, COVERAGE)
     outcome = judge_probabilities(calibration.garment_probabilities(asked), laboratory, TEST)
     groups = calibration.group_probabilities(asked)
@@ -38,7 +49,7 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
         (TEST, "coverage", sets.coverage),
         (TEST, "set_size", sets.mean_size),
         (TEST, "single", sets.single),
-        (TEST, "train_seconds", sum(laboratory.train(trained, member).seconds for member in members)),
+        (TEST, "train_seconds", sum(laboratory.train(network, member).seconds for member in members)),
         *((name, "coverage", float(share)) for name, share in zip(names, sets.coverage_by_group, strict=True)),
     ]
     figures = [*outcome.figures, *honesty(groups, outcome, TEST), *promised]

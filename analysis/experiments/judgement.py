@@ -13,15 +13,14 @@ from scipy import stats
 
 from analysis.bootstrap import Counts
 from analysis.experiments.comparison import Difference, compare
-from analysis.experiments.decision import ALPHA, Decision, decide
-from analysis.experiments.declaration import Experiment
-from analysis.experiments.results import VALIDATION, Results
+from analysis.experiments.decision import Decision, adjusted, beyond_chance, decide
+from analysis.experiments.declaration import DeclarationError, Experiment
+from analysis.experiments.results import TEST, VALIDATION, Results
 from analysis.experiments.scales import Scale, metric_of, scale_of
-from analysis.experiments.significance import detectable, holm
+from analysis.experiments.significance import detectable
 from analysis.experiments.wrong_answers import tabulate
 from models.taxonomy import Taxonomy
 
-TEST = "test"
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
 
 
@@ -74,18 +73,12 @@ class Judgement:
     @cached_property
     def adjusted(self) -> dict[str, float]:
         """The p-values of the differences after Holm's correction for their number."""
-        p_values = holm([found.p_value for found in self.differences.values()])
-        return dict(zip(self.differences, map(float, p_values), strict=True))
+        return adjusted(self.differences)
 
     @property
     def beyond_chance(self) -> list[str]:
-        """The arms that differ from the baseline beyond chance: by the corrected p-value, and by the interval.
-
-        The p-value asks about other examples for these seeds; one seed that failed can make it small. The interval is
-        over other seeds as well.
-        """
-        found = self.differences
-        return [a for a, p_value in self.adjusted.items() if p_value < ALPHA and not found[a].low <= 0 <= found[a].high]
+        """The arms that differ from the baseline beyond chance."""
+        return beyond_chance(self.differences)
 
     @cached_property
     def decision(self) -> Decision | None:
@@ -183,7 +176,17 @@ def over_seeds(differences: Sequence[float]) -> Difference:
 
 
 def judge(experiment: Experiment, results: Results, taxonomy: Taxonomy | None = None) -> Judgement:
-    """Judges the results of a study."""
+    """Judges the results of a study.
+
+    Raises:
+        DeclarationError: The measure does not report the study's metric.
+    """
+    reported = results.figures["metric"].unique()
+    if len(reported) and experiment.metric not in reported:
+        raise DeclarationError(
+            f"The experiment {experiment.name} has no results in its metric. Expected: one of {', '.join(reported)}. "
+            f"Received: {experiment.metric}"
+        )
     return Judgement(experiment, results, taxonomy or Taxonomy.load())
 
 

@@ -10,9 +10,33 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.experiments import training
+from analysis.experiments.declaration import DeclarationError, check_settings, unknown
 from analysis.experiments.laboratory import Laboratory, forget, predict
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training import judge, judge_groups
+from analysis.experiments.training_settings import read
+
+BOOSTING = "gradient boosting"
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError unless the settings name one known rung, one known tutorial, or one network."""
+    from analysis.ladder import RUNGS
+    from models.tutorials import TUTORIALS
+
+    choices = {"rung": [*RUNGS, BOOSTING], "tutorial": list(TUTORIALS)}
+    if len(settings) != 1:
+        raise DeclarationError(
+            f"An arm is one step of the ladder. Expected: one of network, {', '.join(choices)}. "
+            f"Received: {', '.join(settings) or 'none'}"
+        )
+    (kind,) = settings
+    if kind == "network":
+        read(settings[kind])
+    elif kind in choices:
+        check_settings(settings, {kind: choices[kind]})
+    else:
+        raise unknown("setting", kind, ["network", *choices])
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
@@ -37,9 +61,9 @@ def _climb(rung: str, laboratory: Laboratory) -> tuple[npt.NDArray[np.int64], fl
     from analysis.ladder import RUNGS, unit_pixels
 
     begun = time.perf_counter()
-    fit = gradient_boosting if rung == "gradient boosting" else RUNGS[rung]
-    known, unknown = (unit_pixels(laboratory.images[split]) for split in ("train", VALIDATION))
-    groups = fit(known, laboratory.garments["train"], unknown, laboratory.taxonomy)
+    fit = gradient_boosting if rung == BOOSTING else RUNGS[rung]
+    known, asked = (unit_pixels(laboratory.images[split]) for split in ("train", VALIDATION))
+    groups = fit(known, laboratory.garments["train"], asked, laboratory.taxonomy)
     return groups, time.perf_counter() - begun
 
 

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from analysis.experiments.declaration import DeclarationError, Experiment
-from analysis.experiments.laboratory import Laboratory
-from analysis.experiments.results import Outcome
+from analysis.experiments.declaration import Experiment, unknown
 
-Measure = Callable[[dict[str, Any], int, Laboratory], Outcome]
+if TYPE_CHECKING:
+    from analysis.experiments.laboratory import Laboratory
+    from analysis.experiments.results import Outcome
+
+Measure = Callable[[dict[str, Any], int, "Laboratory"], "Outcome"]
 
 MEASURES = ("calibration", "deployment", "final", "ladder", "robustness", "strangers", "training", "why")
-"""Modules of this package; each has a function `measure(settings, seed, laboratory)`."""
+"""Modules of this package; each has a function `measure(settings, seed, laboratory)`.
+
+One with other settings than those of a training has a function `check(settings)` as well.
+"""
 
 
 def check(experiments: Iterable[Experiment]) -> None:
-    """Reads the settings of every network that is to be trained, so that a mistake is found before the first run.
+    """Checks the settings of every arm, so that a mistake is found before the first run.
 
     Raises:
-        DeclarationError: A measure or a setting is unknown, or a value is not of its type.
+        DeclarationError: A measure or a setting is unknown, or a value is not one that it may have.
     """
+    for experiment in experiments:
+        check_arm = getattr(_module_of(experiment.measure), "check", _check_training)
+        for arm in experiment.arms:
+            check_arm(experiment.of_arm(arm))
+
+
+def _check_training(settings: dict[str, Any]) -> None:
     from analysis.experiments.training_settings import read
 
-    for experiment in experiments:
-        measure_of(experiment.measure)
-        for arm in experiment.arms:
-            settings = experiment.of_arm(arm)
-            trained = settings.get("network", None if experiment.measure == "ladder" else settings)
-            if trained is not None:
-                read({name: value for name, value in trained.items() if name not in ("deployed", "together")})
+    read(settings)
 
 
 def measure_of(name: str) -> Measure:
@@ -39,7 +46,11 @@ def measure_of(name: str) -> Measure:
     Raises:
         DeclarationError: There is none of that name.
     """
-    if name not in MEASURES:
-        raise DeclarationError(f"There is no measure {name!r}. Expected: {', '.join(MEASURES)}. Received: {name}")
-    found: Measure = import_module(f"analysis.experiments.{name}").measure
+    found: Measure = _module_of(name).measure
     return found
+
+
+def _module_of(name: str) -> ModuleType:
+    if name not in MEASURES:
+        raise unknown("measure", name, MEASURES)
+    return import_module(f"analysis.experiments.{name}")

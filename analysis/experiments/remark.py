@@ -23,11 +23,13 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 def remark(judgement: Judgement, directory: Path = STUDIES) -> tuple[str, str]:
     """Returns what is remarked and what is decided, with their figures; empty where there is nothing.
 
+    It was written when all runs were there: while some are missing, as after a change of an arm, it is left out.
+
     Raises:
         DeclarationError: A placeholder is not one, or asks for what was not measured.
     """
     file = directory / f"{judgement.experiment.name}.md"
-    if not file.exists():
+    if not file.exists() or not judgement.results.complete:
         return "", ""
     text = _PLACEHOLDER.sub(lambda found: _figure(judgement, found[1], file), file.read_text(encoding="utf-8"))
     paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]

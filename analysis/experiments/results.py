@@ -21,6 +21,11 @@ from analysis.experiments.place import Place
 COLUMNS = ("arm", "seed", "subset", "metric", "value", "settings", "backend", "hardware")
 ERROR_COLUMNS = ("arm", "seed", "example", "truth", "predicted")
 VALIDATION = "validation"
+TEST = "test"
+
+
+class ResultsError(ValueError):
+    """Results are not as they were written; the message says what was expected and what was received."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,34 @@ class Results:
         self._lock_file = directory / f".{experiment.name}.lock"
         self._error_file = directory / f"{experiment.name}.errors.csv"
         self._digests = {arm: digest([experiment.measure, experiment.of_arm(arm)]) for arm in experiment.arms}
-        self._read()
+        self.reread()
 
-    def _read(self) -> None:
+    def reread(self) -> None:
+        """Reads the files, to which another process may have added."""
         self.figures = self._current(_read(self._file, COLUMNS))
         of_current = set(zip(self.figures["arm"], self.figures["seed"], strict=True))
         errors = _read(self._error_file, ERROR_COLUMNS)
         runs = zip(errors["arm"], errors["seed"], strict=True)
         self.errors = errors[np.array([run in of_current for run in runs], bool)]
+        self._check()
+
+    def _check(self) -> None:
+        """Raises ResultsError for a figure that is there twice, or wrong answers that do not fit the accuracy."""
+        figures, runs = self.figures, ["arm", "seed"]
+        for _, row in figures[figures.duplicated(list(COLUMNS[:4]))].head(1).iterrows():
+            raise ResultsError(
+                f"A figure is there twice. Expected: one row for {', '.join(COLUMNS[:4])}. "
+                f"Received: another for {', '.join(map(str, row[:4]))} ({self._file})"
+            )
+        whole = (figures["metric"] == "group_accuracy") & figures["subset"].isin([VALIDATION, TEST])
+        sizes = figures[figures["metric"] == "support"].groupby(runs)["value"].sum()
+        wrong = ((1 - figures[whole].set_index(runs)["value"]) * sizes).dropna().astype(float).round().astype(int)
+        there = self.errors.groupby(runs).size().reindex(wrong.index, fill_value=0)
+        for run in wrong.index[wrong != there][:1]:
+            raise ResultsError(
+                "The wrong answers of a run do not fit its accuracy. "
+                f"Expected: {wrong[run]} of {run[0]}, seed {run[1]}. Received: {there[run]} ({self._error_file})"
+            )
 
     def _current(self, figures: pd.DataFrame) -> pd.DataFrame:
         kept = [self._digests.get(arm) == made for arm, made in zip(figures["arm"], figures["settings"], strict=True)]
@@ -86,7 +111,7 @@ class Results:
         return not self.missing()
 
     def add(self, arm: str, seed: int, outcome: Outcome, place: Place) -> None:
-        """Adds a run and writes the files; what another process has added meanwhile stays."""
+        """Adds a run in place of the same run before, and writes the files; what others have added meanwhile stays."""
         rows = [
             (arm, seed, subset, metric, float(f"{value:.7g}"), self._digests[arm], place.backend, place.hardware)
             for subset, metric, value in outcome.figures
@@ -94,7 +119,10 @@ class Results:
         wrong = np.flatnonzero(outcome.truth != outcome.predicted)
         errors = [(arm, seed, int(i), int(outcome.truth[i]), int(outcome.predicted[i])) for i in wrong]
         with self._alone():
-            self._read()
+            self.reread()
+            self.figures, self.errors = (
+                held[(held["arm"] != arm) | (held["seed"] != seed)] for held in (self.figures, self.errors)
+            )
             self._write(rows, errors)
             if outcome.arrays and seed == self.experiment.seeds[0]:
                 contents: dict[str, Any] = outcome.arrays
@@ -143,7 +171,25 @@ def digest(content: Any) -> str:
 def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
-    return pd.read_csv(file, dtype={"arm": str, "subset": str, "settings": str})
+    try:
+        frame = pd.read_csv(file, dtype={"arm": str, "subset": str, "settings": str})
+    except ValueError as error:  # what pandas raises on reading is one
+        raise _unreadable(file, columns, str(error).strip()) from None
+    known = [name for name in columns if name != "value"]
+    if missing := [name for name in columns if name not in frame]:
+        raise _unreadable(file, columns, f"no {', '.join(missing)}")
+    for place in np.flatnonzero(frame[known].isna().any(axis=1))[:1]:
+        raise _unreadable(
+            file, columns, f"line {place + 2}: {file.read_text(encoding='utf-8').splitlines()[place + 1]}"
+        )
+    return frame
+
+
+def _unreadable(file: Path, columns: Sequence[str], received: str) -> ResultsError:
+    return ResultsError(
+        f"The results are not as they were written. Expected: rows of {', '.join(columns)}. "
+        f"Received: {received} ({file})"
+    )
 
 
 def _write(frame: pd.DataFrame, file: Path) -> None:

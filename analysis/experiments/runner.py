@@ -18,7 +18,8 @@ def run(
 ) -> list[str]:
     """Makes the missing runs of an experiment, a seed of all arms before the next seed.
 
-    A training that diverges is passed over: its run stays missing, and the others are made.
+    A training that diverges is passed over: its run stays missing, and the others are made. So is a run that another
+    process has made meanwhile.
 
     Args:
         results: The experiment's results; each run is added to them.
@@ -36,6 +37,9 @@ def run(
     for arm, seed in results.missing():
         if time.monotonic() - begun > seconds:
             break
+        results.reread()
+        if (arm, seed) not in results.missing():
+            continue
         tell(arm, seed, total - len(results.missing()), total)
         try:
             outcome = measure(experiment.of_arm(arm), seed, laboratory)

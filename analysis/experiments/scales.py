@@ -122,6 +122,13 @@ def scale_of(metric: str) -> Scale:
     return SCALES.get(metric, Scale(metric.replace("_", " ")))
 
 
+def probability(p_value: float, name: str = "") -> str:
+    """Returns a p-value as it is shown: "0.043" or "< 0.001", with a name "p = 0.043" or "p < 0.001"."""
+    if p_value < 0.001:
+        return f"{name} < 0.001".lstrip()
+    return f"{name} = {p_value:.3f}" if name else f"{p_value:.3f}"
+
+
 def metric_of(name: str, taxonomy: Taxonomy) -> Metric | None:
     """Returns a metric of confusion counts by its name in the CSV, or a group's name for that group's F1.
 

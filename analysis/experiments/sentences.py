@@ -9,7 +9,7 @@ from analysis.experiments.comparison import Difference, mean_over_seeds
 from analysis.experiments.decision import Decision
 from analysis.experiments.judgement import Judgement, ran_on
 from analysis.experiments.remark import remark
-from analysis.experiments.scales import OF_GROUPS
+from analysis.experiments.scales import OF_GROUPS, probability
 
 NOT_RUN = "Declared, not run."
 MOST_NAMED = 5
@@ -38,11 +38,17 @@ def how(judgement: Judgement) -> str:
     told = [f"{arms}{judged} by {scale.heading}."]
     if judgement.least_difference == judgement.least_difference:
         least = f"{scale.value(judgement.least_difference)} {scale.unit}".strip()
-        told.append(f"In four cases of five such a study sees a difference of {least} between two arms.")
+        told.append(
+            f"In four cases of five such a study sees a difference of {least} to the baseline{_of_arms(judgement)}."
+        )
     told.append(f"Rule: {one_line(experiment.rule.text)}")
     if places := ran_on(judgement.results.figures):
         told.append(f"Run on {' and '.join(places)}.")
     return " ".join(told)
+
+
+def _of_arms(judgement: Judgement) -> str:
+    return " (the median over its arms)" if len(judgement.differences) > 1 else ""
 
 
 def what_came_out(judgement: Judgement) -> str:
@@ -125,8 +131,7 @@ def _best(judgement: Judgement) -> str:
     if best not in judgement.differences:
         return f"{told}; it is the baseline." if best == judgement.experiment.baseline else f"{told}."
     correction = f" after Holm over {len(judgement.adjusted)} comparisons" if len(judgement.adjusted) > 1 else ""
-    p_value = judgement.adjusted[best]
-    chance = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    chance = probability(judgement.adjusted[best], "p")
     return f"{told}, {_change(judgement, judgement.differences[best])} from the baseline, {chance}{correction}."
 
 

@@ -45,9 +45,7 @@ def sections(directory: Path = STUDIES) -> list[Section]:
 
 def section(judgement: Judgement, directory: Path = STUDIES) -> Section:
     """Tells one experiment: question, hypothesis, how it was made, what came out, and what was decided."""
-    experiment = judgement.experiment
-    # A remark may speak of runs that are missing.
-    remarked, concluded = remark(judgement, directory) if judgement.results.complete else ("", "")
+    experiment, (remarked, concluded) = judgement.experiment, remark(judgement, directory)
     parts = {
         "Question": one_line(experiment.question),
         "Expected": one_line(experiment.hypothesis),
@@ -96,7 +94,7 @@ def _blocks(judgement: Judgement) -> tuple[Block, ...]:
     if not judgement.arms:
         return ()
     common = (tables.listing(judgement), forest.picture(judgement), tables.group_effects(judgement))
-    own = SPECIAL.get(judgement.experiment.name)
+    own = SPECIAL.get(judgement.experiment.measure)
     more = own(judgement.experiment, judgement.results) if own else []
     return (*(block for block in common if block is not None), *more)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.experiments.declaration import check_settings
 from analysis.experiments.laboratory import Laboratory, predict
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import TrainingSettings, read
@@ -15,7 +16,16 @@ from analysis.experiments.training_settings import TrainingSettings, read
 COUNT = 1000
 SEED = 0
 NEIGHBOURS = 50
+NEARNESS = "nearness"
 Images = npt.NDArray[np.uint8]
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError for an unknown score, or a network that cannot be trained."""
+    from analysis.out_of_distribution import SCORES
+
+    check_settings(settings, {"score": [*SCORES, NEARNESS]}, ["network"])
+    read(settings["network"])
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
@@ -40,7 +50,7 @@ def _scorer(name: str, network: TrainingSettings, seed: int, laboratory: Laborat
 
     # The features are of one network, and so are the logits, to be compared.
     trained = laboratory.train(replace(network, mirror=False), seed).network
-    if name != "nearness":
+    if name != NEARNESS:
         return lambda images: SCORES[name](predict(trained, images), laboratory.membership)
     known = features(trained, laboratory.images["train"])
     return lambda images: nearness(features(trained, images), known, NEIGHBOURS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,16 +13,17 @@ from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.declaration import STUDIES, DeclarationError, Experiment
 from analysis.experiments.judgement import Judgement, judge
 from analysis.experiments.results import Results
-from analysis.experiments.scales import scale_of
+from analysis.experiments.scales import probability, scale_of
 from analysis.experiments.sentences import verdict
 from analysis.experiments.significance import mcnemar
 from analysis.experiments.wrong_answers import tabulate
 
+WIDTH = 100
 Rows = Sequence[Sequence[str]]
 
 
 def rows(directory: Path = STUDIES) -> list[tuple[str, str, str, str]]:
-    """Returns every experiment's name, title, runs made of all, and state in a few words."""
+    """Returns every experiment's name, title, runs made of all, and answer in a sentence."""
     found = []
     for name in declaration.names(directory):
         experiment = declaration.load(name, directory)
@@ -33,23 +35,20 @@ def rows(directory: Path = STUDIES) -> list[tuple[str, str, str, str]]:
 
 
 def table_text(directory: Path = STUDIES) -> str:
-    """Returns the table of all experiments for a terminal."""
-    return _aligned([("experiment", "title", "runs", "verdict"), *rows(directory)])
+    """Returns the table of all experiments for a terminal, each with its answer in a sentence under it."""
+    told = rows(directory)
+    heads = _aligned([("experiment", "title", "runs"), *(row[:3] for row in told)]).splitlines()
+    answers = [textwrap.fill(row[3], WIDTH, initial_indent="    ", subsequent_indent="    ") for row in told]
+    return "\n".join([heads[0], *(f"{head}\n{answer}" for head, answer in zip(heads[1:], answers, strict=True))])
 
 
 def compare_text(experiment: Experiment, results: Results, a: str, b: str) -> str:
     """Returns two arms of an experiment side by side: every metric, and the examples that only one gets right.
 
     Raises:
-        DeclarationError: An arm is unknown, or the two have no seed in common.
+        DeclarationError: The arms have no seed in common.
     """
     judgement = judge(experiment, results)
-    for arm in (a, b):
-        if arm not in experiment.arms:
-            raise DeclarationError(
-                f"There is no arm {arm!r} in {experiment.name}. "
-                f"Expected: one of {', '.join(experiment.arms)}. Received: {arm}"
-            )
     seeds = judgement.seeds(a, b)
     if not seeds:
         raise DeclarationError(
@@ -83,7 +82,7 @@ def _metric(
     name = scale.heading if asked == metric else f"{scale.heading} of {asked}"
     shown = [scale.spread(*mean_over_seeds(each)) for each in values]
     change = f"{scale.change(found.value)} {scale.interval(found.low, found.high)}".strip()
-    return (name, *shown, change, "" if found.low != found.low else _probability(found.p_value))
+    return (name, *shown, change, "" if found.low != found.low else probability(found.p_value))
 
 
 def _only_one(judgement: Judgement, a: str, b: str, seeds: Sequence[int]) -> str:
@@ -95,15 +94,11 @@ def _only_one(judgement: Judgement, a: str, b: str, seeds: Sequence[int]) -> str
     lines: list[Sequence[str]] = [("seed", "only A is right", "only B is right", "McNemar's p")]
     for seed, one, other in zip(seeds, of_a, of_b, strict=True):
         counts = int(np.sum(one & ~other)), int(np.sum(other & ~one))
-        lines.append((str(seed), *map(str, counts), _probability(mcnemar(*counts))))
+        lines.append((str(seed), *map(str, counts), probability(mcnemar(*counts))))
     always = int(np.sum(of_a.all(axis=0) & ~of_b.any(axis=0))), int(np.sum(of_b.all(axis=0) & ~of_a.any(axis=0)))
     lines.append(("every", *map(str, always), ""))
     note = f"Of {judgement.supports.sum():,} examples. The p-values are of this comparison alone: not corrected."
     return f"{_aligned(lines)}\n\n{note}"
-
-
-def _probability(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _aligned(table: Rows) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from analysis.experiments.declaration import DeclarationError, merge
+from analysis.experiments.declaration import DeclarationError, merge, unknown
 from models.augmentation import Augmentation
 from models.families import FAMILIES, check_resizable
 from models.objective import Objective
@@ -29,6 +28,11 @@ REFERENCE = Recipe(
     objective=Objective(smooth="all"),
 )
 """What a declaration does not name. It stays as it is: the pipeline's own defaults follow from what studies find."""
+
+SHARES = {"dropout", "label_smoothing", "ema_momentum", "trim", "erase", "known_garments", "teacher_weight"}
+POSITIVE = {"width", "peak_learning_rate", "teacher_temperature"}
+NOT_NEGATIVE = {"weight_decay", "group_loss", "logit_adjustment", "focal", "shift", "scale", "mixup", "cutmix"}
+"""What numbers may be, wherever among the settings they stand."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     Raises:
         DeclarationError: A name is unknown, or a value is not of its type.
     """
+    if not isinstance(settings, Mapping):
+        raise DeclarationError(f"A network is not declared. Expected: a table of its settings. Received: {settings!r}")
     of_recipe = {f.name for f in fields(Recipe)}
     table: dict[str, Any] = {name: value for name, value in settings.items() if name not in of_recipe}
     teacher = table.pop("teacher", None)
@@ -102,7 +108,8 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
         ) from None
     for name, known in (("family", FAMILIES), ("optimizer", OPTIMIZERS)):
         if (chosen := getattr(made.recipe, name)) not in known:
-            raise DeclarationError(f"There is no {name} {chosen!r}. Expected: {', '.join(known)}. Received: {chosen}")
+            raise unknown(name, chosen, known)
+    _check_numbers(vars(made.recipe) | vars(made.recipe.objective) | vars(made.augmentation) | vars(made))
     if made.augmentation.side != Augmentation.side:
         try:
             check_resizable(made.recipe.family)
@@ -111,15 +118,19 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     return made if teacher is None else TrainingSettings(**{**vars(made), "teacher": read(teacher)})
 
 
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    for name in sorted(SHARES | POSITIVE | NOT_NEGATIVE):
+        value = values[name]
+        if value < 0 or (name in SHARES and value > 1) or (name in POSITIVE and value == 0):
+            expected = "0 to 1" if name in SHARES else "more than 0" if name in POSITIVE else "0 or more"
+            raise DeclarationError(f"A setting is out of its range. Expected: {expected}. Received: {name} = {value!r}")
+
+
 def _check_names(kind: type, table: Mapping[str, Any]) -> None:
     hints = get_type_hints(kind)
     for name, value in table.items():
         if name not in hints:
-            near = get_close_matches(name, hints, 1)
-            known = sorted({f.name for f in fields(Recipe)} | {f.name for f in fields(kind)} - {"recipe"})
-            raise DeclarationError(
-                f"There is no setting {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
-                f"Expected: one of {', '.join(known)}. Received: {name}"
-            )
+            of_recipe = {f.name for f in fields(Recipe)} if kind is TrainingSettings else set()
+            raise unknown("setting", name, sorted(of_recipe | set(hints) - {"recipe"}))
         if is_dataclass(hints[name]) and isinstance(value, Mapping):
             _check_names(hints[name], value)

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from analysis.experiments.drawing.palette import AHEAD, BEHIND, rounded, wrapped
 from analysis.experiments.judgement import Judgement
+from analysis.experiments.scales import probability
 from analysis.exploration.drawing import style
 from analysis.exploration.section import Picture
 
@@ -113,7 +114,7 @@ def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str
         mode="markers",
         name=title,
         marker={"color": colour, "size": 11},
-        customdata=[f"p = {judgement.adjusted[arm]:.3f}" for arm in arms],
+        customdata=[probability(judgement.adjusted[arm], "p") for arm in arms],
         hovertemplate="%{x:+.2f}, %{customdata}",
     )
 

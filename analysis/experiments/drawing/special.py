@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.declaration import Experiment
 from analysis.experiments.drawing import pareto, why
 from analysis.experiments.drawing.lines import dots, lines
 from analysis.experiments.drawing.tables import matrix
-from analysis.experiments.judgement import Judgement, judge
+from analysis.experiments.judgement import Judgement, judge, over_seeds
 from analysis.experiments.results import Results
 from analysis.experiments.scales import scale_of
-from analysis.exploration.section import Block, Picture
+from analysis.exploration.section import Block, Listing, Picture
+
+COSTS_OF_FILES = ("latency_ms", "parameters", "bytes")
+"""Multiply-adds and seconds of training do not tell a network in eight bits from the same in 32."""
 
 
 def means(judgement: Judgement, metric: str) -> pd.DataFrame:
@@ -26,14 +30,11 @@ def means(judgement: Judgement, metric: str) -> pd.DataFrame:
     return table[[arm for arm in judgement.arms if arm in table.columns]]
 
 
-def architecture(experiment: Experiment, results: Results) -> list[Block]:
-    """The study's metric against each cost, with the front."""
-    return [*pareto.pictures(judge(experiment, results))]
-
-
-def small(experiment: Experiment, results: Results) -> list[Block]:
-    """The study's metric against latency and size."""
-    return [*pareto.pictures(judge(experiment, results), ("latency_ms", "parameters", "bytes"))]
+def deployment(experiment: Experiment, results: Results) -> list[Block]:
+    """The study's metric against each cost, with the front: that of files where there are some, or of networks."""
+    judgement = judge(experiment, results)
+    costs = COSTS_OF_FILES if "bytes" in set(results.figures["metric"]) else pareto.COSTS
+    return [*pareto.pictures(judgement, costs)]
 
 
 def ladder(experiment: Experiment, results: Results) -> list[Block]:
@@ -55,7 +56,32 @@ def robustness(experiment: Experiment, results: Results) -> list[Block]:
     kinds = names.get_level_values(0).str.replace("_", " ")
     keys = pd.MultiIndex.from_arrays([kinds, names.get_level_values(2).astype(int)])
     table.index = keys.set_names(["corruption", "severity"])
-    return [_drops(experiment, table, clean), _by_severity(experiment, table), *_who_helps(experiment, table)]
+    return [
+        *_over_corruptions(judgement),
+        _drops(experiment, table, clean),
+        _by_severity(experiment, table),
+        *_who_helps(experiment, table),
+    ]
+
+
+def _over_corruptions(judgement: Judgement) -> list[Block]:
+    baseline, scale = judgement.experiment.baseline, scale_of("group_accuracy")
+    table = judgement.table("group_accuracy", "corrupted")
+    if baseline not in table:
+        return []
+    rows = []
+    for arm in table.columns:
+        found = over_seeds((table[arm] - table[baseline]).dropna().tolist())
+        change = f"{scale.change(found.value)} {scale.interval(found.low, found.high)}".strip()
+        figure = scale.spread(*mean_over_seeds(judgement.values(arm, "group_accuracy", "corrupted")))
+        rows.append((arm, figure, "baseline" if arm == baseline else change))
+    headings = ["arm", "group accuracy over corruptions", "difference"]
+    caption = (
+        "Group accuracy in percent, mean over all corruptions and severities; difference to the baseline in points, "
+        "with Student's 95% interval over the seeds, not corrected for the number of arms."
+    )
+    name = f"{judgement.experiment.name}-corrupted".replace("_", "-")
+    return [Listing(name, pd.DataFrame(rows, columns=headings), caption, documented=True)]
 
 
 def _drops(experiment: Experiment, table: pd.DataFrame, clean: pd.Series) -> Picture:
@@ -103,9 +129,13 @@ def calibration(experiment: Experiment, results: Results) -> list[Block]:
     ):
         coverage = 100 * means(judgement, metric)
         if len(coverage):
-            caption = f"How often a prediction set with {thresholds} holds the true group, in percent, mean over seeds."
+            caption = (
+                f"How often a prediction set with {thresholds} holds the true group, in percent, mean over seeds. "
+                "Pale: the 99% that were asked for; blue: more; vermilion: less."
+            )
             name = f"{experiment.name}-{metric}"
-            blocks.append(matrix(name, coverage.T, caption, "coverage, %", mirrored=False, digits=1))
+            # One scale for both thresholds: a promise that is kept is pale.
+            blocks.append(matrix(name, coverage.T, caption, "coverage, %", middle=99.0, reach=4.0))
     return blocks
 
 
@@ -127,15 +157,11 @@ def _there(pictures: Iterable[Picture | None]) -> list[Block]:
 
 
 SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
-    "architecture": architecture,
+    "calibration": calibration,
+    "deployment": deployment,
     "ladder": ladder,
     "robustness": robustness,
-    "full_length": robustness,
-    "larger": robustness,
-    "calibration": calibration,
-    "calibration_again": calibration,
     "strangers": strangers,
-    "small": small,
     "why": why.blocks,
 }
-"""By the experiment's name."""
+"""By the experiment's measure."""

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.drawing.palette import DIVERGING, WIDTH, rounded, wrapped
 from analysis.experiments.judgement import Judgement
-from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, scale_of
+from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, probability, scale_of
 from analysis.exploration.drawing import style
 from analysis.exploration.section import Listing, Picture
 
@@ -125,10 +125,7 @@ def _difference(judgement: Judgement, arm: str) -> str:
 
 
 def _p_value(judgement: Judgement, arm: str) -> str:
-    if arm not in judgement.adjusted:
-        return ""
-    p_value = judgement.adjusted[arm]
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return probability(judgement.adjusted[arm]) if arm in judgement.adjusted else ""
 
 
 def _caption(judgement: Judgement) -> str:

@@ -23,7 +23,7 @@ title = "A {name} study"
 question = "Is b
 better than a?"
 hypothesis = "No."
-measure = "training"
+measure = "{measure}"
 metric = "{metric}"
 seeds = [1, 2, 3]
 budget_minutes = 1
@@ -39,9 +39,10 @@ def declare(
     metric: str = "macro_f1",
     rule: str = "adopt",
     number: int = 7,
+    measure: str = "training",
 ) -> Experiment:
     """Declares a study whose first arm is the baseline."""
-    text = DECLARED.format(name=name, metric=metric, rule=rule, number=number, baseline=arms[0])
+    text = DECLARED.format(name=name, metric=metric, rule=rule, number=number, baseline=arms[0], measure=measure)
     text = text.replace('"Is b\nbetter than a?"', '"""Is b\nbetter than a?"""')
     (directory / f"{name}.toml").write_text(text + "".join(f'[arms."{arm}"]\nvariant = "{arm}"\n' for arm in arms))
     return load(name, directory)

@@ -73,7 +73,7 @@ def test_no_difference_gives_false_alarms_at_the_stated_rate():
     alarms = 0
     for number in range(200):
         errors, supports = made_up_runs.study(200, [1.2, 1.2], 2, number)
-        alarms += compare(errors, supports, "a", "b", range(2), group_metrics.macro_f1, 200).p_value < 0.05
+        alarms += compare(errors, supports, "a", "b", range(2), group_metrics.macro_f1, 200, flips=200).p_value < 0.05
     assert 0.01 <= alarms / 200 <= 0.09
 
 

@@ -56,6 +56,8 @@ def test_an_arm_s_settings_go_over_those_of_all(tmp_path: Path) -> None:
         ('baseline = "a"', 'baseline = "c"', "'c' is none of the arms a, b"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "a seed is named twice"),
         ("seeds = [1, 2]", "seeds = []", "seeds"),
+        ("seeds = [1, 2]", "seeds = [-1]", "greater than or equal to 0"),
+        ("macro_f1", "macro_f2", "'macro_f2' is none of group_accuracy, macro_f1"),
         ('title = "T"', "", "title"),
         ("number = 1", "number = 1\nnote = 2", "note"),
         ("number = 1", "number = = 1", "Invalid value"),
@@ -73,6 +75,46 @@ def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> No
         load("studdy", declare(tmp_path, DECLARED))
 
 
+def test_names_are_in_the_order_of_numbers_of_their_own(tmp_path: Path) -> None:
+    """Two experiments with one number have one place, and a directory without any is a mistake."""
+    with pytest.raises(DeclarationError, match="No experiment is declared"):
+        names(tmp_path)
+    declare(tmp_path, DECLARED)
+    declare(tmp_path, DECLARED.replace("number = 1", "number = 0"), "first")
+    assert names(tmp_path) == ["first", "study"]
+    declare(tmp_path, DECLARED, "twin")
+    with pytest.raises(DeclarationError, match="1 for study and twin"):
+        names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("measure", "settings", "said"),
+    [
+        ("calibration", {"scaling": "vectro", "network": {}}, "did you mean vector"),
+        ("calibration", {"scaling": "vector"}, "network is not given"),
+        ("calibration", {"scaling": "vector", "network": {}, "epochs": 3}, "no setting 'epochs'"),
+        ("calibration", {"scaling": "vector", "network": {"epoch": 3}}, "did you mean epochs"),
+        ("strangers", {"score": "nearnes", "network": {}}, "did you mean nearness"),
+        ("ladder", {"rung": "majorty"}, "did you mean majority"),
+        ("ladder", {"rugn": "majority"}, "did you mean rung"),
+        ("ladder", {"tutorial": "kera_convnet"}, "did you mean keras_convnet"),
+        ("ladder", {"rung": "majority", "network": {}}, "one step of the ladder"),
+        ("ladder", {"network": 3}, "a table of its settings"),
+        ("deployment", {"deployed": "int4"}, "did you mean int8"),
+        ("final", {"together": 6}, "from 1 to 5"),
+        ("deployment", {"deployd": "int8"}, "no setting 'deployd'"),
+        ("final", {"epoch": 3}, "did you mean epochs"),
+    ],
+)
+def test_settings_of_a_measure_are_checked(
+    measure: str, settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    """Its own and those of its network, before the first run."""
+    declared = load("study", declare(tmp_path, DECLARED))
+    with pytest.raises(DeclarationError, match=said):
+        check([declared.model_copy(update={"measure": measure, "settings": {}, "arms": {"a": settings}})])
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -80,6 +122,12 @@ def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> No
         ({"augmentation": {"flipp": True}}, "did you mean flip"),
         ({"epochs": "many"}, "integer"),
         ({"epochs": 0}, "greater than or equal to 1"),
+        ({"label_smoothing": -3}, "0 to 1. Received: label_smoothing = -3"),
+        ({"dropout": 1.5}, "0 to 1"),
+        ({"peak_learning_rate": 0.0}, "more than 0"),
+        ({"augmentation": {"shift": -1}}, "0 or more"),
+        ({"objective": {"trim": 2.0}}, "0 to 1"),
+        ({"teacher": {"dropout": -0.1}}, "0 to 1"),
         ({"family": "unet"}, "no family 'unet'"),
         ({"optimizer": "adam"}, "no optimizer 'adam'"),
         ({"labels": "best"}, "'given'"),

@@ -137,18 +137,24 @@ def _fill_square(grey: Floats) -> Bytes:
 
 
 def _scale(rows: Floats, count: int) -> Floats:
-    """Scales the first axis to a number of rows, with the triangle kernel, in float32 and in TensorFlow's order."""
+    """Scales the first axis to a number of rows, with the triangle kernel, in float32 and in TensorFlow's order.
+
+    All new rows take their next old one together: row by row this was two thirds of a catalogue image's time.
+    """
     one, half, size = np.float32(1), np.float32(0.5), len(rows)
     step = one / (np.float32(count) / np.float32(size))
     reach = max(step, one)
+    centres = (np.arange(count).astype(np.float32) + half) * step
+    first = np.clip(np.ceil(centres - reach - half).astype(int), 0, size - 1)
+    last = np.clip(np.floor(centres + reach - half).astype(int), 0, size - 1)
+    sources = first[:, None] + np.arange(int((last - first).max()) + 1)
+    distance = np.abs((sources.astype(np.float32) + half - centres[:, None]) * (one / reach))
+    weights = np.maximum(one - distance, 0)
+    # Adding nothing changes no sum, so rows that need fewer sources are filled up with them.
+    weights[sources > last[:, None]] = 0
+    weights *= one / np.add.accumulate(weights, axis=1)[:, -1:]
+    sources = np.minimum(sources, size - 1)
     scaled = np.zeros((count, rows.shape[1]), np.float32)
-    for row in range(count):
-        centre = (np.float32(row) + half) * step
-        first = min(max(int(np.ceil(centre - reach - half)), 0), size - 1)
-        last = min(max(int(np.floor(centre + reach - half)), 0), size - 1)
-        distance = np.abs((np.arange(first, last + 1).astype(np.float32) + half - centre) * (one / reach))
-        weights = np.maximum(one - distance, 0)
-        weights *= one / np.add.accumulate(weights)[-1]
-        for weight, source in zip(weights, rows[first : last + 1], strict=True):
-            scaled[row] += weight * source
+    for tap in range(sources.shape[1]):
+        scaled += weights[:, tap, None] * rows[sources[:, tap]]
     return scaled

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from serving.images import ImageError
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -25,10 +27,6 @@ MOST_PIXELS: Final = 50_000_000
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP")
 GROUND_TOLERANCE: Final = np.float32(0.05 * 255)
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-class ImageError(ValueError):
-    """A file that is no image, or too large a one; the message says what was expected and what was received."""
 
 
 def fit_file(encoded: bytes) -> Bytes:
@@ -49,7 +47,9 @@ def read_pixels(encoded: bytes) -> Bytes:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
     """
     if len(encoded) > MOST_BYTES:
-        raise ImageError(f"The file is too large. Expected: at most 20 MB. Received: {len(encoded) / 1e6:.1f} MB.")
+        raise ImageError(
+            f"The file is too large. Expected: at most 20 MB. Received: {len(encoded) / 1e6:.1f} MB.", "too_large"
+        )
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -59,7 +59,7 @@ def read_pixels(encoded: bytes) -> Bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("more") from None
     except UnidentifiedImageError:
-        raise _no_image(f"{len(encoded)} bytes of something else") from None
+        raise _no_image(f"{len(encoded)} bytes of something else", "not_an_image") from None
     except (OSError, SyntaxError, EOFError, IndexError) as error:
         raise _no_image(str(error)) from None
 
@@ -84,11 +84,13 @@ def fit_pixels(pixels: Bytes) -> Bytes:
 
 
 def _too_large(size: str) -> ImageError:
-    return ImageError(f"The image is too large. Expected: at most 50 million pixels. Received: {size}.")
+    return ImageError(
+        f"The image is too large. Expected: at most 50 million pixels. Received: {size}.", "too_many_pixels"
+    )
 
 
-def _no_image(received: str) -> ImageError:
-    return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.")
+def _no_image(received: str, reason: str = "damaged") -> ImageError:
+    return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.", reason)
 
 
 def _decode(encoded: bytes) -> Bytes:

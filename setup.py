@@ -25,6 +25,7 @@ INSTALL = [
     "grpcio",
     "grpcio-health-checking",
     "httptools",
+    "httpcore==1.*",
     "httpx==0.28.*",
     # TensorFlow Datasets imports it without declaring it.
     "importlib_resources",

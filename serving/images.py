@@ -113,7 +113,8 @@ def expand(sources: Iterable[str]) -> list[str]:
 
 def _read(name: str, source: str | Path, limits: Limits) -> bytes:
     if is_url(source):
-        from serving.downloads import DownloadError, download
+        from serving.download_errors import DownloadError
+        from serving.downloads import download
 
         try:
             url = str(source)

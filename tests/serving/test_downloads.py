@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.downloads import DownloadError, download, is_public
+from serving.addresses import is_public
+from serving.download_errors import DownloadError
+from serving.downloads import download
 from serving.images import ImageError, Limits, prepare
 from tests.serving.test_images import encoded
 from tests.serving.web import Answer, Asked, web

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data browser bench bench-serving bench-training exploration experiments tensorboard clean docs lock format
+.PHONY: help run test check setup data browser bench bench-serving bench-training bench-fetching exploration experiments tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench-serving: setup ## Measures the served model beside the bare SavedModel; AR
 
 bench-training: setup data ## Measures the seconds to an accuracy beside the tutorials', and the trainer's throughput
 	@$(BIN)/python -m scripts.bench_training $(ARGS)
+
+bench-fetching: setup ## Measures fetching and fitting 10,000 images from a slow local server, and what limits it
+	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
 exploration: setup data browser ## Writes docs/exploration.md and executes the notebook, from what `fashion explore` finds
 	@$(BIN)/python -m scripts.exploration_document $(ARGS)

@@ -134,7 +134,8 @@ class ImageCache:
         content = bytes.fromhex(kept.sha256)
         self._db.execute("INSERT OR IGNORE INTO image (sha256, pixels) VALUES (?, ?)", (content, kept.pixels.tobytes()))
         self._db.execute(
-            "INSERT OR REPLACE INTO url (sha256, image, etag, last_modified, fetched_at) SELECT ?, id, ?, ?, ? FROM image WHERE sha256 = ?",
+            "INSERT OR REPLACE INTO url (sha256, image, etag, last_modified, fetched_at)"
+            " SELECT ?, id, ?, ?, ? FROM image WHERE sha256 = ?",
             (kept.key, kept.validators.etag, kept.validators.last_modified, kept.fetched_at, content),
         )
 

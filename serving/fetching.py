@@ -144,7 +144,7 @@ class Fetching:
         if key in self._open:
             self._open[key].places.append((position, url))
             return None
-        kept = self._cache.find(key) if self._cache and path is None else None
+        kept = self._cache.find(key) if self._cache is not None and path is None else None
         if kept and time.time() - kept.fetched_at < self._trusted_seconds:
             return Fetched(position, url, kept.pixels, kept.sha256, cached=True)
         job = Job(url, parts.netloc.decode() if path is None else "file:", path, kept.validators if kept else None)
@@ -182,7 +182,7 @@ class Fetching:
                 results += _fetched(opened.places, kept, unchanged=outcome.pixels is None)
             else:
                 results += [Failed(*place, outcome.reason, str(outcome)) for place in opened.places]
-        if self._cache and new:
+        if self._cache is not None and new:
             self._cache.store(new)
         return results
 

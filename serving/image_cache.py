@@ -91,12 +91,13 @@ class ImageCache:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        return int(self._one("SELECT count(*) FROM image")[0])
-
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
+
+    def count(self) -> int:
+        """Returns the number of different files."""
+        return int(self._one("SELECT count(*) FROM image")[0])
 
     def find(self, key: bytes) -> Kept | None:
         """Returns what a URL held when it was last asked for, or None.
@@ -132,7 +133,11 @@ class ImageCache:
 
     def _put(self, kept: Kept) -> None:
         content = bytes.fromhex(kept.sha256)
-        self._db.execute("INSERT OR IGNORE INTO image (sha256, pixels) VALUES (?, ?)", (content, kept.pixels.tobytes()))
+        # Not INSERT OR IGNORE, which would ignore pixels of a wrong number as well.
+        self._db.execute(
+            "INSERT INTO image (sha256, pixels) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING",
+            (content, kept.pixels.tobytes()),
+        )
         self._db.execute(
             "INSERT OR REPLACE INTO url (sha256, image, etag, last_modified, fetched_at)"
             " SELECT ?, id, ?, ?, ? FROM image WHERE sha256 = ?",

@@ -159,12 +159,9 @@ def _server(content: bytes) -> Iterator[str]:
         file.write(content)
         file.flush()
         command = [sys.executable, "-m", "scripts.bench_fetching", "--serve", file.name]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            try:
-                yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-            finally:
-                process.kill()
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
 
 
 async def _serve(content: bytes) -> None:
@@ -191,8 +188,9 @@ async def _serve(content: bytes) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
-        server = await loop.create_server(Connection, sock=listener)
-        await server.serve_forever()
+        async with await loop.create_server(Connection, sock=listener):
+            # To the end of its parent, whatever that dies of, or of the block there.
+            await loop.run_in_executor(None, sys.stdin.read)
 
 
 def _photograph() -> bytes:

@@ -145,8 +145,10 @@ class ImageCache:
         )
 
     def _prepare(self) -> None:
-        # SQLite's own patience does not cover the change to the log, so two that begin at once take turns here.
-        with self._path.open("rb") as file:
+        # SQLite's own patience does not cover the change to the log, so two that begin at once take turns here. By a
+        # file of their own: closing the database's would drop SQLite's locks on it, and with them what it then writes
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        with self._path.with_name(f"{self._path.name}-opening").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")

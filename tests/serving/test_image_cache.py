@@ -140,6 +140,18 @@ def test_processes_share_the_file(tmp_path: Path) -> None:
     assert_whole(path, 500)
 
 
+def test_a_process_that_closes_leaves_the_others_their_log(tmp_path: Path) -> None:
+    """Only the last one clears the write-ahead log away; what the others store afterwards is not lost with it."""
+    path = tmp_path / "images"
+    with ImageCache(path) as cache:
+        cache.store([kept(1)])
+        for number in (2, 3):
+            writer(path, number, number + 1).communicate()
+            assert path.with_name("images-wal").exists()
+            cache.store([kept(number + 10)])
+    assert_whole(path, 5)
+
+
 def test_a_killed_process_loses_nothing_that_it_stored(tmp_path: Path) -> None:
     """SIGKILL in the middle of many stores, beside another that goes on: all that was said to be there is there."""
     path = tmp_path / "images"

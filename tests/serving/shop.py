@@ -60,6 +60,7 @@ class Shop:
         fine = png(number)
         answers = {
             "fine": lambda: Answer(body=fine, headers={"Content-Type": "text/html"}),
+            "there": lambda: Answer(body=fine),
             "same": lambda: Answer(body=png(0)),
             "page": lambda: Answer(
                 body=b"<!DOCTYPE html><title>Sold out</title>", headers={"Content-Type": "image/jpeg"}
@@ -82,7 +83,7 @@ class Shop:
             "silent": lambda: Answer(parts=self._never()),
             "garbage": lambda: Answer(parts=[b"SSH-2.0-OpenSSH_9.2\r\n"]),
             "loop": lambda: Answer(302, headers={"Location": f"/loop/{number}"}),
-            "moved": lambda: Answer(301, headers={"Location": f"/fine/{number}"}),
+            "moved": lambda: Answer(301, headers={"Location": f"/there/{number}"}),
             "passwd": lambda: Answer(302, headers={"Location": "file:///etc/passwd"}),
         }
         return answers.get(kind, lambda: Answer(404, body=b"gone"))()

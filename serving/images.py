@@ -36,7 +36,16 @@ Payload = bytes | NDArray[np.uint8]
 
 
 class ImageError(ValueError):
-    """A source gives no image that can be sent; the message says which and why."""
+    """A source gives no usable image; the message says which and why.
+
+    Attributes:
+        reason: The same in a stable word: `not_an_image`, `damaged`, `empty`, `too_large`, `too_many_pixels`,
+            `unreadable`, or what `serving.downloads.DownloadError` gives.
+    """
+
+    def __init__(self, message: str, reason: str = "not_an_image") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -104,32 +113,42 @@ def expand(sources: Iterable[str]) -> list[str]:
 
 def _read(name: str, source: str | Path, limits: Limits) -> bytes:
     if is_url(source):
-        from serving.downloads import DownloadError, download
+        from serving.download_errors import DownloadError
+        from serving.downloads import download
 
         try:
             url = str(source)
             return download(url, limits.bytes, allow_private=limits.allow_private, timeout_seconds=limits.seconds)
         except DownloadError as error:
-            raise ImageError(str(error)) from None
-    path = Path(source)
+            raise ImageError(str(error), error.reason) from None
+    return read_file(Path(source), limits.bytes, name)
+
+
+def read_file(path: Path, most_bytes: int, name: str = "") -> bytes:
+    """Returns what a file holds; when that is more than allowed, one byte more than that.
+
+    Raises:
+        ImageError: There is no such file, or it cannot be read.
+    """
+    name = name or str(path)
     try:
         # A pipe or a device would be waited for, or never end.
         if path.exists() and not path.is_file():
-            raise ImageError(f"{name} is no file. Expected: an image file. Received: something else")
+            raise ImageError(f"{name} is no file. Expected: an image file. Received: something else", "unreadable")
         with path.open("rb") as file:
-            return file.read(limits.bytes + 1)
+            return file.read(most_bytes + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ImageError(f"{name} cannot be read. Expected: an image file. Received: {reason}") from None
+        raise ImageError(f"{name} cannot be read. Expected: an image file. Received: {reason}", "unreadable") from None
 
 
 def _encoded(name: str, content: bytes, limits: Limits) -> bytes:
     if not content:
-        raise ImageError(f"{name} is empty. Expected: an image. Received: 0 bytes")
+        raise ImageError(f"{name} is empty. Expected: an image. Received: 0 bytes", "empty")
     if len(content) > limits.bytes:
-        raise ImageError(f"{name} is too large. Expected: at most {limits.bytes:,} bytes. Received: more")
+        raise ImageError(f"{name} is too large. Expected: at most {limits.bytes:,} bytes. Received: more", "too_large")
     with _reading(name, limits), _opened(name, content) as image:
         _check_pixels(name, image, limits)
         as_it_is = reads_as_it_is(image, content)
@@ -184,11 +203,15 @@ def _check_pixels(name: str, image: Image.Image, limits: Limits) -> None:
     if pixels > limits.pixels:
         raise _too_many_pixels(name, limits, f"{image.width} × {image.height}")
     if not pixels:
-        raise ImageError(f"{name} has no pixels. Expected: at least 1 × 1. Received: {image.width} × {image.height}")
+        raise ImageError(
+            f"{name} has no pixels. Expected: at least 1 × 1. Received: {image.width} × {image.height}", "empty"
+        )
 
 
 def _too_many_pixels(name: str, limits: Limits, received: str) -> ImageError:
-    return ImageError(f"{name} is too large. Expected: at most {limits.pixels:,} pixels. Received: {received}")
+    return ImageError(
+        f"{name} is too large. Expected: at most {limits.pixels:,} pixels. Received: {received}", "too_many_pixels"
+    )
 
 
 @contextmanager
@@ -212,4 +235,4 @@ def _reading(name: str, limits: Limits) -> Iterator[None]:
             raise _too_many_pixels(name, limits, "one that does not fit into memory") from None
         except Exception as error:
             # OSError, SyntaxError, ValueError, struct.error, ...: its decoders raise what they stumble over.
-            raise ImageError(f"{name} is damaged. Expected: a whole image. Received: {error}") from None
+            raise ImageError(f"{name} is damaged. Expected: a whole image. Received: {error}", "damaged") from None

@@ -12,7 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image_files import fit_image
-from serving.fitting import MOST_BYTES, ImageError, fit_file, fit_pixels
+from serving.fitting import MOST_BYTES, fit_file, fit_pixels
+from serving.images import ImageError
 from tests.synthetic import images_and_garments
 
 KINDS = [

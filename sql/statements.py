@@ -12,3 +12,6 @@ SCHEMA: Final = (_HERE / "schema.sql").read_text(encoding="utf-8")
 
 PRODUCTS: Final = (_HERE / "products.sql").read_text(encoding="utf-8")
 """One row a product: id, title, url, description. Parameters in psycopg's style: `country` and `image_index`."""
+
+GARMENTS: Final = (_HERE / "garments.sql").read_text(encoding="utf-8")
+"""Makes the optional table of the products' garments."""

@@ -1,0 +1,38 @@
+"""A PostgreSQL for the stages that read one; every test has empty tables of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from sql.server import running_server
+from sql.statements import GARMENTS, SCHEMA
+
+numbers = count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """Its DSN."""
+    with running_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def dsn(server: str) -> Iterator[str]:
+    """A catalogue with empty tables."""
+    name = f"fashion_test_{os.getpid()}_{next(numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        ours = make_conninfo(server, options=f"-csearch_path={name}")
+        try:
+            with psycopg.connect(ours) as tables:
+                tables.execute(SCHEMA + GARMENTS)
+            yield ours
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")

@@ -46,8 +46,8 @@ def write_demo(
 ) -> Demo:
     """Writes files, and rows into the empty tables of a catalogue.
 
-    One product an image, in their order and numbered from 1, as JPEG and PNG by turns. One in so many is broken, in each
-    of the ways by turns, and about as many products are added that show another's image.
+    One product an image, in their order and numbered from 1, as JPEG and PNG by turns. One in so many is broken, in
+    each of the ways by turns, and about as many products are added that show another's image.
 
     Args:
         connection: psycopg's, to a database with the tables of `sql/schema.sql` and `sql/garments.sql`.

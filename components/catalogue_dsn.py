@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from pipeline.errors import UserError
 
-EXAMPLE = "postgresql://USER@HOST/DATABASE"
 
+@contextmanager
+def as_user_error() -> Iterator[None]:
+    """Says for users what a catalogue could not do, and what is not installed."""
+    from sql.catalogue_error import CatalogueError
 
-def missing_extra() -> UserError:
-    """Returns what to say where psycopg is not installed."""
-    return UserError(
-        "Reading a catalogue needs psycopg.",
-        expected="the extra `catalogue`",
-        received="an installation without it",
-        next_step="pip install '.[catalogue]'",
-    )
+    try:
+        yield
+    except CatalogueError as error:
+        raise UserError(
+            error.headline, expected=error.expected, received=error.received, next_step=error.next_step
+        ) from None
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise UserError(
+            "Reading a catalogue needs psycopg.",
+            expected="the extra `catalogue`",
+            received="an installation without it",
+            next_step="pip install '.[catalogue]'",
+        ) from None
 
 
 def without_secret(dsn: str) -> str:
@@ -27,21 +39,15 @@ def without_secret(dsn: str) -> str:
     Raises:
         UserError: It holds a password, or is no DSN. The message does not repeat it.
     """
-    try:
-        from sql.dsn import secrets_in
+    with as_user_error():
+        from sql.dsn import parse, redact
 
-        found = secrets_in(dsn)
-    except ImportError:
-        raise missing_extra() from None
-    except ValueError as error:
-        raise UserError(
-            "The catalogue's DSN cannot be read.", expected=f"{EXAMPLE}, or key=value pairs", received=str(error)
-        ) from None
-    if found:
+        secrets = parse(dsn).keys() - parse(redact(dsn)).keys()
+    if secrets:
         # A command line stands in the shell's history and in every process list, and parameters stand in the record.
         raise UserError(
-            f"The catalogue's DSN holds a secret: {', '.join(found)}.",
-            expected=f"one without, such as {EXAMPLE}",
+            f"The catalogue's DSN holds a secret: {', '.join(sorted(secrets))}.",
+            expected="one without, such as postgresql://USER@HOST/DATABASE",
             received="one that the record of the run would show",
             next_step="put it into PGPASSWORD, ~/.pgpass or a service file, where libpq finds it",
         )

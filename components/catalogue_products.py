@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from components.catalogue_dsn import missing_extra
-from pipeline.errors import UserError
+from components.catalogue_dsn import as_user_error
 from serving.download_errors import shown
 
 if TYPE_CHECKING:
@@ -109,27 +107,10 @@ def select_products(catalogue: Catalogue) -> Selection:
 
 def _named(catalogue: Catalogue) -> Iterator[tuple[Product, str | None]]:
     """Yields the products with the names of their garments."""
-    from sql.extract import read_products
-    from sql.garments import read_garments
-
     with as_user_error():
+        from sql.extract import read_products
+        from sql.garments import read_garments
+
         garments = read_garments(catalogue.dsn)
         for some in read_products(catalogue.dsn, country=catalogue.country, image_index=catalogue.image_index):
             yield from ((product, garments.get(product.id)) for product in some)
-
-
-@contextmanager
-def as_user_error() -> Iterator[None]:
-    """Says for users what a catalogue could not do."""
-    from sql.extract import CatalogueError
-
-    try:
-        yield
-    except CatalogueError as error:
-        raise UserError(
-            error.headline, expected=error.expected, received=error.received, next_step=error.next_step
-        ) from None
-    except ModuleNotFoundError as error:
-        if error.name != "psycopg":
-            raise
-        raise missing_extra() from None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from serving.client_errors import pause_after
 from serving.download_errors import DownloadError, shown
 from serving.downloads import Answer, Downloader, Validators
-from serving.fitting import fit_file
+from serving.fitting import fit_file, load_decoder
 from serving.hosts import Hosts
 from serving.images import ImageError, Limits, prepare, read_file
 
@@ -120,6 +120,8 @@ class Workers:
 
     def begin(self, job: Job) -> None:
         """Lets a job wait for its host's turn."""
+        # Before the first download: loading it takes seconds, in which those under way would run into their deadlines.
+        load_decoder()
         self._hosts.put(job.host, job)
 
     def arrived(self, wait: bool) -> list[tuple[Job, Outcome]]:

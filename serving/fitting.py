@@ -38,6 +38,11 @@ def fit_file(encoded: bytes) -> Bytes:
     return fit_pixels(read_pixels(encoded))
 
 
+def load_decoder() -> None:
+    """Loads TensorFlow, which takes some seconds for the first file otherwise."""
+    import tensorflow  # noqa: F401
+
+
 def read_pixels(encoded: bytes) -> Bytes:
     """Decodes an image file as TensorFlow does: uint8 [height, width, channels], the first frame of an animation.
 

@@ -1,26 +1,28 @@
-"""Reads which garment each product is, from the optional table ProductGarment."""
+"""Reads which garment each product is, where somebody has said so."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sql.extract import CatalogueError, snapshot
+from sql.connection import TIMEOUT, begin, connected
+from sql.tables import TEXT, WHOLE, Columns, check
 
-TABLE: Final = "ProductGarment"
+GARMENTS_TABLE: Final[Columns] = {"ProductGarment": {"ProductId": WHOLE, "Garment": TEXT}}
+MADE_BY: Final = "sql/garments.sql"
 
 
-def read_garments(dsn: str) -> dict[int, str]:
-    """Returns the garments' names by product.
+def read_garments(dsn: str, *, timeout: float = TIMEOUT) -> dict[int, str]:
+    """Returns the garments' names by product id.
+
+    Args:
+        dsn: What libpq reads.
+        timeout: Seconds that the server may take.
 
     Raises:
-        CatalogueError: The catalogue cannot be read, or has no such table.
+        CatalogueError: The table is missing, or it cannot be read.
+        LostConnectionError: There is no connection (any more).
     """
-    with snapshot(dsn) as connection:
-        if connection.execute("SELECT to_regclass(%s)", [TABLE]).fetchone() == (None,):
-            raise CatalogueError(
-                "The catalogue does not say which garments its products are.",
-                expected=f"a table {TABLE} (ProductId, Garment)",
-                received="none of that name",
-                next_step="make it with sql/garments.sql, and fill it for the products to learn from",
-            )
-        return dict(connection.execute(f"SELECT ProductId, Garment FROM {TABLE}").fetchall())
+    with connected(dsn, timeout) as connection:
+        check(connection, GARMENTS_TABLE, MADE_BY)
+        begin(connection, timeout, "READ ONLY")
+        return dict(connection.execute("SELECT ProductId, Garment FROM ProductGarment").fetchall())

@@ -1,4 +1,4 @@
-"""Catalogues for tests: rows with URLs of one's own choice, a server of files, and what ExampleGen makes of them."""
+"""Catalogues for tests: the demonstration, rows with URLs of one's own choice, and what ExampleGen makes of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 import psycopg
 
+from components.demonstration_pictures import Pictures, write_pictures
 from components.example_gen import example_gen
 from components.examples import read_arrays
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, IngestionFailures
 from pipeline.progress import silent
+from sql.demonstration import Demonstration, demonstration, fill
 from tests.serving.web import Answer, Asked, Web, web
+from tests.synthetic import images_and_garments
 
 GARMENTS = Taxonomy.load().garments
 
@@ -52,10 +55,33 @@ def ingest(directory: Path, dsn: str, **parameters: Any) -> Ingested:
     cache = directory.parent / "cache"
     for place in (*places, cache):
         place.mkdir(parents=True, exist_ok=True)
-    settings = {"allow_private": True, "seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn} | parameters
+    settings = {"seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn, "allow_private": True}
+    # Large shares, so that a few images are enough for three splits.
+    settings |= {"test_share": 0.3, "validation_share": 0.3, "most_failed": 0.5} | parameters
     ingested = Ingested(Examples(places[0]), IngestionFailures(places[1]))
     example_gen.run(examples=ingested.examples, failures=ingested.failures, cache=cache, progress=silent, **settings)
     return ingested
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The demonstration's rows, in a database, and its files."""
+
+    made: Demonstration
+    pictures: Pictures
+
+    def image_of(self, product: int) -> int | None:
+        """The image at index 0 that counts."""
+        return min((image for owner, image, index in self.made.shown if (owner, index) == (product, 0)), default=None)
+
+
+def demonstrate(empty: str, folder: Path, base_url: str = "", products: int = 300) -> Shop:
+    """Fills an empty database with the demonstration, and a folder with made-up pictures."""
+    images, garments = images_and_garments(300, 0)
+    made = demonstration(products)
+    pictures = write_pictures(folder, made.images, images, [GARMENTS[g] for g in garments], every=20)
+    fill(empty, made, lambda image: pictures.url(image, base_url))
+    return Shop(made, pictures)
 
 
 def add_products(dsn: str, urls: list[str | None], first: int = 1, title: str = "Shirt") -> range:

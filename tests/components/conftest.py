@@ -24,15 +24,20 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(server: str) -> Iterator[str]:
-    """A catalogue with empty tables."""
+def empty(server: str) -> Iterator[str]:
+    """A database without tables."""
     name = f"fashion_test_{os.getpid()}_{next(numbers)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
-        ours = make_conninfo(server, options=f"-csearch_path={name}")
         try:
-            with psycopg.connect(ours) as tables:
-                tables.execute(SCHEMA + GARMENTS)
-            yield ours
+            yield make_conninfo(server, options=f"-csearch_path={name}")
         finally:
             connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+@pytest.fixture
+def dsn(empty: str) -> str:
+    """A catalogue with empty tables."""
+    with psycopg.connect(empty) as connection:
+        connection.execute(SCHEMA + GARMENTS)
+    return empty

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from components.catalogue_demo import Demo, write_demo
 from components.examples import read_arrays
 from pipeline.artifacts import Examples
 from pipeline.assembly import assemble
@@ -20,20 +19,19 @@ from pipeline.local_runner import LocalRunner, RunResult
 from pipeline.metadata_store import MetadataStore
 from pipeline.plan import Planner
 from pipeline.workspace import Workspace
-from tests.components.catalogues import GARMENTS
+from tests.components.catalogues import Shop, demonstrate
 from tests.conftest import PROFILE
-from tests.synthetic import images_and_garments
 
 STAGES = ["example_gen", "statistics_gen", "schema_gen", "example_validator", "label_grouping"]
 SECRET = "correct-horse-battery"
 
 
 @dataclass(frozen=True)
-class Shop:
+class Pipeline:
     """A catalogue and the workspace of its pipeline."""
 
     dsn: str
-    demo: Demo
+    shop: Shop
     workspace: Workspace
     options: list[str]
 
@@ -59,48 +57,50 @@ class Shop:
 
 
 @pytest.fixture
-def shop(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A shop with 300 products and some broken ones, whose database wants a password, or so its user thinks."""
+def fashion(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The demonstration, in a database that wants a password, or so its user thinks."""
     monkeypatch.setenv("PGPASSWORD", SECRET)
-    images, garments = images_and_garments(300, 0)
-    with psycopg.connect(dsn) as connection:
-        demo = write_demo(connection, tmp_path / "shop", images, [GARMENTS[g] for g in garments])
-    settings = {"source": "catalogue", "dsn": dsn, "files_below": tmp_path / "shop"}
+    shop = demonstrate(empty, tmp_path / "shop", products=400)
+    settings = {"source": "catalogue", "dsn": empty, "files_below": tmp_path / "shop", "test_share": 0.2}
     options = [f"example_gen.{name}={value}" for name, value in settings.items()]
-    return Shop(dsn, demo, Workspace(tmp_path / "workspace"), options)
+    options.append("example_validator.class_share_bound=1")
+    return Pipeline(empty, shop, Workspace(tmp_path / "workspace"), options)
 
 
-def test_a_catalogue_runs_through_the_pipeline(shop: Shop) -> None:
+def test_a_catalogue_runs_through_the_pipeline(fashion: Pipeline) -> None:
     """Validation finds nothing wrong, the texts reach the grouped examples, and a second run reuses everything."""
-    result = shop.run("label_grouping")
-    grouped = Examples(shop.workspace.root / result.artifacts["label_grouping"]["grouped"].uri)
-    columns = read_arrays(grouped.split("train"), ["title", "description", "garment_name", "group_name"])
-    assert all(t.startswith(g) for t, g in zip(columns["title"], columns["garment_name"], strict=True))
+    result = fashion.run("label_grouping")
+    grouped = Examples(fashion.workspace.root / result.artifacts["label_grouping"]["grouped"].uri)
+    columns = read_arrays(grouped.split("train"), ["title", "description", "source_id", "garment_name", "group_name"])
+    products = [int(name.removeprefix("product/")) for name in columns["source_id"]]
+    assert columns["title"].tolist() == [fashion.shop.made.products[product] for product in products]
+    assert columns["garment_name"].tolist() == [fashion.shop.made.garments[product] for product in products]
+    assert any(columns["description"])
     assert result.artifacts["schema_gen"]["schema"].properties["disagreements"] == 0
     assert result.artifacts["example_validator"]["anomalies"].properties["anomalies"] == 0
-    failures = shop.workspace.root / result.artifacts["example_gen"]["failures"].uri / "failures.jsonl"
+    failures = fashion.workspace.root / result.artifacts["example_gen"]["failures"].uri / "failures.jsonl"
     listed = {json.loads(line)["product"] for line in failures.read_text().splitlines()}
-    assert listed and listed < shop.demo.broken.keys()
-    assert not shop.run("label_grouping").seconds
-    held = b"".join(path.read_bytes() for path in shop.workspace.root.rglob("*") if path.is_file())
+    assert listed and {fashion.shop.image_of(product) for product in listed} <= fashion.shop.pictures.broken.keys()
+    assert not fashion.run("label_grouping").seconds
+    held = b"".join(path.read_bytes() for path in fashion.workspace.root.rglob("*") if path.is_file())
     assert SECRET.encode() not in held and b"example_gen" in held
 
 
-def test_a_changed_row_makes_the_stage_run_again(shop: Shop) -> None:
+def test_a_changed_row_makes_the_stage_run_again(fashion: Pipeline) -> None:
     """Of what is read any change counts, and nothing else does."""
-    first = shop.run("example_gen")
-    assert "example_gen" not in shop.reasons()
-    shop.change("INSERT INTO ProductDescription VALUES (9001, 1, 'de', 'Hemd', NULL)")
-    assert "example_gen" not in shop.reasons()
+    first = fashion.run("example_gen")
+    assert "example_gen" not in fashion.reasons()
+    fashion.change("INSERT INTO ProductDescription VALUES (9001, 1, 'it', 'Camicia', NULL)")
+    assert "example_gen" not in fashion.reasons()
     for statement in (
         "UPDATE Product SET Title = 'New' WHERE Id = 1",
-        "UPDATE ProductDescription SET TranslatedText = NULL WHERE Id = 2",
-        "DELETE FROM ProductImages WHERE ProductId = 3",
-        "DELETE FROM ProductGarment WHERE ProductId = 4",
+        "UPDATE ProductDescription SET TranslatedText = 'New' WHERE ProductId = 1 AND CountryCode = 'us'",
+        "DELETE FROM ProductImages WHERE ProductId = 1",
+        "DELETE FROM ProductGarment WHERE ProductId = 1",
     ):
-        shop.change(statement)
-        assert shop.reasons()["example_gen"] == ("the catalogue changed",), statement
-        again = shop.run("example_gen")
+        fashion.change(statement)
+        assert fashion.reasons()["example_gen"] == ("the catalogue changed",), statement
+        again = fashion.run("example_gen")
         assert "example_gen" in again.seconds
     assert again.artifacts["example_gen"]["examples"].digest != first.artifacts["example_gen"]["examples"].digest
 

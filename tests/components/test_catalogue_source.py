@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -14,14 +15,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.catalogue_demo import Demo, write_demo
 from models.image_files import fit_image
 from pipeline.errors import UserError
 from serving.fitting import fit_file
-from tests.components.catalogues import GARMENTS, add_products, ingest, serving
+from sql.extract import read_products
+from tests.components.catalogues import GARMENTS, add_products, demonstrate, ingest, serving
 from tests.serving.shop import Shop, pixels, png
 from tests.serving.web import Answer, Asked, Web, web
-from tests.synthetic import images_and_garments
 
 FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"}
 
@@ -42,55 +42,60 @@ def place(shop: Shop) -> Iterator[Web]:
         shop.ended.set()
 
 
-def demonstrate(dsn: str, folder: Path, base_url: str = "", count: int = 300) -> Demo:
-    """Fills a catalogue with made-up garments."""
-    images, garments = images_and_garments(count, 0)
-    with psycopg.connect(dsn) as connection:
-        return write_demo(connection, folder, images, [GARMENTS[g] for g in garments], base_url=base_url)
-
-
-def test_every_product_is_an_example_or_listed(dsn: str, tmp_path: Path) -> None:
-    """Pixels, garment and texts are the product's own; the failures have their reasons, and the counts add up."""
-    images, garments = images_and_garments(300, 0)
+def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> None:
+    """Pixels, garment and texts are the product's own; what is broken has its reason, and the counts add up."""
     with serving(tmp_path / "shop") as place:
-        demo = demonstrate(dsn, tmp_path / "shop", place.url)
-        ingested = ingest(tmp_path / "out", dsn)
-    rows = ingested.rows()
-    assert rows.keys() == demo.shown.keys()
-    for product, number in demo.shown.items():
-        row, garment = rows[product], GARMENTS[garments[number]]
-        assert (row["garment"], row["title"]) == (garments[number], f"{garment} no. {product}")
-        assert row["description"].startswith(f"A {garment} of ")
-        file = tmp_path / "shop" / f"{number + 1}.{'png' if number % 2 else 'jpg'}"
-        np.testing.assert_array_equal(row["image"], images[number] if number % 2 else fit_file(file.read_bytes()))
-    assert ingested.reasons() == {p: FAILING[b] for p, b in demo.broken.items() if b in FAILING}
-    held, broken = ingested.examples.properties, Counter(demo.broken.values())
-    assert (held["without_image"], held["without_garment"]) == (broken["no_url"], broken["no_garment"])
-    assert held["failed"] == len(ingested.listed()) and held["products"] == 300 + len(demo.shared)
+        shop = demonstrate(empty, tmp_path / "shop", place.url)
+        ingested = ingest(tmp_path / "out", empty)
+    made, rows, reasons = shop.made, ingested.rows(), ingested.reasons()
+    listing = {product.id: product for some in read_products(empty) for product in some}
+    without = Counter[str]()
+    for product, title in made.products.items():
+        image = shop.image_of(product)
+        if product not in made.garments or image is None:
+            without["garment" if product not in made.garments else "image"] += 1
+            assert product not in rows.keys() | reasons.keys()
+        elif image in shop.pictures.broken:
+            assert reasons[product] == FAILING[shop.pictures.broken[image]] and product not in rows
+        else:
+            row = rows[product]
+            file = (tmp_path / "shop" / shop.pictures.names[image]).read_bytes()
+            np.testing.assert_array_equal(row["image"], fit_file(file))
+            assert (GARMENTS[row["garment"]], row["title"]) == (made.garments[product], title)
+            assert row["description"] == (listing[product].description or "")
+    held = ingested.examples.properties
+    assert (held["without_garment"], held["without_image"]) == (without["garment"], without["image"])
+    assert held["failed"] == len(reasons) == len(ingested.listed()) and set(reasons.values()) == set(FAILING.values())
     parts = ("train", "validation", "test", "failed", "without_image", "without_garment")
-    assert sum(int(held[part]) for part in parts) == held["products"]
+    assert sum(int(held[part]) for part in parts) == held["products"] == len(made.products)
 
 
-def test_splits_are_stratified_and_share_no_picture(dsn: str, tmp_path: Path) -> None:
-    """A tenth of each garment is for the test and a tenth of the rest for validation; shared pictures stay together."""
-    demo = demonstrate(dsn, tmp_path / "shop")
-    rows = ingest(tmp_path / "out", dsn, files_below=tmp_path / "shop").rows()
-    splits = {split: [r["garment"] for r in rows.values() if r["split"] == split] for split in ("validation", "test")}
-    for held in splits.values():
-        assert set(np.bincount(held, minlength=10).tolist()) <= {2, 3}
-    for copy, original in demo.shared.items():
-        assert (
-            rows[copy]["split"] == rows[original]["split"] and rows[copy]["cluster"] == rows[original]["cluster"] >= 0
-        )
-        assert rows[copy]["twins"] >= 1 or rows[copy]["split"] == "test"
+def test_splits_are_stratified_and_share_no_picture(empty: str, tmp_path: Path) -> None:
+    """Shares are those of each garment, and products that show the same picture stay together."""
+    shop = demonstrate(empty, tmp_path / "shop")
+    rows = ingest(tmp_path / "out", empty, files_below=tmp_path / "shop", test_share=0.2, validation_share=0.1).rows()
+    count = {split: np.zeros(10, int) for split in ("train", "validation", "test")}
+    for row in rows.values():
+        count[row["split"]][row["garment"]] += 1
+    rest = count["train"] + count["validation"]
+    np.testing.assert_allclose(count["test"], 0.2 * (rest + count["test"]), atol=1.5)
+    np.testing.assert_allclose(count["validation"], 0.1 * rest, atol=1.5)
+    shown: dict[int, list[dict[str, Any]]] = {}
+    for product, row in rows.items():
+        shown.setdefault(shop.pictures.numbers[shop.image_of(product) or 0], []).append(row)
+    shared = [together for together in shown.values() if len(together) > 1]
+    assert len(shared) > 20
+    for together in shared:
+        assert len({row["split"] for row in together}) == 1 and len({row["cluster"] for row in together}) == 1
+        assert together[0]["cluster"] >= 0 and (together[0]["twins"] > 0 or together[0]["split"] == "test")
 
 
-def test_the_same_catalogue_gives_the_same_bytes(dsn: str, tmp_path: Path) -> None:
+def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> None:
     """However the images arrive, and whether they are fetched or in the cache."""
-    demonstrate(dsn, tmp_path / "shop", count=200)
+    demonstrate(empty, tmp_path / "shop", products=200)
     written = []
     for name in ("one", "two"):
-        examples = ingest(tmp_path / name, dsn, files_below=tmp_path / "shop", fetches_per_host=3).examples
+        examples = ingest(tmp_path / name, empty, files_below=tmp_path / "shop", fetches_per_host=3).examples
         written.append({p.relative_to(examples.path): p.read_bytes() for p in examples.path.rglob("*.gz")})
     assert written[0] == written[1] and len(written[0]) == 3
 
@@ -135,7 +140,7 @@ HOSTILE = {
 def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp_path: Path) -> None:
     """Neither servers nor URLs nor texts stop it, reach this machine's files, or are taken for SQL."""
     injection = "'); DROP TABLE Product; -- %s %(x)s \\ \x01 👗 {url}"
-    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(100)], title=injection)
+    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)], title=injection)
     # By two names, since a host that is silent ten times on end is given up.
     hosts = {kind: "localhost" if kind in ("silent", "garbage") else "127.0.0.1" for kind in HOSTILE}
     hostile: list[str | None] = [f"http://{host}:{place.port}/{kind}/1.jpg" for kind, host in hosts.items()]
@@ -153,7 +158,7 @@ def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp
     expected = dict(zip(served, HOSTILE.values(), strict=True)) | dict(zip(named, urls.values(), strict=True))
     assert ingested.reasons() == expected
     rows = ingested.rows()
-    assert len(rows) == 100 and {row["title"] for row in rows.values()} == {injection}
+    assert len(rows) == 40 and {row["title"] for row in rows.values()} == {injection}
     np.testing.assert_array_equal(rows[8]["image"], pixels(7))
     listed = (ingested.failures.path / "failures.jsonl").read_text()
     assert "s3cret" not in listed and "root:" not in listed and len(listed) < 20_000
@@ -184,13 +189,13 @@ def test_too_many_failures_stop_with_the_reasons(
 
 def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_path: Path) -> None:
     """A second run asks only for what failed, and after the trusted days by version."""
-    add_products(dsn, [f"{place.url}/fine/{n}" for n in range(100)] + [f"{place.url}/gone/1"])
+    add_products(dsn, [f"{place.url}/fine/{n}" for n in range(40)] + [f"{place.url}/gone/1"])
     for name in ("one", "two"):
         ingest(tmp_path / name, dsn)
     assert shop.asked["/gone/1"] == 2
-    assert {shop.asked[f"/fine/{n}"] for n in range(100)} == {1}
+    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {1}
     ingest(tmp_path / "three", dsn, trusted_days=0)
-    assert {shop.asked[f"/fine/{n}"] for n in range(100)} == {2}
+    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {2}
 
 
 def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
@@ -202,7 +207,7 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
         return Answer(body=black.getvalue() if asked.path == "/black" else png(int(asked.path[1:])))
 
     with web(answer) as files:
-        add_products(dsn, [f"{files.url}/{number}" for number in range(1, 101)])
+        add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])
         shared = add_products(dsn, [f"{files.url}/0" for _ in range(5)], first=2001)
         blank = add_products(dsn, [f"{files.url}/black"], first=3001)
         ingested = ingest(tmp_path / "out", dsn, most_shared=4)
@@ -212,7 +217,7 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
 
 def test_unknown_garments_are_listed(dsn: str, place: Web, tmp_path: Path) -> None:
     """A garment that the taxonomy does not know is named, with those that it knows."""
-    products = add_products(dsn, [f"{place.url}/fine/{number}" for number in range(100)])
+    products = add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
     ingested = ingest(tmp_path / "out", dsn)
@@ -229,9 +234,9 @@ def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Pa
     assert caught.value.received.startswith("2 products, 0 of them without a garment, 2 with one and without an image")
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP TABLE ProductGarment")
-    with pytest.raises(UserError, match="does not say which garments") as caught:
+    with pytest.raises(UserError, match="The database lacks what is needed") as caught:
         ingest(tmp_path / "out", dsn)
-    assert "sql/garments.sql" in caught.value.next_step
+    assert caught.value.received == "no table ProductGarment" and "sql/garments.sql" in caught.value.next_step
 
 
 def test_too_few_products_for_three_splits_are_refused(dsn: str, place: Web, tmp_path: Path) -> None:
@@ -244,7 +249,7 @@ def test_too_few_products_for_three_splits_are_refused(dsn: str, place: Web, tmp
 
 def test_a_catalogue_that_is_not_there_is_a_users_error(tmp_path: Path) -> None:
     """The message says so in a sentence."""
-    with pytest.raises(UserError, match="^The catalogue "):
+    with pytest.raises(UserError, match="^There is no connection to the catalogue"):
         ingest(tmp_path / "out", f"postgresql://nobody@/shop?host={tmp_path}")
 
 

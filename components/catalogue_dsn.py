@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
 from pipeline.errors import UserError
+
+ENVIRONMENT: Final = "FASHION_CATALOGUE_DSN"
+"""The environment variable that names a catalogue where no parameter does; nobody records it."""
 
 
 @contextmanager
@@ -49,10 +53,26 @@ def without_secret(dsn: str) -> str:
             f"The catalogue's DSN holds a secret: {', '.join(sorted(secrets))}.",
             expected="one without, such as postgresql://USER@HOST/DATABASE",
             received="one that the record of the run would show",
-            next_step="put it into PGPASSWORD, ~/.pgpass or a service file, where libpq finds it",
+            next_step=f"put it into PGPASSWORD, ~/.pgpass or a service file, or the whole DSN into {ENVIRONMENT}",
         )
     return dsn
 
 
+def given(dsn: str | None) -> str:
+    """Returns the DSN of the parameter, or else of the environment.
+
+    Raises:
+        UserError: There is neither.
+    """
+    if found := dsn or os.environ.get(ENVIRONMENT):
+        return found
+    raise UserError(
+        "There is no catalogue to read.",
+        expected=f"example_gen.dsn, or {ENVIRONMENT} in the environment",
+        received="neither",
+        next_step="fashion run --profile catalogue --set example_gen.dsn=postgresql://USER@HOST/DATABASE",
+    )
+
+
 Dsn = Annotated[str, AfterValidator(without_secret)]
-"""A URI of PostgreSQL or `key=value` pairs, without a password; empty for what libpq's environment variables say."""
+"""A URI of PostgreSQL or `key=value` pairs, without a password."""

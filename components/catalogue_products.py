@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from components.catalogue_dsn import as_user_error
+from components.catalogue_dsn import as_user_error, given
 from serving.download_errors import shown
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def catalogue_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
         from sql.digest import catalogue_digest
 
         digest = catalogue_digest(
-            parameters["dsn"], country=parameters["country"], image_index=parameters["image_index"]
+            given(parameters["dsn"]), country=parameters["country"], image_index=parameters["image_index"]
         )
     return {"catalogue": digest}
 

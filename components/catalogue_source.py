@@ -156,12 +156,14 @@ def _without_pictures_of_nothing(columns: dict[str, Any], selected: Selection, m
 
 
 def _report(selected: Selection, catalogue: Catalogue, examples: Examples, failures: IngestionFailures) -> None:
+    from sql.dsn import redact
+
     selected.failures.sort(key=lambda failure: failure.product)
     with (failures.path / "failures.jsonl").open("w", encoding="utf-8") as file:
         for failure in selected.failures:
             file.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")
     failures.properties.update(Counter(failure.reason for failure in selected.failures))
-    examples.properties["source"] = f"the catalogue {catalogue.dsn or 'of the environment'}"
+    examples.properties["source"] = f"the catalogue {redact(catalogue.dsn)}"
     for name in ("products", "without_garment", "without_image"):
         examples.properties[name] = selected.counts[name]
     examples.properties["failed"] = len(selected.failures)

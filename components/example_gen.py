@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from components.catalogue_dsn import Dsn
+from components.catalogue_dsn import Dsn, given
 from components.catalogue_products import Catalogue, catalogue_state
 from components.catalogue_source import Fetch, read_catalogue
 from components.fashion_mnist_source import read_fashion_mnist
@@ -50,11 +50,9 @@ def example_gen(
     ] = None,
     verify_checksums: Annotated[bool, Field(description="Refuse anything but the published data set.")] = True,
     dsn: Annotated[
-        Dsn,
-        Field(
-            description="The catalogue's PostgreSQL, without a password. Defaults to what `PGSERVICE`, `PGHOST` say."
-        ),
-    ] = "",
+        Dsn | None,
+        Field(description="The catalogue's PostgreSQL, without a password. Defaults to `FASHION_CATALOGUE_DSN`."),
+    ] = None,
     country: Annotated[str, Field(description="Whose descriptions of a catalogue are read.")] = "us",
     image_index: Annotated[int, Field(ge=0, description="Which of a product's images is read.")] = 0,
     allow_private: Annotated[
@@ -96,7 +94,7 @@ def example_gen(
 ) -> None:
     """Reads Fashion-MNIST or a catalogue, checks it and writes it as examples in three splits."""
     if source == "catalogue":
-        catalogue = Catalogue(dsn, country, image_index, garments)
+        catalogue = Catalogue(given(dsn), country, image_index, garments)
         fetch = Fetch(
             allow_private, files_below, fetches_per_host, fetch_seconds, trusted_days, most_failed, most_shared
         )

@@ -118,7 +118,7 @@ def _decode(content: bytes, count: int) -> None:
     def work() -> None:
         while _next(numbers, lock):
             with lock:
-                payload = prepare(content)[1]
+                payload = prepare(content, find_damage=False)[1]
             fit_file(bytes(payload))
 
     _together(work, len(os.sched_getaffinity(0)))

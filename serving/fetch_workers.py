@@ -190,7 +190,7 @@ class Workers:
         """As a client sends it and the graph then fits it."""
         with self._decoders:
             with _preparing:
-                payload = prepare(content, self._limits, shown(job.url))[1]
+                payload = prepare(content, self._limits, shown(job.url), find_damage=False)[1]
             assert isinstance(payload, bytes), "A file stays a file"
             return fit_file(payload)
 

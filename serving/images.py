@@ -65,13 +65,17 @@ class Limits:
     allow_private: bool = False
 
 
-def prepare(source: Source, limits: Limits | None = None, name: str = "") -> tuple[str, Payload]:
+def prepare(
+    source: Source, limits: Limits | None = None, name: str = "", find_damage: bool = True
+) -> tuple[str, Payload]:
     """Returns a source's name and what is to be sent of it.
 
     Args:
         source: A path, URL, bytes, PIL image or array.
         limits: What is read at most.
         name: What to call it. Defaults to the path or URL, or else to its kind.
+        find_damage: Whether a file that is sent unchanged is decoded, to see that it is whole. Not needed where it is
+            decoded next anyway: TensorFlow refuses what Pillow refuses. Defaults to True.
 
     Raises:
         ImageError: It is no image, a damaged one, too large, or cannot be had.
@@ -79,9 +83,9 @@ def prepare(source: Source, limits: Limits | None = None, name: str = "") -> tup
     limits = limits or Limits()
     if isinstance(source, str | Path):
         name = name or str(source)
-        return name, _encoded(name, _read(name, source, limits), limits)
+        return name, _encoded(name, _read(name, source, limits), limits, find_damage)
     if isinstance(source, bytes | bytearray | memoryview):
-        return name or "bytes", _encoded(name or "bytes", bytes(source), limits)
+        return name or "bytes", _encoded(name or "bytes", bytes(source), limits, find_damage)
     if isinstance(source, np.ndarray):
         return name or "array", _from_array(name or "array", source, limits)
     return name or "image", _from_pil(name or "image", source, limits)
@@ -144,7 +148,7 @@ def read_file(path: Path, most_bytes: int, name: str = "") -> bytes:
         raise ImageError(f"{name} cannot be read. Expected: an image file. Received: {reason}", "unreadable") from None
 
 
-def _encoded(name: str, content: bytes, limits: Limits) -> bytes:
+def _encoded(name: str, content: bytes, limits: Limits, find_damage: bool) -> bytes:
     if not content:
         raise ImageError(f"{name} is empty. Expected: an image. Received: 0 bytes", "empty")
     if len(content) > limits.bytes:
@@ -152,6 +156,8 @@ def _encoded(name: str, content: bytes, limits: Limits) -> bytes:
     with _reading(name, limits), _opened(name, content) as image:
         _check_pixels(name, image, limits)
         as_it_is = reads_as_it_is(image, content)
+        if as_it_is and not find_damage:
+            return content
         if as_it_is:
             # An eighth of the size is quicker to decode, and enough to find what is truncated.
             image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 from components.examples import read_arrays
@@ -59,9 +60,9 @@ class Pipeline:
 @pytest.fixture
 def fashion(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The demonstration, in a database that wants a password, or so its user thinks."""
-    monkeypatch.setenv("PGPASSWORD", SECRET)
+    monkeypatch.setenv("FASHION_CATALOGUE_DSN", make_conninfo(empty, password=SECRET))
     shop = demonstrate(empty, tmp_path / "shop", products=400)
-    settings = {"source": "catalogue", "dsn": empty, "files_below": tmp_path / "shop", "test_share": 0.2}
+    settings = {"source": "catalogue", "files_below": tmp_path / "shop", "test_share": 0.2}
     options = [f"example_gen.{name}={value}" for name, value in settings.items()]
     options.append("example_validator.class_share_bound=1")
     return Pipeline(empty, shop, Workspace(tmp_path / "workspace"), options)
@@ -83,7 +84,17 @@ def test_a_catalogue_runs_through_the_pipeline(fashion: Pipeline) -> None:
     assert listed and {fashion.shop.image_of(product) for product in listed} <= fashion.shop.pictures.broken.keys()
     assert not fashion.run("label_grouping").seconds
     held = b"".join(path.read_bytes() for path in fashion.workspace.root.rglob("*") if path.is_file())
-    assert SECRET.encode() not in held and b"example_gen" in held
+    assert SECRET.encode() not in held and b"the catalogue user=postgres" in held
+
+
+def test_without_a_dsn_the_message_says_where_one_can_come_from(
+    fashion: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing runs, and the next step is a command."""
+    monkeypatch.delenv("FASHION_CATALOGUE_DSN")
+    with pytest.raises(UserError, match="There is no catalogue to read") as caught:
+        fashion.run("example_gen")
+    assert caught.value.next_step.startswith("fashion run --profile catalogue")
 
 
 def test_a_changed_row_makes_the_stage_run_again(fashion: Pipeline) -> None:

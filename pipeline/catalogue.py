@@ -61,7 +61,7 @@ def query(
         )
     place = given(dsn)
     with mistakes_told():
-        from sql.extract import estimate, read_products
+        from sql.extract import ahead, estimate, read_products
         from sql.product_files import write_csv, write_file
 
         lost: list[int] = []
@@ -71,11 +71,10 @@ def query(
             print(f"{error.headline} Going on after product {after}.", file=sys.stderr)
 
         with _bar(estimate(place, timeout=timeout), out) as counted:
-            batches = counted(
-                read_products(
-                    place, country=country, image_index=image_index, timeout=timeout, on_reconnect=reconnecting
-                )
+            read = read_products(
+                place, country=country, image_index=image_index, timeout=timeout, on_reconnect=reconnecting
             )
+            batches = counted(ahead(read))
             rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
             sys.stdout.flush()
     again = f", of {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from psycopg.rows import args_row
@@ -12,11 +13,11 @@ from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
 from sql.statements import PRODUCTS, PRODUCTS_AFTER
 from sql.tables import CATALOGUE, check
 
-__all__ = ["CatalogueError", "LostConnectionError", "Product", "estimate", "read_products"]
+__all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
 
 FIRST_ROWS: Final = 100
-MOST_ROWS: Final = 5000
-MOST_CHARACTERS: Final = 4_000_000
+MOST_ROWS: Final = 2000
+MOST_CHARACTERS: Final = 2_000_000
 
 
 class Product(NamedTuple):
@@ -45,7 +46,7 @@ def read_products(
     retries: int = RETRIES,
     on_reconnect: Callable[[int, LostConnectionError], None] | None = None,
 ) -> Iterator[list[Product]]:
-    """Yields all products in the order of id, in lists of at most 5,000 rows and, but for long texts, 4 MB.
+    """Yields all products in the order of id, in lists of at most 2,000 rows and, but for long texts, 2 MB.
 
     One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
     behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
@@ -78,6 +79,15 @@ def read_products(
                 on_reconnect(after, error)
         pause(retries - left)
         left -= 1
+
+
+def ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
+    """Yields the same lists, each read while the caller is still busy with the one before."""
+    with ThreadPoolExecutor(1) as reading:
+        coming = reading.submit(next, batches, [])
+        while batch := coming.result():
+            coming = reading.submit(next, batches, [])
+            yield batch
 
 
 def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:

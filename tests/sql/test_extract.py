@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.extract import CatalogueError, LostConnectionError, Product, estimate, read_products
+from sql.extract import CatalogueError, LostConnectionError, Product, ahead, estimate, read_products
 from tests.sql.catalogue import Catalogue
 from tests.sql.chance import catalogues, countries, indexes
 from tests.sql.edges import catalogue
@@ -179,6 +179,15 @@ def test_a_session_that_the_server_ends_is_made_again(dsn: str, edges: list[Prod
             pass
     assert read_so_far + next(reading) == edges[:8]
     reading.close()
+
+
+def test_reading_ahead(dsn: str, edges: list[Product]) -> None:
+    """The lists are the same and in the same order, and what fails after some of them is raised after them."""
+    assert [*ahead(read_products(dsn))] == [*read_products(dsn)]
+    heard: list[list[Product]] = []
+    with proxy(dsn, Fault(b"FETCH", 3)) as before, pytest.raises(LostConnectionError):
+        heard.extend(ahead(read_products(before.dsn, retries=0)))
+    assert heard == [edges[:4], edges[4:8]]
 
 
 def test_an_empty_catalogue(dsn: str, put: Put) -> None:

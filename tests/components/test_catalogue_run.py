@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_without_a_dsn_the_message_says_where_one_can_come_from(
     with pytest.raises(UserError, match="There is no catalogue to read") as caught:
         fashion.run("example_gen")
     assert caught.value.next_step.startswith("fashion run --profile catalogue")
+
+
+@pytest.mark.parametrize("dsn", ["dbname=shop", ""])
+def test_without_psycopg_the_message_names_the_extra(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the DSN comes from the parameter or from the environment; Fashion-MNIST does without."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "sql"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("FASHION_CATALOGUE_DSN", "dbname=shop")
+    options = ["example_gen.source=catalogue", *([f"example_gen.dsn={dsn}"] if dsn else [])]
+    with pytest.raises(UserError, match="needs psycopg") as caught:
+        pipeline, _ = assemble("fashion", Workspace(tmp_path), str(PROFILE), options)
+        Planner(pipeline, Workspace(tmp_path), MetadataStore(Path(":memory:"))).explain(["example_gen"])
+    assert caught.value.next_step == "pip install '.[catalogue]'"
 
 
 def test_a_changed_row_makes_the_stage_run_again(fashion: Pipeline) -> None:

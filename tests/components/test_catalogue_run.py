@@ -106,9 +106,13 @@ def test_without_psycopg_the_message_names_the_extra(dsn: str, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.setenv("FASHION_CATALOGUE_DSN", "dbname=shop")
     options = ["example_gen.source=catalogue", *([f"example_gen.dsn={dsn}"] if dsn else [])]
-    with pytest.raises(UserError, match="needs psycopg") as caught:
+
+    def explain() -> None:
         pipeline, _ = assemble("fashion", Workspace(tmp_path), str(PROFILE), options)
         Planner(pipeline, Workspace(tmp_path), MetadataStore(Path(":memory:"))).explain(["example_gen"])
+
+    with pytest.raises(UserError, match="needs psycopg") as caught:
+        explain()
     assert caught.value.next_step == "pip install '.[catalogue]'"
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test check setup data browser bench bench-serving bench-training bench-catalogue exploration experiments tensorboard clean docs lock format
+.PHONY: help run test check setup data browser bench bench-serving bench-training bench-catalogue bench-fetching exploration experiments tensorboard clean docs lock format
 
 help: ## Lists the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ bench-training: setup data ## Measures the seconds to an accuracy beside the tut
 
 bench-catalogue: setup ## Measures the catalogue query on a million products in PostgreSQL; ARGS="--products 1000" for fewer
 	@$(BIN)/python -m scripts.bench_catalogue $(ARGS)
+
+bench-fetching: setup ## Measures fetching and fitting 10,000 images from a slow local server, and what limits it
+	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
 exploration: setup data browser ## Writes docs/exploration.md and executes the notebook, from what `fashion explore` finds
 	@$(BIN)/python -m scripts.exploration_document $(ARGS)

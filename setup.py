@@ -25,6 +25,7 @@ INSTALL = [
     "faiss-cpu",
     "grpcio",
     "grpcio-health-checking",
+    "httpcore==1.*",
     "httptools",
     "httpx==0.28.*",
     # TensorFlow Datasets imports it without declaring it.

@@ -1,38 +1,84 @@
-"""Ingestion: Fashion-MNIST from wherever it is, as sharded tf.Examples with a leak-free validation split."""
+"""Ingestion: images from Fashion-MNIST or a catalogue, as sharded tf.Examples in splits that share no look-alikes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.artifacts import Examples
-from pipeline.component import ExternalPath, Output, component
+from components.catalogue_dsn import Dsn, given
+from components.catalogue_products import Catalogue, catalogue_state
+from components.catalogue_source import Fetch, read_catalogue
+from components.fashion_mnist_source import read_fashion_mnist
+from pipeline.artifacts import Examples, IngestionFailures
+from pipeline.component import Cache, ExternalPath, Output, component
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from analysis.fashion_mnist import LabelledImages
     from analysis.near_duplicates import Pairs
 
 logger = logging.getLogger(__name__)
 
+SPLITS = ("train", "validation", "test")
 
-@component(libraries=("numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tensorflow-datasets", "tfx-bsl"))
+
+@component(
+    libraries=(
+        "httpcore", "httpx", "numpy", "pillow", "protobuf", "psycopg", "pyarrow", "scipy", "tensorflow",
+        "tensorflow-datasets", "tfx-bsl",
+    ),
+    outside=catalogue_state,
+)  # fmt: skip
 def example_gen(
     examples: Output[Examples],
+    failures: Output[IngestionFailures],
+    cache: Cache,
     progress: Progress,
     *,
     seed: int,
+    garments: tuple[str, ...],
+    source: Annotated[
+        Literal["fashion_mnist", "catalogue"], Field(description="Where the images come from.")
+    ] = "fashion_mnist",
     idx_dir: Annotated[
         ExternalPath | None, Field(description="Four gzipped IDX files of your own. Defaults to finding Fashion-MNIST.")
     ] = None,
     verify_checksums: Annotated[bool, Field(description="Refuse anything but the published data set.")] = True,
+    dsn: Annotated[
+        Dsn | None,
+        Field(description="The catalogue's PostgreSQL, without a password. Defaults to `FASHION_CATALOGUE_DSN`."),
+    ] = None,
+    country: Annotated[str, Field(description="Whose descriptions of a catalogue are read.")] = "us",
+    image_index: Annotated[int, Field(ge=0, description="Which of a product's images is read.")] = 0,
+    allow_private: Annotated[
+        bool, Field(description="Fetch a catalogue's images from addresses that the internet does not reach, too.")
+    ] = False,
+    files_below: Annotated[
+        Path | None, Field(description="The folder whose files a catalogue may name by `file:` URLs. Defaults to none.")
+    ] = None,
+    fetches_per_host: Annotated[
+        int, Field(ge=1, le=32, description="The most images fetched from one host at a time.")
+    ] = 16,
+    fetch_seconds: Annotated[
+        float, Field(gt=0, description="The most seconds for one attempt to fetch an image.")
+    ] = 10,
+    trusted_days: Annotated[
+        float, Field(ge=0, description="The age from which servers are asked whether a fetched image has changed.")
+    ] = 30,
+    most_failed: Annotated[
+        float, Field(ge=0, le=1, description="The share of a catalogue's images that may fail before the run stops.")
+    ] = 0.1,
+    most_shared: Annotated[
+        int, Field(ge=1, description="A picture that more products than this show is taken for a placeholder.")
+    ] = 100,
+    test_share: Annotated[
+        float, Field(gt=0, lt=1, description="Share of a catalogue's images for the test; Fashion-MNIST has its own.")
+    ] = 0.1,
     validation_share: Annotated[
         float, Field(gt=0, lt=1, description="Share of the training images to hold out.")
     ] = 0.1,
@@ -46,23 +92,26 @@ def example_gen(
     ] = 0.08,
     shard_size: Annotated[int, Field(ge=1, description="The most examples in one file.")] = 10_000,
 ) -> None:
-    """Finds Fashion-MNIST, checks it and writes it as examples with a validation split."""
-    from components.examples import write_shards
-
-    with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
-        official = _read_source(examples, idx_dir, verify_checksums)
-    total = sum(len(split.images) for split in official.values())
-    progress(0, total, "examples", "comparing images")
+    """Reads Fashion-MNIST or a catalogue, checks it and writes it as examples in three splits."""
+    if source == "catalogue":
+        catalogue = Catalogue(given(dsn), country, image_index, garments)
+        fetch = Fetch(
+            allow_private, files_below, fetches_per_host, fetch_seconds, trusted_days, most_failed, most_shared
+        )
+        columns = read_catalogue(catalogue, fetch, cache, examples, failures, progress)
+        shares = {"test": test_share, "validation": validation_share}
+    else:
+        with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
+            columns = read_fashion_mnist(examples, idx_dir, verify_checksums)
+        shares = {"validation": validation_share}
+    progress(0, len(columns["image"]), "examples", "comparing images")
     with _as_user_error("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
-        columns = _describe(official, near_duplicate_rmse, lookalike_rmse)
-    _mark_validation(columns, validation_share, seed)
-    done = 0
-    for split in ("train", "validation", "test"):
-        rows = _rows_of_split(columns, split)
-        write_shards(examples.path / f"Split-{split}", rows, shard_size)
-        examples.properties[split] = len(rows["garment"])
-        done += len(rows["garment"])
-        progress(done, total, "examples", f"wrote {split}")
+        pairs = _close_pairs(columns, max(near_duplicate_rmse, lookalike_rmse))
+    _cluster(columns, pairs.within(near_duplicate_rmse))
+    for split, share in shares.items():
+        _cut(columns, split, share, seed)
+    _count_twins(columns, pairs.within(lookalike_rmse))
+    _write(columns, examples, shard_size, progress)
 
 
 @contextmanager
@@ -75,61 +124,51 @@ def _as_user_error(next_step: str) -> Iterator[None]:
         raise UserError(error.headline, expected=error.expected, received=error.received, next_step=next_step) from None
 
 
-def _read_source(examples: Examples, idx_dir: ExternalPath | None, verify: bool) -> dict[str, LabelledImages]:
-    from analysis import fashion_mnist
-
-    source = fashion_mnist.locate(idx_dir)
-    logger.info("Reading %s", source)
-    official = fashion_mnist.load(source, verify)
-    examples.properties["source"] = str(source)
-    return official
-
-
-def _describe(official: dict[str, LabelledImages], cluster_rmse: float, twin_rmse: float) -> dict[str, Any]:
-    """Returns the columns of all images, train before test and each ordered by content, with their near-duplicates."""
-    import numpy as np
-
-    from analysis.fashion_mnist import content_ids
+def _close_pairs(columns: dict[str, Any], rmse: float) -> Pairs:
     from analysis.near_duplicates import close_pairs
 
-    parts = []
-    for origin in ("train", "test"):
-        names = np.array(content_ids(official[origin].images))
-        # By name, and by garment for a picture that is there twice with two labels: no order of the files shows.
-        order = np.lexsort((official[origin].garments, names))
-        ids = [f"{origin}/{name}" for name in names[order]]
-        parts.append((official[origin].images[order], official[origin].garments[order], ids))
-    images, garments = (np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[:2])
-    pairs = close_pairs(images, max(cluster_rmse, twin_rmse))
-    trainable = np.arange(len(images)) < len(parts[0][0])
-    logger.info("%d pairs of images are within RMSE %g", len(pairs.first), max(cluster_rmse, twin_rmse))
-    return {"image": images, "garment": garments, "source_id": np.array(parts[0][2] + parts[1][2])} | _relatives(
-        pairs, trainable, cluster_rmse, twin_rmse
-    )
+    pairs = close_pairs(columns["image"], rmse)
+    logger.info("%d pairs of images are within RMSE %g", len(pairs.first), rmse)
+    return pairs
 
 
-def _relatives(pairs: Pairs, trainable: np.ndarray, cluster_rmse: float, twin_rmse: float) -> dict[str, np.ndarray]:
-    """Returns the columns `cluster` (among training images alone: the test split decides nothing) and `twins`."""
-    from analysis.near_duplicates import cluster, count_twins
+def _cluster(columns: dict[str, Any], pairs: Pairs) -> None:
+    """Adds the column `cluster`, among the images that are to be split: an official test split decides nothing."""
+    from analysis.near_duplicates import cluster
 
-    count = len(trainable)
-    return {
-        "cluster": cluster(count, pairs.among(trainable).within(cluster_rmse)),
-        "twins": count_twins(count, pairs.within(twin_rmse), trainable),
-    }
+    columns["cluster"] = cluster(len(columns["image"]), pairs.among(columns["split"] == "train"))
 
 
-def _mark_validation(columns: dict[str, Any], share: float, seed: int) -> None:
-    """Adds the column `split`."""
+def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
+    """Moves a share of the training images to another split."""
     import numpy as np
 
     from analysis.validation_cut import cut_validation
 
-    split = np.array([name.split("/")[0] for name in columns["source_id"]], dtype=object)
-    trainable = np.flatnonzero(split == "train")
-    held_out = cut_validation(columns["garment"][trainable], columns["cluster"][trainable], share, seed)
-    split[trainable[held_out]] = "validation"
-    columns["split"] = split
+    rows = np.flatnonzero(columns["split"] == "train")
+    names = columns["name"][rows] if "name" in columns else None
+    held_out = cut_validation(columns["garment"][rows], columns["cluster"][rows], share, seed, names)
+    columns["split"][rows[held_out]] = split
+
+
+def _count_twins(columns: dict[str, Any], pairs: Pairs) -> None:
+    """Adds the column `twins`: how many images outside of the test split each resembles."""
+    from analysis.near_duplicates import count_twins
+
+    columns["twins"] = count_twins(len(columns["image"]), pairs, columns["split"] != "test")
+
+
+def _write(columns: dict[str, Any], examples: Examples, shard_size: int, progress: Progress) -> None:
+    from components.examples import write_shards
+
+    columns.pop("name", None)
+    done, total = 0, len(columns["image"])
+    for split in SPLITS:
+        rows = _rows_of_split(columns, split)
+        write_shards(examples.path / f"Split-{split}", rows, shard_size)
+        examples.properties[split] = len(rows["garment"])
+        done += len(rows["garment"])
+        progress(done, total, "examples", f"wrote {split}")
 
 
 def _rows_of_split(columns: dict[str, Any], split: str) -> dict[str, Any]:
@@ -137,4 +176,11 @@ def _rows_of_split(columns: dict[str, Any], split: str) -> dict[str, Any]:
 
     rows = {name: values[columns["split"] == split] for name, values in columns.items()}
     count, height, width = rows["image"].shape
+    if not count:
+        raise UserError(
+            f"No image is left for the split {split!r}.",
+            expected="images of every garment for three splits, about 20 of each at the default shares",
+            received=f"{len(columns['image'])} images",
+            next_step="add images, or set test_share and validation_share in [example_gen]",
+        )
     return rows | {"height": np.full(count, height), "width": np.full(count, width)}

@@ -35,7 +35,7 @@ def schema_gen(
     from components.statistics_gen import read_statistics, splits_of
 
     inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])
-    chosen = _read_curated(curated) if use_curated else inferred
+    chosen = _present(_read_curated(curated), inferred) if use_curated else inferred
     found = disagreements(inferred, chosen)
     for difference in found:
         logger.warning("The data and the curated schema disagree: %s", difference)
@@ -45,6 +45,15 @@ def schema_gen(
     schema.properties["source"] = "curated" if use_curated else "inferred"
     schema.properties["features"] = len(chosen.feature)
     schema.properties["disagreements"] = len(found)
+
+
+def _present(curated: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
+    """Leaves out the optional features that the data do not have."""
+    held = {feature.name for feature in inferred.feature}
+    absent = [f for f in curated.feature if f.name not in held and not f.presence.min_count]
+    for feature in absent:
+        curated.feature.remove(feature)
+    return curated
 
 
 def read_schema(schema: Schema) -> schema_pb2.Schema:

@@ -67,6 +67,11 @@ class Examples(Artifact):
 
 
 @dataclass(frozen=True)
+class IngestionFailures(Artifact):
+    """`failures.jsonl`: of a catalogue, a line a product that should have an example and has none, with the reason."""
+
+
+@dataclass(frozen=True)
 class ExampleStatistics(Artifact):
     """`Split-<split>/FeatureStats.pb`: a `DatasetFeatureStatisticsList` a split, in tensorflow-metadata's format."""
 

@@ -24,7 +24,8 @@ def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False)
 
     Args:
         workspace: The workspace; it is locked meanwhile.
-        everything: Whether to remove all artifacts, logs, the record and what waits to be resumed. Defaults to False.
+        everything: Whether to remove all artifacts, logs, downloads, the record and what waits to be resumed. Defaults
+            to False.
         dry_run: Whether only to say what would go. Defaults to False.
 
     Raises:
@@ -52,6 +53,7 @@ def _all(workspace: Workspace) -> list[Path]:
         workspace.scratch,
         workspace.logs,
         workspace.reports,
+        workspace.cache,
         *workspace.root.glob("metadata.sqlite*"),
         *workspace.root.glob("metadata.damaged-*"),
     ]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -37,6 +37,7 @@ class Role(Enum):
     OUTPUT = "output"
     SCRATCH = "scratch"
     LOGS = "logs"
+    CACHE = "cache"
     PROGRESS = "progress"
     PARAMETER = "parameter"
 
@@ -53,8 +54,20 @@ Scratch = Annotated[Path, Role.SCRATCH]
 Logs = Annotated[Path, Role.LOGS]
 """A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
 
+Cache = Annotated[Path, Role.CACHE]
+"""The directory `workspace/cache/`, which outlives every stage and run: for what is not to be downloaded twice."""
+
 ExternalPath = Annotated[Path, Role.PARAMETER, "content"]
 """A parameter that names a file or directory of the user's: its content is in the cache key, its place is not."""
+
+Outside = Callable[[Mapping[str, Any]], Mapping[str, str]]
+"""Given a component's parameters, returns digests of what it will read that is in no file: a database, say."""
+
+
+def nothing_outside(parameters: Mapping[str, Any]) -> Mapping[str, str]:
+    """The `Outside` of a component that reads inputs and files alone."""
+    del parameters
+    return {}
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,23 @@ class Argument:
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """What a component declares: its name, arguments and the libraries whose versions its results depend on."""
+    """What a component declares: its name, its arguments, and what its results depend on besides.
+
+    Attributes:
+        name: The function's.
+        module: Where it is defined.
+        summary: The first line of its docstring.
+        arguments: In the order of the signature.
+        libraries: The distributions whose versions belong to the cache key.
+        outside: Digests what it reads that is neither input nor file; they belong to the cache key as well.
+    """
 
     name: str
     module: str
     summary: str
     arguments: tuple[Argument, ...]
     libraries: tuple[str, ...]
+    outside: Outside = nothing_outside
 
     def by_role(self, role: Role) -> dict[str, Argument]:
         """Returns the arguments of one role by name, in the order of the signature."""
@@ -86,9 +109,11 @@ class ComponentSpec:
 class Component:
     """A declared component: `spec` is what its signature says, `run` the function itself."""
 
-    def __init__(self, function: Callable[..., None], libraries: tuple[str, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., None], libraries: tuple[str, ...], outside: Outside = nothing_outside
+    ) -> None:
         self.run = function
-        self.spec = _read_signature(function, libraries)
+        self.spec = _read_signature(function, libraries, outside)
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -98,31 +123,38 @@ class Component:
 @overload
 def component(function: Callable[..., None], /) -> Component: ...
 @overload
-def component(*, libraries: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Component]: ...
 def component(
-    function: Callable[..., None] | None = None, /, *, libraries: tuple[str, ...] = ()
+    *, libraries: tuple[str, ...] = (), outside: Outside = nothing_outside
+) -> Callable[[Callable[..., None]], Component]: ...
+def component(
+    function: Callable[..., None] | None = None,
+    /,
+    *,
+    libraries: tuple[str, ...] = (),
+    outside: Outside = nothing_outside,
 ) -> Component | Callable[[Callable[..., None]], Component]:
     """Declares a function as a component.
 
     Args:
         function: The function; its type hints are the declaration.
         libraries: Distribution names (as on PyPI) whose versions belong to the cache key. Defaults to none.
+        outside: Digests what the component reads that is neither input nor file. Defaults to nothing.
 
     Raises:
         TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, or no docstring.
     """
     if function is not None:
-        return Component(function, libraries)
-    return lambda f: Component(f, libraries)
+        return Component(function, libraries, outside)
+    return lambda f: Component(f, libraries, outside)
 
 
-def _read_signature(function: Callable[..., None], libraries: tuple[str, ...]) -> ComponentSpec:
+def _read_signature(function: Callable[..., None], libraries: tuple[str, ...], outside: Outside) -> ComponentSpec:
     hints = typing.get_type_hints(function, include_extras=True)
     arguments = tuple(_read_argument(function, p, hints) for p in inspect.signature(function).parameters.values())
     summary = (inspect.getdoc(function) or "").split("\n", 1)[0]
     if not summary:
         raise TypeError(f"Component {function.__name__} has no docstring; its first line is shown to users.")
-    return ComponentSpec(function.__name__, function.__module__, summary, arguments, tuple(sorted(libraries)))
+    return ComponentSpec(function.__name__, function.__module__, summary, arguments, tuple(sorted(libraries)), outside)
 
 
 def _read_argument(function: Callable[..., None], parameter: inspect.Parameter, hints: dict[str, Any]) -> Argument:

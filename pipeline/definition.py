@@ -36,7 +36,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     taxonomy = Taxonomy.load(c.taxonomy)
     pipeline = Pipeline("fashion")
 
-    ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed)
+    ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)
 
     described = pipeline.add(statistics_gen, c.statistics_gen, examples=ingested["examples"])
     expected = pipeline.add(schema_gen, c.schema_gen, statistics=described["statistics"])
@@ -98,7 +98,7 @@ def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
     taxonomy = Taxonomy.load(c.taxonomy)
     pipeline = Pipeline("exploration")
 
-    examples = pipeline.add(example_gen, c.example_gen, seed=c.seed)["examples"]
+    examples = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)["examples"]
 
     similar = pipeline.add(neighbour_finder, c.neighbour_finder, examples=examples, taxonomy=taxonomy)["neighbours"]
     held_out = pipeline.add(cross_validator, c.cross_validator, examples=examples, taxonomy=taxonomy, seed=c.seed)[

@@ -159,6 +159,9 @@ class Stage:
                 return self.scratch
             case Role.LOGS:
                 return self.logs
+            case Role.CACHE:
+                self.workspace.cache.mkdir(parents=True, exist_ok=True)
+                return self.workspace.cache
             case Role.PROGRESS:
                 return progress
             case Role.PARAMETER:

@@ -1,7 +1,7 @@
 """Decides for every stage whether it runs or an earlier result is reused, and can say why.
 
 The cache key of a stage is made of its parameters, the digests of its inputs, the source of its module and of every
-module of ours that it reaches, and the versions of the libraries it declares.
+module of ours that it reaches, the versions of the libraries it declares, and what it reads from outside, a database.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ class Planner:
             "parameters": {n: _plain(n, v, declared[n].type) for n, v in node.parameters.items()},
             "inputs": {name: artifact.digest for name, artifact in inputs.items()},
             "modules": digest_modules(spec.module, self._root),
-            "libraries": {library: metadata.version(library) for library in spec.libraries},
+            "libraries": {library: _version(library) for library in spec.libraries},
+            "outside": dict(spec.outside(node.parameters)),
         }
 
     def _changes(self, node: Node, parts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ class Planner:
         before = latest.properties["key_parts"]
         return tuple(
             change
-            for kind in ("parameters", "inputs", "modules", "libraries")
+            for kind in ("parameters", "inputs", "modules", "libraries", "outside")
             for change in _changed(kind, before.get(kind, {}), parts[kind])
         ) or ("an earlier version of it ran last",)
 
@@ -193,14 +194,29 @@ def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
 
 
 def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    singular = {"parameters": "parameter", "inputs": "input", "modules": "module", "libraries": "library"}[kind]
+    words = {
+        "parameters": "parameter",
+        "inputs": "input",
+        "modules": "module",
+        "libraries": "library",
+        "outside": "the",
+    }
+    word = words[kind]
     changes = []
     for name in sorted({*before, *now}):
         if before.get(name) == now.get(name):
             continue
         values = f": {before.get(name, 'nothing')} -> {now.get(name, 'nothing')}"
-        changes.append(f"{singular} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
+        changes.append(f"{word} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
     return changes
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        # One of an extra, which only some of what the stage can do needs.
+        return "not installed"
 
 
 def _plain(name: str, value: Any, hint: Any) -> Any:

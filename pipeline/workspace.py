@@ -38,6 +38,11 @@ class Workspace:
         return self.root / "logs"
 
     @property
+    def cache(self) -> Path:
+        """`cache/`: what was downloaded and need not be again; for every stage and run."""
+        return self.root / "cache"
+
+    @property
     def store(self) -> Path:
         """`metadata.sqlite`: the record of every execution."""
         return self.root / "metadata.sqlite"

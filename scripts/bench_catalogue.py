@@ -2,7 +2,7 @@
 
 The server is `FASHION_TEST_DSN`'s (the tables get a schema of their own there) or one of our own, with PostgreSQL's
 default settings. Every way to ask goes through a cursor of the server, without parallel workers, to a client that
-throws the rows away. On a busy machine trust the processor's seconds.
+throws the rows away; then the rows are written to files, beside psql. On a busy machine trust the processor's seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from scripts import bench_extraction
 from sql.django_catalogue import configure
 from sql.server import running_server
 from sql.statements import PRODUCTS, SCHEMA
@@ -84,6 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     with made_up(options.products) as dsn:
         report(dsn, options.repeat)
+        bench_extraction.report(dsn, ASKED, options.repeat)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 FIRST_PAUSE = 0.1
@@ -67,10 +69,26 @@ def persist(attempt: Callable[[float], Answer], retries: int, deadline: float) -
         try:
             return attempt(left)
         except Again as error:
-            # With jitter, so that clients that were turned away together do not come back together.
-            pause = min(FIRST_PAUSE * 2**number, LONGEST_PAUSE) * random.uniform(0.5, 1.5)
-            pause = max(pause, error.after_seconds)
+            pause = max(pause_after(number), error.after_seconds)
             if number == retries or pause >= deadline - time.monotonic():
                 raise
         time.sleep(pause)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def pause_after(number: int) -> float:
+    """Returns the seconds to wait after an attempt, the first of which is 0: twice as long each time, up to a bound."""
+    # With jitter, so that clients that were turned away together do not come back together.
+    return min(FIRST_PAUSE * 2**number, LONGEST_PAUSE) * random.uniform(0.5, 1.5)
+
+
+def seconds_asked(retry_after: str) -> float:
+    """Returns what a header Retry-After asks for: a number of seconds or a date (RFC 9110, 10.2.3); 0 for neither."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    now = datetime.now(UTC) if until.tzinfo else datetime.now(UTC).replace(tzinfo=None)
+    return max((until - now).total_seconds(), 0.0)

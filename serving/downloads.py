@@ -1,30 +1,57 @@
-"""Downloads a file that a user names by URL, and never one that only this machine can reach.
+"""Downloads what a URL holds, and never what only this machine can reach: every redirect is checked like the first.
 
-The address that was checked is the one that is connected to: a name that resolves to something else a moment later
-(DNS rebinding) changes nothing, and every redirect is checked like the first address.
+with Downloader() as downloader:
+    answer = downloader.get("https://shop.example/shoe.jpg", most_bytes=20_000_000, timeout_seconds=10)
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cache
+from ssl import SSLContext
 
-if TYPE_CHECKING:
-    import httpx
+import httpcore
+import httpx
+
+from serving.addresses import Dialler
+from serving.client_errors import seconds_asked
+from serving.download_errors import DownloadError, shown
 
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
-NAT64 = IPv6Network("64:ff9b::/96")
-"""RFC 6052: the last 32 bits are an IPv4 address."""
+MOST_DRAINED = 65_536
+"""Bytes of an answer's body that are read for nothing but to use its connection again."""
+IDLE_SECONDS = 15.0
 USER_AGENT = "grouped-fashion"
 
 
-class DownloadError(ValueError):
-    """A URL gives no file; the message says why."""
+@dataclass(frozen=True)
+class Validators:
+    """What a server calls a version of a file (RFC 9110, 8.8); empty where it does not.
+
+    Attributes:
+        etag: With its quotes.
+        last_modified: A date, as the server writes it.
+    """
+
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says.
+
+    Attributes:
+        content: The file; None when the version that was named is still the newest.
+        validators: What the server calls this version.
+    """
+
+    content: bytes | None
+    validators: Validators
 
 
 def download(url: str, most_bytes: int, *, allow_private: bool = False, timeout_seconds: float = 10.0) -> bytes:
@@ -39,119 +66,165 @@ def download(url: str, most_bytes: int, *, allow_private: bool = False, timeout_
     Raises:
         DownloadError: The scheme or an address is refused, or nothing of the right size comes in time.
     """
-    import httpx
-
-    deadline = time.monotonic() + timeout_seconds
-    # No proxy: it would resolve the name anew, and reach what must not be reached.
-    with httpx.Client(trust_env=False, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}) as client:
-        target = _parsed(url)
-        for _ in range(MOST_REDIRECTS + 1):
-            with _answer(client, target, allow_private, deadline) as response:
-                if response.status_code not in REDIRECTS:
-                    return _body(response, target, most_bytes, deadline)
-                target = _parsed(str(target.join(response.headers.get("location", ""))))
-    raise DownloadError(f"{url} is redirected too often. Expected: at most {MOST_REDIRECTS} times. Received: more")
+    with Downloader(allow_private) as downloader:
+        content = downloader.get(url, most_bytes, timeout_seconds).content
+    assert content is not None, "Only a version that was named can be the newest still"
+    return content
 
 
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet's, whatever form it is written in."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
+def parsed(url: str) -> httpx.URL:
+    """Returns a URL in its parts.
 
-
-def _parsed(url: str) -> httpx.URL:
-    import httpx
-
+    Raises:
+        DownloadError: It is no URL, or one of another scheme than http and https, or without a host.
+    """
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise DownloadError(f"{url} is no URL. Expected: http or https. Received: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        received = f"{parsed.scheme}://" if parsed.host or parsed.scheme == "file" else "no host"
-        raise DownloadError(f"{url} is not fetched. Expected: http:// or https:// and a host. Received: {received}")
-    return parsed
-
-
-def _addresses(url: httpx.URL, allow_private: bool) -> list[str]:
-    """Where a host is; empty never, and refused as a whole when one of its addresses is not the internet's."""
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        found = socket.getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DownloadError(f"{url} has an unknown host. Expected: a name that resolves. Received: {reason}") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    hidden = [a for a in addresses if not is_public(ip_address(a))]
-    if hidden and not allow_private:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError, TypeError) as error:
+        received = shown(error)
         raise DownloadError(
-            f"{url} is not fetched. Expected: a public address, or --allow-private. Received: {hidden[0]}"
+            f"{shown(url)} is no URL. Expected: http or https. Received: {received}", "bad_url"
+        ) from None
+    if parts.scheme not in ("http", "https") or not parts.host:
+        received = f"{parts.scheme}://" if parts.host or parts.scheme == "file" else "no host"
+        raise DownloadError(
+            f"{shown(url)} is not fetched. Expected: http:// or https:// and a host. Received: {received}",
+            "scheme_refused" if parts.scheme else "bad_url",
         )
-    return addresses
+    return parts
 
 
-@contextmanager
-def _answer(client: httpx.Client, url: httpx.URL, allow_private: bool, deadline: float) -> Iterator[httpx.Response]:
-    """Asks the addresses of a URL's host, one after the other until one can be connected to."""
-    import httpx
+class Downloader:
+    """Downloads one file after the other, over a connection that is kept; for one thread at a time.
 
-    response, reason = None, ""
-    for address in _addresses(url, allow_private):
-        request = client.build_request(
-            "GET",
-            # Without user and password: they are not ours to send on, least of all after a redirect.
-            url.copy_with(host=address, username=None, password=None),
-            headers={"Host": url.netloc.decode()},
-            # The certificate must be that of the name, not of the address.
-            extensions={"sni_hostname": url.raw_host.decode()},
-            timeout=_left(url, deadline),
+    Args:
+        allow_private: Also from addresses that the internet does not reach.
+    """
+
+    def __init__(self, allow_private: bool = False) -> None:
+        self._dialler = Dialler(allow_private)
+        # Two connections: to the host that is asked, and to where it redirects. No proxy: it would resolve the name
+        # anew, and reach what must not be reached.
+        self._pool = httpcore.ConnectionPool(
+            _certificates(), max_connections=2, keepalive_expiry=IDLE_SECONDS, network_backend=self._dialler
         )
+
+    def __enter__(self) -> Downloader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()
+
+    def cut(self) -> None:
+        """Ends a download that is under way in another thread; it fails there."""
+        self._dialler.cut()
+
+    def get(self, url: str, most_bytes: int, timeout_seconds: float, known: Validators | None = None) -> Answer:
+        """Returns what a URL holds, or that this has not changed.
+
+        Args:
+            url: With the scheme http or https.
+            most_bytes: The most that is read.
+            timeout_seconds: The most that all of it may take, with its redirects.
+            known: The version that is already there; of it the server sends no content.
+
+        Raises:
+            DownloadError: The scheme or an address is refused, or nothing of the right size comes in time.
+        """
+        self._dialler.deadline = time.monotonic() + timeout_seconds
+        target = parsed(url)
+        for _ in range(MOST_REDIRECTS + 1):
+            with self._answer(target, known or Validators()) as response:
+                if response.status not in REDIRECTS:
+                    return self._read(response, most_bytes, known)
+                self._drain(response)
+                target = parsed(_joined(target, _header(response, b"location")))
+        raise DownloadError(
+            f"{shown(url)} is redirected too often. Expected: at most {MOST_REDIRECTS} times. Received: more",
+            "too_many_redirects",
+        )
+
+    @contextmanager
+    def _answer(self, url: httpx.URL, known: Validators) -> Iterator[httpcore.Response]:
+        """Without user and password: they are not ours to send on, least of all after a redirect."""
+        self._dialler.shown = shown(url)
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        headers: dict[str | bytes, str | bytes] = {
+            "Host": url.netloc,
+            "User-Agent": USER_AGENT,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
+        headers |= {"If-None-Match": known.etag.encode("latin-1")} if known.etag else {}
+        headers |= {"If-Modified-Since": known.last_modified.encode("latin-1")} if known.last_modified else {}
+        with self._told("cannot be reached. Expected: an answer", "unreachable"):
+            response = self._pool.handle_request(httpcore.Request("GET", target, headers=headers))
         try:
-            response = client.send(request, stream=True, follow_redirects=False)
-            break
-        except httpx.TimeoutException:
-            raise _late(url) from None
-        except httpx.TransportError as error:
-            reason = str(error)
-    if response is None:
-        raise DownloadError(f"{url} cannot be reached. Expected: an answer. Received: {reason or 'none'}")
+            yield response
+        finally:
+            response.close()
+
+    def _read(self, response: httpcore.Response, most_bytes: int, known: Validators | None) -> Answer:
+        validators = Validators(_header(response, b"etag"), _header(response, b"last-modified"))
+        if response.status == httpx.codes.NOT_MODIFIED and known:
+            return Answer(None, validators)
+        if response.status != httpx.codes.OK:
+            self._drain(response)
+            raise self._refusal(response)
+        content = bytearray()
+        with self._told("breaks off. Expected: the whole file", "broken_off"):
+            # Raw: what an encoding would blow up stays small, and is then no image.
+            for chunk in response.iter_stream():
+                content += chunk
+                if len(content) > most_bytes:
+                    message = f"is too large. Expected: at most {most_bytes:,} bytes. Received: more"
+                    raise DownloadError(f"{self._dialler.shown} {message}", "too_large")
+        return Answer(bytes(content), validators)
+
+    def _refusal(self, response: httpcore.Response) -> DownloadError:
+        phrase = response.extensions.get("reason_phrase", b"").decode("latin-1")
+        status = f"{response.status} {phrase}".strip()
+        return DownloadError(
+            f"{self._dialler.shown} gives no file. Expected: status 200. Received: {shown(status)}",
+            f"http_{response.status}",
+            again=response.status == httpx.codes.TOO_MANY_REQUESTS or response.status >= 500,
+            after_seconds=seconds_asked(_header(response, b"retry-after")),
+        )
+
+    def _drain(self, response: httpcore.Response) -> None:
+        length = _header(response, b"content-length")
+        if length.isdecimal() and int(length) <= MOST_DRAINED:
+            with self._told("breaks off. Expected: the whole answer", "broken_off"):
+                response.read()
+
+    @contextmanager
+    def _told(self, problem: str, reason: str) -> Iterator[None]:
+        try:
+            yield
+        except httpcore.TimeoutException:
+            message = f"{self._dialler.shown} takes too long. Expected: an answer in time. Received: none"
+            raise DownloadError(message, "timed_out", again=True) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            message = f"{self._dialler.shown} {problem}. Received: {str(error) or 'none'}"
+            raise DownloadError(message, reason, again=True) from None
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
+
+
+def _joined(url: httpx.URL, location: str) -> str:
     try:
-        yield response
-    finally:
-        response.close()
+        return str(url.join(location))
+    except (httpx.InvalidURL, UnicodeError):
+        # As it is, for the check that follows to refuse by name.
+        return location
 
 
-def _body(response: httpx.Response, url: httpx.URL, most_bytes: int, deadline: float) -> bytes:
-    import httpx
-
-    if response.status_code != httpx.codes.OK:
-        status = f"{response.status_code} {response.reason_phrase}".strip()
-        raise DownloadError(f"{url} gives no file. Expected: status 200. Received: {status}")
-    content = bytearray()
-    try:
-        # Raw: what an encoding would blow up stays small, and is then no image.
-        for chunk in response.iter_raw():
-            content += chunk
-            if len(content) > most_bytes:
-                raise DownloadError(f"{url} is too large. Expected: at most {most_bytes:,} bytes. Received: more")
-            _left(url, deadline)
-    except httpx.TimeoutException:
-        raise _late(url) from None
-    except httpx.TransportError as error:
-        raise DownloadError(f"{url} breaks off. Expected: the whole file. Received: {error}") from None
-    return bytes(content)
-
-
-def _left(url: httpx.URL, deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _late(url)
-    return left
-
-
-def _late(url: httpx.URL) -> DownloadError:
-    return DownloadError(f"{url} takes too long. Expected: an answer in time. Received: none")
+@cache
+def _certificates() -> SSLContext:
+    return httpx.create_ssl_context(trust_env=False)

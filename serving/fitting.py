@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from serving.images import ImageError
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -27,10 +29,6 @@ GROUND_TOLERANCE: Final = np.float32(0.05 * 255)
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class ImageError(ValueError):
-    """A file that is no image, or too large a one; the message says what was expected and what was received."""
-
-
 def fit_file(encoded: bytes) -> Bytes:
     """Returns what the model sees of an image file, uint8 [28, 28].
 
@@ -38,6 +36,11 @@ def fit_file(encoded: bytes) -> Bytes:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
     """
     return fit_pixels(read_pixels(encoded))
+
+
+def load_decoder() -> None:
+    """Loads TensorFlow, which takes some seconds for the first file otherwise."""
+    import tensorflow  # noqa: F401
 
 
 def read_pixels(encoded: bytes) -> Bytes:
@@ -49,7 +52,9 @@ def read_pixels(encoded: bytes) -> Bytes:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
     """
     if len(encoded) > MOST_BYTES:
-        raise ImageError(f"The file is too large. Expected: at most 20 MB. Received: {len(encoded) / 1e6:.1f} MB.")
+        raise ImageError(
+            f"The file is too large. Expected: at most 20 MB. Received: {len(encoded) / 1e6:.1f} MB.", "too_large"
+        )
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -59,7 +64,7 @@ def read_pixels(encoded: bytes) -> Bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("more") from None
     except UnidentifiedImageError:
-        raise _no_image(f"{len(encoded)} bytes of something else") from None
+        raise _no_image(f"{len(encoded)} bytes of something else", "not_an_image") from None
     except (OSError, SyntaxError, EOFError, IndexError) as error:
         raise _no_image(str(error)) from None
 
@@ -84,11 +89,13 @@ def fit_pixels(pixels: Bytes) -> Bytes:
 
 
 def _too_large(size: str) -> ImageError:
-    return ImageError(f"The image is too large. Expected: at most 50 million pixels. Received: {size}.")
+    return ImageError(
+        f"The image is too large. Expected: at most 50 million pixels. Received: {size}.", "too_many_pixels"
+    )
 
 
-def _no_image(received: str) -> ImageError:
-    return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.")
+def _no_image(received: str, reason: str = "damaged") -> ImageError:
+    return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.", reason)
 
 
 def _decode(encoded: bytes) -> Bytes:
@@ -137,18 +144,24 @@ def _fill_square(grey: Floats) -> Bytes:
 
 
 def _scale(rows: Floats, count: int) -> Floats:
-    """Scales the first axis to a number of rows, with the triangle kernel, in float32 and in TensorFlow's order."""
+    """Scales the first axis to a number of rows, with the triangle kernel, in float32 and in TensorFlow's order.
+
+    All new rows take their next old one together: row by row this was two thirds of a catalogue image's time.
+    """
     one, half, size = np.float32(1), np.float32(0.5), len(rows)
     step = one / (np.float32(count) / np.float32(size))
     reach = max(step, one)
+    centres = (np.arange(count).astype(np.float32) + half) * step
+    first = np.clip(np.ceil(centres - reach - half).astype(int), 0, size - 1)
+    last = np.clip(np.floor(centres + reach - half).astype(int), 0, size - 1)
+    sources = first[:, None] + np.arange(int((last - first).max()) + 1)
+    distance = np.abs((sources.astype(np.float32) + half - centres[:, None]) * (one / reach))
+    weights = np.maximum(one - distance, 0)
+    # Adding nothing changes no sum, so rows that need fewer sources are filled up with them.
+    weights[sources > last[:, None]] = 0
+    weights *= one / np.add.accumulate(weights, axis=1)[:, -1:]
+    sources = np.minimum(sources, size - 1)
     scaled = np.zeros((count, rows.shape[1]), np.float32)
-    for row in range(count):
-        centre = (np.float32(row) + half) * step
-        first = min(max(int(np.ceil(centre - reach - half)), 0), size - 1)
-        last = min(max(int(np.floor(centre + reach - half)), 0), size - 1)
-        distance = np.abs((np.arange(first, last + 1).astype(np.float32) + half - centre) * (one / reach))
-        weights = np.maximum(one - distance, 0)
-        weights *= one / np.add.accumulate(weights)[-1]
-        for weight, source in zip(weights, rows[first : last + 1], strict=True):
-            scaled[row] += weight * source
+    for tap in range(sources.shape[1]):
+        scaled += weights[:, tap, None] * rows[sources[:, tap]]
     return scaled

@@ -36,7 +36,16 @@ Payload = bytes | NDArray[np.uint8]
 
 
 class ImageError(ValueError):
-    """A source gives no image that can be sent; the message says which and why."""
+    """A source gives no usable image; the message says which and why.
+
+    Attributes:
+        reason: The same in a stable word: `not_an_image`, `damaged`, `empty`, `too_large`, `too_many_pixels`,
+            `unreadable`, or what `serving.downloads.DownloadError` gives.
+    """
+
+    def __init__(self, message: str, reason: str = "not_an_image") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,17 @@ class Limits:
     allow_private: bool = False
 
 
-def prepare(source: Source, limits: Limits | None = None, name: str = "") -> tuple[str, Payload]:
+def prepare(
+    source: Source, limits: Limits | None = None, name: str = "", find_damage: bool = True
+) -> tuple[str, Payload]:
     """Returns a source's name and what is to be sent of it.
 
     Args:
         source: A path, URL, bytes, PIL image or array.
         limits: What is read at most.
         name: What to call it. Defaults to the path or URL, or else to its kind.
+        find_damage: Whether a file that is sent unchanged is decoded, to see that it is whole. Not needed where it is
+            decoded next anyway: TensorFlow refuses what Pillow refuses. Defaults to True.
 
     Raises:
         ImageError: It is no image, a damaged one, too large, or cannot be had.
@@ -70,9 +83,9 @@ def prepare(source: Source, limits: Limits | None = None, name: str = "") -> tup
     limits = limits or Limits()
     if isinstance(source, str | Path):
         name = name or str(source)
-        return name, _encoded(name, _read(name, source, limits), limits)
+        return name, _encoded(name, _read(name, source, limits), limits, find_damage)
     if isinstance(source, bytes | bytearray | memoryview):
-        return name or "bytes", _encoded(name or "bytes", bytes(source), limits)
+        return name or "bytes", _encoded(name or "bytes", bytes(source), limits, find_damage)
     if isinstance(source, np.ndarray):
         return name or "array", _from_array(name or "array", source, limits)
     return name or "image", _from_pil(name or "image", source, limits)
@@ -104,35 +117,47 @@ def expand(sources: Iterable[str]) -> list[str]:
 
 def _read(name: str, source: str | Path, limits: Limits) -> bytes:
     if is_url(source):
-        from serving.downloads import DownloadError, download
+        from serving.download_errors import DownloadError
+        from serving.downloads import download
 
         try:
             url = str(source)
             return download(url, limits.bytes, allow_private=limits.allow_private, timeout_seconds=limits.seconds)
         except DownloadError as error:
-            raise ImageError(str(error)) from None
-    path = Path(source)
+            raise ImageError(str(error), error.reason) from None
+    return read_file(Path(source), limits.bytes, name)
+
+
+def read_file(path: Path, most_bytes: int, name: str = "") -> bytes:
+    """Returns what a file holds; when that is more than allowed, one byte more than that.
+
+    Raises:
+        ImageError: There is no such file, or it cannot be read.
+    """
+    name = name or str(path)
     try:
         # A pipe or a device would be waited for, or never end.
         if path.exists() and not path.is_file():
-            raise ImageError(f"{name} is no file. Expected: an image file. Received: something else")
+            raise ImageError(f"{name} is no file. Expected: an image file. Received: something else", "unreadable")
         with path.open("rb") as file:
-            return file.read(limits.bytes + 1)
+            return file.read(most_bytes + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ImageError(f"{name} cannot be read. Expected: an image file. Received: {reason}") from None
+        raise ImageError(f"{name} cannot be read. Expected: an image file. Received: {reason}", "unreadable") from None
 
 
-def _encoded(name: str, content: bytes, limits: Limits) -> bytes:
+def _encoded(name: str, content: bytes, limits: Limits, find_damage: bool) -> bytes:
     if not content:
-        raise ImageError(f"{name} is empty. Expected: an image. Received: 0 bytes")
+        raise ImageError(f"{name} is empty. Expected: an image. Received: 0 bytes", "empty")
     if len(content) > limits.bytes:
-        raise ImageError(f"{name} is too large. Expected: at most {limits.bytes:,} bytes. Received: more")
+        raise ImageError(f"{name} is too large. Expected: at most {limits.bytes:,} bytes. Received: more", "too_large")
     with _reading(name, limits), _opened(name, content) as image:
         _check_pixels(name, image, limits)
         as_it_is = reads_as_it_is(image, content)
+        if as_it_is and not find_damage:
+            return content
         if as_it_is:
             # An eighth of the size is quicker to decode, and enough to find what is truncated.
             image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))
@@ -184,11 +209,15 @@ def _check_pixels(name: str, image: Image.Image, limits: Limits) -> None:
     if pixels > limits.pixels:
         raise _too_many_pixels(name, limits, f"{image.width} × {image.height}")
     if not pixels:
-        raise ImageError(f"{name} has no pixels. Expected: at least 1 × 1. Received: {image.width} × {image.height}")
+        raise ImageError(
+            f"{name} has no pixels. Expected: at least 1 × 1. Received: {image.width} × {image.height}", "empty"
+        )
 
 
 def _too_many_pixels(name: str, limits: Limits, received: str) -> ImageError:
-    return ImageError(f"{name} is too large. Expected: at most {limits.pixels:,} pixels. Received: {received}")
+    return ImageError(
+        f"{name} is too large. Expected: at most {limits.pixels:,} pixels. Received: {received}", "too_many_pixels"
+    )
 
 
 @contextmanager
@@ -212,4 +241,4 @@ def _reading(name: str, limits: Limits) -> Iterator[None]:
             raise _too_many_pixels(name, limits, "one that does not fit into memory") from None
         except Exception as error:
             # OSError, SyntaxError, ValueError, struct.error, ...: its decoders raise what they stumble over.
-            raise ImageError(f"{name} is damaged. Expected: a whole image. Received: {error}") from None
+            raise ImageError(f"{name} is damaged. Expected: a whole image. Received: {error}", "damaged") from None

@@ -6,8 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,7 +13,15 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.client_errors import ClientError, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unreachable
+from serving.client_errors import (
+    ClientError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Unreachable,
+    seconds_asked,
+)
 
 ONLY_OUTPUT = "output"
 """REST does not name the output of a signature that has one; ours have seven."""
@@ -110,7 +116,7 @@ def _error(response: httpx.Response) -> ClientError:
         message = response.text[:200].strip() or response.reason_phrase
     match response.status_code:
         case 429 | 503:
-            return Overloaded(message, _seconds(response.headers.get("retry-after", "")))
+            return Overloaded(message, seconds_asked(response.headers.get("retry-after", "")))
         case 404:
             return NotFound(message)
         case 504:
@@ -118,18 +124,6 @@ def _error(response: httpx.Response) -> ClientError:
         case status if 400 <= status < 500:
             return InvalidRequest(message)
     return ClientError(f"The server failed with status {response.status_code}: {message}")
-
-
-def _seconds(retry_after: str) -> float:
-    """Retry-After is a number of seconds or a date (RFC 9110, 10.2.3)."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    now = datetime.now(UTC) if until.tzinfo else datetime.now(UTC).replace(tzinfo=None)
-    return max((until - now).total_seconds(), 0.0)
 
 
 def _plain(values: NDArray[Any]) -> Any:

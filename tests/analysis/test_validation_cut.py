@@ -58,3 +58,30 @@ def test_another_seed_cuts_otherwise() -> None:
     """The seed has an effect."""
     garments, clusters = np.arange(200) % 10, np.full(200, -1)
     assert (cut_validation(garments, clusters, 0.1, 1) != cut_validation(garments, clusters, 0.1, 2)).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(labelled_clusters(), shares, seeds)
+def test_names_decide_whatever_the_order(data: tuple[np.ndarray, np.ndarray], share: float, seed: int) -> None:
+    """With names, the same images are chosen in whatever order they come, and the quotas hold."""
+    garments, clusters = data
+    names = [f"image {index}" for index in range(len(garments))]
+    chosen = cut_validation(garments, clusters, share, seed, names)
+    order = np.random.default_rng(seed).permutation(len(garments))
+    shuffled = cut_validation(garments[order], clusters[order], share, seed, [names[index] for index in order])
+    np.testing.assert_array_equal(shuffled, chosen[order])
+    assert (np.bincount(garments[chosen], minlength=5) <= np.rint(np.bincount(garments, minlength=5) * share)).all()
+
+
+def test_added_images_move_few_of_the_old_ones() -> None:
+    """With names, a tenth more images leave nearly all others on their sides; without, most of the chosen ones move."""
+    garments, clusters = np.arange(2200) % 10, np.full(2200, -1)
+    names = [f"image {index}" for index in range(2200)]
+    moved = []
+    for named in (names, None):
+        few, more = (
+            cut_validation(garments[:count], clusters[:count], 0.1, 7, named and named[:count])
+            for count in (2000, 2200)
+        )
+        moved.append(int((few & ~more[:2000]).sum()))
+    assert moved[0] <= 20 and moved[1] >= 100

@@ -11,7 +11,7 @@ import pytest
 
 from components.example_gen import example_gen
 from components.examples import read_arrays
-from pipeline.artifacts import Examples
+from pipeline.artifacts import Examples, IngestionFailures
 from pipeline.errors import UserError
 from pipeline.progress import silent
 from tests.synthetic import images_and_garments, write_idx, write_idx_file
@@ -21,9 +21,17 @@ def ingest(target: Path, idx_dir: Path, seed: int = 7, **parameters: Any) -> Exa
     """Runs ExampleGen on IDX files of made-up images."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    examples = Examples(target)
-    settings = {"verify_checksums": False, "shard_size": 250} | parameters
-    example_gen.run(examples=examples, progress=silent, seed=seed, idx_dir=idx_dir, **settings)
+    examples, failures = Examples(target), IngestionFailures(target.parent)
+    settings = {"garments": (), "verify_checksums": False, "shard_size": 250} | parameters
+    example_gen.run(
+        examples=examples,
+        failures=failures,
+        cache=target.parent,
+        progress=silent,
+        seed=seed,
+        idx_dir=idx_dir,
+        **settings,
+    )
     return examples
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_changed_parameter_runs_its_stage_and_what_follows(run: Run) -> None:
     """A parameter of one stage leaves the stages before it alone."""
     run()
     assert set(run("learn.steps=5").seconds) == {"learn", "judge"}
+
+
+def test_what_is_read_from_outside_belongs_to_the_key(run: Run, explain: Explain, tmp_path: Path) -> None:
+    """A stage runs again when a database that it reads has changed, explain says so, and going back reuses."""
+    table = tmp_path / "table"
+    table.write_text("one row")
+    option = f"source.table={table}"
+    run(option)
+    assert not run(option).seconds
+    table.write_text("two rows")
+    assert explain(option)["source"].reasons == ("the table changed",)
+    assert set(run(option).seconds) == {"source"}
+    table.write_text("one row")
+    assert not run(option).seconds
+
+
+def test_what_was_downloaded_outlives_the_stage(run: Run) -> None:
+    """The cache is the same directory in every run of every configuration."""
+    counts = [run("source.count=4", fresh=fresh).artifacts["source"]["examples"].properties for fresh in (False, True)]
+    assert [properties["downloads"] for properties in counts] == [0, 1]
 
 
 def test_same_output_stops_the_rerun(run: Run) -> None:
@@ -240,6 +261,7 @@ def test_record_holds_what_reproduces_an_execution(run: Run, workspace: Workspac
     store = MetadataStore(workspace.store)
     execution = store.latest_execution("source")
     assert execution is not None and execution.end_time is not None
-    assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None}
-    assert set(execution.properties["key_parts"]["libraries"]) == {"pydantic"}
+    assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None, "table": ""}
+    versions = {"pydantic": metadata.version("pydantic"), "a-library-of-an-extra": "not installed"}
+    assert execution.properties["key_parts"]["libraries"] == versions
     assert {"git_commit", "python", "peak_mebibytes", "reasons"} <= set(execution.properties)

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from pipeline.artifacts import Examples, Model, ModelBlessing
-from pipeline.component import ExternalPath, Input, Output, Scratch, component
+from pipeline.component import Cache, ExternalPath, Input, Output, Scratch, component
 from pipeline.configuration import Configuration, load_configuration
 from pipeline.errors import UserError
 from pipeline.graph import LatestBlessed, Pipeline
 from pipeline.progress import Progress
 
 
-@component(libraries=("pydantic",))
+def _table_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
+    return {"table": Path(parameters["table"]).read_text(encoding="utf-8")} if parameters["table"] else {}
+
+
+@component(libraries=("pydantic", "a-library-of-an-extra"), outside=_table_state)
 def source(
     examples: Output[Examples],
+    cache: Cache,
     *,
     seed: int,
     count: Annotated[int, Field(ge=1, le=100, description="How many numbers.")] = 3,
     extra: Annotated[ExternalPath | None, Field(description="A file to copy from.")] = None,
+    table: Annotated[str, Field(description="A file that stands for a database.")] = "",
 ) -> None:
     """Writes numbers."""
     (examples.path / "numbers.txt").write_text(" ".join(str(seed + n) for n in range(count)), encoding="utf-8")
     if extra is not None:
         (examples.path / "extra.txt").write_bytes(extra.read_bytes())
     examples.properties["count"] = count
+    examples.properties["downloads"] = len(list(cache.iterdir()))
+    (cache / f"download-{seed}").touch()
 
 
 @component

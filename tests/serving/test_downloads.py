@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 from ipaddress import ip_address
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.downloads import DownloadError, download, is_public
+from serving.addresses import is_public
+from serving.download_errors import DownloadError
+from serving.downloads import download
 from serving.images import ImageError, Limits, prepare
 from tests.serving.test_images import encoded
 from tests.serving.web import Answer, Asked, web
@@ -108,6 +112,42 @@ def test_every_hop_is_resolved_and_checked() -> None:
             download("http://169.254.169.254/latest", 10_000)
         with pytest.raises(DownloadError, match="^http://nowhere.invalid has an unknown host"):
             download(f"{place.url}/to/http://nowhere.invalid/", 10_000, allow_private=True)
+
+
+@pytest.fixture
+def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes 127.0.0.1 for the internet and 127.0.0.2 for the network inside: a test has no other addresses."""
+    monkeypatch.setattr("serving.addresses.is_public", lambda address: address == ip_address("127.0.0.1"))
+
+
+@pytest.mark.usefixtures("one_public_address")
+@pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "2130706434"])
+def test_public_server_does_not_lead_inside(host: str) -> None:
+    """A redirect from a public address to a private one is refused, and the private one is not asked."""
+    with web(shop) as place:
+        assert download(f"{place.url}/shoe.png", 10_000) == PNG
+        with pytest.raises(DownloadError, match="Expected: a public address") as caught:
+            download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
+        assert caught.value.reason == "private_address"
+        assert [asked.path.split("/")[1] for asked in place.asked] == ["shoe.png", "to"]
+
+
+@pytest.mark.usefixtures("one_public_address")
+def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that resolves to a private address a moment after the check (DNS rebinding) does not lead there."""
+    real, answers = socket.getaddrinfo, iter(["127.0.0.1", "127.0.0.2"])
+
+    def rebinding(host: str, *options: Any, **named: Any) -> Any:
+        return real(next(answers) if host == "shop.example" else host, *options, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with web(shop) as place:
+        url = f"http://shop.example:{place.port}/shoe.png"
+        assert download(url, 10_000) == PNG
+        assert place.asked[0].headers["host"] == f"shop.example:{place.port}"
+        with pytest.raises(DownloadError, match="Expected: a public address"):
+            download(url, 10_000)
+        assert len(place.asked) == 1
 
 
 def test_unknown_host() -> None:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image_files import fit_image
-from serving.fitting import MOST_BYTES, ImageError, fit_file, fit_pixels
+from serving.fitting import MOST_BYTES, fit_file, fit_pixels
+from serving.images import ImageError, prepare
 from tests.synthetic import images_and_garments
 
 KINDS = [
@@ -61,6 +62,30 @@ def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int,
     file = encoded(Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels), "PNG")
     difference = np.abs(fit_pixels(pixels).astype(int) - fit_image(tf.constant(file)).numpy())
     assert difference.max() <= 1 and difference.sum() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("damage", ["cut off", "some bytes changed", "ends in zeros"])
+def test_what_pillow_refuses_is_refused(kind: str, damage: str) -> None:
+    """So a file that is fitted need not be decoded by Pillow before, to find what is damaged."""
+    rng = np.random.default_rng(0)
+    whole = encoded(pictures(1)[0].convert("RGB"), kind)
+    refused = 0
+    for _ in range(30):
+        file, place = bytearray(whole), int(rng.integers(100, len(whole) - 20))
+        if damage == "cut off":
+            del file[place:]
+        elif damage == "ends in zeros":
+            file[place:-12] = bytes(len(whole) - 12 - place)
+        else:
+            file[place], file[place // 2 + 40] = rng.integers(0, 256, 2)
+        try:
+            prepare(bytes(file))
+        except ImageError:
+            refused += 1
+            with pytest.raises(ImageError):
+                fit_file(prepare(bytes(file), find_damage=False)[1])
+    assert refused == 30 or damage != "cut off"
 
 
 def test_an_image_of_the_data_set_stays_as_it_is() -> None:

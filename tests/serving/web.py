@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +40,7 @@ class Answer:
         headers: Beside the length.
         length: The length declared. Defaults to the body's own.
         hold: Waited for before the body is sent.
+        parts: Sent one by one instead of all this, the status and headers among them, until the client leaves.
     """
 
     status: int = 200
@@ -47,6 +48,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
     hold: threading.Event | None = None
+    parts: Iterable[bytes] | None = None
 
 
 @dataclass
@@ -85,6 +87,11 @@ def web(answer: Callable[[Asked], Answer]) -> Iterator[Web]:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 self.connection.close()
+                return
+            if sent.parts is not None:
+                self.close_connection = True
+                for part in sent.parts:
+                    self.wfile.write(part)
                 return
             self.send_response(sent.status)
             for name, value in sent.headers.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from sql.statements import PRODUCTS, SCHEMA
+from sql.statements import CLASSIFICATION, PRODUCTS, SCHEMA
 from tests.sql.catalogue import Catalogue, Description, Row
 from tests.sql.edges import EDGES, MEGABYTE
 
@@ -35,6 +35,7 @@ def page() -> str:
         "example": _example(),
         "sql": f"```sql\n{PRODUCTS}```\n",
         "schema": f"```sql\n{SCHEMA}```\n",
+        "classification": f"```sql\n{CLASSIFICATION}```\n",
         "orm": f"```python\n{_orm()}```\n",
         "edges": _edges(),
     }

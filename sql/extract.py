@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 from psycopg.rows import args_row
@@ -84,7 +84,7 @@ def read_products(
 def ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
     """Yields the same lists, each read while the caller is still busy with the one before."""
     with ThreadPoolExecutor(1) as reading:
-        coming = reading.submit(next, batches, [])
+        coming: Future[list[Product]] = reading.submit(next, batches, [])
         while batch := coming.result():
             coming = reading.submit(next, batches, [])
             yield batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -141,6 +142,20 @@ def test_one_snapshot(dsn: str, edges: list[Product]) -> None:
         other.execute("INSERT INTO Product VALUES (1000, 'new')")
         other.execute("DELETE FROM ProductDescription")
     assert read_so_far + [row for rows in reading for row in rows] == edges
+
+
+def test_a_table_that_was_rewritten_a_moment_ago(dsn: str, edges: list[Product]) -> None:
+    """A reader that had to wait for it sees all of its rows: the snapshot is not older than the lock."""
+    waits = "SELECT FROM pg_stat_activity WHERE application_name = 'fashion' AND wait_event_type = 'Lock'"
+    with psycopg.connect(dsn) as other, ThreadPoolExecutor(1) as reading:
+        other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
+        rows = reading.submit(read, dsn)
+        with psycopg.connect(dsn, autocommit=True) as watching:
+            while not watching.execute(waits).rowcount:
+                assert not rows.done()
+        other.execute("ALTER TABLE Image ALTER Url TYPE text USING Url || ''")
+        other.commit()
+        assert rows.result() == edges
 
 
 def test_tables_cannot_be_emptied_or_changed_meanwhile(dsn: str, edges: list[Product]) -> None:

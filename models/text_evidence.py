@@ -7,8 +7,8 @@ Where image and text are independent given the garment, Bayes' rule is
 the product rule of Kittler et al., "On Combining Classifiers", 1998. Two numbers hold the second term back. A text may
 be about something else: with the chance `doubt` it says nothing of the garment, so that the evidence is
 log((1 - doubt) p(garment | text) / p(garment) + doubt), and no text, however sure, brings more against a garment than
-log(doubt) (contamination: Huber, "A Robust Version of the Probability Ratio Test", 1965). And a scale, fitted on
-validation, takes off what image and text have in common.
+log(doubt) (contamination: Huber, "A Robust Version of the Probability Ratio Test", 1965). And a scale from 0 to 1,
+fitted on validation, takes off what image and text have in common.
 
 Without a text, or without a word that is known, the evidence is exactly zero.
 """
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 DOUBT = 0.05
 MOST_WORDS = 2000
-LARGEST_SCALE = 2.0
 BATCH = 1000
 
 
-def fit_text_model(texts: Sequence[str], garments: Integers, count: int) -> keras.Model:
+def fit_text_model(texts: Sequence[str], garments: Integers, count: int, longest: int = 1) -> keras.Model:
     """Learns a model from descriptions, string [N], to log(p(garment | text) / p(garment)), float32 [N, garments].
 
     A text is the set of its words, as far as they are among the `MOST_WORDS` most frequent. The logits are linear in
@@ -43,6 +42,7 @@ def fit_text_model(texts: Sequence[str], garments: Integers, count: int) -> kera
         texts: To learn from; those without a word are left out.
         garments: int [N], the true garments.
         count: How many garments there are.
+        longest: Up to as many words in a row count as a word too. Defaults to 1.
 
     Raises:
         ValueError: A garment has no text.
@@ -51,7 +51,7 @@ def fit_text_model(texts: Sequence[str], garments: Integers, count: int) -> kera
     from sklearn.linear_model import LogisticRegression
 
     # Index 0 of the vocabulary is every word that is not in it.
-    words = layers.TextVectorization(MOST_WORDS + 1, output_mode="multi_hot", name="words")
+    words = layers.TextVectorization(MOST_WORDS + 1, ngrams=longest, output_mode="multi_hot", name="words")
     words.adapt(list(texts))
     table = _known_words(words, texts)
     told = np.flatnonzero(table.getnnz(axis=1))
@@ -119,7 +119,10 @@ def doubted(ratio: Any, doubt: float) -> Any:
 
 
 def fit_scale(log_probabilities: Floats, evidence: Floats, garments: Integers) -> float:
-    """Returns the scale of the evidence that makes the true garments most likely, from 0 to `LARGEST_SCALE`.
+    """Returns the scale of the evidence that makes the true garments most likely, from 0 to 1.
+
+    A text counts no more than by Bayes' rule: above 1 the scale would only mend a text model that is too modest, and
+    widen what a misleading text can do.
 
     Args:
         log_probabilities: [N, garments], by the images, of examples that taught neither model.
@@ -132,7 +135,7 @@ def fit_scale(log_probabilities: Floats, evidence: Floats, garments: Integers) -
         right = fused(log_probabilities, scale * evidence)[rows, garments]
         return float(-np.log(np.maximum(right, 1e-300)).mean())
 
-    return float(minimize_scalar(loss, bounds=(0.0, LARGEST_SCALE), method="bounded").x)
+    return float(minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded").x)
 
 
 def fused(log_probabilities: Floats, evidence: Floats) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from analysis.experiments.results import Outcome
 
 Measure = Callable[[dict[str, Any], int, Laboratory], Outcome]
 
-MEASURES = ("calibration", "deployment", "final", "ladder", "robustness", "strangers", "training", "why")
+MEASURES = ("calibration", "deployment", "final", "ladder", "robustness", "strangers", "text", "training", "why")
 """Modules of this package; each has a function `measure(settings, seed, laboratory)`."""
 
 

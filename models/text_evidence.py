@@ -58,7 +58,9 @@ def fit_text_model(texts: Sequence[str], garments: Integers, count: int, longest
     support = np.bincount(garments[told], minlength=count)
     if not support.all():
         lacking = np.flatnonzero(support == 0).tolist()
-        raise ValueError(f"There is nothing to learn from. Expected: a text of every garment. Received: none of {lacking}.")
+        raise ValueError(
+            f"There is nothing to learn from. Expected: a text of every garment. Received: none of {lacking}."
+        )
     fitted = LogisticRegression(max_iter=1000).fit(table[told], garments[told])
     return _assemble(words, fitted.coef_.T, fitted.intercept_, np.log(support / support.sum()))
 

@@ -123,9 +123,7 @@ def _text(image: Floats, text: Floats, garments: npt.NDArray[np.int64], **unused
     return lambda image, text: fused(np.broadcast_to(prior, text.shape), text)
 
 
-def _product(
-    image: Floats, text: Floats, garments: npt.NDArray[np.int64], doubt: float, **unused: Any
-) -> Answer:
+def _product(image: Floats, text: Floats, garments: npt.NDArray[np.int64], doubt: float, **unused: Any) -> Answer:
     from models.text_evidence import fit_scale, fused
 
     scale = fit_scale(image, _doubted(text, doubt), garments)

@@ -46,8 +46,16 @@ SHOP = Noise(missing=0.1, vague=0.2, typos=0.03, foreign=0.05, babble=0.5, compa
 """What we take for usual in a shop: a guess, as we have no shop's texts."""
 
 
-class _Words(NamedTuple):
-    """Of a garment; `foreign` is in the order of `_FOREIGN`."""
+class Words(NamedTuple):
+    """What shops say of a garment.
+
+    Attributes:
+        names: What it is called, the plainest first.
+        foreign: The same in German, French, Italian and Dutch, in the order of `LANGUAGES`.
+        materials: What it may be made of.
+        details: What it may have.
+        worn_with: Garments of other groups.
+    """
 
     names: tuple[str, ...]
     foreign: tuple[str, ...]
@@ -57,71 +65,71 @@ class _Words(NamedTuple):
 
 
 # Names overlap on purpose: a top may be three garments, a shirt dress is no shirt, a boot bag no boot.
-_WORDS = {
-    "T-shirt/top": _Words(
+WORDS = {
+    "T-shirt/top": Words(
         ("T-shirt", "tee", "top", "tank top", "crew-neck tee", "jersey top"),
         ("Kurzarmshirt", "maillot", "maglietta", "hemdje"),
         ("cotton", "organic cotton", "jersey", "linen blend"),
         ("short sleeves", "a crew neck", "a V-neck", "a print on the chest", "a relaxed fit"),
         ("Trouser", "Sneaker", "Bag"),
     ),
-    "Trouser": _Words(
+    "Trouser": Words(
         ("trousers", "chinos", "slacks", "jeans", "cargo pants", "joggers"),
         ("Hose", "pantalon", "pantaloni", "broek"),
         ("denim", "cotton twill", "wool blend", "corduroy"),
         ("a tapered leg", "a high waist", "five pockets", "a zip fly", "belt loops"),
         ("Shirt", "Pullover", "Ankle boot"),
     ),
-    "Pullover": _Words(
+    "Pullover": Words(
         ("pullover", "jumper", "sweater", "sweatshirt", "top", "knit top"),
         ("Strickpulli", "pull", "maglione", "trui"),
         ("merino wool", "cashmere blend", "cotton fleece", "lambswool"),
         ("ribbed cuffs", "a roll neck", "long sleeves", "a crew neck", "a relaxed fit"),
         ("Trouser", "Ankle boot", "Bag"),
     ),
-    "Dress": _Words(
+    "Dress": Words(
         ("dress", "midi dress", "shirt dress", "jumper dress", "T-shirt dress", "gown"),
         ("Kleid", "robe", "vestito", "jurk"),
         ("cotton", "viscose", "satin", "jersey"),
         ("a flared skirt", "short sleeves", "a belted waist", "a V-neck", "buttons to the hem"),
         ("Coat", "Sandal", "Bag"),
     ),
-    "Coat": _Words(
+    "Coat": Words(
         ("coat", "trench coat", "parka", "jacket", "overcoat", "shirt jacket"),
         ("Mantel", "manteau", "cappotto", "jas"),
         ("wool blend", "cotton twill", "recycled polyester", "boiled wool"),
         ("a warm lining", "two rows of buttons", "a hood", "long sleeves", "deep pockets"),
         ("Dress", "Trouser", "Ankle boot"),
     ),
-    "Sandal": _Words(
+    "Sandal": Words(
         ("sandals", "slides", "flip-flops", "strappy sandals", "mules", "heels"),
         ("Sandalen", "sandales", "sandali", "slippers"),
         ("leather", "faux leather", "cork", "suede"),
         ("an open toe", "a block heel", "an ankle strap", "a cushioned footbed"),
         ("Dress", "T-shirt/top", "Bag"),
     ),
-    "Shirt": _Words(
+    "Shirt": Words(
         ("shirt", "blouse", "Oxford shirt", "button-down", "top", "polo shirt"),
         ("Hemd", "chemise", "camicia", "overhemd"),
         ("cotton", "linen blend", "poplin", "viscose"),
         ("long sleeves", "a button placket", "a spread collar", "a pocket on the chest", "a relaxed fit"),
         ("Trouser", "Sneaker", "Bag"),
     ),
-    "Sneaker": _Words(
+    "Sneaker": Words(
         ("sneakers", "trainers", "running shoes", "low-tops", "tennis shoes", "skate shoes"),
         ("Turnschuhe", "baskets", "scarpe sportive", "sportschoenen"),
         ("leather", "mesh", "canvas", "suede"),
         ("a rubber sole", "a cushioned footbed", "flat laces", "a padded collar"),
         ("Trouser", "T-shirt/top", "Dress"),
     ),
-    "Bag": _Words(
+    "Bag": Words(
         ("bag", "handbag", "tote", "shoulder bag", "clutch", "boot bag"),
         ("Tasche", "sac", "borsa", "tas"),
         ("leather", "faux leather", "canvas", "suede"),
         ("an adjustable strap", "a zip pocket inside", "a magnetic clasp", "two handles"),
         ("Dress", "Coat", "Sandal"),
     ),
-    "Ankle boot": _Words(
+    "Ankle boot": Words(
         ("ankle boots", "boots", "Chelsea boots", "booties", "lace-up boots", "heels"),
         ("Stiefeletten", "bottines", "stivaletti", "enkellaarsjes"),
         ("leather", "suede", "faux leather", "nubuck"),
@@ -129,7 +137,7 @@ _WORDS = {
         ("Trouser", "Coat", "Dress"),
     ),
 }
-GARMENTS = tuple(_WORDS)
+GARMENTS = tuple(WORDS)
 """The garments that there are words for."""
 
 _BRANDS = ("Norvella", "Halden & Moss", "Quill Street", "Tarnby", "Osmera", "Fennick", "Lune Atelier", "Brackwater")
@@ -145,12 +153,15 @@ _VAGUE = (
     "A favourite from {brand}, made of {material} in {colour}. It has {detail}.",
     "New in: {colour}, {material}.",
 )
-_FOREIGN = (
-    "{name} von {brand}, neu eingetroffen und sofort lieferbar.",
-    "{name} de chez {brand}, nouvelle collection disponible.",
-    "{name} di {brand}, nuova collezione appena arrivata.",
-    "{name} van {brand}, nieuw binnen en direct leverbaar.",
-)
+_FOREIGN = {
+    "de": "{name} von {brand}, neu eingetroffen und sofort lieferbar.",
+    "fr": "{name} de chez {brand}, nouvelle collection disponible.",
+    "it": "{name} di {brand}, nuova collezione appena arrivata.",
+    "nl": "{name} van {brand}, nieuw binnen en direct leverbaar.",
+}
+LANGUAGES = tuple(_FOREIGN)
+"""Besides English."""
+
 _BABBLE = (
     "Part of our {word} line, designed for the way you live.",
     "With {word}, only at {brand}: we have believed in better since 1987.",
@@ -174,7 +185,7 @@ def describe(garment: str, random: Random, noise: Noise = CLEAN) -> str:
     seeds = [random.getrandbits(32) for _ in range(4)]
     if spoilt["missing"]:
         return ""
-    companion = Random(seeds[0]).choice(_WORDS[garment].worn_with)
+    companion = Random(seeds[0]).choice(WORDS[garment].worn_with)
     told = companion if spoilt["misleading"] else garment
     sentences = [_sentence(told, Random(seeds[1]), spoilt["vague"], spoilt["foreign"])]
     if spoilt["companions"]:
@@ -190,16 +201,21 @@ def describe_all(garments: Sequence[str], seed: int, noise: Noise = CLEAN) -> li
     return [describe(garment, Random(f"{seed} {place}"), noise) for place, garment in enumerate(garments)]
 
 
+def describe_in(language: str, garment: str, random: Random) -> str:
+    """Returns a plain description in one of `LANGUAGES`."""
+    name = WORDS[garment].foreign[LANGUAGES.index(language)]
+    return _FOREIGN[language].format(name=name, brand=random.choice(_BRANDS))
+
+
 def _sentence(garment: str, random: Random, vague: bool, foreign: bool) -> str:
     if foreign:
-        language = random.randrange(len(_FOREIGN))
-        return _FOREIGN[language].format(name=_WORDS[garment].foreign[language], brand=random.choice(_BRANDS))
+        return describe_in(random.choice(LANGUAGES), garment, random)
     return _fill(random, _VAGUE if vague else _NAMED, garment)
 
 
 def _fill(random: Random, templates: Sequence[str], garment: str) -> str:
     """Returns one of the templates with its blanks filled for the garment."""
-    words = _WORDS[garment]
+    words = WORDS[garment]
     filled = random.choice(templates).format(
         name=random.choice(words.names),
         brand=random.choice(_BRANDS),

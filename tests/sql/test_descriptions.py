@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from models.taxonomy import Taxonomy
-from sql.descriptions import _FOREIGN, _WORDS, CLEAN, GARMENTS, SHOP, Noise, describe, describe_all
+from sql.descriptions import CLEAN, GARMENTS, LANGUAGES, SHOP, WORDS, Noise, describe, describe_all
 
 COUNT = 4000
 MANY = [GARMENTS[place % len(GARMENTS)] for place in range(COUNT)]
@@ -50,7 +50,7 @@ def test_typos_misspell_their_share_of_the_longer_words() -> None:
 
 def names(garment: str) -> list[str]:
     """All that a garment is called, in English."""
-    return [name.lower() for name in _WORDS[garment].names]
+    return [name.lower() for name in WORDS[garment].names]
 
 
 def told(share: Noise, about: Callable[[str], list[str]]) -> float:
@@ -71,7 +71,7 @@ def test_companions_and_misleading_texts_are_of_what_it_is_worn_with() -> None:
     """A companion comes beside the garment, a misleading text in its place."""
 
     def worn_with(garment: str) -> list[str]:
-        return [name for other in _WORDS[garment].worn_with for name in names(other)]
+        return [name for other in WORDS[garment].worn_with for name in names(other)]
 
     assert told(Noise(companions=1.0), worn_with) == told(Noise(companions=1.0), names) == 1
     assert told(Noise(misleading=1.0), worn_with) == 1 > 0.2 > told(Noise(misleading=1.0), names)
@@ -82,9 +82,9 @@ def test_what_it_is_worn_with_is_of_another_group() -> None:
     taxonomy = Taxonomy.load()
     group = dict(zip(taxonomy.garments, taxonomy.group_of, strict=True))
     assert taxonomy.garments == GARMENTS
-    for garment, words in _WORDS.items():
+    for garment, words in WORDS.items():
         assert group[garment] not in {group[other] for other in words.worn_with}
-        assert len(words.foreign) == len(_FOREIGN)
+        assert len(words.foreign) == len(LANGUAGES)
 
 
 def test_a_share_that_is_none_is_refused() -> None:

@@ -12,3 +12,12 @@ SCHEMA: Final = (_HERE / "schema.sql").read_text(encoding="utf-8")
 
 PRODUCTS: Final = (_HERE / "products.sql").read_text(encoding="utf-8")
 """One row a product: id, title, url, description. Parameters in psycopg's style: `country` and `image_index`."""
+
+PRODUCTS_AFTER: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id > %(after)s ORDER BY id"
+"""The same behind a product: PostgreSQL passes the condition down to Product's key."""
+
+GARMENTS: Final = (_HERE / "garments.sql").read_text(encoding="utf-8")
+"""Makes the table that says which garment a product is."""
+
+CLASSIFICATION: Final = (_HERE / "classification.sql").read_text(encoding="utf-8")
+"""Makes the table of the model's answers, and the view of what needs a human, where they are not there yet."""

@@ -7,10 +7,6 @@ from typing import Final
 APPLICATION: Final = "sql.django_catalogue"
 
 
-class DsnError(ValueError):
-    """A DSN cannot be read; the message does not repeat it, as it may hold a password."""
-
-
 def configure(dsn: str) -> None:
     """Sets Django up, so that `sql.django_catalogue.models` can be imported and asks this database.
 
@@ -21,7 +17,7 @@ def configure(dsn: str) -> None:
             (PGHOST, PGUSER and so on) as with psql.
 
     Raises:
-        DsnError: It is no DSN.
+        CatalogueError: It is no DSN.
         RuntimeError: Django is set up already.
     """
     import django
@@ -32,17 +28,11 @@ def configure(dsn: str) -> None:
 
 
 def _database(dsn: str) -> dict[str, object]:
-    from psycopg import ProgrammingError, pq
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg import pq
 
-    try:
-        given = conninfo_to_dict(dsn)
-    except ProgrammingError:
-        # Without its cause: libpq quotes the part that it stumbled over.
-        raise DsnError(
-            "The DSN cannot be read. Expected: postgresql://user@host/database or host=... dbname=... user=... "
-            "Received: something else (not repeated here: it may hold a password)"
-        ) from None
+    from sql.dsn import parse
+
+    given = parse(dsn)
     defaults = {d.keyword.decode(): d.val.decode() for d in pq.Conninfo.get_defaults() if d.val is not None}
     # Django insists on a name; libpq takes the user's when there is none.
     name = given.pop("dbname", None) or defaults.get("dbname") or given.get("user") or defaults.get("user")

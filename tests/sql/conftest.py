@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from sql.django_catalogue import configure
 from sql.server import running_server
 from sql.statements import SCHEMA
+from tests.sql.catalogue import Catalogue
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,17 @@ def database(django_dsn: str) -> Iterator[Any]:
     with transaction.atomic():
         yield connection.connection
         transaction.set_rollback(True)
+
+
+@pytest.fixture
+def put(dsn: str) -> Iterator[Callable[[Catalogue], None]]:
+    """Puts a catalogue, and nothing else, into the database for all to see; in the end the tables are empty again."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+
+        def fill(made: Catalogue) -> None:
+            with connection.transaction():
+                connection.execute("TRUNCATE Product, Image, ProductImages, ProductDescription CASCADE")
+                made.insert(connection)
+
+        yield fill
+        fill(Catalogue())

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sql.django_catalogue import DsnError, _database
+from sql.catalogue_error import CatalogueError
+from sql.django_catalogue import _database
 from tests.conftest import ROOT
 from tests.sql.catalogue import Row
 from tests.sql.edges import EDGES, catalogue
@@ -111,7 +112,7 @@ def test_settings_from_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_password_is_never_repeated() -> None:
     """A DSN that cannot be read is not shown, nor is the parser's message, which quotes from it."""
-    with pytest.raises(DsnError, match="cannot be read. Expected: ") as raised:
+    with pytest.raises(CatalogueError, match="cannot be read. Expected: ") as raised:
         _database("host=shop.example password=open sesame")
     assert "sesame" not in str(raised.value)
     assert raised.value.__cause__ is None

@@ -1,0 +1,229 @@
+"""Writes a model's answers back beside the catalogue, and says which products have none that holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Final, NamedTuple
+
+from psycopg.rows import args_row
+
+from sql.catalogue_error import LostConnectionError
+from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
+from sql.extract import Product, read_products
+from sql.statements import CLASSIFICATION
+from sql.tables import CATALOGUE, TEXT, WHOLE, Columns, check
+
+MADE_BY: Final = "sql/classification.sql"
+BATCH_ROWS: Final = 5000
+
+
+class Classification(NamedTuple):
+    """A row of `product_classification`: what a model says of a product.
+
+    Attributes:
+        product_id: The product's id.
+        model_version: The version of the model.
+        product_group: The group; None where there is none, then `failure` says why.
+        confidence: The calibrated probability of the group, 0 to 1; None where there is no group.
+        abstain: Whether the model leaves the decision to a human.
+        failure: Why there is no group, such as an image that cannot be fetched; else None.
+        scored_at: When, with a time zone. Of two answers about a product the later one stays.
+        fingerprint: Of title, URL and description, by `fingerprint`.
+        image_content: The name of the image's content, such as its SHA-256; None where it is not known.
+    """
+
+    product_id: int
+    model_version: str
+    product_group: str | None
+    confidence: float | None
+    abstain: bool
+    failure: str | None
+    scored_at: datetime
+    fingerprint: str
+    image_content: str | None
+
+
+class _Known(NamedTuple):
+    """What is compared of an earlier answer."""
+
+    product_id: int
+    model_version: str
+    fingerprint: str
+    image_content: str | None
+    failed: bool
+
+
+COLUMNS: Final[Columns] = {
+    "product_classification": {
+        "product_id": WHOLE,
+        "model_version": TEXT,
+        "product_group": TEXT,
+        "confidence": "float8",
+        "abstain": "bool",
+        "failure": TEXT,
+        "scored_at": "timestamptz",
+        "fingerprint": TEXT,
+        "image_content": TEXT,
+    }
+}
+_NAMES: Final = ", ".join(Classification._fields)
+_KNOWN: Final = """
+SELECT product_id, model_version, fingerprint, image_content, failure IS NOT NULL
+FROM product_classification WHERE product_id = ANY(%s)
+"""
+# A row that says the same already is not written again.
+_UPSERT: Final = f"""
+INSERT INTO product_classification AS kept ({_NAMES})
+SELECT {_NAMES} FROM incoming ORDER BY product_id
+ON CONFLICT (product_id) DO UPDATE
+SET ({_NAMES}) = ROW ({", ".join(f"excluded.{name}" for name in Classification._fields)})
+WHERE excluded.scored_at >= kept.scored_at AND excluded IS DISTINCT FROM kept
+"""
+
+
+def fingerprint(product: Product) -> str:
+    """Returns a name for what a product says: another one as soon as its title, URL or description is another."""
+    return hashlib.sha256(json.dumps(product[1:]).encode()).hexdigest()
+
+
+def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
+    """Makes the table and the view of `sql/classification.sql` where they are not there yet.
+
+    Raises:
+        CatalogueError: There is no catalogue, there is another table of that name, or the user may not make one.
+    """
+    with connected(dsn, timeout) as connection:
+        check(connection, CATALOGUE, "sql/schema.sql")
+        # Not where it is there: whoever may write to it need not own it.
+        if connection.execute("SELECT to_regclass('product_classification')").fetchone() == (None,):
+            begin(connection, timeout)
+            connection.execute(CLASSIFICATION)
+            connection.execute("COMMIT")
+        check(connection, COLUMNS, MADE_BY)
+
+
+def pending(
+    dsn: str,
+    model_version: str,
+    *,
+    country: str = "us",
+    image_index: int = 0,
+    content_of: Callable[[str], str | None] = lambda url: None,
+    timeout: float = TIMEOUT,
+) -> Iterator[list[Product]]:
+    """Yields the products that this version of the model has not scored as they are now, in the order of id.
+
+    Those are new ones; those with another title, URL, description, image or model version than at their last answer;
+    and those that failed and have a URL, since the network may be better today. What is written meanwhile, such as the
+    answers to the lists before, does not disturb it.
+
+    Args:
+        dsn: What libpq reads.
+        model_version: The version that is going to score them.
+        country: As for `read_products`.
+        image_index: As for `read_products`.
+        content_of: Returns the name of the content that a URL has now, as far as it is known without fetching.
+            Defaults to: it is not known, and then an image counts as changed only when its URL has.
+        timeout: Seconds that the server may take for a list.
+
+    Raises:
+        CatalogueError: As `read_products`; or `prepare` was never called.
+    """
+    with connected(dsn, timeout) as connection:
+        check(connection, COLUMNS, MADE_BY)
+    for products in read_products(dsn, country=country, image_index=image_index, timeout=timeout):
+        known = _known(dsn, [product.id for product in products], timeout)
+        changed = [p for p in products if not _holds(known.get(p.id), p, model_version, content_of)]
+        if changed:
+            yield changed
+
+
+def write(
+    dsn: str,
+    answers: Iterable[Classification],
+    *,
+    batch_rows: int = BATCH_ROWS,
+    timeout: float = TIMEOUT,
+    retries: int = RETRIES,
+) -> int:
+    """Writes answers over earlier ones, a transaction a batch; returns how many it was given.
+
+    A batch is written whole or not at all, and writing it again changes nothing: whoever was killed goes on with what
+    `pending` says. A batch whose connection is lost is sent again, but for the first one, which shows that there is a
+    server. Of several answers about a product the latest stays.
+
+    Raises:
+        CatalogueError: As `read_products`; or `prepare` was never called.
+    """
+    written, rest = 0, iter(answers)
+    while batch := list(islice(rest, batch_rows)):
+        _persist(dsn, batch, timeout, retries if written else 0)
+        written += len(batch)
+    return written
+
+
+def remove_gone(dsn: str, *, timeout: float = TIMEOUT) -> int:
+    """Removes the answers about products that are no longer in the catalogue; returns how many.
+
+    Raises:
+        CatalogueError: As `write`.
+    """
+    with connected(dsn, timeout) as connection:
+        check(connection, COLUMNS, MADE_BY)
+        begin(connection, timeout)
+        gone = "NOT EXISTS (SELECT FROM Product WHERE Product.Id = product_id)"
+        removed = connection.execute(f"DELETE FROM product_classification WHERE {gone}").rowcount
+        connection.execute("COMMIT")
+    return removed
+
+
+def _persist(dsn: str, batch: list[Classification], timeout: float, retries: int) -> None:
+    for number in range(retries + 1):
+        try:
+            _write_batch(dsn, batch, timeout)
+            return
+        except LostConnectionError:
+            if number == retries:
+                raise
+            pause(number)
+
+
+def _write_batch(dsn: str, batch: list[Classification], timeout: float) -> None:
+    # One statement must not meet a product twice.
+    latest = {row.product_id: row for row in sorted(batch, key=lambda row: row.scored_at)}
+    with connected(dsn, timeout) as connection:
+        check(connection, COLUMNS, MADE_BY)
+        begin(connection, timeout)
+        connection.execute("CREATE TEMPORARY TABLE incoming (LIKE product_classification) ON COMMIT DROP")
+        with connection.cursor() as cursor, cursor.copy(f"COPY incoming ({_NAMES}) FROM STDIN") as copy:
+            for row in latest.values():
+                copy.write_row(row._replace(failure=_storable(row.failure)))
+        connection.execute(_UPSERT)
+        connection.execute("COMMIT")
+
+
+def _storable(text: str | None) -> str | None:
+    """A text as PostgreSQL can hold it: what a strange server said may have any characters."""
+    return text and text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _known(dsn: str, ids: list[int], timeout: float) -> dict[int, _Known]:
+    with connected(dsn, timeout) as connection, connection.cursor(row_factory=args_row(_Known)) as cursor:
+        begin(connection, timeout, "READ ONLY")
+        return {row.product_id: row for row in cursor.execute(_KNOWN, [ids])}
+
+
+def _holds(known: _Known | None, product: Product, model_version: str, content_of: Callable[[str], str | None]) -> bool:
+    """Whether an earlier answer is still one."""
+    if known is None or (known.failed and product.url is not None):
+        return False
+    content = product.url and content_of(product.url)
+    return (
+        known.model_version == model_version
+        and known.fingerprint == fingerprint(product)
+        and content in (None, known.image_content)
+    )

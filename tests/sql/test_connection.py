@@ -1,0 +1,181 @@
+"""Tests of sql.connection, sql.dsn and sql.tables: what is wrong with a catalogue is told, and never a password."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg import sql as composed
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from sql.dsn import parse, redact
+from sql.extract import CatalogueError, LostConnectionError, read_products
+from sql.server import find_programs, running_server
+from sql.statements import SCHEMA
+from sql.tables import CATALOGUE, check
+
+Schema = Callable[[str], str]
+
+
+@pytest.fixture
+def schema(dsn: str) -> Iterator[Schema]:
+    """Makes a schema of a test's own by a script, and returns a DSN whose search path is that alone."""
+    name = f"fashion_schema_{os.getpid()}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+
+        def make(script: str) -> str:
+            connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}; {script}")
+            return make_conninfo(dsn, options=f"-csearch_path={name}")
+
+        yield make
+        connection.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+def told(dsn: str) -> str:
+    """What a reader of this catalogue is told, which is always what, what instead, and what next."""
+    with pytest.raises(CatalogueError, match=r"^.+\. Expected: .+\. Received: .+\. Next: .+$") as raised:
+        list(read_products(dsn))
+    # Nor may a traceback lead to it: psycopg's exceptions hold the whole connection.
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    return str(raised.value)
+
+
+def test_what_is_needed_is_what_the_schema_makes(dsn: str) -> None:
+    """The columns that are looked for, and their types, are those of sql/schema.sql, no more and no fewer."""
+    with psycopg.connect(dsn) as connection:
+        check(connection, CATALOGUE, "sql/schema.sql")
+        for table, columns in CATALOGUE.items():
+            made = connection.execute(composed.SQL("SELECT * FROM {}").format(composed.Identifier(table.lower())))
+            assert [c.name for c in made.description or ()] == [name.lower() for name in columns]
+
+
+def test_missing_tables_and_columns_are_named(schema: Schema) -> None:
+    """Everything that is missing or of another type is named at once, and nothing else."""
+    dsn = schema(f"""{SCHEMA}
+        DROP TABLE ProductDescription;
+        ALTER TABLE Image DROP COLUMN Url;
+        ALTER TABLE ProductImages DROP COLUMN ImageIndex, ADD COLUMN ImageIndex text;""")
+    received = "no column Image.Url; ProductImages.ImageIndex of type text, not int8; no table ProductDescription"
+    assert f"Received: {received}. Next: " in told(dsn)
+
+
+def test_views_and_wider_types_will_do(schema: Schema) -> None:
+    """Views over other tables, integer keys, varchar and domains are a catalogue as well."""
+    dsn = schema("""
+        CREATE DOMAIN words AS varchar(30);
+        CREATE TABLE article (number integer PRIMARY KEY, name words);
+        INSERT INTO article VALUES (1, 'Shirt'), (2, 'Boot');
+        CREATE VIEW Product AS SELECT number AS Id, name AS Title FROM article;
+        CREATE TABLE Image (Id smallint, Url varchar);
+        CREATE TABLE ProductImages (ProductId integer, ImageId smallint, ImageIndex smallint);
+        CREATE TABLE ProductDescription
+            (Id integer, ProductId integer, CountryCode char(2), OriginalText words, TranslatedText text);
+        INSERT INTO ProductDescription VALUES (1, 2, 'us', 'Botte', 'A boot')""")
+    assert list(read_products(dsn)) == [[(1, "Shirt", None, None), (2, "Boot", None, "A boot")]]
+
+
+def test_a_transaction_that_only_reads(schema: Schema) -> None:
+    """Nothing that the catalogue calls can write, a view's functions included."""
+    dsn = schema(f"""{SCHEMA}
+        CREATE TABLE written (n integer);
+        CREATE FUNCTION title() RETURNS text LANGUAGE sql AS 'INSERT INTO written VALUES (1); SELECT ''t''';
+        ALTER TABLE Product RENAME TO hidden; INSERT INTO hidden VALUES (1, 'a');
+        CREATE VIEW Product AS SELECT Id, title() AS Title FROM hidden""")
+    assert "cannot execute INSERT in a read-only transaction" in told(dsn)
+
+
+def test_missing_rights(dsn: str, schema: Schema) -> None:
+    """A table that the user may not read is named, and the right that is missing."""
+    name = f"fashion_reader_{os.getpid()}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ours = schema(SCHEMA)
+        path = str(conninfo_to_dict(ours)["options"]).removeprefix("-csearch_path=")
+        connection.execute(
+            f"CREATE ROLE {name} LOGIN; GRANT USAGE ON SCHEMA {path} TO {name}; "
+            f"GRANT SELECT ON {path}.product, {path}.image, {path}.productimages TO {name}"
+        )
+        try:
+            message = told(make_conninfo(ours, options=f"-csearch_path={path} -crole={name}"))
+        finally:
+            connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+    assert "permission denied for table productdescription" in message
+    assert "the right to SELECT" in message
+
+
+def test_no_server() -> None:
+    """A host where nothing listens, and a name that is no host, are told with the place, without the password."""
+    for host in ("127.0.0.1", "no.such.host.invalid"):
+        message = told(f"postgresql://ann:sesame@{host}:1/shop")
+        assert "There is no connection to the catalogue (user=ann" in message
+        assert f"host={host}" in message and "sesame" not in message
+
+
+def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong password, no password, an unknown user and an unknown database are told apart by the server's words."""
+    monkeypatch.setenv("PGPASSFILE", os.devnull)
+    with running_server(find_programs()) as server:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute("CREATE ROLE ann LOGIN PASSWORD 'open sesame'")
+            connection.execute("CREATE TEMPORARY TABLE hba (line text)")
+            connection.execute("INSERT INTO hba VALUES ('local all postgres trust'), ('local all all scram-sha-256')")
+            connection.execute("DO $$ BEGIN EXECUTE format('COPY hba TO %L', current_setting('hba_file')); END $$")
+            connection.execute("SELECT pg_reload_conf()")
+        bare = make_conninfo(server, user="ann")
+        # The server reads its new rules a moment later.
+        message = _until(lambda: told(bare), "password")
+        assert "Received: connection failed" in message and "no password supplied" in message and "~/.pgpass" in message
+        assert 'password authentication failed for user "ann"' in (message := told(f"{bare} password=wrong"))
+        assert "wrong" not in message
+        assert 'database "nowhere" does not exist' in told(make_conninfo(server, dbname="nowhere"))
+        assert "no table Product" in told(f"{bare} password='open sesame'")
+
+
+def _until(ask: Callable[[], str], word: str) -> str:
+    while word not in (answer := ask()):
+        pass
+    return answer
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "host=shop.example password=open sesame",
+        "postgresql://ann:sesame@shop.example:port/catalogue",
+        "postgresql://ann:open/sesame@shop.example/catalogue",
+        "postgresql://ann:12/sesame@shop.example/catalogue",
+        "postgresql://ann:open@sesame@shop.example/catalogue",
+        "postgresql://ann:%zzsesame@shop.example/catalogue",
+        "sesame",
+    ],
+)
+def test_a_dsn_that_cannot_be_read(dsn: str) -> None:
+    """It is not shown, nor are pieces of it: any of them may be of the password."""
+    message = told(dsn)
+    assert "The DSN cannot be read. Expected: postgresql://" in message
+    assert "sesame" not in message + redact(dsn)
+    assert "open" not in message
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://ann:s%40s%2Fme@shop.example:6000/catalogue?sslmode=require&sslpassword=s%40s%2Fme",
+        "host=shop.example port=6000 user=ann dbname=catalogue sslmode=require password=s@s/me sslpassword=s@s/me",
+    ],
+)
+def test_what_may_be_shown_of_a_dsn(dsn: str) -> None:
+    """Everything but the secrets, whichever way it is written; the result is a DSN again."""
+    shown = {"user": "ann", "host": "shop.example", "port": "6000", "dbname": "catalogue", "sslmode": "require"}
+    assert parse(dsn) == {**shown, "password": "s@s/me", "sslpassword": "s@s/me"}
+    assert parse(redact(dsn)) == shown
+
+
+def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of the environment does not come into what is shown."""
+    monkeypatch.setenv("PGPASSWORD", "sesame")
+    assert redact("host=shop.example") == "host=shop.example"
+    with pytest.raises(LostConnectionError) as raised:
+        list(read_products("host=127.0.0.1 port=1"))
+    assert "sesame" not in str(raised.value)

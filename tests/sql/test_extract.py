@@ -1,0 +1,193 @@
+"""Tests of sql.extract: all products, once each, from one snapshot, whatever happens to the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from sql.extract import CatalogueError, LostConnectionError, Product, estimate, read_products
+from tests.sql.catalogue import Catalogue
+from tests.sql.chance import catalogues, countries, indexes
+from tests.sql.edges import catalogue
+from tests.sql.proxy import Fault, proxy
+
+Put = Callable[[Catalogue], None]
+
+PHASES = {
+    "the connection": Fault(),
+    "the look at the tables": Fault(b"pg_attribute"),
+    "the transaction's begin": Fault(b"BEGIN"),
+    "the lock": Fault(b"LOCK TABLE"),
+    "the cursor": Fault(b"DECLARE"),
+    "the first rows": Fault(b"FETCH"),
+    "the middle of the first row": Fault(b"FETCH", passed=80),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection is made again at once."""
+    monkeypatch.setattr("sql.extract.pause", lambda number: None)
+
+
+@pytest.fixture
+def edges(put: Put, monkeypatch: pytest.MonkeyPatch) -> list[Product]:
+    """The documented cases are in the database, and travel four at a time; the rows that are to be read."""
+    monkeypatch.setattr("sql.extract.FIRST_ROWS", 4)
+    monkeypatch.setattr("sql.extract.MOST_ROWS", 4)
+    made = catalogue()
+    put(made)
+    return [Product(*row) for row in made.listing()]
+
+
+def read(dsn: str, **options: Any) -> list[Product]:
+    """All rows."""
+    return [row for rows in read_products(dsn, **options) for row in rows]
+
+
+def test_every_edge(dsn: str, edges: list[Product]) -> None:
+    """The documented cases arrive, texts of 1 MB among them, as the query answers them."""
+    assert read(dsn) == edges
+    assert read(dsn, after=edges[6].id) == edges[7:]
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=catalogues(), country=countries, image_index=indexes, first=st.integers(1, 4), drops=st.data())
+def test_no_row_is_lost_and_none_comes_twice(
+    put: Put, dsn: str, made: Catalogue, country: str, image_index: int, first: int, drops: st.DataObject
+) -> None:
+    """On any catalogue, however many rows travel at once and wherever connections break, the rows are the oracle's."""
+    put(made)
+    faults = st.builds(Fault, st.just(b"FETCH"), st.integers(1, 3), st.sampled_from([0, 1, 30, 90, 200]))
+    read_so_far: list[Product] = []
+    with pytest.MonkeyPatch.context() as patched, proxy(dsn, *drops.draw(st.lists(faults, max_size=4))) as before:
+        patched.setattr("sql.extract.FIRST_ROWS", first)
+        patched.setattr("sql.extract.MOST_ROWS", drops.draw(st.integers(1, 3)))
+        while True:
+            after = read_so_far[-1].id if read_so_far else None
+            options = {"country": country, "image_index": image_index, "after": after, "retries": 1}
+            try:
+                for rows in read_products(before.dsn, **options):  # type: ignore[arg-type]
+                    read_so_far += rows
+                break
+            except LostConnectionError:
+                # Given up: whoever asked has a beginning without a gap, and can go on behind it.
+                continue
+    assert read_so_far == [Product(*row) for row in made.listing(country, image_index)]
+
+
+def test_a_lost_connection_is_told_and_made_again(dsn: str, edges: list[Product]) -> None:
+    """After each loss a new connection goes on behind the last row, and the caller hears of it."""
+    heard: list[tuple[int, LostConnectionError]] = []
+    with proxy(dsn, Fault(b"FETCH", 2), Fault(b"FETCH", 3, 100)) as before:
+        assert read(before.dsn, on_reconnect=lambda *told: heard.append(told)) == edges
+        assert before.connections == 3
+    assert [after for after, _ in heard] == [edges[3].id, edges[11].id]
+    assert all("The connection to the catalogue broke" in str(error) for _, error in heard)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_fails_before_the_first_row_is_told_at_once(dsn: str, edges: list[Product], phase: str) -> None:
+    """A connection that is cut before it gave a row is not made again: the user hears of it."""
+    with proxy(dsn, PHASES[phase]) as before:
+        with pytest.raises(LostConnectionError, match=r"Expected: .* Received: .* Next: "):
+            read(before.dsn)
+        assert before.connections == 1
+
+
+def test_a_server_that_never_gets_better_is_given_up(dsn: str, edges: list[Product]) -> None:
+    """Connections are made again a bounded number of times while no row comes."""
+    read_so_far: list[Product] = []
+    with proxy(dsn, Fault(b"FETCH", 2), *([Fault(b"LOCK TABLE")] * 9)) as before:
+        with pytest.raises(LostConnectionError):
+            read_so_far += (row for rows in read_products(before.dsn, retries=3) for row in rows)
+        assert before.connections == 4
+
+
+@pytest.mark.parametrize("when", [b"LOCK TABLE", b"FETCH"])
+def test_a_server_that_stalls_is_an_error(dsn: str, edges: list[Product], when: bytes) -> None:
+    """A connection that stays open and says nothing ends in an error, whatever TCP thinks of it."""
+    with proxy(dsn, Fault(when, kind="stall")) as before, pytest.raises(LostConnectionError, match="fallen silent"):
+        read(before.dsn, timeout=0.2)
+
+
+def test_a_server_that_never_answers_the_connection(dsn: str) -> None:
+    """So does one that accepts connections and does not greet."""
+    with proxy(dsn, Fault(kind="stall")) as before, pytest.raises(LostConnectionError, match="no connection.*timeout"):
+        read(f"{before.dsn} connect_timeout=2")
+
+
+def test_a_lock_that_is_held_is_an_error(dsn: str, put: Put) -> None:
+    """A table that somebody keeps locked ends in an error with the server's words, and not in a second try."""
+    with psycopg.connect(dsn) as other:
+        other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(CatalogueError, match="took too long.*within 0.1 s.*statement timeout") as raised:
+            read(dsn, timeout=0.1)
+    assert not isinstance(raised.value, LostConnectionError)
+
+
+def test_one_snapshot(dsn: str, edges: list[Product]) -> None:
+    """What is written or emptied while we read does not show."""
+    reading = read_products(dsn)
+    read_so_far = next(reading)
+    with psycopg.connect(dsn) as other:
+        other.execute("UPDATE Product SET Title = 'changed'")
+        other.execute("INSERT INTO Product VALUES (1000, 'new')")
+        other.execute("DELETE FROM ProductDescription")
+    assert read_so_far + [row for rows in reading for row in rows] == edges
+
+
+def test_tables_cannot_be_emptied_or_changed_meanwhile(dsn: str, edges: list[Product]) -> None:
+    """TRUNCATE and ALTER TABLE, which no snapshot would survive, have to wait."""
+    reading = read_products(dsn)
+    next(reading)
+    with psycopg.connect(dsn, autocommit=True, options=f"{options_of(dsn)} -clock_timeout=1") as other:
+        for statement in ("TRUNCATE Image CASCADE", "ALTER TABLE ProductDescription DROP COLUMN OriginalText"):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute(statement)
+    reading.close()
+
+
+def options_of(dsn: str) -> str:
+    """The options of a DSN, to which others can be added."""
+    return str(conninfo_to_dict(dsn)["options"])
+
+
+def test_a_reader_that_stops_leaves_nothing(dsn: str, edges: list[Product]) -> None:
+    """A generator that is closed early ends its session: no transaction stays open and no lock is held."""
+    reading = read_products(dsn)
+    next(reading)
+    reading.close()
+    with psycopg.connect(dsn, autocommit=True, options=f"{options_of(dsn)} -clock_timeout=10s") as other:
+        other.execute("TRUNCATE Product, Image, ProductImages, ProductDescription CASCADE")
+
+
+def test_a_session_that_the_server_ends_is_made_again(dsn: str, edges: list[Product]) -> None:
+    """A server that ends sessions which are idle for long, as between two slow lists, costs a new one and no row."""
+    limited = make_conninfo(dsn, options=f"{options_of(dsn)} -cidle_in_transaction_session_timeout=100")
+    reading = read_products(limited)
+    read_so_far = next(reading)
+    ours = "SELECT FROM pg_stat_activity WHERE application_name = 'fashion'"
+    with psycopg.connect(dsn, autocommit=True) as other:
+        while other.execute(ours).rowcount:
+            pass
+    assert read_so_far + next(reading) == edges[:8]
+    reading.close()
+
+
+def test_an_empty_catalogue(dsn: str, put: Put) -> None:
+    """No products are no lists."""
+    assert list(read_products(dsn)) == []
+
+
+def test_the_estimate(dsn: str, edges: list[Product]) -> None:
+    """The planner's guess is near after ANALYZE."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ANALYZE Product")
+    assert estimate(dsn) == len(edges)

@@ -1,0 +1,105 @@
+"""Tests of sql.product_files: what was read is what is written, and half a file is no file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sql.extract import Product, read_products
+from sql.product_files import SCHEMA, write_csv, write_file, write_parquet
+from tests.sql.catalogue import Catalogue
+from tests.sql.chance import anything, ids, texts
+from tests.sql.edges import catalogue
+
+products = st.lists(st.builds(Product, ids, anything, texts, texts), min_size=1, max_size=5)
+
+
+def from_parquet(content: bytes) -> list[Product]:
+    """The rows of a Parquet file."""
+    return [Product(**row) for row in pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()]
+
+
+def by_postgresql(database: Any, content: bytes) -> list[Product]:
+    """The rows of a CSV file, as PostgreSQL reads it."""
+    database.execute("CREATE TEMPORARY TABLE read (id bigint, title text, url text, description text) ON COMMIT DROP")
+    with database.cursor() as cursor:
+        with cursor.copy("COPY read FROM STDIN (FORMAT csv, HEADER match)") as copy:
+            copy.write(content)
+        found = [Product(*row) for row in psycopg.Cursor(database).execute("SELECT * FROM read")]
+    database.execute("DROP TABLE read")
+    return found
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(products, max_size=4))
+def test_what_is_written_can_be_read(database: Any, batches: list[list[Product]]) -> None:
+    """Any text, NULL and the empty text come back from both formats as they were; PostgreSQL reads the CSV."""
+    rows = [row for batch in batches for row in batch]
+    for write, read in ((write_parquet, from_parquet), (write_csv, lambda content: by_postgresql(database, content))):
+        sink = io.BytesIO()
+        assert write(batches, sink) == len(rows)
+        assert read(sink.getvalue()) == rows
+
+
+def test_csv_looks_as_documented() -> None:
+    """Texts stand in quotes, which are doubled inside; NULL is nothing at all; lines end in a line feed."""
+    sink = io.BytesIO()
+    write_csv([[Product(-1, 'a "b", c', None, "")], [Product(2, "é\n", "1.jpg", None)]], sink)
+    assert sink.getvalue().decode() == ('"id","title","url","description"\n-1,"a ""b"", c",,""\n2,"é\n","1.jpg",\n')
+
+
+@pytest.mark.parametrize("name", ["products.parquet", "products.CSV"])
+def test_from_the_database_to_a_file(
+    dsn: str, put: Callable[[Catalogue], None], tmp_path: Path, database: Any, name: str
+) -> None:
+    """The documented cases arrive in a file of either kind, texts of 1 MB among them."""
+    put(catalogue())
+    path = tmp_path / name
+    expected = [Product(*row) for row in catalogue().listing()]
+    assert write_file(read_products(dsn), path) == len(expected)
+    content = path.read_bytes()
+    assert (from_parquet(content) if name.endswith("t") else by_postgresql(database, content)) == expected
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Parquet file of many rows, or of long ones, has many row groups, so that none is large in memory."""
+    monkeypatch.setattr("sql.product_files.GROUP_ROWS", 4)
+    monkeypatch.setattr("sql.product_files.GROUP_BYTES", 1000)
+    batches = [[Product(n, "a", None, None)] * 2 for n in range(5)] + [[Product(9, "b" * 1000, None, None)]] * 2
+    sink = io.BytesIO()
+    write_parquet(batches, sink)
+    file = pyarrow.parquet.ParquetFile(sink)
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4, 4, 3, 1]
+    assert file.schema_arrow == SCHEMA
+
+
+@pytest.mark.parametrize("name", ["products.parquet", "products.csv"])
+def test_half_a_file_is_no_file(tmp_path: Path, name: str) -> None:
+    """When reading fails, what stood there stands there still, and nothing is left beside it."""
+    path = tmp_path / name
+    path.write_text("before")
+
+    def failing() -> Iterator[list[Product]]:
+        yield [Product(1, "a", None, None)]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_file(failing(), path)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_text() == "before"
+
+
+def test_another_suffix_is_an_error(tmp_path: Path) -> None:
+    """Only what the suffix says can be written."""
+    for name, received in (("a.xlsx", ".xlsx"), ("a", "no suffix")):
+        with pytest.raises(ValueError, match=f"{received}, instead of .parquet or .csv"):
+            write_file([], tmp_path / name)

@@ -1,0 +1,242 @@
+"""Tests of sql.write_back: answers arrive whole, once, and only where they are needed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql as composed
+from psycopg.conninfo import make_conninfo
+
+from sql.extract import CatalogueError, LostConnectionError, Product
+from sql.write_back import Classification, fingerprint, pending, prepare, remove_gone, write
+from tests.conftest import ROOT
+from tests.sql.catalogue import Catalogue
+from tests.sql.edges import catalogue
+from tests.sql.proxy import Fault, proxy
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+PHASES = {
+    "the look at the table": Fault(b"pg_attribute"),
+    "the temporary table": Fault(b"CREATE TEMPORARY"),
+    "the copy's begin": Fault(b"COPY incoming"),
+    "the upsert": Fault(b"INSERT INTO"),
+    "the answer to the commit": Fault(b"COMMIT"),
+}
+
+# Another process, which scores what is pending and tells after which lists; it never asks whether it should stop.
+WRITER = """
+import sys
+from tests.sql.test_write_back import answer
+from sql.write_back import pending, write
+
+answers = (answer(product) for products in pending(sys.argv[1], "1") for product in products)
+write(sys.argv[1], answers, batch_rows=4)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection is made again at once."""
+    monkeypatch.setattr("sql.write_back.pause", lambda number: None)
+
+
+@pytest.fixture
+def edges(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[list[Product]]:
+    """The documented cases and an empty table of answers are in the database; the products that are to be scored."""
+    made = catalogue()
+    put(made)
+    prepare(dsn)
+    yield [Product(*row) for row in made.listing()]
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE product_classification CASCADE")
+
+
+def answer(product: Product, **changes: Any) -> Classification:
+    """What a model might say of a product."""
+    made = Classification(product.id, "1", "Upper part", 0.75, False, None, NOON, fingerprint(product), None)
+    return made._replace(**changes)
+
+
+def failed(product: Product, reason: str = "404") -> Classification:
+    """That there is no answer."""
+    return answer(product, product_group=None, confidence=None, failure=reason)
+
+
+def waiting(dsn: str, version: str = "1", **options: Any) -> list[Product]:
+    """All that is pending."""
+    return [product for products in pending(dsn, version, **options) for product in products]
+
+
+def stored(dsn: str) -> list[Classification]:
+    """The table's rows by id."""
+    names = composed.SQL(", ").join(map(composed.Identifier, Classification._fields))
+    with psycopg.connect(dsn, options=f"{options(dsn)} -ctimezone=UTC") as connection:
+        found = connection.execute(composed.SQL("SELECT {} FROM product_classification ORDER BY 1").format(names))
+        return [Classification(*row) for row in found]
+
+
+def options(dsn: str) -> str:
+    """The options of a DSN, to which others can be added."""
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["options"])
+
+
+def test_what_is_written_is_there_and_no_longer_pending(dsn: str, edges: list[Product]) -> None:
+    """Everything is pending at first; answers of every kind are stored as they are; then nothing is pending."""
+    assert waiting(dsn) == edges
+    answers = [answer(p, abstain=p.id % 2 == 0, image_content=f"sha256 of {p.url}") for p in edges]
+    assert write(dsn, iter(answers), batch_rows=7) == len(edges)
+    assert stored(dsn) == answers
+    assert waiting(dsn) == []
+
+
+def test_writing_again_changes_nothing(dsn: str, edges: list[Product]) -> None:
+    """The same answers leave the same rows, not even written anew."""
+    write(dsn, map(answer, edges))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        versions = connection.execute("SELECT ctid, xmin FROM product_classification ORDER BY product_id").fetchall()
+        write(dsn, map(answer, edges))
+        again = connection.execute("SELECT ctid, xmin FROM product_classification ORDER BY product_id").fetchall()
+    assert versions == again
+
+
+def test_new_and_changed_products_are_pending(dsn: str, edges: list[Product]) -> None:
+    """A product is pending when it is new, or its title, URL, text or the model has changed, and only then."""
+    write(dsn, map(answer, edges))
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO Product VALUES (1000, 'new')")
+        connection.execute("UPDATE Product SET Title = 'Boot' WHERE Id = 3")
+        connection.execute("UPDATE Image SET Url = 'other.jpg' WHERE Id = 4")
+        connection.execute("UPDATE ProductDescription SET TranslatedText = 'other' WHERE Id = 110")
+    by_image = [p.id for p in edges if p.url == "4.jpg"]
+    assert [p.id for p in waiting(dsn)] == sorted([3, 11, 1000, *by_image])
+    assert len(waiting(dsn, "2")) == len(edges) + 1
+
+
+def test_an_image_that_has_changed_under_its_url(dsn: str, edges: list[Product]) -> None:
+    """Where the caller knows what a URL gives now, another content makes its products pending."""
+    write(dsn, (answer(p, image_content=p.url and "old") for p in edges))
+    now = {"2.jpg": "new", "1.jpg": "old"}
+    changed = waiting(dsn, content_of=now.get)
+    assert {p.url for p in changed} == {"2.jpg"}
+
+
+def test_what_failed_is_tried_again(dsn: str, edges: list[Product]) -> None:
+    """A failure is kept with its reason, and pending again where there is an image to fetch."""
+    write(dsn, map(failed, edges))
+    assert waiting(dsn) == [p for p in edges if p.url is not None]
+    write(dsn, map(answer, edges))
+    assert waiting(dsn) == []
+
+
+def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
+    """Of two answers about a product, in one batch or in two runs, the one that was made later is kept."""
+    early, late = (answer(edges[0], scored_at=NOON + timedelta(hours=h), confidence=h / 10) for h in (1, 2))
+    write(dsn, [late, early])
+    assert stored(dsn) == [late]
+    write(dsn, [early])
+    assert stored(dsn) == [late]
+
+
+def test_any_text_can_be_a_reason(dsn: str, edges: list[Product]) -> None:
+    """What a strange server said is stored as far as PostgreSQL can: tabs and quotes as they are, NUL not."""
+    write(dsn, [failed(edges[0], "a\tb\\N'\"\n\0\udc80;--")])
+    assert stored(dsn)[0].failure == "a\tb\\N'\"\n\ufffd?;--"
+
+
+def test_answers_about_products_that_are_gone(dsn: str, edges: list[Product]) -> None:
+    """They can be written, so that others of the batch are, need no human, and are removed when asked."""
+    ghost = Product(-7, "gone", None, None)
+    write(dsn, [answer(ghost, abstain=True), *map(answer, edges)])
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT * FROM product_to_review").fetchall() == []
+    assert remove_gone(dsn) == 1
+    assert [row.product_id for row in stored(dsn)] == [p.id for p in edges]
+
+
+def test_what_needs_a_human(dsn: str, edges: list[Product]) -> None:
+    """The view lists what failed and where the model abstains, the least certain first, with the reason."""
+    answers = [answer(edges[1]), failed(edges[2]), *(answer(p, abstain=True, confidence=p.id / 10) for p in edges[3:5])]
+    write(dsn, [*reversed(answers)])
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT product_id, title, reason, product_group FROM product_to_review").fetchall()
+    assert rows == [
+        (2, "Shirt", "404", None),
+        (3, "Shirt", "the model abstains", "Upper part"),
+        (4, "Shirt", "the model abstains", "Upper part"),
+    ]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_connection_that_is_cut(dsn: str, edges: list[Product], phase: str, batch: int) -> None:
+    """The first batch is told of, a later one is sent again; either way every batch is there whole or not at all."""
+    undisturbed = [Fault(b"there is no such word")] * (batch - 1)
+    with proxy(dsn, *undisturbed, PHASES[phase]) as before:
+        if batch == 1:
+            with pytest.raises(LostConnectionError, match=r"Expected: .* Received: .* Next: "):
+                write(before.dsn, map(answer, edges), batch_rows=4)
+            assert stored(dsn) in ([], [*map(answer, edges[:4])])
+        write(before.dsn, map(answer, edges), batch_rows=4)
+    assert stored(dsn) == [*map(answer, edges)]
+
+
+def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
+    """A server that falls silent while it is written to ends in an error, and nothing of the batch is there."""
+    silent = Fault(b"INSERT INTO", kind="stall")
+    with proxy(dsn, silent) as before, pytest.raises(LostConnectionError, match="fallen silent"):
+        write(before.dsn, map(answer, edges), timeout=0.2)
+    assert stored(dsn) == []
+
+
+def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
+    """After SIGKILL in the middle of a transaction, whole batches are there, and the next run does exactly the rest."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        # The third batch has to wait for this one: its row is being written, and not committed.
+        other.execute("BEGIN")
+        blocking = answer(edges[9], confidence=0.1)
+        other.cursor().execute(
+            "INSERT INTO product_classification VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)", blocking
+        )
+        with subprocess.Popen([sys.executable, "-c", WRITER, make_conninfo(dsn, application_name="w")], cwd=ROOT) as w:
+            waits = "SELECT FROM pg_stat_activity WHERE application_name = 'w' AND wait_event_type = 'Lock'"
+            with psycopg.connect(dsn, autocommit=True) as watching:
+                while not watching.execute(waits).rowcount:
+                    assert w.poll() is None
+            w.send_signal(signal.SIGKILL)
+        other.execute("ROLLBACK")
+    assert stored(dsn) == [*map(answer, edges[:8])]
+    rest = waiting(dsn)
+    assert rest == edges[8:]
+    write(dsn, map(answer, rest))
+    assert stored(dsn) == [*map(answer, edges)]
+
+
+def test_it_must_be_prepared(dsn: str, put: Callable[[Catalogue], None]) -> None:
+    """Without the table the error names it and the file that makes it."""
+    for ask in (
+        lambda: write(dsn, [answer(Product(1, "", None, None))]),
+        lambda: waiting(dsn),
+        lambda: remove_gone(dsn),
+    ):
+        with pytest.raises(CatalogueError, match="no table product_classification.*psql -f sql/classification.sql"):
+            ask()
+    assert write(dsn, []) == 0
+
+
+def test_preparing_again(dsn: str, edges: list[Product]) -> None:
+    """It leaves what is there, and a table of that name with other columns is an error that names them."""
+    write(dsn, map(answer, edges))
+    prepare(dsn)
+    assert len(stored(dsn)) == len(edges)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE product_classification DROP COLUMN failure CASCADE")
+        connection.execute("ALTER TABLE product_classification ALTER scored_at TYPE text")
+    with pytest.raises(CatalogueError, match=r"no column .*failure; .*scored_at of type text, not timestamptz"):
+        prepare(dsn)

@@ -6,9 +6,9 @@ Where image and text are independent given the garment, Bayes' rule is
 
 the product rule of Kittler et al., "On Combining Classifiers", 1998. Two numbers hold the second term back. A text may
 be about something else: with the chance `doubt` it says nothing of the garment, so that the evidence is
-log((1 - doubt) p(garment | text) / p(garment) + doubt), and no text, however sure, brings more against a garment than
-log(doubt) (contamination: Huber, "A Robust Version of the Probability Ratio Test", 1965). And a scale from 0 to 1,
-fitted on validation, takes off what image and text have in common.
+log((1 - doubt) p(garment | text) / p(garment) + doubt): no text, however sure, speaks stronger against a garment than
+log(doubt), where Bayes' rule knows no bound (Huber, "A Robust Version of the Probability Ratio Test", 1965, bounds it
+for the same reason). And a scale from 0 to 1, fitted on validation, takes off what image and text have in common.
 
 Without a text, or without a word that is known, the evidence is exactly zero.
 """
@@ -69,6 +69,8 @@ def _known_words(words: Any, texts: Sequence[str]) -> Any:
     """Returns which known words each text has, a sparse matrix [N, words]."""
     from scipy import sparse
 
+    if words.vocabulary_size() == 1:
+        return sparse.csr_matrix((len(texts), 0))  # There is nothing to look up, and Keras would fail at it.
     return sparse.vstack([sparse.csr_matrix(np.asarray(words(batch))[:, 1:]) for batch in _batches(texts)])
 
 
@@ -83,7 +85,7 @@ def _assemble(words: Any, weights: Floats, bias: Floats, log_prior: Floats) -> k
     description = keras.Input((), dtype="string", name="description")
     known = words(description)[:, 1:]
     dense = layers.Dense(len(bias), dtype="float32", name="logits")
-    # An offset of all logits changes no probability: the prior is taken off behind the softmax.
+    # Behind the softmax: before it, the ratios would be normed to sum up to 1.
     prior = layers.Rescaling(1.0, offset=(-log_prior).tolist(), dtype="float32", name="less_the_prior")
     ratio = prior(ops.log_softmax(dense(known), axis=1))
     evidence = ops.where(ops.any(known > 0, axis=1, keepdims=True), ratio, 0.0)
@@ -91,7 +93,7 @@ def _assemble(words: Any, weights: Floats, bias: Floats, log_prior: Floats) -> k
     return keras.Model(description, evidence, name="text_model")
 
 
-def read(text_model: keras.Model, texts: Sequence[str]) -> NDArray[np.float32]:
+def evidence_of(text_model: keras.Model, texts: Sequence[str]) -> NDArray[np.float32]:
     """Returns what a text model says of descriptions, float32 [N, garments]; `predict` takes no strings from NumPy."""
     from keras import ops
 

@@ -87,9 +87,9 @@ def _text_model(laboratory: Laboratory, noise: Noise, seed: int, longest: int) -
 
 
 def _say(text_model: Any, texts: list[str]) -> Doubles:
-    from models.text_evidence import read
+    from models.text_evidence import evidence_of
 
-    return read(text_model, texts).astype(np.float64)
+    return evidence_of(text_model, texts).astype(np.float64)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from pipeline.assembly import assemble, resume_command
+from pipeline.catalogue import catalogue
 from pipeline.errors import UserError
 from pipeline.experiment import experiment
 from pipeline.explore import explore
@@ -161,6 +162,7 @@ def tensorboard(
     os.execv(sys.executable, [sys.executable, *command])
 
 
+app.add_typer(catalogue, name="catalogue")
 app.add_typer(experiment, name="experiment")
 app.command()(explore)
 app.command()(serve)

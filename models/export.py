@@ -1,4 +1,4 @@
-"""Exports a trained network as a SavedModel that answers three kinds of requests with the same named outputs.
+"""Exports a trained network as a SavedModel that answers several kinds of requests with the same named outputs.
 
 With `models.image_files` the only module that needs TensorFlow: what is served are its graphs, whatever trained.
 
@@ -7,6 +7,7 @@ With `models.image_files` the only module that needs TensorFlow: what is served 
 | `serving_default` | `image`: uint8 [N, 28, 28] |
 | `serving_bytes` | `image_bytes`: string [N], PNG, JPEG, GIF or BMP, at most 20 MB and 50 million pixels each |
 | `serving_examples` | `examples`: string [N], serialized tf.Example with the bytes feature `image` |
+| `serving_text` | `image_bytes` as above and `description`: string [N], empty for none; if there is a text model |
 
 Outputs of each: `group` string [N], `group_probabilities` float32 [N, groups], `garment` string [N],
 `garment_probabilities` float32 [N, garments], `confidence` float32 [N] (the calibrated probability of the group),
@@ -15,6 +16,7 @@ Outputs of each: `group` string [N], `group_probabilities` float32 [N, groups], 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,17 @@ from models.image_files import SIDE, fit_images
 from models.level_scaling import NEVER, Levels
 from models.taxonomy import Taxonomy
 
+Answer = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+"""From images, uint8 [N, 28, 28], and evidence, float32 [N, garments], to all outputs."""
 
-def export_model(model: keras.Model, calibration: Calibration, taxonomy: Taxonomy, directory: Path) -> None:
+
+def export_model(
+    model: keras.Model,
+    calibration: Calibration,
+    taxonomy: Taxonomy,
+    directory: Path,
+    text_evidence: keras.Model | None = None,
+) -> None:
     """Writes the SavedModel.
 
     Args:
@@ -35,10 +46,12 @@ def export_model(model: keras.Model, calibration: Calibration, taxonomy: Taxonom
         calibration: What is applied to the logits.
         taxonomy: Names, and which garment belongs to which group.
         directory: Where to.
+        text_evidence: From descriptions, string [N], to what they add to the garments' log-probabilities, [N, garments]
+            (`models.text_evidence.weighed`). Defaults to none, and no signature `serving_text`.
     """
 
-    def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _answers(model(image, training=False), calibration, taxonomy)
+    def answer(image: tf.Tensor, evidence: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        return _answers(model(image, training=False), calibration, taxonomy, evidence)
 
     def answer_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(fit_images(image_bytes))
@@ -54,7 +67,20 @@ def export_model(model: keras.Model, calibration: Calibration, taxonomy: Taxonom
         ("serving_examples", answer_examples, tf.TensorSpec((None,), tf.string, name="examples")),
     ):
         archive.add_endpoint(name=name, fn=function, input_signature=[spec])
+    if text_evidence is not None:
+        _add_text(archive, answer, text_evidence)
     archive.write_out(str(directory), verbose=False)
+
+
+def _add_text(archive: keras.export.ExportArchive, answer: Answer, text_evidence: keras.Model) -> None:
+    def answer_text(image_bytes: tf.Tensor, description: tf.Tensor) -> dict[str, tf.Tensor]:
+        # One description for many images would be spread over them.
+        tf.debugging.assert_equal(tf.shape(image_bytes), tf.shape(description), "A description for each image.")
+        return answer(fit_images(image_bytes), text_evidence(description, training=False))
+
+    inputs = [tf.TensorSpec((None,), tf.string, name=name) for name in ("image_bytes", "description")]
+    archive.track(text_evidence)
+    archive.add_endpoint(name="serving_text", fn=answer_text, input_signature=inputs)
 
 
 def parse_images(examples: tf.Tensor) -> tf.Tensor:
@@ -63,8 +89,10 @@ def parse_images(examples: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.io.decode_raw(features["image"], tf.uint8), (-1, SIDE, SIDE))
 
 
-def _answers(logits: tf.Tensor, calibration: Calibration, taxonomy: Taxonomy) -> dict[str, Any]:
-    garments = calibrated_garments(logits, calibration.scaling)
+def _answers(
+    logits: tf.Tensor, calibration: Calibration, taxonomy: Taxonomy, evidence: tf.Tensor | None
+) -> dict[str, Any]:
+    garments = calibrated_garments(logits, calibration.scaling, evidence)
     groups = tf.matmul(garments, tf.constant(calibration.scaling.membership, tf.float32))
     chosen = groups >= tf.constant(calibration.thresholds, tf.float32)
     return {
@@ -78,12 +106,13 @@ def _answers(logits: tf.Tensor, calibration: Calibration, taxonomy: Taxonomy) ->
     }
 
 
-def calibrated_garments(logits: tf.Tensor, scaling: Levels) -> tf.Tensor:
+def calibrated_garments(logits: tf.Tensor, scaling: Levels, evidence: tf.Tensor | None = None) -> tf.Tensor:
     """Returns the garments' probabilities, float32 [N, garments]: the softmax of `scaling.apply`, in the graph.
 
     Args:
         logits: float32 [N, garments].
         scaling: What is applied to them.
+        evidence: float32 [N, garments], added behind the scaling. Defaults to none.
     """
     members = tf.constant(scaling.membership.T > 0)
     # Differences from the largest first: float32 keeps the digits that tell rivals apart, however large the logits.
@@ -95,4 +124,5 @@ def calibrated_garments(logits: tf.Tensor, scaling: Levels) -> tf.Tensor:
     weights = tf.constant(scaling.between.weights, tf.float32)
     between = tf.nn.log_softmax(tf.matmul(groups, weights) + tf.constant(scaling.between.intercept, tf.float32))
     inside = tf.nn.log_softmax(below / scaling.within)
-    return tf.nn.softmax(tf.reduce_sum(tf.where(members, between[:, :, None] + inside, 0.0), axis=1))
+    garments = tf.reduce_sum(tf.where(members, between[:, :, None] + inside, 0.0), axis=1)
+    return tf.nn.softmax(garments if evidence is None else garments + evidence)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import psycopg
 
-from sql.demonstration_texts import NOUNS, Language, Text, text, title
+from sql.descriptions import SHOP, WORDS, describe, describe_in
 from sql.statements import GARMENTS, SCHEMA
 
 ORDINARY: Final = "one text for each country, one image or more"
@@ -35,8 +35,11 @@ CASES: Final = (
 
 _INDEXES: Final = {"no image": (), "images, none at index 0": (1, 2), "two images at index 0": (0, 0, 1)}
 # Besides us, whose texts are the cases.
-_COUNTRIES: Final[dict[str, Language]] = {"gb": "en", "de": "de", "fr": "fr"}
-_LANGUAGES: Final[tuple[Language, ...]] = ("en", "de", "fr")
+_COUNTRIES: Final = {"gb": "en", "de": "de", "fr": "fr"}
+_LANGUAGES: Final = ("en", "de", "fr")
+_BRANDS: Final = ("Marlow", "Côte Sud", "Nørd", "O'Hara", "Zwölf", "Kito")
+# What is missing, and in which language a text is, the cases say.
+_NOISE: Final = replace(SHOP, missing=0.0, foreign=0.0)
 
 # Country, original, translated.
 Description = tuple[str, str | None, str | None]
@@ -72,11 +75,11 @@ class Demonstration:
             self.shown.append((product, shared, 0))
         else:
             self._photograph(product, case, garment, chance)
-        self.products[product], self.cases[product] = title(garment, chance), case
+        self.products[product], self.cases[product] = _title(garment, chance), case
         if case != UNSAID:
             self.garments[product] = garment
-        retailer = chance.choice([*_LANGUAGES])
-        for country, original, translated in _texts(case, text(garment, chance), retailer, chance):
+        retailer = chance.choice(_LANGUAGES)
+        for country, original, translated in _texts(case, garment, retailer, chance):
             self.descriptions.append((len(self.descriptions) + 1, product, country, original, translated))
 
     def _photograph(self, product: int, case: str, garment: str, chance: random.Random) -> None:
@@ -93,7 +96,7 @@ def demonstration(products: int = 300, seed: int = 0) -> Demonstration:
     for number in range(products):
         special = CASES[number] if number < len(CASES) else chance.choice(CASES)
         ordinary = number >= len(CASES) and chance.random() < 0.5
-        made.add(ORDINARY if ordinary else special, chance.choice([*NOUNS]), chance)
+        made.add(ORDINARY if ordinary else special, chance.choice([*WORDS]), chance)
     return made
 
 
@@ -125,16 +128,26 @@ def fill(dsn: str, made: Demonstration, url_of: Callable[[int], str]) -> None:
         cursor.execute(f"ANALYZE {', '.join(tables)}")
 
 
-def _texts(case: str, said: Text, retailer: Language, chance: random.Random) -> list[Description]:
+def _title(garment: str, chance: random.Random) -> str:
+    """Draws a title: a brand and what it is, or now and then a number instead."""
+    name = str(chance.randrange(100, 1000)) if chance.random() < SHOP.vague else WORDS[garment].names[0]
+    return f"{chance.choice(_BRANDS)} {name}"
+
+
+def _written(language: str, garment: str, chance: random.Random) -> str:
+    return describe(garment, chance, _NOISE) if language == "en" else describe_in(language, garment, chance)
+
+
+def _texts(case: str, garment: str, retailer: str, chance: random.Random) -> list[Description]:
     """The product's descriptions. What the retailer wrote in the country's language is not translated."""
     if case == "no text":
         return []
-    original = said.written(retailer, chance)
+    original = _written(retailer, garment, chance)
     others: list[Description] = [
-        (country, original, None if language == retailer else said.written(language, chance))
+        (country, original, None if language == retailer else _written(language, garment, chance))
         for country, language in _COUNTRIES.items()
     ]
-    translated = said.written("en", chance)
+    translated = _written("en", garment, chance)
     ours: dict[str, list[Description]] = {
         "no translation: NULL": [("us", original, None)],
         "no translation: empty": [("us", original, "")],

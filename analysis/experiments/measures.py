@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Measure = Callable[[dict[str, Any], int, "Laboratory"], "Outcome"]
 
-MEASURES = ("calibration", "deployment", "final", "ladder", "robustness", "strangers", "training", "why")
+MEASURES = ("calibration", "deployment", "final", "ladder", "robustness", "strangers", "text", "training", "why")
 """Modules of this package; each has a function `measure(settings, seed, laboratory)`.
 
 One with other settings than those of a training has a function `check(settings)` as well.

@@ -81,6 +81,9 @@ SCALES = {
     "coverage_by_group": _share("coverage, a threshold a group"),
     "set_size": Scale("groups in a set", "", 1.0, 3, False),
     "set_size_by_group": Scale("groups in a set, a threshold a group", "", 1.0, 3, False),
+    "image_accuracy": _share("group accuracy by the image"),
+    "mended": _share("mended by the text"),
+    "harmed": _share("harmed by the text", False),
     "aurc": Scale("area under risk and coverage", "", 1.0, 5, False),
     "log_loss": Scale("log loss", "nats", 1.0, 4, False),
     "train_seconds": Scale("seconds", "s", 1.0, 0, False),
@@ -110,6 +113,10 @@ OF_MEASURE = {
     ),
     "ladder": (*MAIN, "train_seconds"),
     "strangers": ("auroc", "fpr95"),
+    "text": (
+        *("group_accuracy", "one_piece_f1", "garment_accuracy", "log_loss"),
+        *("mended", "harmed", "coverage_by_group", "single_by_group"),
+    ),
 }
 """The columns of the tables of measures that look at something else."""
 

@@ -9,9 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from models.taxonomy import Taxonomy
 from sql.demonstration import CASES, SHARED, UNSAID, Demonstration, demonstration, fill
-from sql.demonstration_texts import NOUNS
+from sql.descriptions import WORDS
 from sql.extract import Product, read_products
 
 PRODUCTS = 400
@@ -47,11 +46,6 @@ def test_the_same_seed_gives_the_same_catalogue(made: Demonstration) -> None:
     assert demonstration(PRODUCTS, seed=3) == made != demonstration(PRODUCTS, seed=4)
 
 
-def test_the_garments_are_the_taxonomy_s() -> None:
-    """They have the names that training knows."""
-    assert set(NOUNS) == set(Taxonomy.load().garments)
-
-
 def test_every_product_is_there(made: Demonstration, read: dict[int, Product]) -> None:
     """Each has its title; each case is there, and first of all once; an image shows what its products are."""
     assert {product.id: product.title for product in read.values()} == made.products
@@ -79,8 +73,10 @@ def test_texts_help_and_mislead(made: Demonstration, read: dict[int, Product]) -
     named, silent, misleading = 0, 0, 0
     for product, garment in made.garments.items():
         said = (read[product].description or "").lower()
-        nouns = [{noun.lower() for noun in NOUNS[g].values()} for g in (garment, *(set(NOUNS) - {garment}))]
-        own, *others = [any(noun in said for noun in of_one) for of_one in nouns]
+        own, *others = [
+            any(name.lower() in said for name in (*WORDS[g].names, *WORDS[g].foreign))
+            for g in (garment, *WORDS[garment].worn_with)
+        ]
         named, silent, misleading = named + own, silent + (not own and said != ""), misleading + any(others)
     assert named > silent > 20
     assert misleading > 40

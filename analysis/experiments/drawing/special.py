@@ -152,6 +152,20 @@ def strangers(experiment: Experiment, results: Results) -> list[Block]:
     return [*blocks]
 
 
+def text(experiment: Experiment, results: Results) -> list[Block]:
+    """What the answers gain over the image's own where there is a text, where there is none, and where it misleads."""
+    judgement = judge(experiment, results)
+    both, image = means(judgement, "group_accuracy"), means(judgement, "image_accuracy")
+    if both.empty or image.empty:
+        return []
+    caption = (
+        "Points of group accuracy over the same network without texts, by what the products' texts are; empty where an "
+        "arm has no such products."
+    )
+    gain = 100 * (both.loc[image.index] - image).T
+    return [matrix(f"{experiment.name}-gain", gain, caption, "points")]
+
+
 def _there(pictures: Iterable[Picture | None]) -> list[Block]:
     return [picture for picture in pictures if picture is not None]
 
@@ -162,6 +176,7 @@ SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
     "ladder": ladder,
     "robustness": robustness,
     "strangers": strangers,
+    "text": text,
     "why": why.blocks,
 }
 """By the experiment's measure."""

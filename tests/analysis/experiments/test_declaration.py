@@ -87,6 +87,9 @@ def test_names_are_in_the_order_of_numbers_of_their_own(tmp_path: Path) -> None:
         names(tmp_path)
 
 
+TEXT = {"network": {}, "doubt": 0.05, "longest": 1}
+
+
 @pytest.mark.parametrize(
     ("measure", "settings", "said"),
     [
@@ -102,6 +105,9 @@ def test_names_are_in_the_order_of_numbers_of_their_own(tmp_path: Path) -> None:
         ("ladder", {"network": 3}, "a table of its settings"),
         ("deployment", {"deployed": "int4"}, "did you mean int8"),
         ("final", {"together": 6}, "from 1 to 5"),
+        ("text", {"answer": "products", **TEXT}, "did you mean product"),
+        ("text", {"answer": "product", **TEXT, "texts": {"typo": 0.1}}, "did you mean typos"),
+        ("text", {"answer": "product", **TEXT, "asked": {"typos": 2}}, "from 0 to 1"),
         ("deployment", {"deployd": "int8"}, "no setting 'deployd'"),
         ("final", {"epoch": 3}, "did you mean epochs"),
     ],

@@ -137,6 +137,39 @@ def test_deployed_networks_answer_as_the_trained_one(laboratory: Laboratory) -> 
     assert figures(trained)["validation"]["latency_ms"] > 0
 
 
+def test_text_mends_what_the_image_gets_wrong(laboratory: Laboratory) -> None:
+    """Clean texts mend more than they harm, and the answers count themselves; without texts they are the image's."""
+    asked = {"network": NETWORK, "answer": "product", "doubt": 0.05, "longest": 1}
+    image = run("text", {**asked, "answer": "image"}, laboratory)
+    both = run("text", asked, laboratory)
+    none = run("text", {**asked, "asked": {"missing": 1.0}}, laboratory)
+    alone, fused = (figures(outcome)["validation"] for outcome in (image, both))
+    assert fused["mended"] - fused["harmed"] == pytest.approx(fused["group_accuracy"] - alone["group_accuracy"])
+    assert fused["mended"] > fused["harmed"] and fused["log_loss"] < alone["log_loss"] and 0 < fused["scale"] <= 1
+    np.testing.assert_array_equal(none.predicted, image.predicted)
+    same = figures(none)["validation"]
+    assert "with a text" not in figures(none) and all(same[metric] == alone[metric] for metric in alone)
+
+
+def test_texts_that_mislead_unexpectedly_do_harm_that_doubt_bounds(laboratory: Laboratory) -> None:
+    """Where they mislead the answers are worse than the image's, less so with doubt; elsewhere no text harms."""
+    clean = {"network": NETWORK, "answer": "product", "longest": 1, "asked": {"misleading": 0.5, "missing": 0.2}}
+    sure, doubting = (figures(run("text", {**clean, "doubt": doubt}, laboratory)) for doubt in (0.0, 0.3))
+    where_misled = sure["misled"]
+    assert where_misled["group_accuracy"] < where_misled["image_accuracy"]
+    assert where_misled["group_accuracy"] <= doubting["misled"]["group_accuracy"]
+    assert sure["validation"]["log_loss"] > doubting["validation"]["log_loss"]
+    assert doubting["without a text"]["group_accuracy"] == doubting["without a text"]["image_accuracy"]
+
+
+@pytest.mark.parametrize("answer", ["text", "learned"])
+def test_rivals_of_the_product_rule_answer_too(answer: str, laboratory: Laboratory) -> None:
+    """The text alone, and a small network over both."""
+    settings = {"network": NETWORK, "answer": answer, "doubt": 0.05, "longest": 1}
+    found = figures(run("text", settings, laboratory))["validation"]
+    assert found["group_accuracy"] > 0.4 and "scale" not in found
+
+
 def test_ladder_has_rungs_and_networks(laboratory: Laboratory) -> None:
     """The largest group's name is right as often as it is true; trees on gradients and a network are better."""
     majority = figures(run("ladder", {"rung": "majority"}, laboratory))["validation"]

@@ -11,7 +11,7 @@ from analysis.experiments.declaration import DeclarationError, load
 from analysis.experiments.drawing import forest
 from analysis.experiments.drawing.lines import lines
 from analysis.experiments.drawing.pareto import family, front
-from analysis.experiments.drawing.special import SPECIAL, deployment, strangers
+from analysis.experiments.drawing.special import SPECIAL, deployment, strangers, text
 from analysis.experiments.drawing.why import outlined
 from analysis.experiments.judgement import judge, over_seeds
 from analysis.experiments.remark import remark
@@ -348,6 +348,22 @@ def test_strangers_are_shown_by_score(tmp_path: Path) -> None:
     assert list(picture.figure.data[0].y) == ["letters", "noise"] and np.allclose(
         picture.figure.data[0].z, [[92], [100]]
     )
+
+
+def test_texts_are_shown_by_what_they_bring_and_where(tmp_path: Path) -> None:
+    """A row an arm, a column a kind of product, the points over the image alone in the cell; empty without such."""
+    experiment = declare(tmp_path, "text", ("image", "both"), "group_accuracy", "report")
+    results = Results(experiment, tmp_path)
+    kinds = {"with a text": 0.97, "misled": 0.9}
+    of_image = [(kind, metric, 0.95) for kind in kinds for metric in ("group_accuracy", "image_accuracy")]
+    results.add("image", 1, _figures(of_image[:2]), PLACE)
+    of_both = [(kind, "group_accuracy", value) for kind, value in kinds.items()]
+    results.add("both", 1, _figures([*of_both, *[row for row in of_image if row[1] == "image_accuracy"]]), PLACE)
+    (picture,) = text(experiment, results)
+    assert isinstance(picture, Picture)
+    cells = picture.figure.data[0]
+    assert (list(cells.y), list(cells.x)) == (["image", "both"], ["with a text", "misled"])
+    np.testing.assert_allclose(np.array(cells.z, float), [[0, np.nan], [2, -5]])
 
 
 def test_values_are_shown_in_the_units_of_the_metric() -> None:

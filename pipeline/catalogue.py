@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from pipeline.catalogue_demonstration import pictured, show
 from pipeline.errors import UserError
+from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.predict import newest_version
+from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from sql.demonstration import Demonstration
     from sql.extract import LostConnectionError, Product
 
 SUFFIXES = (".parquet", ".csv")
+SECONDS_A_DAY = 86_400
 
 catalogue = typer.Typer(
-    help="The product catalogue in PostgreSQL: queried, and demonstrated.", no_args_is_help=True, rich_markup_mode=None
+    help="The product catalogue in PostgreSQL: queried, scored, and demonstrated.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 DsnOption = Annotated[
@@ -82,9 +88,62 @@ def query(
 
 
 @catalogue.command()
+def classify(
+    dsn: DsnOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    country: CountryOption = "us",
+    image_index: ImageIndexOption = 0,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also fetches URLs that lead into this machine's own network.")
+    ] = False,
+    files_below: Annotated[
+        Optional[Path], typer.Option(help="The folder whose files the catalogue may name by file: URLs.")
+    ] = None,
+    per_host: Annotated[int, typer.Option(min=1, max=32, help="The most images fetched from one host at a time.")] = 16,
+    trusted_days: Annotated[
+        float, typer.Option(min=0, help="The age from which servers are asked whether an image has changed.")
+    ] = 7.0,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Scores new and changed products with the newest pushed model, and writes the answers beside the catalogue.
+
+    Group, confidence and model version go into the table product_classification, a transaction a batch; the view
+    product_to_review lists what needs a human. Started again after whatever ended it, it goes on with what is left.
+    """
+    place, version = given(dsn), newest_version(workspace)
+    with mistakes_told():
+        from components.catalogue_scoring import CatalogueScorer
+        from serving.fetching import Manners
+        from serving.image_cache import CacheError
+        from serving.images import Limits
+
+        scorer = CatalogueScorer(
+            version,
+            Workspace(workspace).cache,
+            Manners(per_host=per_host),
+            Limits(allow_private=allow_private),
+            files_below,
+            trusted_days * SECONDS_A_DAY,
+        )
+        try:
+            summary = scorer.score(place, country, image_index, timeout, lambda done: _tell(f"{done:,} products"))
+        except CacheError as error:
+            raise UserError(str(error)) from None
+    failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
+    print(
+        f"{summary.scored:,} products scored by version {version.number}, {summary.abstained:,} of them for a human; "
+        f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} were gone"
+    )
+    print("Next: psql, SELECT * FROM product_to_review")
+
+
+@catalogue.command()
 def demo(
     products: Annotated[int, typer.Option(min=1, help="How many.")] = 300,
     keep: Annotated[bool, typer.Option("--keep", help="Goes on until Ctrl-C, so that others can ask it too.")] = False,
+    pictures: Annotated[
+        Optional[Path], typer.Option(help="A folder for pictures of Fashion-MNIST, one in 50 broken, to learn from.")
+    ] = None,
 ) -> None:
     """Starts a PostgreSQL with a made-up catalogue, asks it, shows what comes of each kind of product, and stops it."""
     with mistakes_told():
@@ -94,11 +153,13 @@ def demo(
 
         made = demonstration(products)
         with running_server(find_programs()) as dsn:
-            fill(dsn, made, lambda image: f"https://example.com/{image}.jpg")
-            _show([row for rows in read_products(dsn) for row in rows], made)
+            fill(dsn, made, pictured(pictures, made) if pictures else lambda image: f"https://example.com/{image}.jpg")
+            show([row for rows in read_products(dsn) for row in rows], made)
             ask = f"fashion catalogue query --dsn {shlex.quote(dsn)}"
             if keep:
-                print(f"\nUntil Ctrl-C, in another terminal:\n{ask}", flush=True)
+                learn = f"fashion run --profile catalogue --set example_gen.dsn={shlex.quote(dsn)}"
+                below = f"\n{learn} --set example_gen.files_below={pictures.resolve()}" if pictures else ""
+                print(f"\nUntil Ctrl-C, in another terminal:\n{ask}{below}", flush=True)
                 _until_interrupted()
             else:
                 print("\nNext: fashion catalogue demo --keep, and in another terminal fashion catalogue query")
@@ -119,24 +180,12 @@ def given(dsn: str | None) -> str:
 @contextmanager
 def mistakes_told() -> Iterator[None]:
     """Raises what is wrong with a catalogue, or what is not installed for it, as a user's error."""
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "What reads PostgreSQL is not installed.",
-            expected="psycopg 3",
-            received="no module of that name",
-            next_step="pip install '.[catalogue]'",
-        ) from None
-    from sql.catalogue_error import CatalogueError
+    from components.catalogue_dsn import as_user_error
     from sql.server import ServerError
 
     try:
-        yield
-    except CatalogueError as error:
-        raise UserError(
-            error.headline, expected=error.expected, received=error.received, next_step=error.next_step
-        ) from None
+        with as_user_error():
+            yield
     except ServerError as error:
         raise UserError(str(error)) from None
 
@@ -161,25 +210,8 @@ def _bar(expected: int, out: str) -> Iterator[Callable[[Iterator[list[Product]]]
         yield counted
 
 
-def _show(rows: list[Product], made: Demonstration) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from sql.demonstration import CASES
-
-    table = Table("id", "title", "url", "description", "what is special")
-    null = Text("NULL", style="dim")
-    for row in rows[: len(CASES)]:
-        # Text: square brackets in a title are no markup.
-        cells = [null if value is None else Text(str(value)) for value in row]
-        table.add_row(*cells, Text(made.cases[row.id]))
-    Console(highlight=False).print(table)
-    pictured, described = (sum(value is not None for value in column) for column in list(zip(*rows, strict=True))[2:])
-    print(
-        f"{len(rows):,} products, {pictured:,} with an image at index 0, {described:,} with a text for us; of "
-        f"{len(made.images):,} images and {len(made.descriptions):,} descriptions"
-    )
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _until_interrupted() -> None:

@@ -16,6 +16,7 @@ from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
 
 if TYPE_CHECKING:
     from serving.predictions import Failure, Prediction
+    from serving.versions import Version
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 BATCH = 64
@@ -183,9 +184,6 @@ def _misuse(sources: list[str] | None, two_formats: bool) -> UserError:
 def _score(
     sources: list[str] | None, examples: str | None, output: Path | None, workspace: Path, start_over: bool
 ) -> None:
-    from pipeline.workspace import Workspace
-    from serving.versions import versions
-
     if sources or examples is None or output is None:
         raise UserError(
             "Bulk scoring needs a pattern and a directory, and no other images.",
@@ -193,6 +191,24 @@ def _score(
             received=" ".join(["fashion predict", *(sources or [])]) + (f" --output {output}" if output else ""),
             next_step="fashion predict --examples 'data/*.tfrecord' --output scores",
         )
+    version = newest_version(workspace)
+    from serving.bulk import score
+    from serving.bulk_sources import BulkError
+
+    try:
+        summary = score(examples, version.path, output, start_over=start_over)
+    except BulkError as error:
+        raise UserError(str(error), next_step="fashion predict --help") from None
+    print(f"{summary.images:,} images scored by version {version.number} into {output}, {summary.failed:,} failed")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def newest_version(workspace: Path) -> Version:
+    """Returns the newest pushed version of a workspace, or says that there is none."""
+    from pipeline.workspace import Workspace
+    from serving.versions import versions
+
     held = versions(Workspace(workspace).serving)
     if not held:
         raise UserError(
@@ -201,13 +217,4 @@ def _score(
             received="none",
             next_step="fashion run",
         )
-    from serving.bulk import score
-    from serving.bulk_sources import BulkError
-
-    try:
-        summary = score(examples, held[-1].path, output, start_over=start_over)
-    except BulkError as error:
-        raise UserError(str(error), next_step="fashion predict --help") from None
-    print(f"{summary.images:,} images scored by version {held[-1].number} into {output}, {summary.failed:,} failed")
-    if summary.failed:
-        raise typer.Exit(1)
+    return held[-1]

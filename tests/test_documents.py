@@ -43,7 +43,17 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 # Experiments are run by tests/test_experiment.py: those of the README take hours. An exploration and a rollback take
 # a minute each and are tests of their own: test_exploration and test_whole_pipeline.
 # A catalogue to query is made by tests/pipeline/test_catalogue.py.
-ELSEWHERE = ("tensorboard", "serve", "predict", "experiment run", "explore", "rollback", "catalogue query")
+ELSEWHERE = (
+    "tensorboard",
+    "serve",
+    "predict",
+    "experiment run",
+    "explore",
+    "rollback",
+    "catalogue query",
+    "catalogue classify",
+    "run --profile catalogue",
+)
 
 
 def elsewhere(line: str) -> bool:

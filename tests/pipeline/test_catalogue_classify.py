@@ -1,0 +1,134 @@
+"""`fashion catalogue classify` on a real PostgreSQL, with a pushed model and pictures as files."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from components.demonstration_pictures import Pictures, write_pictures
+from models.taxonomy import Taxonomy
+from sql.demonstration import Demonstration, demonstration, fill
+from sql.extract import read_products
+from sql.server import find_programs, running_server
+from tests.conftest import ROOT, Fashion
+from tests.saved_models import export_tiny
+from tests.synthetic import images_and_garments
+
+PRODUCTS = 300
+FASHION = [sys.executable, "-m", "pipeline.cli"]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with version 1."""
+    path = tmp_path_factory.mktemp("workspace")
+    export_tiny(path / "serving_models" / "fashion" / "1")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Pictures]:
+    """A catalogue, and a file for each of its images; some are broken."""
+    made = demonstration(PRODUCTS)
+    images, garments = images_and_garments(400, 0)
+    names = Taxonomy.load().garments
+    folder = tmp_path_factory.mktemp("pictures")
+    return made, write_pictures(folder, made.images, images, [names[g] for g in garments], every=20)
+
+
+@pytest.fixture
+def dsn(shop: tuple[Demonstration, Pictures]) -> Iterator[str]:
+    """A PostgreSQL with the catalogue."""
+    made, pictures = shop
+    with running_server(find_programs()) as server:
+        fill(server, made, pictures.url)
+        yield server
+
+
+def rows(dsn: str) -> dict[int, tuple[Any, ...]]:
+    """What is written back, by product: version, group, failure, when."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(
+            "SELECT product_id, model_version, product_group, failure, scored_at FROM product_classification"
+        )
+        return {row[0]: row[1:] for row in found}
+
+
+def arguments(dsn: str, workspace: Path, pictures: Pictures) -> list[str]:
+    """The command's words."""
+    return ["catalogue", "classify", "--dsn", dsn, "-w", str(workspace), "--files-below", str(pictures.folder)]
+
+
+def test_every_product_has_an_answer_or_a_reason(
+    dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion
+) -> None:
+    """Once; then only what is new, changed or gone is touched, and another version scores all of it again."""
+    words = arguments(dsn, workspace, shop[1])
+    done = fashion(*words)
+    assert done.returncode == 0, done.stderr
+    first, products = rows(dsn), {p.id: p for some in read_products(dsn) for p in some}
+    assert first.keys() == products.keys() and {row[0] for row in first.values()} == {"1"}
+    groups = set(Taxonomy.load().groups)
+    without = {product for product, row in first.items() if row[2] == "no_image"}
+    assert without == {product for product, row in products.items() if row.url is None} and without
+    assert all((row[1] in groups) == (row[2] is None) for row in first.values())
+    failed = {row[2] for row in first.values()} - {None, "no_image"}
+    assert len(failed) == 3 and {"not_an_image", "damaged"} < failed
+    assert f"{sum(row[2] is None for row in first.values()):,} products scored by version 1" in done.stdout
+
+    with psycopg.connect(dsn) as connection:
+        answered = [product for product, row in first.items() if row[2] is None]
+        changed, gone = answered[:2]
+        connection.execute("UPDATE Product SET Title = 'Another' WHERE Id = %s", [changed])
+        for table, column in (
+            ("ProductImages", "ProductId"),
+            ("ProductDescription", "ProductId"),
+            ("ProductGarment", "ProductId"),
+            ("Product", "Id"),
+        ):
+            connection.execute(f"DELETE FROM {table} WHERE {column} = %s", [gone])
+    assert fashion(*words).returncode == 0
+    second = rows(dsn)
+    assert second.keys() == first.keys() - {gone}
+    again = {product for product, row in second.items() if row[3] != first[product][3]}
+    # What failed and has a URL is tried again, and fails again.
+    assert again == {changed} | {p for p, row in second.items() if row[2] not in (None, "no_image")}
+
+    export_tiny(workspace / "serving_models" / "fashion" / "2", seed=1)
+    assert fashion(*words).returncode == 0
+    assert {row[0] for row in rows(dsn).values()} == {"2"}
+
+
+def test_killed_half_way(dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion) -> None:
+    """A command that is killed while it writes has written whole batches, and the next one the rest: none twice."""
+    words = arguments(dsn, workspace, shop[1])
+    with psycopg.connect(dsn) as connection:
+        # Its first batch waits for this lock, in the middle of a write.
+        from sql.write_back import prepare
+
+        prepare(dsn)
+        connection.execute("LOCK TABLE product_classification IN SHARE ROW EXCLUSIVE MODE")
+        with subprocess.Popen(
+            [*FASHION, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as run:
+            with psycopg.connect(dsn, autocommit=True) as watching:
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while run.poll() is None and watching.execute(waiting).fetchone() == (0,):
+                    pass
+            run.send_signal(signal.SIGKILL)
+    assert rows(dsn) == {}
+    assert fashion(*words).returncode == 0
+    assert len(rows(dsn)) == PRODUCTS
+
+
+def test_without_a_model(dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path) -> None:
+    """There is a sentence and a next step."""
+    done = fashion(*arguments(dsn, tmp_path, shop[1]))
+    assert done.returncode == 1 and "no pushed model" in done.stderr and "fashion run" in done.stderr

@@ -27,7 +27,7 @@ def as_user_error() -> Iterator[None]:
             error.headline, expected=error.expected, received=error.received, next_step=error.next_step
         ) from None
     except ModuleNotFoundError as error:
-        if error.name != "psycopg":
+        if (error.name or "").partition(".")[0] != "psycopg":
             raise
         raise UserError(
             "Reading a catalogue needs psycopg.",

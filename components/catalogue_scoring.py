@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.catalogue_source import CACHED_IMAGES
+from components.catalogue_images import Fetch, kept_images
 
 if TYPE_CHECKING:
-    from serving.fetching import Manners, Result
+    from serving.fetching import Result
     from serving.image_cache import ImageCache
-    from serving.images import Limits
     from serving.versions import Version
     from sql.extract import Product
     from sql.write_back import Classification
@@ -55,18 +54,12 @@ class CatalogueScorer:
     Attributes:
         version: The version that scores.
         cache: The directory of what was downloaded before.
-        manners: How hard servers are asked.
-        limits: What is read of a file, and whether from private addresses.
-        files_below: The folder whose files `file:` URLs may name.
-        trusted_seconds: The age from which a server is asked whether an image has changed.
+        fetch: How images are fetched.
     """
 
     version: Version
     cache: Path
-    manners: Manners
-    limits: Limits
-    files_below: Path | None
-    trusted_seconds: float
+    fetch: Fetch
 
     def score(
         self,
@@ -89,14 +82,13 @@ class CatalogueScorer:
 
         Raises:
             CatalogueError: The catalogue cannot be read or written.
-            CacheError: The images' cache cannot be used.
+            UserError: The images' cache cannot be used.
         """
-        from serving.image_cache import ImageCache
         from sql.write_back import pending, prepare, remove_gone, write
 
         prepare(dsn, timeout=timeout)
         summary, number, ask = Summary(), str(self.version.number), _signature(self.version.path)
-        with ImageCache(self.cache / CACHED_IMAGES) as kept:
+        with kept_images(self.cache) as kept:
             for products in pending(
                 dsn,
                 number,
@@ -113,17 +105,10 @@ class CatalogueScorer:
         return summary
 
     def _answers(self, products: list[Product], kept: ImageCache, ask: Any) -> Iterator[Classification]:
-        from serving.fetching import Fetched, Fetching
+        from serving.fetching import Fetched
 
         pictured = [product for product in products if product.url is not None]
-        fetching = Fetching(
-            [str(product.url) for product in pictured],
-            cache=kept,
-            manners=self.manners,
-            limits=self.limits,
-            files_below=self.files_below,
-            trusted_seconds=self.trusted_seconds,
-        )
+        fetching = self.fetch.begin([str(product.url) for product in pictured], kept)
         results = {pictured[result.position].id: result for result in fetching}
         seen = [product for product in pictured if isinstance(results[product.id], Fetched)]
         answered = _ask(ask, [results[product.id] for product in seen])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.catalogue_images import Fetch, kept_images
 from components.catalogue_products import Catalogue, Failure, Selection, select_products
 from pipeline.artifacts import Examples, IngestionFailures
 from pipeline.errors import UserError
@@ -24,36 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CACHED_IMAGES = "images.sqlite"
-SECONDS_A_DAY = 86_400
-
-
-@dataclass(frozen=True)
-class Fetch:
-    """How a catalogue's images are fetched, and how many of them may fail.
-
-    Attributes:
-        allow_private: Also from addresses that the internet does not reach.
-        files_below: The folder whose files `file:` URLs may name.
-        per_host: The most of one host at a time.
-        seconds: The most for one attempt.
-        trusted_days: The age from which a fetched image is asked for again.
-        most_failed: The share of the products with a garment and a URL that may give no example.
-        most_shared: A picture that more products show is a placeholder.
-    """
-
-    allow_private: bool
-    files_below: Path | None
-    per_host: int
-    seconds: float
-    trusted_days: float
-    most_failed: float
-    most_shared: int
-
 
 def read_catalogue(
     catalogue: Catalogue,
     fetch: Fetch,
+    most_failed: float,
+    most_shared: int,
     cache: Path,
     examples: Examples,
     failures: IngestionFailures,
@@ -67,6 +44,8 @@ def read_catalogue(
     Args:
         catalogue: What is read.
         fetch: How the images are fetched.
+        most_failed: The share of the products with a garment and a URL that may give no example.
+        most_shared: A picture that more products show is a placeholder.
         cache: The directory of what was downloaded before.
         examples: Whose properties will say how many products gave no example, and why.
         failures: Where these products are listed.
@@ -79,38 +58,26 @@ def read_catalogue(
     # clearing up.
     selected = select_products(catalogue)
     images = _fetch(selected, fetch, cache, progress)
-    columns = _without_pictures_of_nothing(_columns(selected, images), selected, fetch.most_shared)
+    columns = _without_pictures_of_nothing(_columns(selected, images), selected, most_shared)
     _report(selected, catalogue, examples, failures)
-    _check(selected, len(columns["image"]), fetch.most_failed)
+    _check(selected, len(columns["image"]), most_failed)
     return columns
 
 
 def _fetch(selected: Selection, fetch: Fetch, cache: Path, progress: Progress) -> dict[int, np.ndarray]:
     """Returns the pixels, uint8 [28, 28], by the product's position; the others become failures."""
-    from serving.fetching import Failed, Fetching, Manners
-    from serving.image_cache import CacheError, ImageCache
-    from serving.images import Limits
+    from serving.fetching import Failed
 
     found: dict[int, np.ndarray] = {}
-    try:
-        with ImageCache(cache / CACHED_IMAGES) as kept:
-            fetching = Fetching(
-                [str(product.url) for product in selected.products],
-                cache=kept,
-                manners=Manners(per_host=fetch.per_host),
-                limits=Limits(seconds=fetch.seconds, allow_private=fetch.allow_private),
-                files_below=fetch.files_below,
-                trusted_seconds=fetch.trusted_days * SECONDS_A_DAY,
-                progress=lambda done, total: progress(done, total or 0, "images", "fetching"),
-            )
-            for result in fetching:
-                if isinstance(result, Failed):
-                    product = selected.products[result.position].id
-                    selected.failures.append(Failure(product, shown(result.url), result.reason, result.message))
-                else:
-                    found[result.position] = result.pixels
-    except CacheError as error:
-        raise UserError(str(error)) from None
+    with kept_images(cache) as kept:
+        urls = [str(product.url) for product in selected.products]
+        fetching = fetch.begin(urls, kept, lambda done, total: progress(done, total or 0, "images", "fetching"))
+        for result in fetching:
+            if isinstance(result, Failed):
+                product = selected.products[result.position].id
+                selected.failures.append(Failure(product, shown(result.url), result.reason, result.message))
+            else:
+                found[result.position] = result.pixels
     logger.info("Images: %s", ", ".join(f"{count} {kind}" for kind, count in fetching.counts.most_common()))
     return found
 

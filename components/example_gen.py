@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from components.catalogue_dsn import Dsn, given
+from components.catalogue_images import Fetch
 from components.catalogue_products import Catalogue, catalogue_state
-from components.catalogue_source import Fetch, read_catalogue
+from components.catalogue_source import read_catalogue
 from components.fashion_mnist_source import read_fashion_mnist
 from pipeline.artifacts import Examples, IngestionFailures
 from pipeline.component import Cache, ExternalPath, Output, component
@@ -95,10 +96,8 @@ def example_gen(
     """Reads Fashion-MNIST or a catalogue, checks it and writes it as examples in three splits."""
     if source == "catalogue":
         catalogue = Catalogue(given(dsn), country, image_index, garments)
-        fetch = Fetch(
-            allow_private, files_below, fetches_per_host, fetch_seconds, trusted_days, most_failed, most_shared
-        )
-        columns = read_catalogue(catalogue, fetch, cache, examples, failures, progress)
+        fetch = Fetch(allow_private, files_below, fetches_per_host, fetch_seconds, trusted_days)
+        columns = read_catalogue(catalogue, fetch, most_failed, most_shared, cache, examples, failures, progress)
         shares = {"test": test_share, "validation": validation_share}
     else:
         with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sql.extract import LostConnectionError, Product
 
 SUFFIXES = (".parquet", ".csv")
-SECONDS_A_DAY = 86_400
 
 catalogue = typer.Typer(
     help="The product catalogue in PostgreSQL: queried, scored, and demonstrated.",
@@ -100,9 +99,10 @@ def classify(
         Optional[Path], typer.Option(help="The folder whose files the catalogue may name by file: URLs.")
     ] = None,
     per_host: Annotated[int, typer.Option(min=1, max=32, help="The most images fetched from one host at a time.")] = 16,
+    fetch_seconds: Annotated[float, typer.Option(min=0.001, help="The most for one attempt to fetch an image.")] = 10.0,
     trusted_days: Annotated[
         float, typer.Option(min=0, help="The age from which servers are asked whether an image has changed.")
-    ] = 7.0,
+    ] = 30.0,
     timeout: TimeoutOption = 60.0,
 ) -> None:
     """Scores new and changed products with the newest pushed model, and writes the answers beside the catalogue.
@@ -112,23 +112,12 @@ def classify(
     """
     place, version = given(dsn), newest_version(workspace)
     with mistakes_told():
+        from components.catalogue_images import Fetch
         from components.catalogue_scoring import CatalogueScorer
-        from serving.fetching import Manners
-        from serving.image_cache import CacheError
-        from serving.images import Limits
 
-        scorer = CatalogueScorer(
-            version,
-            Workspace(workspace).cache,
-            Manners(per_host=per_host),
-            Limits(allow_private=allow_private),
-            files_below,
-            trusted_days * SECONDS_A_DAY,
-        )
-        try:
-            summary = scorer.score(place, country, image_index, timeout, lambda done: _tell(f"{done:,} products"))
-        except CacheError as error:
-            raise UserError(str(error)) from None
+        fetch = Fetch(allow_private, files_below, per_host, fetch_seconds, trusted_days)
+        scorer = CatalogueScorer(version, Workspace(workspace).cache, fetch)
+        summary = scorer.score(place, country, image_index, timeout, lambda done: _tell(f"{done:,} products"))
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
     print(
         f"{summary.scored:,} products scored by version {version.number}, {summary.abstained:,} of them for a human; "

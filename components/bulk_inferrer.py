@@ -17,9 +17,17 @@ HELD_BACK = "test"
 
 @component(
     libraries=(
-        "apache-beam", "httpx", "numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api",
+        "apache-beam",
+        "httpcore",
+        "httpx",
+        "numpy",
+        "pillow",
+        "protobuf",
+        "pyarrow",
+        "tensorflow",
+        "tensorflow-serving-api",
     )
-)  # fmt: skip
+)
 def bulk_inferrer(
     examples: Input[Examples],
     model: Input[Model],

@@ -35,6 +35,7 @@ TIMED = 100
     libraries=(
         "grpcio",
         "grpcio-health-checking",
+        "httpcore",
         "httpx",
         "keras",
         "numpy",

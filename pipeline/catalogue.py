@@ -204,6 +204,8 @@ def _tell(text: str) -> None:
 
 
 def _until_interrupted() -> None:
+    # Shells let what they start in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:
             signal.pause()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from analysis.slicing_features import FEATURES, assign_bins, quantile_edges
 from components.examples import read_arrays, read_columns
@@ -25,7 +26,7 @@ def group(directory: Path, splits: Splits) -> Examples:
     """Writes the splits and runs LabelGrouping."""
     for name in ("schema", "anomalies", "grouped"):
         (directory / name).mkdir(parents=True)
-    shutil.copy(CURATED, directory / "schema/schema.pbtxt")
+    (directory / "schema/schema.pbtxt").write_text(schema_of(splits), encoding="utf-8")
     grouped = Examples(directory / "grouped")
     label_grouping.run(
         examples=write_splits(directory / "examples", splits),
@@ -36,6 +37,14 @@ def group(directory: Path, splits: Splits) -> Examples:
         taxonomy=TAXONOMY,
     )
     return grouped
+
+
+def schema_of(splits: Splits) -> str:
+    """The curated schema with the features that the splits have."""
+    schema = text_format.Parse(CURATED.read_text(encoding="utf-8"), schema_pb2.Schema())
+    for feature in [feature for feature in schema.feature if feature.name not in splits["train"]]:
+        schema.feature.remove(feature)
+    return text_format.MessageToString(schema)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_the_demonstration_can_be_kept() -> None:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("fashion catalogue query --dsn "))
         kept = shlex.split(line)[-1]
-        assert sum(map(len, read_products(kept))) == 20
+        rows = sum(map(len, read_products(kept)))
         process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+    assert (process.returncode, rows) == (0, 20)
     assert not Path(str(conninfo_to_dict(kept)["host"])).exists()

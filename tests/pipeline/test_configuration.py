@@ -56,7 +56,7 @@ def test_missing_profile_lists_the_known() -> None:
     """A profile that is not there is answered with those that are."""
     with pytest.raises(UserError, match="Did you mean 'quick'") as caught:
         load(profile="quik")
-    assert "default, quick" in caught.value.expected
+    assert "catalogue, default, full, quick" in caught.value.expected
 
 
 def test_broken_profile_says_where(tmp_path: Path) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.synthetic import write_idx
+
+if TYPE_CHECKING:
+    from tests.serving.shop import Shop
+    from tests.serving.web import Web
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE = ROOT / "tests" / "tiny.toml"
@@ -68,3 +73,23 @@ def tiny_run(fashion: Fashion, tiny_options: tuple[str, ...], tmp_path_factory: 
     done = fashion("run", "--workspace", str(workspace), *tiny_options)
     assert done.returncode == 0, done.stdout + done.stderr
     return TinyRun(workspace, tiny_options, done.stdout)
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """A server that does what strangers' servers do; ends with the test."""
+    from tests.serving.shop import Shop
+
+    shop = Shop()
+    yield shop
+    shop.ended.set()
+
+
+@pytest.fixture
+def place(shop: Shop) -> Iterator[Web]:
+    """Where it answers."""
+    from tests.serving.web import web
+
+    with web(shop) as place:
+        yield place
+        shop.ended.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,6 @@ from tests.serving.shop import Shop, pixels, png
 from tests.serving.web import Answer, Asked, Web, web
 
 FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"}
-
-
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    """What answers, and ends with the test."""
-    shop = Shop()
-    yield shop
-    shop.ended.set()
-
-
-@pytest.fixture
-def place(shop: Shop) -> Iterator[Web]:
-    """Where it answers."""
-    with web(shop) as place:
-        yield place
-        shop.ended.set()
 
 
 def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> None:

@@ -42,22 +42,6 @@ def reasons(urls: Any, **options: Any) -> list[str]:
     return ["fetched" if isinstance(r, Fetched) else r.reason for r in fetched(urls, **options)]
 
 
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    """What answers, and ends with the test."""
-    shop = Shop()
-    yield shop
-    shop.ended.set()
-
-
-@pytest.fixture
-def place(shop: Shop) -> Iterator[Web]:
-    """Where it answers."""
-    with web(shop) as place:
-        yield place
-        shop.ended.set()
-
-
 def test_an_image_comes_as_the_network_sees_it(place: Web) -> None:
     """The pixels are fitted, the digest is the file's, and what the server calls it does not count."""
     (result,) = fetched([f"{place.url}/fine/7"])

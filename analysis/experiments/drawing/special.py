@@ -166,6 +166,28 @@ def text(experiment: Experiment, results: Results) -> list[Block]:
     return [matrix(f"{experiment.name}-gain", gain, caption, "points")]
 
 
+def final(experiment: Experiment, results: Results) -> list[Block]:
+    """How many images each arm has wrong, how many of them with every seed, and how many of these in its worst pair."""
+    judgement = judge(experiment, results)
+    names, every = judgement.taxonomy.groups, "all of them"
+    rows = []
+    for arm in [*judgement.arms, every]:
+        wrong = results.errors if arm == every else results.errors[results.errors["arm"] == arm]
+        runs = len(wrong[["arm", "seed"]].drop_duplicates())
+        # However an image is mistaken: the pair of the given group and the most frequent answer.
+        by_image = wrong.groupby("example").agg(
+            runs=("seed", "size"), truth=("truth", "first"), told=("predicted", lambda told: told.mode()[0])
+        )
+        always = by_image[by_image["runs"] == runs]
+        pairs = [" and ".join(names[group] for group in sorted(pair)) for pair in always[["truth", "told"]].to_numpy()]
+        worst = pd.Series(pairs, dtype=str).value_counts().head(1)
+        named = "".join(f"{count} of {pair}" for pair, count in worst.items())
+        rows.append((arm, f"{len(wrong) / max(runs, 1):.1f}", len(always), named))
+    caption = "Images that are wrong: mean of the seeds, with every seed, and of these the pair that is confused most."
+    table = pd.DataFrame(rows, columns=["arm", "wrong", "with every seed", "of these"])
+    return [Listing(f"{experiment.name}-always-wrong", table, caption, documented=True)]
+
+
 def _there(pictures: Iterable[Picture | None]) -> list[Block]:
     return [picture for picture in pictures if picture is not None]
 
@@ -173,6 +195,7 @@ def _there(pictures: Iterable[Picture | None]) -> list[Block]:
 SPECIAL: dict[str, Callable[[Experiment, Results], list[Block]]] = {
     "calibration": calibration,
     "deployment": deployment,
+    "final": final,
     "ladder": ladder,
     "robustness": robustness,
     "strangers": strangers,

@@ -11,7 +11,7 @@ from analysis.experiments.declaration import DeclarationError, load
 from analysis.experiments.drawing import forest
 from analysis.experiments.drawing.lines import lines
 from analysis.experiments.drawing.pareto import family, front
-from analysis.experiments.drawing.special import SPECIAL, deployment, strangers, text
+from analysis.experiments.drawing.special import SPECIAL, deployment, final, strangers, text
 from analysis.experiments.drawing.why import outlined
 from analysis.experiments.judgement import judge, over_seeds
 from analysis.experiments.remark import remark
@@ -386,3 +386,17 @@ def test_settings_that_changed_make_a_result_old(studies: Path, tmp_path: Path) 
     assert "**Remark.**" not in section.finding and "glad" not in section.decision
     listing = section.blocks[0]
     assert isinstance(listing, Listing) and list(listing.table["arm"]) == ["plain", "worse", "same"]
+
+
+def test_images_that_are_always_wrong_are_counted() -> None:
+    """An image counts when every seed of an arm has it wrong, as loops over the committed answers count it."""
+    results = Results(load("final"))
+    told = final(load("final"), results)[0]
+    assert isinstance(told, Listing)
+    by_seed: dict[int, set[int]] = {}
+    for arm, seed, example in results.errors[["arm", "seed", "example"]].itertuples(index=False):
+        if arm == "full":
+            by_seed.setdefault(seed, set()).add(example)
+    row = told.table.set_index("arm").loc["full"]
+    assert row["with every seed"] == len(set.intersection(*by_seed.values())) > 0
+    assert row["wrong"] == f"{sum(map(len, by_seed.values())) / 5:.1f}"

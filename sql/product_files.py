@@ -21,7 +21,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 GROUP_ROWS: Final = 50_000
-GROUP_BYTES: Final = 8 * 2**20
+GROUP_BYTES: Final = 4 * 2**20
 
 
 def write_file(batches: Iterable[list[Product]], path: Path) -> int:
@@ -60,7 +60,7 @@ def write_csv(batches: Iterable[list[Product]], sink: IO[bytes]) -> int:
 
 
 def write_parquet(batches: Iterable[list[Product]], sink: IO[bytes]) -> int:
-    """Writes products as Parquet, in row groups of about 50,000 rows or 8 MiB; returns how many."""
+    """Writes products as Parquet, in row groups of about 50,000 rows or 4 MiB; returns how many."""
     rows = 0
     # Hardly a value comes twice: a dictionary costs time and memory before it is given up.
     with pyarrow.parquet.ParquetWriter(sink, SCHEMA, use_dictionary=False) as writer:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.catalogue_images import Fetch, kept_images
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from serving.fetching import Result
@@ -67,7 +68,7 @@ class CatalogueScorer:
         country: str = "us",
         image_index: int = 0,
         timeout: float = 60.0,
-        report: Callable[[int], None] = lambda done: None,
+        report: Callable[[int], None] = lambda more: None,
     ) -> Summary:
         """Scores the products that this version has not scored as they are, and writes each batch as soon as it is.
 
@@ -78,16 +79,17 @@ class CatalogueScorer:
             country: Whose text belongs to what is scored.
             image_index: Which of a product's images.
             timeout: Seconds that the database may take for an answer.
-            report: Called with the number of products that were scored so far.
+            report: Called after every batch with its number of products.
 
         Raises:
             CatalogueError: The catalogue cannot be read or written.
             UserError: The images' cache cannot be used.
         """
+        from serving.requests import load
         from sql.write_back import pending, prepare, remove_gone, write
 
         prepare(dsn, timeout=timeout)
-        summary, number, ask = Summary(), str(self.version.number), _signature(self.version.path)
+        summary, number, model = Summary(), str(self.version.number), load(self.version.path)
         with kept_images(self.cache) as kept:
             for products in pending(
                 dsn,
@@ -97,21 +99,21 @@ class CatalogueScorer:
                 content_of=lambda url: _content_of(kept, url),
                 timeout=timeout,
             ):
-                answers = list(self._answers(products, kept, ask))
+                answers = list(self._answers(products, kept, model))
                 write(dsn, answers, timeout=timeout)
                 summary.add(answers)
-                report(summary.scored + summary.failed.total())
+                report(len(answers))
         summary.removed = remove_gone(dsn, timeout=timeout)
         return summary
 
-    def _answers(self, products: list[Product], kept: ImageCache, ask: Any) -> Iterator[Classification]:
+    def _answers(self, products: list[Product], kept: ImageCache, model: Any) -> Iterator[Classification]:
         from serving.fetching import Fetched
 
         pictured = [product for product in products if product.url is not None]
         fetching = self.fetch.begin([str(product.url) for product in pictured], kept)
         results = {pictured[result.position].id: result for result in fetching}
         seen = [product for product in pictured if isinstance(results[product.id], Fetched)]
-        answered = _ask(ask, [results[product.id] for product in seen])
+        answered = _ask(model, seen, [results[product.id] for product in seen])
         said = dict(zip([product.id for product in seen], answered, strict=True))
         for product in products:
             yield self._row(product, results.get(product.id), said.get(product.id))
@@ -134,20 +136,23 @@ class CatalogueScorer:
         )
 
 
-def _signature(saved_model: Path) -> Any:
-    import tensorflow as tf
+def _ask(model: Any, products: list[Product], results: list[Any]) -> list[tuple[str, float, bool]]:
+    """Returns group, confidence and whether the model abstains, for products with their fetched images.
 
-    return tf.saved_model.load(str(saved_model)).signatures["serving_default"]
+    A model that reads descriptions gets them; without one its answer is the image's.
+    """
+    from serving.requests import TEXT, RequestError, answer, predict_request
 
-
-def _ask(signature: Any, results: list[Any]) -> list[tuple[str, float, bool]]:
-    """Returns group, confidence and whether the model abstains, for each fetched image."""
-    import tensorflow as tf
-
-    if not results:
+    if not products:
         return []
-    answers = signature(image=tf.constant(np.stack([result.pixels for result in results])))
-    groups, confidences, abstains = (answers[name].numpy() for name in ("group", "confidence", "abstain"))
+    signature = TEXT if TEXT in model.signatures else "serving_default"
+    images = np.stack([result.pixels for result in results])
+    request = predict_request(signature, images, [product.description or "" for product in products])
+    try:
+        answers = answer(model, request)
+    except RequestError as error:
+        raise UserError(str(error), next_step="fashion run --from trainer") from None
+    groups, confidences, abstains = (answers[name] for name in ("group", "confidence", "abstain"))
     return [
         (group.decode(), float(np.clip(confidence, 0, 1)), bool(abstain))
         for group, confidence, abstain in zip(groups, confidences, abstains, strict=True)

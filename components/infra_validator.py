@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -85,7 +86,7 @@ def infra_validator(
         base = Path(place) / "fashion"
         fault = _assemble(model, base, columns["image"], warmup_requests, warmup_batch)
         log = blessing.path / "server.log"
-        asked = _Asked(fault=fault) if fault else _serve(chosen, base, log, images, timeout_seconds)
+        asked = _Asked(fault=fault) if fault else _serve(chosen, model, base, log, images, timeout_seconds)
     rules = [rule("a server loads it", "", "seconds", asked.seconds, timeout_seconds, asked.fault)]
     failed: list[Failure] = []
     if asked.replies:
@@ -141,11 +142,11 @@ def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch:
     return ""
 
 
-def _serve(engine: Engine, base: Path, log: Path, images: np.ndarray, timeout_seconds: float) -> _Asked:
+def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarray, timeout_seconds: float) -> _Asked:
     """Starts a server, asks it everything and ends it."""
     from serving.engine_flags import BATCHING, MONITORING, Flags
     from serving.engines import free_port
-    from serving.requests import MODEL_NAME
+    from serving.requests import MODEL_NAME, signatures_of
     from serving.running import NotServingError
 
     once = ("--max_num_load_retries=0",)
@@ -156,22 +157,21 @@ def _serve(engine: Engine, base: Path, log: Path, images: np.ndarray, timeout_se
         with engine.start(flags, log) as server:
             server.wait_until_ready(timeout_seconds)
             asked.seconds = time.monotonic() - begun
-            _question(server, images, begun + timeout_seconds, asked)
+            _question(server, signatures_of(model.saved_model), images, begun + timeout_seconds, asked)
             server.check()
     except NotServingError as error:
         asked.fault = str(error)
     return asked
 
 
-def _question(server: Running, images: np.ndarray, deadline: float, asked: _Asked) -> None:
+def _question(server: Running, signatures: Sequence[str], images: np.ndarray, deadline: float, asked: _Asked) -> None:
     """Asks everything over both transports."""
     from serving.client import Client
     from serving.inquiry import ask, measure
-    from serving.requests import INPUTS
 
     for transport, address in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
         # No second try: what fails once here fails somebody there.
         with Client(address, timeout_seconds=REQUEST_SECONDS, retries=0) as client:
-            for signature in INPUTS:
+            for signature in signatures:
                 asked.replies[transport, signature] = ask(client.call, signature, images, deadline)
             asked.latencies[transport] = measure(client.call, images, TIMED, deadline)

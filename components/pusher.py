@@ -24,7 +24,7 @@ def pusher(
     destination: Path,
     keep_versions: Annotated[int, Field(ge=1, le=1000, description="How many of the newest versions stay.")] = 5,
     warmup_requests: Annotated[
-        int, Field(ge=1, le=300, description="How many warm-up requests of one image each signature gets.")
+        int, Field(ge=1, le=249, description="How many warm-up requests of one image each signature gets.")
     ] = 8,
     warmup_batch: Annotated[
         int, Field(ge=1, le=1000, description="How many images each signature's one large warm-up request has.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from components.text_learning import learn_words, read_texts, weigh_words
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, HyperParameters, Model
 from pipeline.component import Input, Logs, Output, Scratch, component
@@ -66,6 +67,13 @@ def trainer(
             "`calibration_again` say what it costs.",
         ),
     ] = 0.99,
+    texts: Annotated[
+        bool,
+        Field(
+            description="Whether the exported model also has `serving_text`, which reads a description with the image; "
+            "the experiment `text` says when that helps."
+        ),
+    ] = False,
     pictures_every: Annotated[
         int, Field(ge=1, description="Epochs between two pictures of mistakes and confusion in TensorBoard.")
     ] = 1,
@@ -90,6 +98,9 @@ def trainer(
 
     recipe = Recipe.from_values(hyperparameters.read_json("best_hyperparameters.json"))
     task = _read_task(examples, taxonomy)
+    # Before the images: what is wrong with the texts is said at once.
+    described = read_texts(examples) if texts else None
+    words = learn_words(described["train"], task) if described else None
     plan = Plan(epochs, batch_size, seed, AUGMENTATIONS[augmentation], precision)
     scalars = TensorBoard(log_dir=str(logs), write_graph=True, profile_batch=profile_batches or 0)
     callbacks = [scalars, _progress(progress, epochs, len(task.images) // batch_size)]
@@ -100,12 +111,14 @@ def trainer(
     network = mirrored(trained.model) if mirror else trained.model
     logits = network.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
     calibration = calibrate(logits, task.validation_garments, task.membership, coverage)
-    export_model(network, calibration, taxonomy, model.saved_model)
+    garments = calibration.garment_probabilities(logits)
+    evidence = weigh_words(words, described["validation"], task, garments, model) if described else None
+    export_model(network, calibration, taxonomy, model.saved_model, evidence)
     network.save(model.path / "model.keras")
     model.write_json("calibration.json", calibration.to_json())
     model.write_json("training.json", {"recipe": recipe.to_values(), "history": trained.history})
     model.properties["parameters"] = network.count_params()
-    confusion = group_confusion(calibration.group_probabilities(logits), task.validation_groups)
+    confusion = group_confusion(garments @ task.membership, task.validation_groups)
     model.properties["validation_macro_f1"] = round(macro_f1(confusion), 4)
 
 

@@ -115,6 +115,22 @@ def weighed(text_model: keras.Model, scale: float, doubt: float = DOUBT) -> kera
     return keras.Model(text_model.input, evidence, name="text_evidence")
 
 
+def learned(
+    text_model: keras.Model, texts: Sequence[str], log_probabilities: Floats, garments: Integers
+) -> tuple[keras.Model, float]:
+    """Returns what `weighed` makes of a text model, and the scale that was fitted for it.
+
+    Args:
+        text_model: As `fit_text_model` returns it.
+        texts: The descriptions, empty where there are none, of N examples that taught neither model.
+        log_probabilities: [N, garments], by their images.
+        garments: int [N], the true garments.
+    """
+    evidence = np.asarray(doubted(evidence_of(text_model, texts), DOUBT), np.float64)
+    scale = fit_scale(log_probabilities, evidence, garments)
+    return weighed(text_model, scale), scale
+
+
 def doubted(ratio: Any, doubt: float) -> Any:
     """Returns log((1 - doubt) exp(ratio) + doubt), of the shape of `ratio`; exactly zero where that is zero."""
     from keras import ops

@@ -75,11 +75,11 @@ def query(
             lost.append(after)
             print(f"{error.headline} Going on after product {after}.", file=sys.stderr)
 
-        with _bar(estimate(place, timeout=timeout), out) as counted:
+        with _bar(estimate(place, timeout=timeout), beside=out != "-" or not sys.stdout.isatty()) as advance:
             read = read_products(
                 place, country=country, image_index=image_index, timeout=timeout, on_reconnect=reconnecting
             )
-            batches = counted(ahead(read))
+            batches = _counted(ahead(read), advance)
             rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
             sys.stdout.flush()
     again = f", of {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
@@ -117,7 +117,8 @@ def classify(
 
         fetch = Fetch(allow_private, files_below, per_host, fetch_seconds, trusted_days)
         scorer = CatalogueScorer(version, Workspace(workspace).cache, fetch)
-        summary = scorer.score(place, country, image_index, timeout, lambda done: _tell(f"{done:,} products"))
+        with _bar(None) as advance:
+            summary = scorer.score(place, country, image_index, timeout, advance)
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
     print(
         f"{summary.scored:,} products scored by version {version.number}, {summary.abstained:,} of them for a human; "
@@ -180,27 +181,28 @@ def mistakes_told() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(expected: int, out: str) -> Iterator[Callable[[Iterator[list[Product]]], Iterator[list[Product]]]]:
-    """Yields what counts batches as they pass, with a bar on standard error where that is a terminal of its own."""
+def _bar(expected: int | None, beside: bool = True) -> Iterator[Callable[[int], None]]:
+    """Yields what is told how many products more are done: a bar on standard error where that is a terminal.
+
+    Args:
+        expected: How many there will be, where it is known.
+        beside: Whether the terminal is free for it. Defaults to yes.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    shown = console.is_terminal and not (out == "-" and sys.stdout.isatty())
     columns = (BarColumn(), MofNCompleteColumn(), "products", TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
+    with Progress(*columns, console=console, disable=not (beside and console.is_terminal), transient=True) as progress:
         task = progress.add_task("", total=expected)
 
-        def counted(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
-            for batch in batches:
-                yield batch
-                progress.advance(task, len(batch))
-
-        yield counted
+        yield lambda more: progress.advance(task, more)
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _counted(batches: Iterator[list[Product]], advance: Callable[[int], None]) -> Iterator[list[Product]]:
+    for batch in batches:
+        yield batch
+        advance(len(batch))
 
 
 def _until_interrupted() -> None:

@@ -13,13 +13,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from PIL import Image
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 MODEL_NAME = "fashion"
 INPUTS = {"serving_default": "image", "serving_bytes": "image_bytes", "serving_examples": "examples"}
 """The signatures of every exported model, with the name of their one input."""
+TEXT = "serving_text"
+"""The signature that a model has beside these if it reads descriptions; its images are those of `serving_bytes`."""
+MODEL_FILE = "saved_model.pb"
 
 Images = NDArray[np.uint8]
 Answers = dict[str, NDArray[Any]]
@@ -29,13 +34,36 @@ class RequestError(ValueError):
     """A model does not answer a request; the message says which."""
 
 
-def predict_request(signature: str, images: Images) -> PredictionLog:
-    """Returns the request for images, uint8 [N, 28, 28], in the form that a signature takes."""
+def signatures_of(saved_model: Path) -> tuple[str, ...]:
+    """Returns the signatures that a SavedModel is to answer: those of `INPUTS`, and `TEXT` if it has that.
+
+    The model is not loaded, and whether it can be is not said.
+    """
+    try:
+        graphs = SavedModel.FromString((saved_model / MODEL_FILE).read_bytes()).meta_graphs
+    except (OSError, DecodeError):
+        graphs = []
+    return (*INPUTS, *(TEXT for graph in graphs if TEXT in graph.signature_def))
+
+
+def predict_request(signature: str, images: Images, descriptions: Sequence[str] = ()) -> PredictionLog:
+    """Returns the request for images in the form that a signature takes.
+
+    Args:
+        signature: One of `INPUTS`, or `TEXT`.
+        images: uint8 [N, 28, 28].
+        descriptions: For `TEXT`, one an image. Defaults to empty ones, to which the answer is that of `serving_bytes`.
+    """
     log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = MODEL_NAME
     request.model_spec.signature_name = signature
-    request.inputs[INPUTS[signature]].CopyFrom(tf.make_tensor_proto(_encode(signature, images)))
+    if signature == TEXT:
+        texts = [text.encode() for text in descriptions] or [b""] * len(images)
+        request.inputs["description"].CopyFrom(tf.make_tensor_proto(texts))
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(_encode("serving_bytes", images)))
+    else:
+        request.inputs[INPUTS[signature]].CopyFrom(tf.make_tensor_proto(_encode(signature, images)))
     return log
 
 

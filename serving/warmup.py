@@ -7,6 +7,7 @@ Serving reads one file, `assets.extra/tf_serving_warmup_requests`, and goes on w
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from serving.requests import (
     load,
     predict_request,
     read_logs,
+    signatures_of,
     write_logs,
 )
 from serving.versions import Version, push
@@ -55,13 +57,15 @@ def push_warm(
     """
     with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as place:
         file = Path(place) / FILE_NAME
-        write_warmup(file, images, singles, batch)
+        write_warmup(file, images, singles, batch, signatures_of(saved_model))
         if replay:
             replay_warmup(file, saved_model)
         return push(saved_model, base, {FILE_NAME: file}, keep)
 
 
-def write_warmup(path: Path, images: Images, singles: int, batch: int) -> int:
+def write_warmup(
+    path: Path, images: Images, singles: int, batch: int, signatures: Sequence[str] = tuple(INPUTS)
+) -> int:
     """Writes the warm-up requests of all signatures: of one image each, then of many.
 
     Args:
@@ -69,6 +73,7 @@ def write_warmup(path: Path, images: Images, singles: int, batch: int) -> int:
         images: uint8 [N, 28, 28]; the first ones are sent.
         singles: How many requests of one image a signature gets.
         batch: How many images the one large request of a signature has.
+        signatures: Which ones. Defaults to those of every exported model.
 
     Returns:
         How many requests were written.
@@ -77,10 +82,10 @@ def write_warmup(path: Path, images: Images, singles: int, batch: int) -> int:
         WarmupError: They are more than Serving accepts.
     """
     slices = [images[i : i + 1] for i in range(min(singles, len(images)))] + [images[:batch]]
-    count = len(INPUTS) * len(slices)
+    count = len(signatures) * len(slices)
     if count > MOST_RECORDS:
         raise WarmupError(f"Too many warm-up requests. Expected: at most {MOST_RECORDS}. Received: {count}")
-    write_logs(path, (predict_request(signature, part) for signature in INPUTS for part in slices))
+    write_logs(path, (predict_request(signature, part) for signature in signatures for part in slices))
     return count
 
 
@@ -95,9 +100,10 @@ def replay_warmup(path: Path, saved_model: Path) -> int:
     except (tf.errors.OpError, DecodeError) as error:
         raise WarmupError(f"The warm-up requests {path} cannot be read. {first_line(error)}") from None
     asked = {log.predict_log.request.model_spec.signature_name for log in logs}
-    if asked != set(INPUTS):
+    if asked != set(signatures_of(saved_model)):
         raise WarmupError(
-            f"The warm-up requests do not cover the signatures. Expected: {', '.join(sorted(INPUTS))}. "
+            "The warm-up requests do not cover the signatures. "
+            f"Expected: {', '.join(sorted(signatures_of(saved_model)))}. "
             f"Received: {', '.join(sorted(asked)) or 'none'}"
         )
     model = load(saved_model)

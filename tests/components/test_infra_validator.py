@@ -97,6 +97,14 @@ def test_sound_export(model: Model, examples: Examples, blessing: InfraBlessing)
     assert (blessing.path / "server.log").stat().st_size > 0
 
 
+def test_export_that_reads_descriptions(examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
+    """The fourth signature is warmed up and asked as the others are: without a description it is the image's answer."""
+    verdict = judge(export_small(tmp_path / "model", texts=True), examples, blessing)
+    assert verdict["blessed"], verdict["reason"]
+    asked = [rule["rule"] for rule in verdict["rules"] if rule["slice"] == "serving_text"]
+    assert asked == ["same scores over REST", "same scores over gRPC"]
+
+
 def test_export_that_scores_otherwise(
     model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from components.examples import read_arrays
+from components.examples import read_arrays, write_shards
 from components.trainer import trainer
 from models.calibration import Calibration
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Examples, HyperParameters, Model
-from tests.synthetic import write_examples
+from pipeline.errors import UserError
+from serving.requests import answer, load, predict_request
+from sql.descriptions import GARMENTS, Noise, describe_all
+from tests.synthetic import base_columns, write_examples
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,45 @@ def test_tensorboard_finds_scalars_pictures_graph_and_embedding(trained: Run) ->
     assert len((trained.logs / "validation" / "features.tsv").read_text().splitlines()) == 30
     assert len((trained.logs / "validation" / "names.tsv").read_text().splitlines()) == 31
     assert "features.tsv" in (trained.logs / "validation" / "projector_config.pbtxt").read_text()
+
+
+def test_with_texts_the_export_reads_descriptions_too(tmp_path: Path) -> None:
+    """Without one it answers as before; with one it is right more often, and the record says how often."""
+    for name in ("examples", "hyperparameters", "model", "scratch"):
+        (tmp_path / name).mkdir()
+    examples = write_examples(tmp_path / "examples", train=200, validation=100, test=20)
+    hyperparameters = HyperParameters(tmp_path / "hyperparameters")
+    hyperparameters.write_json("best_hyperparameters.json", {"width": 8})
+    inputs = {"examples": examples, "hyperparameters": hyperparameters, "model": Model(tmp_path / "model")}
+    places = {"scratch": tmp_path / "scratch", "logs": tmp_path / "logs", "progress": lambda *state: None}
+    parameters = {"taxonomy": Taxonomy.load(), "seed": 3, "epochs": 1, "batch_size": 32, "texts": True}
+    with pytest.raises(UserError, match="no descriptions to learn from") as caught:
+        trainer.run(**inputs, **places, **parameters)
+    assert caught.value.next_step == "fashion run --set trainer.texts=false"
+
+    for split in ("train", "validation", "test"):
+        columns = read_arrays(examples.split(split), ("image", "garment"))
+        texts = describe_all([GARMENTS[garment] for garment in columns["garment"]], 0, Noise(missing=0.3))
+        shutil.rmtree(examples.path / f"Split-{split}")
+        origin = "test" if split == "test" else "train"
+        columns = base_columns(columns["image"], columns["garment"], split, origin) | {"description": texts}
+        write_shards(examples.path / f"Split-{split}", columns)
+    trainer.run(**inputs, **places, **parameters)
+    record = inputs["model"].read_json("texts.json")
+    assert 0 < record["scale"] <= 1 and 0.5 < record["with_text"] / record["of"] < 1
+    assert record["validation"]["image_and_text"]["group_accuracy"] > record["validation"]["image"]["group_accuracy"]
+
+    columns = read_arrays(examples.split("validation"), ("image", "garment", "description"))
+    served = load(inputs["model"].saved_model)
+    image, silent, both = (
+        answer(served, request)["garment_probabilities"]
+        for request in (
+            predict_request("serving_default", columns["image"]),
+            predict_request("serving_text", columns["image"]),
+            predict_request("serving_text", columns["image"], columns["description"].tolist()),
+        )
+    )
+    np.testing.assert_allclose(silent, image, atol=1e-6)
+    groups = both @ np.array(Taxonomy.load().membership())
+    truth = np.array(Taxonomy.load().membership())[columns["garment"]].argmax(axis=1)
+    assert np.mean(groups.argmax(axis=1) == truth) == record["validation"]["image_and_text"]["group_accuracy"]

@@ -13,10 +13,10 @@ import tensorflow as tf
 from models.export import export_model
 from models.families import build
 from models.taxonomy import Taxonomy
-from models.text_evidence import evidence_of, fit_text_model, weighed
+from models.text_evidence import evidence_of
 from sql.descriptions import GARMENTS, describe_all
 from tests.models.test_export import IMAGES, encoded
-from tests.serving.exports import CALIBRATION
+from tests.serving.exports import CALIBRATION, plain_evidence
 
 TAXONOMY = Taxonomy.load()
 FILES = [encoded(image) for image in IMAGES]
@@ -33,9 +33,7 @@ def network() -> keras.Model:
 @pytest.fixture(scope="module")
 def evidence() -> keras.Model:
     """Of clean texts."""
-    garments = np.arange(500) % len(GARMENTS)
-    texts = describe_all([GARMENTS[garment] for garment in garments], 0)
-    return weighed(fit_text_model(texts, garments, len(GARMENTS)), 0.9)
+    return plain_evidence()
 
 
 @pytest.fixture(scope="module")

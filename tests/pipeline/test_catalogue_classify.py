@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
 from components.demonstration_pictures import Pictures, write_pictures
 from models.taxonomy import Taxonomy
+from serving.versions import push
 from sql.demonstration import Demonstration, demonstration, fill
 from sql.extract import read_products
 from sql.server import find_programs, running_server
 from sql.write_back import prepare
 from tests.conftest import ROOT, Fashion
 from tests.saved_models import export_tiny
+from tests.serving.exports import export_small
 from tests.synthetic import images_and_garments
 
 PRODUCTS = 300
@@ -106,6 +109,26 @@ def test_every_product_has_an_answer_or_a_reason(
     export_tiny(workspace / "serving_models" / "fashion" / "2", seed=1)
     assert fashion(*words).returncode == 0
     assert {row[0] for row in rows(dsn).values()} == {"2"}
+
+
+def test_a_model_that_reads_descriptions_gets_them(
+    dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path
+) -> None:
+    """A blank image's answer follows what its product's text says; without a text it is the image's alone."""
+    # A network that sees nothing: every image gets the same answer.
+    blind = [np.zeros((784, 10)), np.zeros(10)]
+    model = export_small(tmp_path / "model", weights=blind, texts=True)
+    push(model.saved_model, tmp_path / "serving_models" / "fashion")
+    assert fashion(*arguments(dsn, tmp_path, shop[1])).returncode == 0
+    taxonomy, made = Taxonomy.load(), shop[0]
+    group_of = {name: taxonomy.groups[group] for name, group in zip(taxonomy.garments, taxonomy.group_of, strict=True)}
+    answers = {product: row[1] for product, row in rows(dsn).items() if row[2] is None}
+    texts = {product.id: product.description for some in read_products(dsn) for product in some}
+    silent = {answers[product] for product in answers if texts[product] is None}
+    assert len(silent) == 1
+    told = [product for product in answers if texts[product] and made.garments.get(product)]
+    right = [answers[product] == group_of[made.garments[product]] for product in told]
+    assert len(right) > 50 and np.mean(right) > 0.7 and len({answers[product] for product in told}) > 3
 
 
 STALL = """

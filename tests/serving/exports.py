@@ -14,6 +14,7 @@ from models.calibration import Calibration
 from models.level_scaling import Levels
 from models.taxonomy import Taxonomy
 from pipeline.artifacts import Model
+from sql.descriptions import GARMENTS, describe_all
 
 BETWEEN = Affine(0.6 * np.eye(5) + 0.02 * np.roll(np.eye(5), 1, axis=1), np.array([0.1, 0.0, 0.3, 0.0, -0.2]))
 CALIBRATION = Calibration(
@@ -23,13 +24,14 @@ CALIBRATION = Calibration(
 )
 
 
-def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = ()) -> Model:
+def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), texts: bool = False) -> Model:
     """Writes a Model artifact of a linear network: `saved_model/`, `model.keras`, `calibration.json`.
 
     Args:
         path: The artifact.
         seed: Of the weights, where none are given.
         weights: From 784 pixels in 0..1 to the garments' logits: [784, 10] and [10]. Defaults to untrained ones.
+        texts: Whether it reads descriptions too. Defaults to no.
     """
     import keras
 
@@ -41,10 +43,19 @@ def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = ()) 
     if weights:
         network.set_weights(weights)
     model = Model(path)
-    export_model(network, CALIBRATION, Taxonomy.load(), model.saved_model)
+    export_model(network, CALIBRATION, Taxonomy.load(), model.saved_model, plain_evidence() if texts else None)
     network.save(path / "model.keras")
     (path / "calibration.json").write_text(json.dumps(CALIBRATION.to_json()))
     return model
+
+
+def plain_evidence() -> Any:
+    """A text model of clean descriptions, weighed."""
+    from models.text_evidence import fit_text_model, weighed
+
+    garments = np.arange(500) % len(GARMENTS)
+    texts = describe_all([GARMENTS[garment] for garment in garments], 0)
+    return weighed(fit_text_model(texts, garments, len(GARMENTS)), 0.9)
 
 
 def spoil_serving_bytes(model: Model, path: Path) -> Model:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from pipeline.artifacts import Model
-from serving.requests import INPUTS, predict_request, write_logs
+from serving.requests import INPUTS, TEXT, predict_request, signatures_of, write_logs
 from serving.warmup import WarmupError, replay_warmup, write_warmup
 from tests.serving.exports import export_small, without_signature
 from tests.synthetic import images_and_garments
@@ -64,6 +64,17 @@ def test_replay(model: Model, warmup: Path) -> None:
     """Every request written is read back and answered by the model."""
     count = write_warmup(warmup, IMAGES, singles=2, batch=16)
     assert replay_warmup(warmup, model.saved_model) == count
+
+
+def test_a_model_that_reads_descriptions(model: Model, warmup: Path, tmp_path: Path) -> None:
+    """Its fourth signature is kept warm, and a file without it is not enough for it."""
+    reading = export_small(tmp_path / "model", texts=True)
+    assert (signatures_of(model.saved_model), signatures_of(reading.saved_model)) == (tuple(INPUTS), (*INPUTS, TEXT))
+    count = write_warmup(warmup, IMAGES, singles=2, batch=16, signatures=signatures_of(reading.saved_model))
+    assert count == 12 == replay_warmup(warmup, reading.saved_model)
+    write_warmup(warmup, IMAGES, singles=2, batch=16)
+    with pytest.raises(WarmupError, match="Expected: .*, serving_text. Received: [^,]*, [^,]*, [^,]*$"):
+        replay_warmup(warmup, reading.saved_model)
 
 
 def test_replay_on_another_model(model: Model, warmup: Path, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -18,6 +18,7 @@ TIMEOUT: Final = 60.0
 """Seconds that the server may take for one request, where nothing else is said."""
 RETRIES: Final = 5
 """How often a lost connection is made again before it is given up, counted anew whenever something got through."""
+Answer = TypeVar("Answer")
 # For a host that is gone. One that is there and says nothing is noticed by `_Connection.wait`.
 PATIENCE: Final = {
     "connect_timeout": "10",
@@ -62,6 +63,16 @@ def begin(connection: psycopg.Connection[Any], timeout: float, characteristics: 
     # The planner thinks the catalogue's statements expensive enough to be compiled; the first row would wait for that.
     settings = f"SET LOCAL jit = off; SET LOCAL statement_timeout = {max(1, round(timeout * 1000))}"
     connection.execute(f"BEGIN {characteristics}; {settings}")
+
+
+def retried(attempt: Callable[[], Answer], retries: int = RETRIES) -> Answer:
+    """Returns what an attempt returns, which is made again where its connection is lost."""
+    for number in range(retries):
+        try:
+            return attempt()
+        except LostConnectionError:
+            pause(number)
+    return attempt()
 
 
 def pause(number: int) -> None:
@@ -120,8 +131,8 @@ def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
         case errors.InsufficientPrivilege():
             return CatalogueError(
                 f"The database does not let this user do that ({place}).",
-                expected="the right to SELECT from Product, Image, ProductImages and ProductDescription, "
-                "and to write to product_classification where it is written",
+                expected="SELECT on Product, Image, ProductImages and ProductDescription, and on ProductGarment where "
+                "it is learnt from",
                 received=said,
                 next_step="GRANT it, or take another user",
             )

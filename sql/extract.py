@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, Final, LiteralString, NamedTuple
 
+from psycopg import Connection
 from psycopg.rows import args_row
 
 from sql.catalogue_error import CatalogueError, LostConnectionError
 from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
 from sql.statements import PRODUCTS, PRODUCTS_AFTER
-from sql.tables import CATALOGUE, check
+from sql.tables import CATALOGUE, check, lockable
 
 __all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
 
 FIRST_ROWS: Final = 100
-MOST_ROWS: Final = 2000
+# How long the next texts are shows only when they are there: of long ones after short ones there may be so many.
+MOST_ROWS: Final = 250
 MOST_CHARACTERS: Final = 2_000_000
 
 
@@ -25,13 +28,13 @@ class Product(NamedTuple):
 
     Attributes:
         id: The product's id.
-        title: Its title.
+        title: Its title; None where there is none, which `sql/schema.sql` does not allow and other catalogues may.
         url: The URL of its image at the index asked for; None where there is none.
         description: Its text for the country asked for; None where there is none.
     """
 
     id: int
-    title: str
+    title: str | None
     url: str | None
     description: str | None
 
@@ -42,11 +45,12 @@ def read_products(
     country: str = "us",
     image_index: int = 0,
     after: int | None = None,
+    one_snapshot: bool = True,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
     on_reconnect: Callable[[int, LostConnectionError], None] | None = None,
 ) -> Iterator[list[Product]]:
-    """Yields all products in the order of id, in lists of at most 2,000 rows and, but for long texts, 2 MB.
+    """Yields all products in the order of id, in lists of at most 250 rows and, as far as texts are alike, 2 MB.
 
     One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
     behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
@@ -56,6 +60,8 @@ def read_products(
         country: The code of the country whose text is wanted, compared exactly.
         image_index: Which of the product's images; 0 is the first.
         after: Begins behind the product with this id. Defaults to None, all products.
+        one_snapshot: Whether all lists are of one snapshot, which holds up VACUUM and ALTER TABLE until the last of
+            them was read. Else each is of its own, and nothing is held between two. Defaults to yes.
         timeout: Seconds that the server may take for a list. Time that the caller takes does not count.
         retries: How many times in a row a lost connection is made again without a row in between. A connection that
             fails before the first row is not.
@@ -68,9 +74,12 @@ def read_products(
     left = 0
     while True:
         try:
-            for rows in _one_snapshot(dsn, country, image_index, after, timeout):
-                yield rows
-                after, left = rows[-1].id, retries
+            with connected(dsn, timeout) as connection:
+                check(connection, CATALOGUE, "sql/schema.sql")
+                asked = {"country": country, "image_index": image_index}
+                for rows in (_of_one_snapshot if one_snapshot else _of_many)(connection, asked, after, timeout):
+                    yield rows
+                    after, left = rows[-1].id, retries
             return
         except LostConnectionError as error:
             if after is None or left == 0:
@@ -83,11 +92,24 @@ def read_products(
 
 def ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
     """Yields the same lists, each read while the caller is still busy with the one before."""
-    with ThreadPoolExecutor(1) as reading:
-        coming: Future[list[Product]] = reading.submit(next, batches, [])
-        while batch := coming.result():
-            coming = reading.submit(next, batches, [])
-            yield batch
+    coming = _begun(batches)
+    while batch := coming.result():
+        coming = _begun(batches)
+        yield batch
+
+
+def _begun(batches: Iterator[list[Product]]) -> Future[list[Product]]:
+    coming: Future[list[Product]] = Future()
+
+    def read() -> None:
+        try:
+            coming.set_result(next(batches, []))
+        except BaseException as error:
+            coming.set_exception(error)
+
+    # A daemon: Ctrl-C does not wait for a server that says nothing.
+    Thread(target=read, daemon=True).start()
+    return coming
 
 
 def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
@@ -102,25 +124,48 @@ def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
-def _one_snapshot(
-    dsn: str, country: str, image_index: int, after: int | None, timeout: float
+def _of_one_snapshot(
+    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
-    with connected(dsn, timeout) as connection:
-        check(connection, CATALOGUE, "sql/schema.sql")
-        begin(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        # Before the snapshot is taken: of a table that is emptied or rewritten between snapshot and lock, an old
-        # snapshot sees nothing, and without an error.
-        connection.execute(f"LOCK TABLE {', '.join(CATALOGUE)} IN ACCESS SHARE MODE")
-        asked = {"country": country, "image_index": image_index, "after": after}
-        with connection.cursor("products", row_factory=args_row(Product)) as cursor:
-            cursor.execute(PRODUCTS if after is None else PRODUCTS_AFTER, asked, binary=True)
-            rows = cursor.fetchmany(FIRST_ROWS)
-            while rows:
-                yield rows
-                rows = cursor.fetchmany(_next_size(rows))
+    _begin(connection, timeout)
+    with connection.cursor("products", row_factory=args_row(Product)) as cursor:
+        cursor.execute(_statement(after), {**asked, "after": after}, binary=True)
+        rows = cursor.fetchmany(FIRST_ROWS)
+        while rows:
+            yield rows
+            rows = cursor.fetchmany(_next_size(rows))
+
+
+def _of_many(
+    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
+) -> Iterator[list[Product]]:
+    size = FIRST_ROWS
+    while True:
+        _begin(connection, timeout)
+        with connection.cursor(row_factory=args_row(Product)) as cursor:
+            cursor.execute(f"{_statement(after)} LIMIT {size}", {**asked, "after": after}, binary=True)
+            rows = cursor.fetchall()
+        connection.execute("COMMIT")
+        if not rows:
+            return
+        yield rows
+        after, size = rows[-1].id, _next_size(rows)
+
+
+def _begin(connection: Connection[Any], timeout: float) -> None:
+    tables = lockable(connection, CATALOGUE)
+    begin(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    # The first statement, before the snapshot is taken: of a table that is emptied or rewritten between snapshot and
+    # lock, an old snapshot sees nothing, and without an error.
+    if tables:
+        connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
+
+
+def _statement(after: int | None) -> LiteralString:
+    return PRODUCTS if after is None else PRODUCTS_AFTER
 
 
 def _next_size(rows: list[Product]) -> int:
     """How many rows to ask for next, if they are like these."""
-    characters = sum(len(row.title) + len(row.url or "") + len(row.description or "") for row in rows)
+    characters = sum(len(row.title or "") + len(row.url or "") + len(row.description or "") for row in rows)
     return max(1, min(MOST_ROWS, MOST_CHARACTERS * len(rows) // max(characters, 1)))

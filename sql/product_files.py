@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from errno import EISDIR
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,7 +16,7 @@ from sql.extract import Product
 SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
         pa.field("url", pa.string()),
         pa.field("description", pa.string()),
     ]
@@ -36,6 +37,8 @@ def write_file(batches: Iterable[list[Product]], path: Path) -> int:
     write = WRITERS.get(path.suffix.lower())
     if write is None:
         raise ValueError(f"{path.suffix or 'no suffix'}, instead of {' or '.join(WRITERS)}")
+    if path.is_dir():  # the last step would find out
+        raise IsADirectoryError(EISDIR, "It is a folder", str(path))
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         with unfinished.open("wb") as sink:

@@ -76,6 +76,21 @@ def test_views_and_wider_types_will_do(schema: Schema) -> None:
     assert list(read_products(dsn)) == [[(1, "Shirt", None, None), (2, "Boot", None, "A boot")]]
 
 
+def test_materialized_views_and_domains_over_domains_will_do(schema: Schema) -> None:
+    """What cannot be locked is read without a lock."""
+    dsn = schema(f"""{SCHEMA}
+        CREATE DOMAIN words AS text; CREATE DOMAIN title AS words;
+        INSERT INTO Product VALUES (1, 'Shirt'); ALTER TABLE Product RENAME TO article;
+        CREATE MATERIALIZED VIEW Product AS SELECT Id, Title::title AS Title FROM article""")
+    assert list(read_products(dsn)) == [[(1, "Shirt", None, None)]]
+
+
+def test_names_in_quotes_are_told(schema: Schema) -> None:
+    """A table whose name is quoted is not there under the plain one, and the message says so."""
+    dsn = schema(f'{SCHEMA} ALTER TABLE Product RENAME TO "Product"')
+    assert 'Received: no table Product; "Product" is there, with a name in quotes' in told(dsn)
+
+
 def test_a_transaction_that_only_reads(schema: Schema) -> None:
     """Nothing that the catalogue calls can write, a view's functions included."""
     dsn = schema(f"""{SCHEMA}
@@ -101,7 +116,7 @@ def test_missing_rights(dsn: str, schema: Schema) -> None:
         finally:
             connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     assert "permission denied for table productdescription" in message
-    assert "the right to SELECT" in message
+    assert "SELECT on Product" in message
 
 
 def test_no_server() -> None:

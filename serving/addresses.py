@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from ssl import SSLContext
 from typing import Any
 
@@ -19,6 +19,12 @@ from serving.download_errors import DownloadError
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
+UNICAST = IPv6Network("2000::/3")
+"""RFC 4291, 2.4, and IANA: nothing else of IPv6 is given out. Outside are IPv4-compatible and IPv4-translated addresses
+(RFC 4291, 2.5.5.1, and RFC 2765), site-local ones (RFC 3879), SRv6's (RFC 9602), and the NAT64 of a network's own
+(RFC 8215), in which no one outside knows where the IPv4 address stands."""
+SPECIAL = (IPv6Network("3fff::/20"), IPv4Network("192.88.99.0/24"))
+"""Not the internet's, though Python 3.11 takes them for it: documentation (RFC 9637), and 6to4's relays (RFC 7526)."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -29,7 +35,9 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast
+        if address not in UNICAST:
+            return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL)
 
 
 class Dialler(httpcore.NetworkBackend):
@@ -111,7 +119,7 @@ class Dialler(httpcore.NetworkBackend):
             reason = error.strerror if isinstance(error, OSError) else error
             message = f"{self.shown} has an unknown host. Expected: a name that resolves. Received: {reason}"
             again = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-            raise DownloadError(message, "unknown_host", again) from None
+            raise DownloadError(message, "unknown_host", again, silent=True) from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         hidden = [a for a in addresses if not is_public(ip_address(a))]
         if hidden and not self._allow_private:

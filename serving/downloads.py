@@ -18,7 +18,7 @@ import httpx
 
 from serving.addresses import Dialler
 from serving.client_errors import seconds_asked
-from serving.download_errors import DownloadError, shown
+from serving.download_errors import DownloadError, printable, shown
 
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -80,13 +80,16 @@ def parsed(url: str) -> httpx.URL:
     """
     try:
         parts = httpx.URL(url)
-    except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-        received = shown(error)
+        # Decoded when it is asked for: `xn--a` fails only here.
+        host = parts.host
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        # httpx quotes what it stumbles over, and in a torn URL that is a piece of the password.
+        received = "one that cannot be read" if "@" in str(url) else printable(error)
         raise DownloadError(
             f"{shown(url)} is no URL. Expected: http or https. Received: {received}", "bad_url"
         ) from None
-    if parts.scheme not in ("http", "https") or not parts.host:
-        received = f"{parts.scheme}://" if parts.host or parts.scheme == "file" else "no host"
+    if parts.scheme not in ("http", "https") or not host:
+        received = f"{parts.scheme}://" if host or parts.scheme == "file" else "no host"
         raise DownloadError(
             f"{shown(url)} is not fetched. Expected: http:// or https:// and a host. Received: {received}",
             "scheme_refused" if parts.scheme else "bad_url",
@@ -161,7 +164,7 @@ class Downloader:
         }
         headers |= {"If-None-Match": known.etag.encode("latin-1")} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified.encode("latin-1")} if known.last_modified else {}
-        with self._told("cannot be reached. Expected: an answer", "unreachable"):
+        with self._told("cannot be reached. Expected: an answer", "unreachable", silent=True):
             response = self._pool.handle_request(httpcore.Request("GET", target, headers=headers))
         try:
             yield response
@@ -189,7 +192,7 @@ class Downloader:
         phrase = response.extensions.get("reason_phrase", b"").decode("latin-1")
         status = f"{response.status} {phrase}".strip()
         return DownloadError(
-            f"{self._dialler.shown} gives no file. Expected: status 200. Received: {shown(status)}",
+            f"{self._dialler.shown} gives no file. Expected: status 200. Received: {printable(status)}",
             f"http_{response.status}",
             again=response.status == httpx.codes.TOO_MANY_REQUESTS or response.status >= 500,
             after_seconds=seconds_asked(_header(response, b"retry-after")),
@@ -202,15 +205,15 @@ class Downloader:
                 response.read()
 
     @contextmanager
-    def _told(self, problem: str, reason: str) -> Iterator[None]:
+    def _told(self, problem: str, reason: str, silent: bool = False) -> Iterator[None]:
         try:
             yield
         except httpcore.TimeoutException:
             message = f"{self._dialler.shown} takes too long. Expected: an answer in time. Received: none"
-            raise DownloadError(message, "timed_out", again=True) from None
+            raise DownloadError(message, "timed_out", again=True, silent=silent) from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            message = f"{self._dialler.shown} {problem}. Received: {str(error) or 'none'}"
-            raise DownloadError(message, reason, again=True) from None
+            message = f"{self._dialler.shown} {problem}. Received: {printable(error) or 'none'}"
+            raise DownloadError(message, reason, again=True, silent=silent) from None
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
@@ -220,7 +223,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 def _joined(url: httpx.URL, location: str) -> str:
     try:
         return str(url.join(location))
-    except (httpx.InvalidURL, UnicodeError):
+    except (httpx.InvalidURL, ValueError):
         # As it is, for the check that follows to refuse by name.
         return location
 

@@ -7,22 +7,24 @@ own would need TensorFlow's 500 MiB once more.
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import BoundedSemaphore, Event, Lock, Thread
+from threading import Event, Thread
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.client_errors import pause_after
+from serving.decoding import Decoders
 from serving.download_errors import DownloadError, shown
 from serving.downloads import Answer, Downloader, Validators
-from serving.fitting import fit_file, load_decoder
+from serving.fitting import load_decoder
 from serving.hosts import Hosts
-from serving.images import ImageError, Limits, prepare, read_file
+from serving.images import ImageError, Limits, read_file
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Manners:
     """How hard servers are asked.
 
     Attributes:
-        at_once: The most downloads under way. Defaults to 32; times the most bytes of a file, they bound the memory.
+        at_once: The most downloads under way. Defaults to 32; times the most bytes of a file, they bound the memory,
+            beside that of decoding (`serving.decoding`).
         per_host: Of these, of one host. Defaults to 16.
         retries: How often a URL is asked again after 429, 5xx, a timeout or a broken connection. Defaults to 3.
         seconds: The most that a URL may take in all, with its pauses. Defaults to 60.
@@ -84,8 +87,7 @@ class Loaded:
 
 Outcome = Loaded | DownloadError | ImageError
 
-# `prepare` silences warnings for a moment, which threads may do only in turns.
-_preparing = Lock()
+logger = logging.getLogger(__name__)
 
 
 class Workers:
@@ -101,10 +103,9 @@ class Workers:
         self._hosts: Hosts[Job] = Hosts(
             manners.per_host, manners.silences, lambda: Downloader(self._limits.allow_private)
         )
-        self._done: SimpleQueue[tuple[Job, Outcome | Exception]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._stopping = Event()
-        # Decoded pixels take far more memory than files, and more decoders than cores gain nothing.
-        self._decoders = BoundedSemaphore(len(os.sched_getaffinity(0)))
+        self._decoders = Decoders(limits)
         self._threads = [Thread(target=self._work, name=f"fetch-{n}", daemon=True) for n in range(manners.at_once)]
 
     def __enter__(self) -> Workers:
@@ -125,20 +126,13 @@ class Workers:
         self._hosts.put(job.host, job)
 
     def arrived(self, wait: bool) -> list[tuple[Job, Outcome]]:
-        """Returns the jobs that are done, each with its outcome; at least one where it waits.
-
-        Raises:
-            Exception: What a thread fell over: a fault of ours, not of a URL.
-        """
+        """Returns the jobs that are done, each with its outcome; at least one where it waits."""
         found: list[tuple[Job, Outcome]] = []
         while True:
             try:
-                job, outcome = self._done.get(block=wait and not found)
+                found.append(self._done.get(block=wait and not found))
             except Empty:
                 return found
-            if not isinstance(outcome, Loaded | DownloadError | ImageError):
-                raise outcome
-            found.append((job, outcome))
 
     def _work(self) -> None:
         while (turn := self._hosts.take()) is not None:
@@ -146,7 +140,8 @@ class Workers:
             try:
                 self._done.put((job, self._outcome(host, job, downloader)))
             except Exception as error:
-                self._done.put((job, error))
+                # A fault of ours; what one stranger's URL brings to light shall not cost all the others.
+                self._done.put((job, _unexpected(job, error)))
 
     def _outcome(self, host: str, job: Job, downloader: Downloader) -> Outcome:
         try:
@@ -171,13 +166,14 @@ class Workers:
         for number in range(self._manners.retries + 1):
             if self._hosts.given_up(host):
                 raise _given_up(job, self._manners.silences)
+            begun = time.monotonic()
             try:
                 seconds = min(self._limits.seconds, deadline - time.monotonic())
                 answer = downloader.get(job.url, self._limits.bytes, seconds, job.known)
-                self._hosts.note(host, silent=False)
+                self._hosts.note(host, silent=False, begun=begun)
                 return answer
             except DownloadError as error:
-                self._hosts.note(host, error.silent)
+                self._hosts.note(host, error.silent, begun)
                 pause = max(pause_after(number), error.after_seconds)
                 last = number == self._manners.retries or pause >= deadline - time.monotonic()
                 if not error.again or last or error.after_seconds > self._manners.longest_wait:
@@ -188,11 +184,7 @@ class Workers:
 
     def _fitted(self, job: Job, content: bytes) -> NDArray[np.uint8]:
         """As a client sends it and the graph then fits it."""
-        with self._decoders:
-            with _preparing:
-                payload = prepare(content, self._limits, shown(job.url), find_damage=False)[1]
-            assert isinstance(payload, bytes), "A file stays a file"
-            return fit_file(payload)
+        return self._decoders.fit(content, shown(job.url))
 
 
 def _given_up(job: Job, silences: int) -> DownloadError:
@@ -201,3 +193,13 @@ def _given_up(job: Job, silences: int) -> DownloadError:
         f"Received: {silences} attempts on end without an answer",
         "host_given_up",
     )
+
+
+def _unexpected(job: Job, error: Exception) -> DownloadError:
+    # Without its text, which may quote a password.
+    received = type(error).__name__
+    failure = DownloadError(
+        f"{shown(job.url)} meets a fault of ours. Expected: none. Received: {received}", "unexpected"
+    )
+    logger.error("%s\n%s", failure, "".join(traceback.format_tb(error.__traceback__)).rstrip())
+    return failure

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.download_errors import DownloadError, shown
+from serving.download_errors import DownloadError, printable, shown
 from serving.downloads import parsed
 from serving.fetch_workers import Job, Loaded, Manners, Workers
 from serving.image_cache import ImageCache, Kept, url_key
@@ -55,7 +55,8 @@ class Failed:
     Attributes:
         position: Of the URL in what was given, from 0.
         url: As it was given; a password in it is still there.
-        reason: In a stable word: one of `DownloadError`'s or `ImageError`'s, `file_refused` or `host_given_up`.
+        reason: In a stable word: one of `DownloadError`'s or `ImageError`'s, `file_refused`, `host_given_up`, or
+            `unexpected` for a fault of ours, which the log describes.
         message: In a sentence, without a password.
     """
 
@@ -158,10 +159,13 @@ class Fetching:
             return parsed(url), None
         try:
             parts = httpx.URL(url)
-            path = Path(parts.path).resolve()
+            path, host = Path(parts.path).resolve(), parts.host
         except (httpx.InvalidURL, OSError, ValueError) as error:
-            raise DownloadError(f"{shown(url)} is no URL. Expected: a file's. Received: {error}", "bad_url") from None
-        if parts.host not in ("", "localhost") or not path.is_relative_to(self._files_below):
+            received = "one that cannot be read" if "@" in url else printable(error)
+            raise DownloadError(
+                f"{shown(url)} is no URL. Expected: a file's. Received: {received}", "bad_url"
+            ) from None
+        if host not in ("", "localhost") or not path.is_relative_to(self._files_below):
             raise DownloadError(
                 f"{shown(url)} is not read. Expected: a file below {self._files_below}. Received: another",
                 "file_refused",

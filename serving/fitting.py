@@ -25,6 +25,7 @@ SIDE: Final = 28
 MOST_BYTES: Final = 20_000_000
 MOST_PIXELS: Final = 50_000_000
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP")
+STRIP_PIXELS: Final = 1 << 18
 GROUND_TOLERANCE: Final = np.float32(0.05 * 255)
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -81,10 +82,10 @@ def fit_pixels(pixels: Bytes) -> Bytes:
         uint8 [28, 28].
     """
     if pixels.shape == (SIDE, SIDE, 1):
-        return pixels[:, :, 0]
+        return pixels[:, :, 0].copy()
     grey = _grey(pixels)
     if _ground(grey) > 127.5:
-        grey = 255 - grey
+        np.subtract(255, grey, out=grey)
     return _fill_square(_trim(grey))
 
 
@@ -102,14 +103,26 @@ def _decode(encoded: bytes) -> Bytes:
     import tensorflow as tf
 
     try:
-        pixels: Bytes = tf.io.decode_image(encoded, channels=0, expand_animations=False).numpy()
+        # The tensor's own memory, where `numpy()` would copy it: a large image counts.
+        pixels: Bytes = np.asarray(memoryview(tf.io.decode_image(encoded, channels=0, expand_animations=False)))
     except tf.errors.InvalidArgumentError:
         raise _no_image(f"{len(encoded)} bytes that end early or are damaged") from None
     return pixels
 
 
 def _grey(pixels: Bytes) -> Floats:
-    """Luminance in 0..255, float32 [height, width]."""
+    """Luminance in 0..255, float32 [height, width].
+
+    In strips: all of a large image in float32 takes four times the memory that decoding it takes.
+    """
+    grey = np.empty(pixels.shape[:2], np.float32)
+    height = max(STRIP_PIXELS // pixels.shape[1], 1)
+    for top in range(0, len(pixels), height):
+        grey[top : top + height] = _grey_strip(pixels[top : top + height])
+    return grey
+
+
+def _grey_strip(pixels: Bytes) -> Floats:
     transparent = pixels.shape[2] % 2 == 0
     colours = pixels[:, :, :-1] if transparent else pixels
     grey = colours[:, :, 0].astype(np.float32) if colours.shape[2] == 1 else colours.astype(np.float32) @ LUMINANCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Hosts(Generic[Job]):
         self._changed = Condition()
         self._hosts: OrderedDict[str, _Host[Job]] = OrderedDict()
         self._silent: dict[str, int] = {}
+        self._answered: dict[str, float] = {}
         self._closed = False
 
     def put(self, host: str, job: Job) -> None:
@@ -68,13 +70,23 @@ class Hosts(Generic[Job]):
             self._tidy()
             self._changed.notify()
 
-    def note(self, name: str, silent: bool) -> None:
-        """Counts a host's silences; any answer ends them, but none brings back a host that is given up."""
+    def note(self, name: str, silent: bool, begun: float) -> None:
+        """Counts a host's silences; any answer ends them, but none brings back a host that is given up.
+
+        Args:
+            name: The host's.
+            silent: Whether it said nothing.
+            begun: When it was asked, by `time.monotonic`. Where it has answered another download since, silence
+                does not count: sixteen slow files time out together, and the host is well.
+        """
         with self._changed:
-            if silent or self.given_up(name):
-                self._silent[name] = self._silent.get(name, 0) + 1
-            else:
+            if self.given_up(name):
+                return
+            if not silent:
                 self._silent.pop(name, None)
+                self._answered[name] = time.monotonic()
+            elif begun >= self._answered.get(name, 0.0):
+                self._silent[name] = self._silent.get(name, 0) + 1
 
     def given_up(self, name: str) -> bool:
         """Whether a host was silent so often that it is not asked any more."""
@@ -103,3 +115,4 @@ class Hosts(Generic[Job]):
                 idle -= 1
             if not (host.waiting or host.busy or host.idle):
                 del self._hosts[name]
+                self._answered.pop(name, None)

@@ -74,6 +74,16 @@ def test_private_addresses_are_refused_before_anything_is_sent() -> None:
         "::ffff:10.0.0.1",
         "64:ff9b::a00:1",
         "2002:a00:1::",
+        "64:ff9b:1::a00:1",
+        "64:ff9b:1:a00:0:1:808:808",
+        "::7f00:1",
+        "::ffff:0:127.0.0.1",
+        "fec0::1",
+        "5f00::1",
+        "3fff::1",
+        "192.88.99.1",
+        "::ffff:192.88.99.1",
+        "4000::1",
     ],
 )
 def test_addresses_that_are_not_the_internets(address: str) -> None:
@@ -81,7 +91,9 @@ def test_addresses_that_are_not_the_internets(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
+)
 def test_addresses_of_the_internet(address: str) -> None:
     """Public addresses pass."""
     assert is_public(ip_address(address))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving import fetch_workers
+from serving.download_errors import shown
+from serving.downloads import Downloader
 from serving.fetching import Failed, Fetched, Fetching, Manners
+from serving.hosts import Hosts
 from serving.image_cache import ImageCache
 from serving.images import Limits
 from tests.serving.shop import Counting, Shop, Timing, pixels, png
@@ -29,6 +34,13 @@ from tests.serving.web import Answer, Asked, Web, web
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = Limits(bytes=100_000, pixels=1_000_000, seconds=5.0, allow_private=True)
+
+
+@pytest.fixture(autouse=True)
+def no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test in which a thread fell over: `unexpected` costs one URL only, and would be overlooked."""
+    yield
+    assert not [record for record in caplog.records if record.name == "serving.fetch_workers"]
 
 
 def fetched(urls: Any, **options: Any) -> list[Fetched | Failed]:
@@ -201,6 +213,27 @@ def test_a_host_that_answers_now_and_then_is_not_given_up(place: Web) -> None:
     assert found == {"unreachable": 6, "http_404": 6}
 
 
+def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> None:
+    """Headers are an answer, whatever becomes of the file: slow files, all at once, do not cost the host's others."""
+    urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
+    limits = Limits(seconds=0.5, allow_private=True)
+    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=2)))
+    assert found == {"timed_out": 8, "fetched": 20}
+
+
+def test_silences_from_before_an_answer_do_not_add_up(shop: Shop, place: Web) -> None:
+    """Downloads that hang while another one is answered say nothing about the host."""
+    hosts: Hosts[int] = Hosts(per_host=4, silences=2, connect=Downloader)
+    begun = time.monotonic()
+    hosts.note("a", silent=False, begun=begun)
+    for _ in range(3):
+        hosts.note("a", silent=True, begun=begun)
+    assert not hosts.given_up("a")
+    for _ in range(2):
+        hosts.note("a", silent=True, begun=time.monotonic())
+    assert hosts.given_up("a")
+
+
 def test_urls_are_not_read_far_ahead(place: Web) -> None:
     """Of many URLs only a window is in memory, however slowly the results are taken."""
     read, most = 0, 0
@@ -257,6 +290,92 @@ def test_what_is_no_url_is_a_failure_like_others() -> None:
     results = fetched(urls)
     assert {r.reason for r in results if isinstance(r, Failed)} <= {"bad_url", "scheme_refused", "unknown_host"}
     assert len(results) == len(urls) and all(len(r.message) < 600 for r in results if isinstance(r, Failed))
+
+
+@pytest.mark.parametrize("host", ["xn--a", "xn--"])
+def test_a_host_that_no_one_can_decode_is_a_bad_url(place: Web, host: str) -> None:
+    """Given or redirected to, as http or as a file, it costs its own product only."""
+    with web(lambda _: Answer(302, headers={"Location": f"http://{host}/x.jpg"})) as leading:
+        urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{place.url}/fine/1"]
+        assert reasons(urls, files_below=ROOT) == ["bad_url", "bad_url", "bad_url", "fetched"]
+
+
+def test_a_fault_of_ours_costs_one_url(
+    place: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says where it is, without what it quotes; the other images arrive."""
+    real = fetch_workers.Downloader.get
+
+    def get(self: Downloader, url: str, *options: Any) -> Any:
+        if "two" in url:
+            raise LookupError(url)
+        return real(self, url, *options)
+
+    monkeypatch.setattr(fetch_workers.Downloader, "get", get)
+    results = fetched([f"{place.url}/fine/1", f"http://anna:s3cret@127.0.0.1:{place.port}/two", f"{place.url}/fine/3"])
+    assert [getattr(r, "reason", "fetched") for r in results] == ["fetched", "unexpected", "fetched"]
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "meets a fault of ours. Expected: none. Received: LookupError\n  File" in said and "in get" in said
+    assert "s3cret" not in said
+    caplog.clear()
+
+
+TORN = [
+    "http://bob:s3/cret@127.0.0.1/x.jpg",
+    "http://bob:s3?cret@127.0.0.1/x.jpg",
+    "http://bob:s3#cret@127.0.0.1/x.jpg",
+    "http://bob:99999/s3cret@127.0.0.1/x.jpg",
+    "http://bob:s3cret\\@127.0.0.1/x.jpg",
+    "http://bob:s3@cret@[::1/x.jpg",
+    "bob:s3cret@host/x.jpg",
+    "http:/bob:s3cret@host/x",
+    "http:bob:s3cret@host",
+    "HTTP:\\\\bob:s3cret@h/x",
+    " http://bob:s3cret@host/x",
+    "https:///bob:s3cret@host/x",
+    "ftp://bob:s3cret@host/x",
+    "file://bob:s3cret@host/x",
+    f"http://bob:s3{'x' * 500}cret@host:bad/x.jpg",
+]
+
+
+@pytest.mark.parametrize("url", TORN)
+@pytest.mark.parametrize("files_below", [None, ROOT])
+def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None) -> None:
+    """No piece of them, neither by the URL nor by what the parser quotes of it."""
+    (result,) = fetched([url], files_below=files_below, manners=Manners(retries=0), limits=Limits(seconds=1.0))
+    assert isinstance(result, Failed)
+    for told in (result.message, shown(url)):
+        assert not re.search("s3|cret|bob", told), told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://shop.example/a@2x.jpg", "https://shop.example:8080/w:30/a@2x.jpg?b=@", "http://[::1]:80", "ftp://a/b"],
+)
+def test_whole_urls_are_told_whole(url: str) -> None:
+    """An @ in a path is no password's end."""
+    assert shown(url) == url
+    assert shown(url.replace("http://", "http://anna:s3c@ret@")) == url
+
+
+def test_nothing_strange_reaches_log_and_terminal() -> None:
+    """Neither of a URL nor of what a server says: no control characters, no lines, no turned directions."""
+    head = b"HTTP/1.1 404 \xff\x1b[31mred\x9b\r\nContent-Length: 0\r\n\r\n"
+    with web(lambda _: Answer(parts=[head])) as place:
+        urls = [
+            "http://a/\x1b[2J\x1b]0;pwned\x07\n2026-11-27 ERROR fake line",
+            "http://a\u202e/\u2028\x85",
+            "file:///\x1b[2J\n",
+            "\ud800",
+            place.url,
+        ]
+        results = fetched([*urls, place.url + "/\u202e"], files_below=ROOT)
+    for result in results:
+        assert isinstance(result, Failed) and result.message.isprintable(), result
+    assert all(shown(url).isprintable() for url in urls)
+    assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
 
 
 def test_passwords_are_neither_sent_nor_told_nor_kept(place: Web, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image_files import fit_image
+from serving import fitting
 from serving.fitting import MOST_BYTES, fit_file, fit_pixels
 from serving.images import ImageError, prepare
 from tests.synthetic import images_and_garments
@@ -62,6 +64,27 @@ def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int,
     file = encoded(Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels), "PNG")
     difference = np.abs(fit_pixels(pixels).astype(int) - fit_image(tf.constant(file)).numpy())
     assert difference.max() <= 1 and difference.sum() <= 3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_strips_change_no_bit(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is greyed in strips, the last of them shorter, is what all rows at once would give."""
+    pixels = np.random.default_rng(0).integers(0, 256, (331, 77, channels), np.uint8)
+    monkeypatch.setattr(fitting, "STRIP_PIXELS", pixels.size)
+    whole = fitting._grey(pixels)
+    monkeypatch.setattr(fitting, "STRIP_PIXELS", 1_000)
+    assert fitting._grey(pixels).tobytes() == whole.tobytes()
+
+
+def test_a_large_image_takes_no_multiple_of_its_memory() -> None:
+    """NumPy has the grey image and little more beside what was decoded: not three floats for each pixel."""
+    pixels = np.zeros((2_000, 2_000, 3), np.uint8)
+    pixels[500:1500, 500:1500] = 200
+    tracemalloc.start()
+    fit_pixels(pixels)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 2_000 * 2_000
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from threading import Condition, Lock
@@ -57,10 +58,20 @@ class Decoders:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._room = Room(limits.pixels)
+        cores = len(os.sched_getaffinity(0))
         # The least that a file counts for: more decoders than cores gain nothing.
-        self._share = limits.pixels // len(os.sched_getaffinity(0))
+        self._share = limits.pixels // cores
+        # In few threads, and large ones in one: the allocators keep an image's memory for the thread that decoded it,
+        # 150 MiB for 49 million pixels, and downloads have 32 threads.
+        self._small = ThreadPoolExecutor(cores, "fetch-decode")
+        self._large = ThreadPoolExecutor(1, "fetch-decode-large")
         # Pillow's warnings are silenced for a moment, which threads may do only in turns.
         self._silenced = Lock()
+
+    def close(self) -> None:
+        """Ends the threads, once they have nothing to do any more."""
+        self._small.shutdown()
+        self._large.shutdown()
 
     def fit(self, content: bytes, name: str) -> NDArray[np.uint8]:
         """Returns what the network sees of a file, uint8 [28, 28].
@@ -74,11 +85,15 @@ class Decoders:
         """
         with self._silenced:
             pixels = _declared(content)
+        threads = self._large if pixels > self._share else self._small
         with self._room.taken(max(pixels, self._share)):
-            with self._silenced:
-                payload = prepare(content, self._limits, name, find_damage=False)[1]
-            assert isinstance(payload, bytes), "A file stays a file"
-            return fit_file(payload)
+            return threads.submit(self._fitted, content, name).result()
+
+    def _fitted(self, content: bytes, name: str) -> NDArray[np.uint8]:
+        with self._silenced:
+            payload = prepare(content, self._limits, name, find_damage=False)[1]
+        assert isinstance(payload, bytes), "A file stays a file"
+        return fit_file(payload)
 
 
 def _declared(content: bytes) -> int:

@@ -118,6 +118,7 @@ class Workers:
         self._hosts.close()
         for thread in self._threads:
             thread.join()
+        self._decoders.close()
 
     def begin(self, job: Job) -> None:
         """Lets a job wait for its host's turn."""

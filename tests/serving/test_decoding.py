@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 
@@ -101,23 +102,35 @@ def test_pixels_are_counted_not_files(
 ) -> None:
     """One as large as allowed is decoded alone, those of half the size in pairs, and small ones as there are cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    decoders = Decoders(Limits(pixels=10_000))
     file = encoded(Image.new("RGB", (edge, edge)), "PNG")
-    together(*[lambda: decoders.fit(file, "a")] * 6)
+    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+        together(*[lambda: decoders.fit(file, "a")] * 6)
     assert max(most) == at_once * edge**2
+
+
+def test_few_threads_decode_and_one_has_all_that_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask: a thread's allocator keeps the memory of what it decoded."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    names: dict[int, set[str]] = {100: set(), 10: set()}
+
+    def told(content: bytes) -> Any:
+        names[Image.open(BytesIO(content)).width].add(threading.current_thread().name)
+        return fit_file(content)
+
+    monkeypatch.setattr(decoding, "fit_file", told)
+    files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in names]
+    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+        together(*[lambda file=file: decoders.fit(file, "a") for file in files * 8])  # type: ignore[misc]
+    assert len(names[100]) == 1 and len(names[10]) <= 2 and not names[100] & names[10]
 
 
 def test_what_has_no_readable_header_is_refused_as_ever() -> None:
     """Nothing counts its pixels, and nothing takes room for ever."""
-    decoders = Decoders(Limits(pixels=10_000))
-    for content, reason in (
-        (b"<html>", "not_an_image"),
-        (b"", "empty"),
-        (png_header(60_000, 60_000), "too_many_pixels"),
-    ):
-        for _ in range(3):
+    bad = ((b"<html>", "not_an_image"), (b"", "empty"), (png_header(60_000, 60_000), "too_many_pixels"))
+    file = encoded(Image.new("L", (28, 28), 7), "PNG")
+    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+        for content, reason in bad * 3:
             with pytest.raises(ImageError) as caught:
                 decoders.fit(content, "a")
             assert caught.value.reason == reason
-    file = encoded(Image.new("L", (28, 28), 7), "PNG")
-    assert decoders.fit(file, "a").tolist() == np.full((28, 28), 7).tolist()
+        assert decoders.fit(file, "a").tolist() == np.full((28, 28), 7).tolist()

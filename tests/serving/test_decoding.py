@@ -108,6 +108,23 @@ def test_pixels_are_counted_not_files(
     assert max(most) == at_once * edge**2
 
 
+def test_small_ones_wait_for_a_large_one(most: list[int]) -> None:
+    """They have threads of their own, and the bound is one for all."""
+    files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in (10, 100)]
+    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+        together(*[lambda file=file: decoders.fit(file, "a") for file in files * 4])  # type: ignore[misc]
+    assert max(most) == 10_000
+
+
+def test_closed_decoders_leave_no_thread() -> None:
+    """Also while someone still holds them."""
+    decoders = Decoders(Limits(pixels=10_000))
+    for edge in (10, 100):
+        decoders.fit(encoded(Image.new("RGB", (edge, edge)), "PNG"), "a")
+    decoders.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-decode")]
+
+
 def test_few_threads_decode_and_one_has_all_that_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask: a thread's allocator keeps the memory of what it decoded."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})

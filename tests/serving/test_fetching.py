@@ -217,7 +217,7 @@ def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> N
     """Headers are an answer, whatever becomes of the file: slow files, all at once, do not cost the host's others."""
     urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
     limits = Limits(seconds=0.5, allow_private=True)
-    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=2)))
+    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=1)))
     assert found == {"timed_out": 8, "fetched": 20}
 
 

@@ -23,6 +23,12 @@ class _Host(Generic[Job]):
     busy: set[Downloader] = field(default_factory=set)
 
 
+@dataclass
+class _Silence:
+    times: int = 0
+    last: str = ""
+
+
 class Hosts(Generic[Job]):
     """Jobs by host, for many threads.
 
@@ -36,7 +42,7 @@ class Hosts(Generic[Job]):
         self._per_host, self._silences, self._connect = per_host, silences, connect
         self._changed = Condition()
         self._hosts: OrderedDict[str, _Host[Job]] = OrderedDict()
-        self._silent: dict[str, int] = {}
+        self._silent: dict[str, _Silence] = {}
         self._closed = False
 
     def put(self, host: str, job: Job) -> None:
@@ -68,17 +74,27 @@ class Hosts(Generic[Job]):
             self._tidy()
             self._changed.notify()
 
-    def note(self, name: str, silent: bool) -> None:
-        """Counts a host's silences; any answer ends them, but none brings back a host that is given up."""
+    def answered(self, name: str) -> None:
+        """Ends a host's silence; but nothing brings back a host that is given up."""
         with self._changed:
-            if silent or self.given_up(name):
-                self._silent[name] = self._silent.get(name, 0) + 1
-            else:
+            if not self.given_up(name):
                 self._silent.pop(name, None)
 
-    def given_up(self, name: str) -> bool:
-        """Whether a host was silent so often that it is not asked any more."""
-        return self._silent.get(name, 0) >= self._silences
+    def stayed_silent(self, name: str, message: str) -> None:
+        """Counts a download without any answer.
+
+        Args:
+            name: The host's.
+            message: What came in place of an answer.
+        """
+        with self._changed:
+            silence = self._silent.setdefault(name, _Silence())
+            silence.times, silence.last = silence.times + 1, message
+
+    def given_up(self, name: str) -> str:
+        """Returns what the last attempt met of a host that is not asked any more, or nothing."""
+        silence = self._silent.get(name)
+        return silence.last if silence and silence.times >= self._silences else ""
 
     def close(self) -> None:
         """Ends all waiting in `take`, and cuts the downloads that are under way."""

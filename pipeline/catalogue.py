@@ -39,7 +39,9 @@ DsnOption = Annotated[
 ]
 CountryOption = Annotated[str, typer.Option(help="Whose text is wanted; compared exactly.")]
 ImageIndexOption = Annotated[int, typer.Option(help="Which of a product's images; 0 is the first.")]
-TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the database may take for an answer.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.001, max=86_400, help="Seconds that the database may take for an answer.")
+]
 
 
 @catalogue.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Fetch:
 
     def begin(
         self,
-        urls: Sequence[str],
+        urls: Iterable[str],
         kept: ImageCache,
         progress: Callable[[int, int | None], None] | None = None,
     ) -> Fetching:

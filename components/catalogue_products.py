@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from serving.download_errors import shown
 
 if TYPE_CHECKING:
     from sql.extract import Product
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,5 +115,13 @@ def _named(catalogue: Catalogue) -> Iterator[tuple[Product, str | None]]:
         from sql.garments import read_garments
 
         garments = read_garments(catalogue.dsn)
-        for some in read_products(catalogue.dsn, country=catalogue.country, image_index=catalogue.image_index):
+        read = read_products(
+            catalogue.dsn,
+            country=catalogue.country,
+            image_index=catalogue.image_index,
+            on_reconnect=lambda after, error: logger.warning(
+                "%s Going on after product %d, with a new snapshot.", error.headline, after
+            ),
+        )
+        for some in read:
             yield from ((product, garments.get(product.id)) for product in some)

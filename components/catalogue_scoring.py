@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.catalogue_images import Fetch, kept_images
+from components.catalogue_images import SECONDS_A_DAY, Fetch, kept_images
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from serving.fetching import Result
+    from serving.fetching import Fetched, Result
     from serving.image_cache import ImageCache
     from serving.versions import Version
     from sql.extract import Product
     from sql.write_back import Classification
 
-NO_IMAGE = "no_image"
-"""Why a product without a URL has no group."""
+TOGETHER = 256
+"""How many products the model is asked about at once, and whose answers are a transaction."""
+OUT_OF_DATE = "to be asked for again"
+"""In place of the name of a content that was fetched too long ago."""
 
 
 @dataclass
@@ -34,18 +38,25 @@ class Summary:
         abstained: To how many of these the model abstains.
         failed: How many have none, by reason.
         removed: How many answers were about products that are gone.
+        failed_share: Of how many of all products with an answer the image could not be had.
     """
 
     scored: int = 0
     abstained: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     removed: int = 0
+    failed_share: float = 0.0
 
-    def add(self, answers: list[Classification]) -> None:
-        """Counts answers."""
-        self.scored += sum(answer.failure is None for answer in answers)
-        self.abstained += sum(answer.abstain and answer.failure is None for answer in answers)
-        self.failed.update(answer.failure for answer in answers if answer.failure is not None)
+    def counted(self, answers: Iterable[Classification], report: Callable[[int], None]) -> Iterator[Classification]:
+        """Yields the answers and counts them as they pass."""
+        for answer in answers:
+            if answer.failure is None:
+                self.scored += 1
+                self.abstained += answer.abstain
+            else:
+                self.failed[answer.failure] += 1
+            report(1)
+            yield answer
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,11 @@ class CatalogueScorer:
     version: Version
     cache: Path
     fetch: Fetch
+
+    @cached_property
+    def name(self) -> str:
+        """What the table calls the version: its number, and the start of its digest, since every workspace counts."""
+        return f"{self.version.number}-{self.version.digest[:8]}"
 
     def score(
         self,
@@ -79,75 +95,93 @@ class CatalogueScorer:
             country: Whose text belongs to what is scored.
             image_index: Which of a product's images.
             timeout: Seconds that the database may take for an answer.
-            report: Called after every batch with its number of products.
+            report: Called with the number of products that have come to an end since the last call.
 
         Raises:
             CatalogueError: The catalogue cannot be read or written.
-            UserError: The images' cache cannot be used.
+            UserError: The images' cache cannot be used, or the model gives no answer.
         """
-        from serving.requests import load
-        from sql.write_back import pending, prepare, remove_gone, write
+        from sql.write_back import failed_share, pending, prepare, remove_gone, write
 
         prepare(dsn, timeout=timeout)
-        summary, number, model = Summary(), str(self.version.number), load(self.version.path)
+        summary = Summary()
         with kept_images(self.cache) as kept:
-            for products in pending(
+            lists = pending(
                 dsn,
-                number,
+                self.name,
                 country=country,
                 image_index=image_index,
-                content_of=lambda url: _content_of(kept, url),
+                content_of=lambda url: _content_of(kept, url, self.fetch.trusted_days * SECONDS_A_DAY),
                 timeout=timeout,
-            ):
-                answers = list(self._answers(products, kept, model))
-                write(dsn, answers, timeout=timeout)
-                summary.add(answers)
-                report(len(answers))
+            )
+            products = (product for some in lists for product in some)
+            answers = summary.counted(self._answers(products, kept), report)
+            write(dsn, answers, batch_rows=TOGETHER, timeout=timeout)
         summary.removed = remove_gone(dsn, timeout=timeout)
+        summary.failed_share = failed_share(dsn, timeout=timeout)
         return summary
 
-    def _answers(self, products: list[Product], kept: ImageCache, model: Any) -> Iterator[Classification]:
+    def _answers(self, products: Iterable[Product], kept: ImageCache) -> Iterator[Classification]:
+        """Yields an answer for each product, as the images come in; of the products only a window is held."""
+        waiting: dict[int, Product] = {}
+
+        def urls() -> Iterator[str]:
+            for position, product in enumerate(products):
+                waiting[position] = product
+                yield product.url or ""  # which is refused at once
+
+        arrived: list[tuple[Product, Result]] = []
+        for result in self.fetch.begin(urls(), kept):
+            arrived.append((waiting.pop(result.position), result))
+            if len(arrived) == TOGETHER:
+                yield from self._asked(arrived)
+                arrived = []
+        yield from self._asked(arrived)
+
+    def _asked(self, arrived: list[tuple[Product, Result]]) -> Iterator[Classification]:
         from serving.fetching import Fetched
 
-        pictured = [product for product in products if product.url is not None]
-        fetching = self.fetch.begin([str(product.url) for product in pictured], kept)
-        results = {pictured[result.position].id: result for result in fetching}
-        seen = [product for product in pictured if isinstance(results[product.id], Fetched)]
-        answered = _ask(model, seen, [results[product.id] for product in seen])
-        said = dict(zip([product.id for product in seen], answered, strict=True))
-        for product in products:
-            yield self._row(product, results.get(product.id), said.get(product.id))
+        seen = [(product, result) for product, result in arrived if isinstance(result, Fetched)]
+        said = iter(_ask(self._model, seen) if seen else [])
+        for product, result in arrived:
+            yield self._row(product, result, next(said) if isinstance(result, Fetched) else None)
 
-    def _row(self, product: Product, result: Result | None, said: tuple[str, float, bool] | None) -> Classification:
-        from serving.fetching import Fetched
-        from sql.write_back import Classification, fingerprint
+    @cached_property
+    def _model(self) -> Any:
+        """Loaded for the first image: mostly nothing is new."""
+        from serving.requests import load
+
+        return load(self.version.path)
+
+    def _row(self, product: Product, result: Result, said: tuple[str, float, bool] | None) -> Classification:
+        from serving.fetching import Failed, Fetched
+        from sql.write_back import NO_IMAGE, Classification, fingerprint
 
         group, confidence, abstain = said or (None, None, False)
+        failure = result.reason if isinstance(result, Failed) else None
         return Classification(
             product_id=product.id,
-            model_version=str(self.version.number),
+            model_version=self.name,
             product_group=group,
             confidence=confidence,
             abstain=abstain,
-            failure=None if said else NO_IMAGE if result is None else getattr(result, "reason", None),
+            failure=NO_IMAGE if product.url is None else failure,
             scored_at=datetime.now(UTC),
             fingerprint=fingerprint(product),
             image_content=result.sha256 if isinstance(result, Fetched) else None,
         )
 
 
-def _ask(model: Any, products: list[Product], results: list[Any]) -> list[tuple[str, float, bool]]:
-    """Returns group, confidence and whether the model abstains, for products with their fetched images.
+def _ask(model: Any, seen: list[tuple[Product, Fetched]]) -> list[tuple[str, float, bool]]:
+    """Returns group, confidence and whether the model abstains, for products with their images.
 
     A model that reads descriptions gets them; without one its answer is the image's.
     """
     from serving.requests import TEXT, RequestError, answer, predict_request
 
-    if not products:
-        return []
     signature = TEXT if TEXT in model.signatures else "serving_default"
-    images = np.stack([result.pixels for result in results])
-    request = predict_request(signature, images, [product.description or "" for product in products])
+    images = np.stack([fetched.pixels for _, fetched in seen])
+    request = predict_request(signature, images, [product.description or "" for product, _ in seen])
     try:
         answers = answer(model, request)
     except RequestError as error:
@@ -159,8 +193,11 @@ def _ask(model: Any, products: list[Product], results: list[Any]) -> list[tuple[
     ]
 
 
-def _content_of(kept: ImageCache, url: str) -> str | None:
-    """Returns the SHA-256 of what a URL held when it was last fetched; None for what never was, or is no URL."""
+def _content_of(kept: ImageCache, url: str, trusted_seconds: float) -> str | None:
+    """Returns the SHA-256 of what a URL held when it was last fetched, or `OUT_OF_DATE` where that is too long ago.
+
+    None for what never was fetched, or is no URL.
+    """
     from serving.download_errors import DownloadError
     from serving.downloads import parsed
     from serving.image_cache import url_key
@@ -169,4 +206,6 @@ def _content_of(kept: ImageCache, url: str) -> str | None:
         found = kept.find(url_key(parsed(url)))
     except DownloadError:
         return None
-    return found.sha256 if found else None
+    if found is None:
+        return None
+    return found.sha256 if time.time() - found.fetched_at < trusted_seconds else OUT_OF_DATE

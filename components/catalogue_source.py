@@ -99,7 +99,7 @@ def _columns(selected: Selection, images: dict[int, np.ndarray]) -> dict[str, An
         "source_id": np.array([f"product/{product.id}" for product in products]),
         "split": np.full(len(products), "train", dtype=object),
         "name": np.array(content_ids(pixels)),
-        "title": np.array([product.title for product in products], dtype=object),
+        "title": np.array([product.title or "" for product in products], dtype=object),
         "description": np.array([product.description or "" for product in products], dtype=object),
     }
     # By content, so that the first examples of a file are a fair sample of it, whatever the ids mean.

@@ -38,7 +38,9 @@ DsnOption = Annotated[
 ]
 CountryOption = Annotated[str, typer.Option(help="Whose text is wanted; compared exactly.")]
 ImageIndexOption = Annotated[int, typer.Option(help="Which of a product's images; 0 is the first.")]
-TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the database may take for an answer.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.001, max=86_400, help="Seconds that the database may take for an answer.")
+]
 
 
 @catalogue.command()
@@ -79,8 +81,9 @@ def query(
                 place, country=country, image_index=image_index, timeout=timeout, on_reconnect=reconnecting
             )
             batches = _counted(ahead(read), advance)
-            rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
-            sys.stdout.flush()
+            with _unwritable_told(out):
+                rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
+                sys.stdout.flush()
     again = f", of {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
     print(f"{rows:,} products{again}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
 
@@ -102,6 +105,9 @@ def classify(
     trusted_days: Annotated[
         float, typer.Option(min=0, help="The age from which servers are asked whether an image has changed.")
     ] = 30.0,
+    most_failed: Annotated[
+        float, typer.Option(min=0, max=1, help="Of how many of all products the image may fail before it is an error.")
+    ] = 0.1,
     timeout: TimeoutOption = 60.0,
 ) -> None:
     """Scores new and changed products with the newest pushed model, and writes the answers beside the catalogue.
@@ -120,9 +126,16 @@ def classify(
             summary = scorer.score(place, country, image_index, timeout, advance)
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
     print(
-        f"{summary.scored:,} products scored by version {version.number}, {summary.abstained:,} of them for a human; "
+        f"{summary.scored:,} products scored by version {scorer.name}, {summary.abstained:,} of them for a human; "
         f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} were gone"
     )
+    if summary.failed_share > most_failed:
+        raise UserError(
+            "Too many images cannot be had. Groups from before stay as they are.",
+            expected=f"at most {most_failed:.0%} of the products with an answer",
+            received=f"{summary.failed_share:.0%}",
+            next_step="psql, SELECT reason, count(*) FROM product_to_review GROUP BY reason; mend it, and run again",
+        )
     print("Next: psql, SELECT * FROM product_to_review")
 
 
@@ -149,6 +162,21 @@ def demo(
                 _until_interrupted()
             else:
                 print("\nNext: fashion catalogue demo --keep, which prints what to type in another terminal")
+
+
+@contextmanager
+def _unwritable_told(out: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{'Standard output' if out == '-' else out} cannot be written.",
+            expected="a folder that is there and may be written to, with room for all of it",
+            received=error.strerror or str(error),
+            next_step="fashion catalogue query --out products.parquet",
+        ) from None
 
 
 def given(dsn: str | None) -> str:

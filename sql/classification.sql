@@ -6,13 +6,14 @@ CREATE TABLE IF NOT EXISTS product_classification (
     product_group text,
     confidence    double precision CHECK (confidence BETWEEN 0 AND 1),
     abstain       boolean NOT NULL,
-    -- Why there is no group.
+    -- Why there is no group; or why there is none of what the product is now, where its earlier one was kept.
     failure       text,
     scored_at     timestamptz NOT NULL,
     -- What was scored: title, URL and description in one, and what the URL gave.
     fingerprint   text NOT NULL,
     image_content text,
-    CHECK ((failure IS NULL) = (product_group IS NOT NULL AND confidence IS NOT NULL))
+    CHECK (product_group IS NOT NULL OR failure IS NOT NULL),
+    CHECK ((product_group IS NULL) = (confidence IS NULL))
 );
 
 -- What needs a human, the least certain first. Products that are gone need nobody.

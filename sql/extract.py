@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, Final, NamedTuple
 
-from psycopg.rows import args_row
+from psycopg import Connection
 
 from sql.catalogue_error import CatalogueError, LostConnectionError
 from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
-from sql.statements import PRODUCTS, PRODUCTS_AFTER
-from sql.tables import CATALOGUE, check
+from sql.statements import PRODUCT, PRODUCTS, PRODUCTS_AFTER, without_long_rows
+from sql.tables import CATALOGUE, check, lockable
 
 __all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
 
 FIRST_ROWS: Final = 100
-MOST_ROWS: Final = 2000
+MOST_ROWS: Final = 500
+MOST_BYTES: Final = 32_768
+"""Of a row that comes with others; one with longer texts is fetched by itself."""
 MOST_CHARACTERS: Final = 2_000_000
 
 
@@ -25,13 +28,13 @@ class Product(NamedTuple):
 
     Attributes:
         id: The product's id.
-        title: Its title.
+        title: Its title; None where there is none, which `sql/schema.sql` does not allow and other catalogues may.
         url: The URL of its image at the index asked for; None where there is none.
         description: Its text for the country asked for; None where there is none.
     """
 
     id: int
-    title: str
+    title: str | None
     url: str | None
     description: str | None
 
@@ -42,11 +45,12 @@ def read_products(
     country: str = "us",
     image_index: int = 0,
     after: int | None = None,
+    one_snapshot: bool = True,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
     on_reconnect: Callable[[int, LostConnectionError], None] | None = None,
 ) -> Iterator[list[Product]]:
-    """Yields all products in the order of id, in lists of at most 2,000 rows and, but for long texts, 2 MB.
+    """Yields all products in the order of id, in lists of at most 500 rows, fewer where texts are long.
 
     One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
     behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
@@ -56,6 +60,8 @@ def read_products(
         country: The code of the country whose text is wanted, compared exactly.
         image_index: Which of the product's images; 0 is the first.
         after: Begins behind the product with this id. Defaults to None, all products.
+        one_snapshot: Whether all lists are of one snapshot, which holds up VACUUM and ALTER TABLE until the last of
+            them was read. Else each is of its own, and nothing is held between two. Defaults to yes.
         timeout: Seconds that the server may take for a list. Time that the caller takes does not count.
         retries: How many times in a row a lost connection is made again without a row in between. A connection that
             fails before the first row is not.
@@ -68,9 +74,12 @@ def read_products(
     left = 0
     while True:
         try:
-            for rows in _one_snapshot(dsn, country, image_index, after, timeout):
-                yield rows
-                after, left = rows[-1].id, retries
+            with connected(dsn, timeout) as connection:
+                check(connection, CATALOGUE, "sql/schema.sql")
+                asked = {"country": country, "image_index": image_index}
+                for rows in (_of_one_snapshot if one_snapshot else _of_many)(connection, asked, after, timeout):
+                    yield rows
+                    after, left = rows[-1].id, retries
             return
         except LostConnectionError as error:
             if after is None or left == 0:
@@ -83,11 +92,24 @@ def read_products(
 
 def ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
     """Yields the same lists, each read while the caller is still busy with the one before."""
-    with ThreadPoolExecutor(1) as reading:
-        coming: Future[list[Product]] = reading.submit(next, batches, [])
-        while batch := coming.result():
-            coming = reading.submit(next, batches, [])
-            yield batch
+    coming = _begun(batches)
+    while batch := coming.result():
+        coming = _begun(batches)
+        yield batch
+
+
+def _begun(batches: Iterator[list[Product]]) -> Future[list[Product]]:
+    coming: Future[list[Product]] = Future()
+
+    def read() -> None:
+        try:
+            coming.set_result(next(batches, []))
+        except BaseException as error:
+            coming.set_exception(error)
+
+    # A daemon: Ctrl-C does not wait for a server that says nothing.
+    Thread(target=read, daemon=True).start()
+    return coming
 
 
 def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
@@ -102,25 +124,61 @@ def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
     return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
 
 
-def _one_snapshot(
-    dsn: str, country: str, image_index: int, after: int | None, timeout: float
+def _of_one_snapshot(
+    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
-    with connected(dsn, timeout) as connection:
-        check(connection, CATALOGUE, "sql/schema.sql")
-        begin(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        # Before the snapshot is taken: of a table that is emptied or rewritten between snapshot and lock, an old
-        # snapshot sees nothing, and without an error.
-        connection.execute(f"LOCK TABLE {', '.join(CATALOGUE)} IN ACCESS SHARE MODE")
-        asked = {"country": country, "image_index": image_index, "after": after}
-        with connection.cursor("products", row_factory=args_row(Product)) as cursor:
-            cursor.execute(PRODUCTS if after is None else PRODUCTS_AFTER, asked, binary=True)
-            rows = cursor.fetchmany(FIRST_ROWS)
-            while rows:
-                yield rows
-                rows = cursor.fetchmany(_next_size(rows))
+    _begin(connection, timeout)
+    with connection.cursor("products") as cursor:
+        cursor.execute(_statement(after), {**asked, "after": after, "most_bytes": MOST_BYTES}, binary=True)
+        rows = cursor.fetchmany(FIRST_ROWS)
+        while rows:
+            yield from _lists(connection, asked, rows)
+            rows = cursor.fetchmany(MOST_ROWS)
 
 
-def _next_size(rows: list[Product]) -> int:
-    """How many rows to ask for next, if they are like these."""
-    characters = sum(len(row.title) + len(row.url or "") + len(row.description or "") for row in rows)
-    return max(1, min(MOST_ROWS, MOST_CHARACTERS * len(rows) // max(characters, 1)))
+def _of_many(
+    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
+) -> Iterator[list[Product]]:
+    limit = FIRST_ROWS
+    while True:
+        _begin(connection, timeout)
+        given = {**asked, "after": after, "most_bytes": MOST_BYTES}
+        rows = connection.execute(f"{_statement(after)} LIMIT {limit}", given, binary=True).fetchall()
+        if not rows:
+            return
+        # One list at a time, so that the transaction has an end before the caller takes time.
+        products = next(_lists(connection, asked, rows))
+        connection.execute("COMMIT")
+        yield products
+        after, limit = products[-1].id, MOST_ROWS
+
+
+def _begin(connection: Connection[Any], timeout: float) -> None:
+    tables = lockable(connection, CATALOGUE)
+    begin(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    # The first statement, before the snapshot is taken: of a table that is emptied or rewritten between snapshot and
+    # lock, an old snapshot sees nothing, and without an error.
+    if tables:
+        connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
+
+
+def _statement(after: int | None) -> str:
+    return without_long_rows(PRODUCTS if after is None else PRODUCTS_AFTER)
+
+
+def _lists(connection: Connection[Any], asked: Mapping[str, Any], rows: list[Any]) -> Iterator[list[Product]]:
+    """Yields the products of rows; long ones are fetched one by one, and end a list when they make it too large."""
+    products: list[Product] = []
+    size = 0
+    for *columns, whole in rows:
+        if whole:
+            products.append(Product(*columns))
+            continue
+        [long] = connection.execute(PRODUCT, {**asked, "id": columns[0]}, binary=True).fetchall()
+        products.append(Product(*long))
+        size += sum(len(text) for text in long[1:] if text)
+        if size > MOST_CHARACTERS:
+            yield products
+            products, size = [], 0
+    if products:
+        yield products

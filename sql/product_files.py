@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from errno import EISDIR
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,7 +17,7 @@ from sql.extract import Product
 SCHEMA: Final = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
         pa.field("url", pa.string()),
         pa.field("description", pa.string()),
     ]
@@ -36,7 +38,10 @@ def write_file(batches: Iterable[list[Product]], path: Path) -> int:
     write = WRITERS.get(path.suffix.lower())
     if write is None:
         raise ValueError(f"{path.suffix or 'no suffix'}, instead of {' or '.join(WRITERS)}")
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    if path.is_dir():  # the last step would find out
+        raise IsADirectoryError(EISDIR, "It is a folder", str(path))
+    # Of a name that nobody else has: another command may be writing the same file.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("wb") as sink:
             rows = write(batches, sink)

@@ -28,13 +28,23 @@ CATALOGUE: Final[Columns] = {
 }
 """What `sql/products.sql` reads; tables or views, of these names on the search path."""
 
+# Domains may be over domains.
 _COLUMNS: Final = """
-SELECT wanted.name, pg_attribute.attname, pg_type.typname
-FROM unnest(%s::text[]) AS wanted (name)
-LEFT JOIN pg_attribute ON attrelid = to_regclass(wanted.name) AND attnum > 0 AND NOT attisdropped
-LEFT JOIN pg_type AS declared ON declared.oid = atttypid
-LEFT JOIN pg_type ON pg_type.oid = coalesce(nullif(declared.typbasetype, 0), declared.oid)
-WHERE to_regclass(wanted.name) IS NOT NULL
+WITH RECURSIVE typed (name, attname, oid) AS (
+    SELECT wanted.name, attname, atttypid
+    FROM unnest(%s::text[]) AS wanted (name)
+    LEFT JOIN pg_attribute ON attrelid = to_regclass(wanted.name) AND attnum > 0 AND NOT attisdropped
+    WHERE to_regclass(wanted.name) IS NOT NULL
+    UNION ALL
+    SELECT name, attname, typbasetype FROM typed JOIN pg_type USING (oid) WHERE typbasetype <> 0
+)
+SELECT name, attname, typname FROM typed LEFT JOIN pg_type USING (oid) WHERE coalesce(typbasetype, 0) = 0
+"""
+_QUOTED: Final = "SELECT name FROM unnest(%s::text[]) AS wanted (name) WHERE to_regclass(quote_ident(name)) IS NOT NULL"
+# Tables, partitioned ones and views; a materialized view cannot be locked, and changes as a whole.
+_LOCKABLE: Final = """
+SELECT name FROM unnest(%s::text[]) AS wanted (name) JOIN pg_class ON pg_class.oid = to_regclass(name)
+WHERE relkind IN ('r', 'p', 'v')
 """
 
 
@@ -50,13 +60,25 @@ def check(connection: psycopg.Connection[Any], needed: Columns, made_by: str) ->
     for table, column, type_name in connection.execute(_COLUMNS, [list(needed)]):
         found.setdefault(table, {})[column] = type_name
     faults = [fault for table, columns in needed.items() for fault in _faults(table, columns, found.get(table))]
+    if missing := [table for table in needed if table not in found]:
+        quoted = [name for (name,) in connection.execute(_QUOTED, [missing])]
+        faults += [f'"{name}" is there, with a name in quotes, which needs a view without' for name in quoted]
     if faults:
         raise CatalogueError(
             "The database lacks what is needed.",
             expected=f"the tables and columns of {made_by}, or views like them, on this user's search path",
             received="; ".join(faults),
-            next_step=f"make them (psql -f {made_by}), or set search_path or the database to where they are",
+            next_step=f"{_mend(made_by, missing)}, or set search_path or the database to where they are",
         )
+
+
+def _mend(made_by: str, missing: list[str]) -> str:
+    return f"make them (psql -f {made_by})" if missing else f"bring them into the form of {made_by}"
+
+
+def lockable(connection: psycopg.Connection[Any], needed: Columns) -> list[str]:
+    """Returns which of the tables can be locked against being emptied or rewritten."""
+    return [name for (name,) in connection.execute(_LOCKABLE, [list(needed)])]
 
 
 def _faults(table: str, needed: dict[str, str], found: dict[str, str] | None) -> list[str]:

@@ -6,19 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import args_row
 
-from sql.catalogue_error import LostConnectionError
-from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
+from sql.catalogue_error import CatalogueError
+from sql.connection import RETRIES, TIMEOUT, begin, connected, retried
 from sql.extract import Product, read_products
 from sql.statements import CLASSIFICATION
 from sql.tables import CATALOGUE, TEXT, WHOLE, Columns, check
 
 MADE_BY: Final = "sql/classification.sql"
 BATCH_ROWS: Final = 5000
+NO_IMAGE: Final = "no_image"
+"""Why a product without a URL has no group."""
 
 
 class Classification(NamedTuple):
@@ -30,7 +35,7 @@ class Classification(NamedTuple):
         product_group: The group; None where there is none, then `failure` says why.
         confidence: The calibrated probability of the group, 0 to 1; None where there is no group.
         abstain: Whether the model leaves the decision to a human.
-        failure: Why there is no group, such as an image that cannot be fetched; else None.
+        failure: Why there is no group: `NO_IMAGE`, or why the image cannot be had; else None.
         scored_at: When, with a time zone. Of two answers about a product the later one stays.
         fingerprint: Of title, URL and description, by `fingerprint`.
         image_content: The name of the image's content, such as its SHA-256; None where it is not known.
@@ -75,13 +80,34 @@ _KNOWN: Final = """
 SELECT product_id, model_version, fingerprint, image_content, failure IS NOT NULL
 FROM product_classification WHERE product_id = ANY(%s)
 """
-# A row that says the same already is not written again.
+# A shop whose image server is down for an hour must not lose its groups.
+_KEEPS: Final = f"(kept.product_group IS NOT NULL AND excluded.failure <> '{NO_IMAGE}')"
+# A row that says the same already is not written again, and one from a clock that was ahead does not stay for ever.
 _UPSERT: Final = f"""
 INSERT INTO product_classification AS kept ({_NAMES})
 SELECT {_NAMES} FROM incoming ORDER BY product_id
-ON CONFLICT (product_id) DO UPDATE
-SET ({_NAMES}) = ROW ({", ".join(f"excluded.{name}" for name in Classification._fields)})
-WHERE excluded.scored_at >= kept.scored_at AND excluded IS DISTINCT FROM kept
+ON CONFLICT (product_id) DO UPDATE SET {
+    ", ".join(
+        f"{name} = CASE WHEN {_KEEPS} THEN kept.{name} ELSE excluded.{name} END"
+        for name in Classification._fields
+        if name != "failure"
+    )
+}, failure = excluded.failure
+WHERE excluded.scored_at >= least(kept.scored_at, clock_timestamp()) AND CASE WHEN {_KEEPS}
+    THEN excluded.failure IS DISTINCT FROM kept.failure ELSE excluded IS DISTINCT FROM kept END
+"""
+_FAILED: Final = f"SELECT count(*) FILTER (WHERE failure <> '{NO_IMAGE}'), count(*) FROM product_classification"
+_THERE: Final = "SELECT to_regclass('product_classification'), to_regclass('product_to_review')"
+_KEYED: Final = """
+SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
+  AND indisunique AND indnkeyatts = 1 AND indpred IS NULL
+"""
+_LACKING: Final = """
+SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
+WHERE NOT has_table_privilege('product_classification', kind)
+UNION ALL
+SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 """
 
 
@@ -98,12 +124,42 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
     """
     with connected(dsn, timeout) as connection:
         check(connection, CATALOGUE, "sql/schema.sql")
-        # Not where it is there: whoever may write to it need not own it.
-        if connection.execute("SELECT to_regclass('product_classification')").fetchone() == (None,):
-            begin(connection, timeout)
-            connection.execute(CLASSIFICATION)
-            connection.execute("COMMIT")
-        check(connection, COLUMNS, MADE_BY)
+        # Not where they are there: whoever may write to the table need not own it.
+        table, view = connection.execute(_THERE).fetchone() or (None, None)
+        if table:
+            check(connection, COLUMNS, MADE_BY)
+        if not (table and view):
+            _make(connection, timeout)
+        if not connection.execute(_KEYED).rowcount:
+            raise CatalogueError(
+                "A product may have two answers in product_classification.",
+                expected=f"product_id as its key, as in {MADE_BY}",
+                received="no unique index of it",
+                next_step="ALTER TABLE product_classification ADD PRIMARY KEY (product_id)",
+            )
+        if lacking := [right for (right,) in connection.execute(_LACKING)]:
+            raise CatalogueError(
+                "This user may not write answers back.",
+                expected="SELECT, INSERT, UPDATE and DELETE on product_classification, and temporary tables",
+                received=f"no {', no '.join(lacking)}",
+                next_step=f"GRANT {lacking[0]} TO the user",
+            )
+
+
+def _make(connection: Connection[Any], timeout: float) -> None:
+    begin(connection, timeout)
+    try:
+        # Others may be about to make them too, and IF NOT EXISTS does not wait for these.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('product_classification'))")
+        connection.execute(CLASSIFICATION)
+        connection.execute("COMMIT")
+    except InsufficientPrivilege as error:
+        raise CatalogueError(
+            "This user may not make the table of the answers.",
+            expected=f"{MADE_BY} run by the owner of the schema, or CREATE on it",
+            received=str(error.diag.message_primary),
+            next_step=f"psql -f {MADE_BY}, as the owner; then GRANT this user to write to product_classification",
+        ) from None
 
 
 def pending(
@@ -118,8 +174,8 @@ def pending(
     """Yields the products that this version of the model has not scored as they are now, in the order of id.
 
     Those are new ones; those with another title, URL, description, image or model version than at their last answer;
-    and those that failed and have a URL, since the network may be better today. What is written meanwhile, such as the
-    answers to the lists before, does not disturb it.
+    and those that failed and have a URL, since the network may be better today. Each list is of a snapshot of its own:
+    between two nothing is held, and what is written meanwhile does not disturb it.
 
     Args:
         dsn: What libpq reads.
@@ -135,8 +191,9 @@ def pending(
     """
     with connected(dsn, timeout) as connection:
         check(connection, COLUMNS, MADE_BY)
-    for products in read_products(dsn, country=country, image_index=image_index, timeout=timeout):
-        known = _known(dsn, [product.id for product in products], timeout)
+    read = read_products(dsn, country=country, image_index=image_index, one_snapshot=False, timeout=timeout)
+    for products in read:
+        known = retried(partial(_known, dsn, [product.id for product in products], timeout))
         changed = [p for p in products if not _holds(known.get(p.id), p, model_version, content_of)]
         if changed:
             yield changed
@@ -154,14 +211,15 @@ def write(
 
     A batch is written whole or not at all, and writing it again changes nothing: whoever was killed goes on with what
     `pending` says. A batch whose connection is lost is sent again, but for the first one, which shows that there is a
-    server. Of several answers about a product the latest stays.
+    server. Of several answers about a product the latest stays; but where an image cannot be had, an earlier group is
+    kept as it is, and only the failure is written beside it.
 
     Raises:
         CatalogueError: As `read_products`; or `prepare` was never called.
     """
     written, rest = 0, iter(answers)
     while batch := list(islice(rest, batch_rows)):
-        _persist(dsn, batch, timeout, retries if written else 0)
+        retried(partial(_write_batch, dsn, batch, timeout), retries if written else 0)
         written += len(batch)
     return written
 
@@ -181,15 +239,17 @@ def remove_gone(dsn: str, *, timeout: float = TIMEOUT) -> int:
     return removed
 
 
-def _persist(dsn: str, batch: list[Classification], timeout: float, retries: int) -> None:
-    for number in range(retries + 1):
-        try:
-            _write_batch(dsn, batch, timeout)
-            return
-        except LostConnectionError:
-            if number == retries:
-                raise
-            pause(number)
+def failed_share(dsn: str, *, timeout: float = TIMEOUT) -> float:
+    """Returns of how many of the products with an answer the image could not be had when it was last asked for.
+
+    Raises:
+        CatalogueError: As `write`.
+    """
+    with connected(dsn, timeout) as connection:
+        check(connection, COLUMNS, MADE_BY)
+        begin(connection, timeout, "READ ONLY")
+        failed, answered = connection.execute(_FAILED).fetchone() or (0, 0)
+    return failed / max(answered, 1)
 
 
 def _write_batch(dsn: str, batch: list[Classification], timeout: float) -> None:

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     """A row of the answer."""
 
     id: int
-    title: str
+    title: str | None
     url: str | None
     description: str | None
 

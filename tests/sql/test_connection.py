@@ -76,6 +76,21 @@ def test_views_and_wider_types_will_do(schema: Schema) -> None:
     assert list(read_products(dsn)) == [[(1, "Shirt", None, None), (2, "Boot", None, "A boot")]]
 
 
+def test_materialized_views_and_domains_over_domains_will_do(schema: Schema) -> None:
+    """What cannot be locked is read without a lock."""
+    dsn = schema(f"""{SCHEMA}
+        CREATE DOMAIN words AS text; CREATE DOMAIN title AS words;
+        INSERT INTO Product VALUES (1, 'Shirt'); ALTER TABLE Product RENAME TO article;
+        CREATE MATERIALIZED VIEW Product AS SELECT Id, Title::title AS Title FROM article""")
+    assert list(read_products(dsn)) == [[(1, "Shirt", None, None)]]
+
+
+def test_names_in_quotes_are_told(schema: Schema) -> None:
+    """A table whose name is quoted is not there under the plain one, and the message says so."""
+    dsn = schema(f'{SCHEMA} ALTER TABLE Product RENAME TO "Product"')
+    assert 'Received: no table Product; "Product" is there, with a name in quotes' in told(dsn)
+
+
 def test_a_transaction_that_only_reads(schema: Schema) -> None:
     """Nothing that the catalogue calls can write, a view's functions included."""
     dsn = schema(f"""{SCHEMA}
@@ -101,7 +116,7 @@ def test_missing_rights(dsn: str, schema: Schema) -> None:
         finally:
             connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     assert "permission denied for table productdescription" in message
-    assert "the right to SELECT" in message
+    assert "SELECT on Product" in message
 
 
 def test_no_server() -> None:
@@ -147,6 +162,8 @@ def _until(ask: Callable[[], str], word: str) -> str:
         "postgresql://ann:12/sesame@shop.example/catalogue",
         "postgresql://ann:open@sesame@shop.example/catalogue",
         "postgresql://ann:%zzsesame@shop.example/catalogue",
+        "host=shop.example dbname=postgresql://ann:sesame@shop.example/catalogue",
+        "host=shop.example password=sesame\udcff",
         "sesame",
     ],
 )
@@ -179,3 +196,23 @@ def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LostConnectionError) as raised:
         list(read_products("host=127.0.0.1 port=1"))
     assert "sesame" not in str(raised.value)
+
+
+def test_words_that_are_no_utf8(dsn: str) -> None:
+    """A country from a terminal of another encoding is told, not a traceback."""
+    with pytest.raises(CatalogueError, match="no UTF-8"):
+        list(read_products(dsn, country="\udcff"))
+
+
+def test_texts_that_are_no_utf8() -> None:
+    """In a database without an encoding a text may be anything; the message says where to look."""
+    with running_server(find_programs()) as server:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(
+                "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+        ours = make_conninfo(server, dbname="bytes")
+        with psycopg.connect(ours, client_encoding="latin1") as connection:
+            connection.execute(SCHEMA)
+            connection.execute("INSERT INTO Product VALUES (1, E'caf\\351')")
+        assert "SHOW server_encoding" in told(ours)

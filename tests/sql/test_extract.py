@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sql.extract import CatalogueError, LostConnectionError, Product, ahead, estimate, read_products
+from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.chance import catalogues, countries, indexes
 from tests.sql.edges import catalogue
@@ -203,6 +207,71 @@ def test_reading_ahead(dsn: str, edges: list[Product]) -> None:
     with proxy(dsn, Fault(b"FETCH", 3)) as before, pytest.raises(LostConnectionError):
         heard.extend(ahead(read_products(before.dsn, retries=0)))
     assert heard == [edges[:4], edges[4:8]]
+
+
+def test_lists_of_their_own_snapshots(dsn: str, edges: list[Product]) -> None:
+    """The rows are the same; between two lists nothing is held, and what is written meanwhile shows."""
+    assert read(dsn, one_snapshot=False) == edges
+    assert read(dsn, one_snapshot=False, after=edges[6].id) == edges[7:]
+    reading = read_products(dsn, one_snapshot=False)
+    first = next(reading)
+    with psycopg.connect(dsn, autocommit=True, options=f"{options_of(dsn)} -clock_timeout=1s") as other:
+        held = "SELECT state, backend_xmin FROM pg_stat_activity WHERE application_name = 'fashion'"
+        assert other.execute(held).fetchall() == [("idle", None)]
+        other.execute("ALTER TABLE Product ALTER Title SET DEFAULT 'new'")
+        other.execute("UPDATE Product SET Title = 'changed'")
+    assert first + [row for rows in reading for row in rows] == [
+        *edges[:4],
+        *(row._replace(title="changed") for row in edges[4:]),
+    ]
+
+
+def test_connections_that_are_lost_between_snapshots(dsn: str, edges: list[Product]) -> None:
+    """Going on by key is the same for them."""
+    with proxy(dsn, Fault(b"LOCK TABLE", 2), Fault(b"COMMIT", 1), Fault(b"LIMIT", 2, 100)) as before:
+        assert read(before.dsn, one_snapshot=False) == edges
+
+
+def test_a_title_that_is_null(dsn: str, edges: list[Product]) -> None:
+    """Other catalogues allow it, and no reader stumbles."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute("ALTER TABLE Product ALTER Title DROP NOT NULL")
+        try:
+            other.execute("UPDATE Product SET Title = NULL WHERE Id = %s", [edges[5].id])
+            expected = [row._replace(title=None) if row.id == edges[5].id else row for row in edges]
+            assert read(dsn) == read(dsn, one_snapshot=False) == expected
+        finally:
+            other.execute("UPDATE Product SET Title = '' WHERE Title IS NULL")
+            other.execute("ALTER TABLE Product ALTER Title SET NOT NULL")
+
+
+def test_long_texts_after_short_ones(dsn: str, put: Put) -> None:
+    """What comes at once is bounded, however suddenly texts become long; either way of reading gives the same."""
+    long = 100_000
+    put(Catalogue(products={i: "short" if i < 1000 else "x" * long for i in range(1200)}))
+    for one_snapshot in (True, False):
+        lists = [*read_products(dsn, one_snapshot=one_snapshot)]
+        assert [row.id for rows in lists for row in rows] == [*range(1200)]
+        assert max(len(rows) for rows in lists) == 500
+        assert max(sum(len(str(row.title)) for row in rows) for rows in lists) <= 2_000_000 + long + 500 * len("short")
+
+
+def test_ctrl_c_while_the_server_says_nothing(dsn: str, edges: list[Product]) -> None:
+    """The command ends at once, and does not wait for a lock that somebody else holds."""
+    words = [sys.executable, "-m", "pipeline.cli", "catalogue", "query", "--dsn", dsn, "--timeout", "600"]
+    with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as watching:
+        other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=hears_ctrl_c) as query:
+            waits = "SELECT FROM pg_stat_activity WHERE application_name = 'fashion' AND wait_event_type = 'Lock'"
+            while not watching.execute(waits).rowcount:
+                assert query.poll() is None
+            query.send_signal(signal.SIGINT)
+            assert query.wait(timeout=60) == 130
+
+
+def hears_ctrl_c() -> None:
+    """Whoever starts the tests in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_an_empty_catalogue(dsn: str, put: Put) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +17,7 @@ from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
 from sql.extract import CatalogueError, LostConnectionError, Product
-from sql.write_back import Classification, fingerprint, pending, prepare, remove_gone, write
+from sql.write_back import Classification, failed_share, fingerprint, pending, prepare, remove_gone, write
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.edges import catalogue
@@ -44,7 +46,7 @@ write(sys.argv[1], answers, batch_rows=4)
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost connection is made again at once."""
-    monkeypatch.setattr("sql.write_back.pause", lambda number: None)
+    monkeypatch.setattr("sql.connection.pause", lambda number: None)
 
 
 @pytest.fixture
@@ -135,6 +137,23 @@ def test_what_failed_is_tried_again(dsn: str, edges: list[Product]) -> None:
     assert waiting(dsn) == []
 
 
+def test_a_group_is_kept_where_an_image_cannot_be_had_any_more(dsn: str, edges: list[Product]) -> None:
+    """An image server that is down takes no group away; a product that has lost its image has none."""
+    write(dsn, map(answer, edges))
+    later = NOON + timedelta(hours=1)
+    write(dsn, (failed(p, "http_503")._replace(model_version="2", scored_at=later) for p in edges[:4]))
+    write(dsn, [failed(edges[4], "no_image")._replace(scored_at=later)])
+    assert stored(dsn)[:4] == [answer(p)._replace(failure="http_503") for p in edges[:4]]
+    assert stored(dsn)[4].product_group is None
+    assert [p.id for p in waiting(dsn)] == [p.id for p in edges[:5] if p.url]
+    assert failed_share(dsn) == 4 / len(edges)
+    with psycopg.connect(dsn) as connection:
+        reasons = connection.execute("SELECT DISTINCT reason FROM product_to_review ORDER BY 1").fetchall()
+    assert reasons == [("http_503",), ("no_image",)]
+    write(dsn, (answer(p)._replace(scored_at=later) for p in edges[:4]))
+    assert stored(dsn)[:4] == [answer(p)._replace(scored_at=later) for p in edges[:4]]
+
+
 def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
     """Of two answers about a product, in one batch or in two runs, the one that was made later is kept."""
     early, late = (answer(edges[0], scored_at=NOON + timedelta(hours=h), confidence=h / 10) for h in (1, 2))
@@ -142,6 +161,14 @@ def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
     assert stored(dsn) == [late]
     write(dsn, [early])
     assert stored(dsn) == [late]
+
+
+def test_an_answer_from_a_clock_that_was_ahead(dsn: str, edges: list[Product]) -> None:
+    """It does not keep later ones out until that day has come."""
+    write(dsn, [answer(edges[0], scored_at=datetime.now(UTC) + timedelta(days=1))])
+    now = answer(edges[0], scored_at=datetime.now(UTC) + timedelta(minutes=1), confidence=0.5)
+    write(dsn, [now])
+    assert stored(dsn) == [now]
 
 
 def test_any_text_can_be_a_reason(dsn: str, edges: list[Product]) -> None:
@@ -238,5 +265,65 @@ def test_preparing_again(dsn: str, edges: list[Product]) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE product_classification DROP COLUMN failure CASCADE")
         connection.execute("ALTER TABLE product_classification ALTER scored_at TYPE text")
-    with pytest.raises(CatalogueError, match=r"no column .*failure; .*scored_at of type text, not timestamptz"):
+    with pytest.raises(
+        CatalogueError, match=r"no column .*failure; .*scored_at of type text.*bring them into the form"
+    ):
         prepare(dsn)
+
+
+def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
+    """It is told before anything is scored, with the statement that mends it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey")
+        with pytest.raises(CatalogueError) as raised:
+            prepare(dsn)
+        connection.execute(raised.value.next_step)
+    prepare(dsn)
+
+
+def test_a_cut_while_looking_what_is_known(dsn: str, edges: list[Product]) -> None:
+    """The look is made again; it has changed nothing."""
+    write(dsn, map(answer, edges[:3]))
+    undisturbed = [Fault(b"there is no such word")] * 2  # the check, and the reading itself
+    with proxy(dsn, *undisturbed, Fault(b"= ANY")) as before:
+        assert waiting(before.dsn) == edges[3:]
+
+
+def test_many_prepare_at_once(dsn: str, put: Callable[[Catalogue], None]) -> None:
+    """None of them fails, whoever comes first; and a view that is missing is made."""
+    for _ in range(5):
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS product_classification CASCADE")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: prepare(dsn), range(4)))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP VIEW product_to_review")
+        prepare(dsn)
+        assert connection.execute("SELECT * FROM product_to_review").fetchall() == []
+        connection.execute("DROP TABLE product_classification CASCADE")
+
+
+def test_rights_to_write(dsn: str, put: Callable[[Catalogue], None]) -> None:
+    """Whoever may not make the table, or not write to it, is told at the beginning which right is missing."""
+    reader = f"fashion_writer_{os.getpid()}"
+    path = options(dsn).removeprefix("-csearch_path=")
+    theirs = make_conninfo(dsn, options=f"{options(dsn)} -crole={reader}")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE ROLE {reader}; GRANT USAGE ON SCHEMA {path} TO {reader};"
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA {path} TO {reader}"
+        )
+        try:
+            with pytest.raises(CatalogueError, match="may not make the table.*psql -f sql/classification.sql"):
+                prepare(theirs)
+            prepare(dsn)
+            connection.execute(f"GRANT SELECT, INSERT, UPDATE ON product_classification TO {reader}")
+            with pytest.raises(CatalogueError, match="Received: no DELETE on product_classification. Next: GRANT"):
+                prepare(theirs)
+            connection.execute(f"GRANT DELETE ON product_classification TO {reader}")
+            prepare(theirs)
+            write(theirs, [answer(Product(1, "", None, None))])
+            assert remove_gone(theirs) == 1
+        finally:
+            connection.execute(f"DROP TABLE IF EXISTS product_classification CASCADE; DROP OWNED BY {reader}")
+            connection.execute(f"DROP ROLE {reader}")

@@ -24,6 +24,7 @@ from tests.conftest import ROOT, Fashion
 from tests.saved_models import export_tiny
 from tests.serving.exports import export_small
 from tests.synthetic import images_and_garments
+from tests.waiting import wait_until
 
 PRODUCTS = 300
 FASHION = [sys.executable, "-m", "pipeline.cli"]
@@ -161,8 +162,8 @@ def test_killed_half_way(dsn: str, workspace: Path, shop: tuple[Demonstration, P
         with subprocess.Popen(
             [*FASHION, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as run:
-            while run.poll() is None and connection.execute(WAITING).fetchone() == (0,):
-                pass
+            waiting = "a command that waits for the lock"
+            wait_until(lambda: run.poll() is not None or connection.execute(WAITING).fetchone() != (0,), waiting)
             run.send_signal(signal.SIGKILL)
         half = rows(dsn)
         assert len(half) == 256

@@ -15,6 +15,7 @@ from sql.extract import CatalogueError, LostConnectionError, read_products
 from sql.server import find_programs, running_server
 from sql.statements import SCHEMA
 from sql.tables import CATALOGUE, check
+from tests.waiting import wait_until
 
 Schema = Callable[[str], str]
 
@@ -139,18 +140,13 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.execute("SELECT pg_reload_conf()")
         bare = make_conninfo(server, user="ann")
         # The server reads its new rules a moment later.
-        message = _until(lambda: told(bare), "password")
+        message = wait_until(lambda: "password" in (said := told(bare)) and said, "rules that want a password")
+        assert message
         assert "Received: connection failed" in message and "no password supplied" in message and "~/.pgpass" in message
         assert 'password authentication failed for user "ann"' in (message := told(f"{bare} password=wrong"))
         assert "wrong" not in message
         assert 'database "nowhere" does not exist' in told(make_conninfo(server, dbname="nowhere"))
         assert "no table Product" in told(f"{bare} password='open sesame'")
-
-
-def _until(ask: Callable[[], str], word: str) -> str:
-    while word not in (answer := ask()):
-        pass
-    return answer
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.edges import catalogue
 from tests.sql.proxy import Fault, proxy
+from tests.waiting import wait_until
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 PHASES = {
@@ -234,8 +235,8 @@ def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
         with subprocess.Popen([sys.executable, "-c", WRITER, make_conninfo(dsn, application_name="w")], cwd=ROOT) as w:
             waits = "SELECT FROM pg_stat_activity WHERE application_name = 'w' AND wait_event_type = 'Lock'"
             with psycopg.connect(dsn, autocommit=True) as watching:
-                while not watching.execute(waits).rowcount:
-                    assert w.poll() is None
+                wait_until(lambda: w.poll() is not None or watching.execute(waits).rowcount, "a writer that waits")
+                assert w.poll() is None
             w.send_signal(signal.SIGKILL)
         other.execute("ROLLBACK")
     assert stored(dsn) == [*map(answer, edges[:8])]

@@ -49,10 +49,10 @@ bench-serving: setup ## Measures the served model beside the bare SavedModel; AR
 bench-training: setup data ## Measures the seconds to an accuracy beside the tutorials', and the trainer's throughput
 	@$(BIN)/python -m scripts.bench_training $(ARGS)
 
-bench-catalogue: setup ## Measures the catalogue query on a million products in PostgreSQL; ARGS="--products 1000" for fewer
+bench-catalogue: setup ## Measures query, extraction and fetching on a million products; ARGS="--products 1000 --images 100" for fewer
 	@$(BIN)/python -m scripts.bench_catalogue $(ARGS)
 
-bench-fetching: setup ## Measures fetching and fitting 10,000 images from a slow local server, and what limits it
+bench-fetching: setup ## Measures fetching alone: 10,000 images from a slow local server, and what limits it
 	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
 exploration: setup data browser ## Writes docs/exploration.md and executes the notebook, from what `fashion explore` finds

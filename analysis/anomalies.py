@@ -53,8 +53,8 @@ class Bounds:
         black_images: How many all-black images a split may have.
     """
 
-    class_share: float = 0.02
-    black_images: int = 0
+    class_share: float
+    black_images: int
 
 
 def find_anomalies(split: Dataset, schema: schema_pb2.Schema, bounds: Bounds) -> list[Anomaly]:

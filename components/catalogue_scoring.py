@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sql.extract import Product
     from sql.write_back import Classification
 
-ASKED_TOGETHER = 256
-WRITTEN_TOGETHER = 1024
+TOGETHER = 256
+"""How many products the model is asked about at once, and whose answers are a transaction."""
 OUT_OF_DATE = "to be asked for again"
 """In place of the name of a content that was fetched too long ago."""
 
@@ -116,7 +116,7 @@ class CatalogueScorer:
             )
             products = (product for some in lists for product in some)
             answers = summary.counted(self._answers(products, kept), report)
-            write(dsn, answers, batch_rows=WRITTEN_TOGETHER, timeout=timeout)
+            write(dsn, answers, batch_rows=TOGETHER, timeout=timeout)
         summary.removed = remove_gone(dsn, timeout=timeout)
         summary.failed_share = failed_share(dsn, timeout=timeout)
         return summary
@@ -133,7 +133,7 @@ class CatalogueScorer:
         arrived: list[tuple[Product, Result]] = []
         for result in self.fetch.begin(urls(), kept):
             arrived.append((waiting.pop(result.position), result))
-            if len(arrived) == ASKED_TOGETHER:
+            if len(arrived) == TOGETHER:
                 yield from self._asked(arrived)
                 arrived = []
         yield from self._asked(arrived)

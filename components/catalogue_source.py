@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.catalogue_images import Fetch, kept_images
 from components.catalogue_products import Catalogue, Failure, Selection, select_products
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
+
+PictureReason = Literal["blank", "placeholder"]
+"""Why an image that was fetched is no picture of a product."""
 
 
 def read_catalogue(
@@ -108,13 +111,15 @@ def _without_pictures_of_nothing(columns: dict[str, Any], selected: Selection, m
     """Turns pictures of one colour, and those that stand for many products, into failures."""
     import numpy as np
 
+    from serving.fitting import shows_one_colour
+
     _, inverse, counts = np.unique(columns["name"], return_inverse=True, return_counts=True)
-    shared, blank = counts[inverse], ~columns["image"].any(axis=(1, 2))
+    shared, blank = counts[inverse], np.array([shows_one_colour(image) for image in columns["image"]], bool)
     urls = {product.id: product.url for product in selected.products}
     for row in np.flatnonzero(blank | (shared > most_shared)):
         product = int(columns["source_id"][row].removeprefix("product/"))
         expected, received = f"one of at most {most_shared} products", f"one of {shared[row]}"
-        reason = "blank" if blank[row] else "placeholder"
+        reason: PictureReason = "blank" if blank[row] else "placeholder"
         if blank[row]:
             expected, received = "an item before a ground", "one colour"
         message = f"Its picture is no picture of a product. Expected: {expected}. Received: {received}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pipeline.catalogue_demonstration import pictured, show
+from pipeline.catalogue_demonstration import pictured, show, what_to_type
 from pipeline.errors import UserError
 from pipeline.options import DEFAULT_WORKSPACE, WorkspaceOption
 from pipeline.predict import newest_version
@@ -39,7 +38,9 @@ DsnOption = Annotated[
 ]
 CountryOption = Annotated[str, typer.Option(help="Whose text is wanted; compared exactly.")]
 ImageIndexOption = Annotated[int, typer.Option(help="Which of a product's images; 0 is the first.")]
-TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the database may take for an answer.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.001, max=86_400, help="Seconds that the database may take for an answer.")
+]
 
 
 @catalogue.command()
@@ -156,14 +157,11 @@ def demo(
         with running_server(find_programs()) as dsn:
             fill(dsn, made, pictured(pictures, made) if pictures else lambda image: f"https://example.com/{image}.jpg")
             show([row for rows in read_products(dsn) for row in rows], made)
-            ask = f"fashion catalogue query --dsn {shlex.quote(dsn)}"
             if keep:
-                learn = f"fashion run --profile catalogue --set example_gen.dsn={shlex.quote(dsn)}"
-                below = f"\n{learn} --set example_gen.files_below={pictures.resolve()}" if pictures else ""
-                print(f"\nUntil Ctrl-C, in another terminal:\n{ask}{below}", flush=True)
+                print("\nUntil Ctrl-C, in another terminal:", *what_to_type(dsn, pictures), sep="\n", flush=True)
                 _until_interrupted()
             else:
-                print("\nNext: fashion catalogue demo --keep, and in another terminal fashion catalogue query")
+                print("\nNext: fashion catalogue demo --keep, which prints what to type in another terminal")
 
 
 @contextmanager

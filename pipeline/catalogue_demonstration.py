@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,17 @@ def pictured(folder: Path, made: Demonstration) -> Callable[[int], str]:
             error.headline, expected=error.expected, received=error.received, next_step="sh scripts/get_data.sh"
         ) from None
     return write_pictures(folder, made.images, held.images, [names[garment] for garment in held.garments]).url
+
+
+def what_to_type(dsn: str, pictures: Path | None) -> list[str]:
+    """Returns the commands that ask a made-up catalogue; with pictures also those that learn from it and score it."""
+    commands = [["catalogue", "query", "--dsn", dsn]]
+    if pictures is not None:
+        below = str(pictures.resolve())
+        sets = [f"example_gen.dsn={dsn}", f"example_gen.files_below={below}"]
+        commands.append(["run", "--profile", "catalogue", *(word for each in sets for word in ("--set", each))])
+        commands.append(["catalogue", "classify", "--dsn", dsn, "--files-below", below])
+    return [shlex.join(["fashion", *words]) for words in commands]
 
 
 def show(rows: list[Product], made: Demonstration) -> None:

@@ -41,7 +41,11 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     described = pipeline.add(statistics_gen, c.statistics_gen, examples=ingested["examples"])
     expected = pipeline.add(schema_gen, c.schema_gen, statistics=described["statistics"])
     validated = pipeline.add(
-        example_validator, c.example_validator, statistics=described["statistics"], schema=expected["schema"]
+        example_validator,
+        c.example_validator,
+        statistics=described["statistics"],
+        schema=expected["schema"],
+        **c.example_gen.model_dump(include={"source"}),
     )
 
     grouped = pipeline.add(

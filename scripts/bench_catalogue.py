@@ -2,7 +2,8 @@
 
 The server is `FASHION_TEST_DSN`'s (the tables get a schema of their own there) or one of our own, with PostgreSQL's
 default settings. Every way to ask goes through a cursor of the server, without parallel workers, to a client that
-throws the rows away; then the rows are written to files, beside psql. On a busy machine trust the processor's seconds.
+throws the rows away; then whole processes read all rows, beside psql. Last come the images: how fast they are fetched
+and fitted, from a server that has nothing to do with the catalogue. On a busy machine trust the processor's seconds.
 """
 
 from __future__ import annotations
@@ -82,10 +83,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=3, help="how often each way is measured; the best is printed")
+    parser.add_argument("--images", type=int, default=10_000, help="how many are fetched; 0 for none")
     options = parser.parse_args()
     with made_up(options.products) as dsn:
         report(dsn, options.repeat)
         bench_extraction.report(dsn, ASKED, options.repeat)
+    if options.images:
+        # What fits images takes seconds to import, and whoever only fills a catalogue does without.
+        from scripts import bench_fetching
+
+        print()
+        bench_fetching.measure_and_report(options.images, options.repeat)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Measures fetching and fitting images: `make bench-fetching`. Prints a table and JSON.
+"""Measures fetching and fitting images: the last part of `make bench-catalogue`, or alone by `make bench-fetching`.
 
 A server in a process of its own answers after 20 ms, and refuses 2% of the URLs with 503 when they are first asked for.
 Beside the whole stand its parts: what the server gives to a client that looks at nothing, what it gives to our
-connections, and what decoding gives. The lowest of them is the limit. Nothing is asserted. About five minutes.
+connections, and what decoding gives. The lowest of them is the limit. Prints a table and JSON; nothing is
+asserted. About five minutes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ DELAY_SECONDS = 0.02
 FAILING = 50
 """One URL in this many is refused when it is first asked for."""
 TARGET = "at least 500"
+JSON = Path("workspace/bench-fetching.json")
 
 
 def main() -> None:
@@ -48,19 +50,31 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=Manners().at_once)
     parser.add_argument("--per-host", type=int, default=Manners().per_host)
     parser.add_argument("--serve", metavar="FILE", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, default=Path("workspace/bench-fetching.json"))
+    parser.add_argument("--json", type=Path, default=JSON)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(_serve(options.serve.read_bytes()))
         return
     manners = Manners(at_once=options.at_once, per_host=options.per_host)
+    measure_and_report(options.images, options.repeat, manners, options.json)
+
+
+def measure_and_report(images: int, repeat: int, manners: Manners | None = None, json: Path = JSON) -> None:
+    """Prints the table and writes the JSON.
+
+    Args:
+        images: How many are fetched of each kind, each time.
+        repeat: How often.
+        manners: How hard the server is asked.
+        json: Where to.
+    """
     kinds = {"JPEG of 400 × 600": _photograph(), "PNG of 28 × 28": _small()}
     rows = [
         each
         for kind, content in kinds.items()
-        for each in _measure(kind, content, options.images, options.repeat, manners)
+        for each in _measure(kind, content, images, repeat, manners or Manners())
     ]
-    report(rows, options.json)
+    report(rows, json)
 
 
 def _measure(kind: str, content: bytes, count: int, repeat: int, manners: Manners) -> list[dict[str, Any]]:

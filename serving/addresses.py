@@ -124,7 +124,8 @@ class Dialler(httpcore.NetworkBackend):
         hidden = [a for a in addresses if not is_public(ip_address(a))]
         if hidden and not self._allow_private:
             raise DownloadError(
-                f"{self.shown} is not fetched. Expected: a public address, or --allow-private. Received: {hidden[0]}",
+                f"{self.shown} is not fetched. Expected: a public address, or leave for others (--allow-private, or in "
+                f"a run --set example_gen.allow_private=true). Received: {hidden[0]}",
                 "private_address",
             )
         return addresses

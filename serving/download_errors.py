@@ -6,6 +6,7 @@ URLs come from strangers, and so does what servers say: both end in logs and on 
 from __future__ import annotations
 
 import re
+from typing import Literal, NewType
 
 LONGEST_SHOWN = 200
 MOST_PORT = 65_535
@@ -15,24 +16,43 @@ URL = re.compile(
 )
 """A whole URL of http or https with a host. RFC 3986, 3.2: only in front of its first `/`, `?` or `#` are passwords."""
 
+DownloadReason = Literal[
+    "bad_url", "scheme_refused", "private_address", "file_refused",
+    "unknown_host", "unreachable", "timed_out", "broken_off", "host_given_up",
+    "too_large", "too_many_redirects", "stopped", "unexpected",
+]  # fmt: skip
+"""Why a URL gives no file. `stopped` is told to nobody: it ends what is under way when no more results are taken.
+`unexpected` is a fault of ours, which the log describes."""
+Status = NewType("Status", str)
+"""`http_` and a status, as in `http_404`: the server answers that it gives no file."""
+
 
 class DownloadError(ValueError):
     """A URL gives no file; the message says why.
 
     Attributes:
-        reason: The same in a stable word: `bad_url`, `scheme_refused`, `private_address`, `unknown_host`,
-            `unreachable`, `timed_out`, `broken_off`, `too_large`, `too_many_redirects`, or `http_` and a status, as in
-            `http_404`.
+        reason: The same in a stable word.
         again: Whether another try may go better.
         after_seconds: How long the server asks to be left alone; 0 when it does not say.
         silent: Whether the host said nothing at all, not even headers: what gives a host up when it goes on.
     """
 
     def __init__(
-        self, message: str, reason: str, again: bool = False, after_seconds: float = 0.0, *, silent: bool = False
+        self,
+        message: str,
+        reason: DownloadReason | Status,
+        again: bool = False,
+        after_seconds: float = 0.0,
+        *,
+        silent: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason, self.again, self.after_seconds, self.silent = reason, again, after_seconds, silent
+
+    @property
+    def passing(self) -> bool:
+        """Whether it says nothing of the file: nobody answered, not to the end, or the server asked for patience."""
+        return self.silent or self.again
 
 
 def shown(url: object) -> str:

@@ -18,7 +18,7 @@ import httpx
 
 from serving.addresses import Dialler
 from serving.client_errors import seconds_asked
-from serving.download_errors import DownloadError, printable, shown
+from serving.download_errors import DownloadError, DownloadReason, Status, printable, shown
 
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -193,7 +193,7 @@ class Downloader:
         status = f"{response.status} {phrase}".strip()
         return DownloadError(
             f"{self._dialler.shown} gives no file. Expected: status 200. Received: {printable(status)}",
-            f"http_{response.status}",
+            Status(f"http_{response.status}"),
             again=response.status == httpx.codes.TOO_MANY_REQUESTS or response.status >= 500,
             after_seconds=seconds_asked(_header(response, b"retry-after")),
         )
@@ -205,7 +205,7 @@ class Downloader:
                 response.read()
 
     @contextmanager
-    def _told(self, problem: str, reason: str, silent: bool = False) -> Iterator[None]:
+    def _told(self, problem: str, reason: DownloadReason, silent: bool = False) -> Iterator[None]:
         try:
             yield
         except httpcore.TimeoutException:

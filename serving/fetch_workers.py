@@ -165,19 +165,22 @@ class Workers:
             return Answer(read_file(job.path, self._limits.bytes, shown(job.url)), Validators())
         deadline = time.monotonic() + self._manners.seconds
         for number in range(self._manners.retries + 1):
-            if self._hosts.given_up(host):
-                raise _given_up(job, self._manners.silences)
+            if last := self._hosts.given_up(host):
+                raise _given_up(job, self._manners.silences, last)
             begun = time.monotonic()
             try:
-                seconds = min(self._limits.seconds, deadline - time.monotonic())
+                seconds = min(self._limits.seconds, deadline - begun)
                 answer = downloader.get(job.url, self._limits.bytes, seconds, job.known)
-                self._hosts.note(host, silent=False, begun=begun)
+                self._hosts.answered(host)
                 return answer
             except DownloadError as error:
-                self._hosts.note(host, error.silent, begun)
+                if error.silent:
+                    self._hosts.stayed_silent(host, str(error), begun)
+                else:
+                    self._hosts.answered(host)
                 pause = max(pause_after(number), error.after_seconds)
-                last = number == self._manners.retries or pause >= deadline - time.monotonic()
-                if not error.again or last or error.after_seconds > self._manners.longest_wait:
+                final = number == self._manners.retries or pause >= deadline - time.monotonic()
+                if not error.again or final or error.after_seconds > self._manners.longest_wait:
                     raise
             if self._stopping.wait(pause):
                 break
@@ -188,11 +191,12 @@ class Workers:
         return self._decoders.fit(content, shown(job.url))
 
 
-def _given_up(job: Job, silences: int) -> DownloadError:
+def _given_up(job: Job, silences: int, last: str) -> DownloadError:
     return DownloadError(
         f"{shown(job.url)} is not asked for any more. Expected: a host that answers. "
-        f"Received: {silences} attempts on end without an answer",
+        f"Received: {silences} attempts on end without an answer, of which the last: {last}",
         "host_given_up",
+        silent=True,
     )
 
 

@@ -24,7 +24,7 @@ from serving.download_errors import DownloadError, printable, shown
 from serving.downloads import parsed
 from serving.fetch_workers import Job, Loaded, Manners, Workers
 from serving.image_cache import ImageCache, Kept, url_key
-from serving.images import ImageError, Limits
+from serving.images import ImageError, Limits, Reason
 
 __all__ = ["Failed", "Fetched", "Fetching", "Manners"]
 
@@ -39,6 +39,8 @@ class Fetched:
         pixels: uint8 [28, 28], what the network is shown.
         sha256: Of the file, in hexadecimal digits.
         cached: Whether the file was there already, so that none was downloaded for this URL.
+        stale: Whether it is `cached` and the server did not say whether it has changed: nobody answered to the end, or
+            it asked for patience. It is asked again next time.
     """
 
     position: int
@@ -46,6 +48,7 @@ class Fetched:
     pixels: NDArray[np.uint8]
     sha256: str
     cached: bool
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,13 @@ class Failed:
     Attributes:
         position: Of the URL in what was given, from 0.
         url: As it was given; a password in it is still there.
-        reason: In a stable word: one of `DownloadError`'s or `ImageError`'s, `file_refused`, `host_given_up`, or
-            `unexpected` for a fault of ours, which the log describes.
+        reason: In a stable word: why there is no file, or why the file is no image.
         message: In a sentence, without a password.
     """
 
     position: int
     url: str
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -86,13 +88,14 @@ class Fetching:
         manners: How hard servers are asked.
         limits: What is read of a file at most, for how many seconds in one attempt, and whether from private addresses.
         files_below: The folder whose files may be named by `file:` URLs. Defaults to none.
-        trusted_seconds: The age from which the server is asked whether what is in the cache has changed. Defaults to
-            never.
+        trusted_seconds: The age from which the server is asked whether what is in the cache has changed. Where it does
+            not say, what is in the cache is the result, and is counted as `stale`; where it answers that there is no
+            image any more, that is a failure. Defaults to never.
         total: The number of URLs, for the progress. Defaults to their length where they have one.
         progress: Called after every result with the number of results and the total or None.
 
     Attributes:
-        counts: How many results there were: `fetched`, `cached`, and of each reason.
+        counts: How many results there were: `fetched`, `cached`, `stale`, and of each reason.
 
     Raises:
         CacheError: While iterating, when the cache cannot be used.
@@ -184,6 +187,9 @@ class Fetching:
                 if job.path is None:
                     new.append(kept)
                 results += _fetched(opened.places, kept, unchanged=outcome.pixels is None)
+            elif opened.kept and isinstance(outcome, DownloadError) and outcome.passing:
+                # Not stored, so that it stays as old as it is.
+                results += _fetched(opened.places, opened.kept, unchanged=True, stale=True)
             else:
                 results += [Failed(*place, outcome.reason, str(outcome)) for place in opened.places]
         if self._cache is not None and new:
@@ -192,10 +198,15 @@ class Fetching:
 
     def _counted(self, results: Iterable[Result]) -> Iterator[Result]:
         for result in results:
-            kind = result.reason if isinstance(result, Failed) else "cached" if result.cached else "fetched"
-            self.counts[kind] += 1
+            self.counts[_kind(result)] += 1
             self._progress(self.counts.total(), self._total)
             yield result
+
+
+def _kind(result: Result) -> str:
+    if isinstance(result, Failed):
+        return result.reason
+    return "stale" if result.stale else "cached" if result.cached else "fetched"
 
 
 def _kept(key: bytes, loaded: Loaded, before: Kept | None) -> Kept:
@@ -206,8 +217,8 @@ def _kept(key: bytes, loaded: Loaded, before: Kept | None) -> Kept:
     return replace(before, validators=loaded.validators if named else before.validators, fetched_at=time.time())
 
 
-def _fetched(places: list[tuple[int, str]], kept: Kept, unchanged: bool) -> list[Fetched]:
+def _fetched(places: list[tuple[int, str]], kept: Kept, unchanged: bool, stale: bool = False) -> list[Fetched]:
     return [
-        Fetched(position, url, kept.pixels, kept.sha256, cached=unchanged or index > 0)
+        Fetched(position, url, kept.pixels, kept.sha256, unchanged or index > 0, stale)
         for index, (position, url) in enumerate(places)
     ]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from serving.images import ImageError
+from serving.images import ImageError, ImageReason
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -89,13 +89,26 @@ def fit_pixels(pixels: Bytes) -> Bytes:
     return _fill_square(_trim(grey))
 
 
+def shows_one_colour(fitted: Bytes) -> bool:
+    """Whether a fitted image shows nothing, uint8 [28, 28]: it is one grey level, but for rounding, wherever it is.
+
+    An even picture fills a box of its own shape; on both sides of it is black that was never in the picture. An item
+    whose outline is anything but an upright rectangle leaves black inside the box.
+    """
+    rows, columns = (np.flatnonzero(fitted.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return True
+    box = fitted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return int(box.max()) - int(box.min()) <= 1
+
+
 def _too_large(size: str) -> ImageError:
     return ImageError(
         f"The image is too large. Expected: at most 50 million pixels. Received: {size}.", "too_many_pixels"
     )
 
 
-def _no_image(received: str, reason: str = "damaged") -> ImageError:
+def _no_image(received: str, reason: ImageReason = "damaged") -> ImageError:
     return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.", reason)
 
 

@@ -24,6 +24,12 @@ class _Host(Generic[Job]):
     busy: set[Downloader] = field(default_factory=set)
 
 
+@dataclass
+class _Silence:
+    times: int = 0
+    last: str = ""
+
+
 class Hosts(Generic[Job]):
     """Jobs by host, for many threads.
 
@@ -37,7 +43,7 @@ class Hosts(Generic[Job]):
         self._per_host, self._silences, self._connect = per_host, silences, connect
         self._changed = Condition()
         self._hosts: OrderedDict[str, _Host[Job]] = OrderedDict()
-        self._silent: dict[str, int] = {}
+        self._silent: dict[str, _Silence] = {}
         self._answered: dict[str, float] = {}
         self._closed = False
 
@@ -70,27 +76,32 @@ class Hosts(Generic[Job]):
             self._tidy()
             self._changed.notify()
 
-    def note(self, name: str, silent: bool, begun: float) -> None:
-        """Counts a host's silences; any answer ends them, but none brings back a host that is given up.
+    def answered(self, name: str) -> None:
+        """Ends a host's silence; but nothing brings back a host that is given up."""
+        with self._changed:
+            if not self.given_up(name):
+                self._silent.pop(name, None)
+                self._answered[name] = time.monotonic()
+
+    def stayed_silent(self, name: str, message: str, begun: float) -> None:
+        """Counts a download without any answer.
 
         Args:
             name: The host's.
-            silent: Whether it said nothing.
+            message: What came in place of an answer.
             begun: When it was asked, by `time.monotonic`. Where it has answered another download since, silence
                 does not count: sixteen slow files time out together, and the host is well.
         """
         with self._changed:
-            if self.given_up(name):
+            if begun < self._answered.get(name, 0.0):
                 return
-            if not silent:
-                self._silent.pop(name, None)
-                self._answered[name] = time.monotonic()
-            elif begun >= self._answered.get(name, 0.0):
-                self._silent[name] = self._silent.get(name, 0) + 1
+            silence = self._silent.setdefault(name, _Silence())
+            silence.times, silence.last = silence.times + 1, message
 
-    def given_up(self, name: str) -> bool:
-        """Whether a host was silent so often that it is not asked any more."""
-        return self._silent.get(name, 0) >= self._silences
+    def given_up(self, name: str) -> str:
+        """Returns what the last attempt met of a host that is not asked any more, or nothing."""
+        silence = self._silent.get(name)
+        return silence.last if silence and silence.times >= self._silences else ""
 
     def close(self) -> None:
         """Ends all waiting in `take`, and cuts the downloads that are under way."""

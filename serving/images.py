@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.download_errors import DownloadReason, Status
 from serving.png import DepthError, reads_as_it_is, to_png
 
 if TYPE_CHECKING:
@@ -35,15 +36,19 @@ Payload = bytes | NDArray[np.uint8]
 """Pixels uint8 [28, 28] for the signature serving_default, or an encoded image for serving_bytes."""
 
 
+ImageReason = Literal["not_an_image", "damaged", "empty", "too_large", "too_many_pixels", "unreadable"]
+"""Why a file is no usable image."""
+Reason = ImageReason | DownloadReason | Status
+
+
 class ImageError(ValueError):
     """A source gives no usable image; the message says which and why.
 
     Attributes:
-        reason: The same in a stable word: `not_an_image`, `damaged`, `empty`, `too_large`, `too_many_pixels`,
-            `unreadable`, or what `serving.downloads.DownloadError` gives.
+        reason: The same in a stable word; for a URL it may be that of the download.
     """
 
-    def __init__(self, message: str, reason: str = "not_an_image") -> None:
+    def __init__(self, message: str, reason: Reason = "not_an_image") -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,6 @@ RETRIES: Final = 5
 Answer = TypeVar("Answer")
 # For a host that is gone. One that is there and says nothing is noticed by `_Connection.wait`.
 PATIENCE: Final = {
-    "connect_timeout": "10",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -43,7 +43,9 @@ def connected(dsn: str, timeout: float = TIMEOUT) -> Iterator[psycopg.Connection
         LostConnectionError: There is no connection, it broke, or the server fell silent.
         CatalogueError: Anything else that the server refuses.
     """
-    given = PATIENCE | {"application_name": "fashion"} | parse(dsn) | {"client_encoding": "utf8"}
+    # Two seconds are the least that libpq takes.
+    patience = PATIENCE | {"connect_timeout": str(min(10, max(2, math.ceil(timeout))))}
+    given = patience | {"application_name": "fashion"} | parse(dsn) | {"client_encoding": "utf8"}
     try:
         connection = _Connection.connect(**given, autocommit=True)  # type: ignore[arg-type]
     except (psycopg.Error, UnicodeError) as error:
@@ -54,6 +56,8 @@ def connected(dsn: str, timeout: float = TIMEOUT) -> Iterator[psycopg.Connection
         yield connection
     except psycopg.Error as error:
         raise _told(error, dsn, timeout) from None
+    except UnicodeError as error:
+        raise _not_utf8(dsn, str(error)) from None
     finally:
         connection.close()
 
@@ -128,6 +132,8 @@ def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
                 received="none, on a connection that is open",
                 next_step="see whether the server, or a proxy before it, is alive; or a longer timeout",
             )
+        case errors.CharacterNotInRepertoire() | errors.UntranslatableCharacter():
+            return _not_utf8(dsn, said)
         case errors.InsufficientPrivilege():
             return CatalogueError(
                 f"The database does not let this user do that ({place}).",
@@ -148,6 +154,15 @@ def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
         expected="a catalogue like sql/schema.sql",
         received=said,
         next_step="compare it with sql/schema.sql",
+    )
+
+
+def _not_utf8(dsn: str, received: str) -> CatalogueError:
+    return CatalogueError(
+        f"A text is no UTF-8 and cannot be made into it ({redact(dsn)}).",
+        expected="texts in the encoding that the database says it has, and words to ask for in UTF-8",
+        received=received,
+        next_step="SHOW server_encoding; where it is SQL_ASCII, the texts that are not UTF-8 are to be converted",
     )
 
 

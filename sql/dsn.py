@@ -25,9 +25,12 @@ def parse(dsn: str) -> dict[str, str]:
     """
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-    except ProgrammingError:
+    except (ProgrammingError, UnicodeError):
         # Without its cause: libpq quotes the part that it stumbled over.
         raise _unreadable("something else") from None
+    if "://" in given.get("dbname", ""):
+        # libpq would read it as another DSN.
+        raise _unreadable("a URI in place of the database's name")
     if _torn(dsn, given):
         raise _unreadable("a URI that ends up with parts of a user or password in its host, port or database")
     return given

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import Thread
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
-from psycopg.rows import args_row
 
 from sql.catalogue_error import CatalogueError, LostConnectionError
 from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
-from sql.statements import PRODUCTS, PRODUCTS_AFTER
+from sql.statements import PRODUCT, PRODUCTS, PRODUCTS_AFTER, without_long_rows
 from sql.tables import CATALOGUE, check, lockable
 
 __all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
 
 FIRST_ROWS: Final = 100
-# How long the next texts are shows only when they are there: of long ones after short ones there may be so many.
-MOST_ROWS: Final = 250
+MOST_ROWS: Final = 500
+MOST_BYTES: Final = 32_768
+"""Of a row that comes with others; one with longer texts is fetched by itself."""
 MOST_CHARACTERS: Final = 2_000_000
 
 
@@ -50,7 +50,7 @@ def read_products(
     retries: int = RETRIES,
     on_reconnect: Callable[[int, LostConnectionError], None] | None = None,
 ) -> Iterator[list[Product]]:
-    """Yields all products in the order of id, in lists of at most 250 rows and, as far as texts are alike, 2 MB.
+    """Yields all products in the order of id, in lists of at most 500 rows, fewer where texts are long.
 
     One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
     behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
@@ -128,28 +128,29 @@ def _of_one_snapshot(
     connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
     _begin(connection, timeout)
-    with connection.cursor("products", row_factory=args_row(Product)) as cursor:
-        cursor.execute(_statement(after), {**asked, "after": after}, binary=True)
+    with connection.cursor("products") as cursor:
+        cursor.execute(_statement(after), {**asked, "after": after, "most_bytes": MOST_BYTES}, binary=True)
         rows = cursor.fetchmany(FIRST_ROWS)
         while rows:
-            yield rows
-            rows = cursor.fetchmany(_next_size(rows))
+            yield from _lists(connection, asked, rows)
+            rows = cursor.fetchmany(MOST_ROWS)
 
 
 def _of_many(
     connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
-    size = FIRST_ROWS
+    limit = FIRST_ROWS
     while True:
         _begin(connection, timeout)
-        with connection.cursor(row_factory=args_row(Product)) as cursor:
-            cursor.execute(f"{_statement(after)} LIMIT {size}", {**asked, "after": after}, binary=True)
-            rows = cursor.fetchall()
-        connection.execute("COMMIT")
+        given = {**asked, "after": after, "most_bytes": MOST_BYTES}
+        rows = connection.execute(f"{_statement(after)} LIMIT {limit}", given, binary=True).fetchall()
         if not rows:
             return
-        yield rows
-        after, size = rows[-1].id, _next_size(rows)
+        # One list at a time, so that the transaction has an end before the caller takes time.
+        products = next(_lists(connection, asked, rows))
+        connection.execute("COMMIT")
+        yield products
+        after, limit = products[-1].id, MOST_ROWS
 
 
 def _begin(connection: Connection[Any], timeout: float) -> None:
@@ -161,11 +162,23 @@ def _begin(connection: Connection[Any], timeout: float) -> None:
         connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE")
 
 
-def _statement(after: int | None) -> LiteralString:
-    return PRODUCTS if after is None else PRODUCTS_AFTER
+def _statement(after: int | None) -> str:
+    return without_long_rows(PRODUCTS if after is None else PRODUCTS_AFTER)
 
 
-def _next_size(rows: list[Product]) -> int:
-    """How many rows to ask for next, if they are like these."""
-    characters = sum(len(row.title or "") + len(row.url or "") + len(row.description or "") for row in rows)
-    return max(1, min(MOST_ROWS, MOST_CHARACTERS * len(rows) // max(characters, 1)))
+def _lists(connection: Connection[Any], asked: Mapping[str, Any], rows: list[Any]) -> Iterator[list[Product]]:
+    """Yields the products of rows; long ones are fetched one by one, and end a list when they make it too large."""
+    products: list[Product] = []
+    size = 0
+    for *columns, whole in rows:
+        if whole:
+            products.append(Product(*columns))
+            continue
+        [long] = connection.execute(PRODUCT, {**asked, "id": columns[0]}, binary=True).fetchall()
+        products.append(Product(*long))
+        size += sum(len(text) for text in long[1:] if text)
+        if size > MOST_CHARACTERS:
+            yield products
+            products, size = [], 0
+    if products:
+        yield products

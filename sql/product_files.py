@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from errno import EISDIR
 from pathlib import Path
@@ -39,7 +40,8 @@ def write_file(batches: Iterable[list[Product]], path: Path) -> int:
         raise ValueError(f"{path.suffix or 'no suffix'}, instead of {' or '.join(WRITERS)}")
     if path.is_dir():  # the last step would find out
         raise IsADirectoryError(EISDIR, "It is a folder", str(path))
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    # Of a name that nobody else has: another command may be writing the same file.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("wb") as sink:
             rows = write(batches, sink)

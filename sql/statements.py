@@ -16,6 +16,27 @@ PRODUCTS: Final = (_HERE / "products.sql").read_text(encoding="utf-8")
 PRODUCTS_AFTER: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id > %(after)s ORDER BY id"
 """The same behind a product: PostgreSQL passes the condition down to Product's key."""
 
+PRODUCT: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id = %(id)s"
+"""One of its rows."""
+
+
+def without_long_rows(products: str) -> str:
+    """Returns one of the two statements with a fifth column, whether the texts have at most `most_bytes` together.
+
+    Where they have more, they are NULL: so it is known how long they are before they are sent.
+    """
+    return f"""
+    SELECT id,
+           CASE WHEN whole THEN title END AS title,
+           CASE WHEN whole THEN url END AS url,
+           CASE WHEN whole THEN description END AS description,
+           whole
+    FROM (SELECT *, coalesce(octet_length(title), 0) + coalesce(octet_length(url), 0)
+                    + coalesce(octet_length(description), 0) <= %(most_bytes)s AS whole
+          FROM ({products}) AS listing) AS measured
+    ORDER BY id"""
+
+
 GARMENTS: Final = (_HERE / "garments.sql").read_text(encoding="utf-8")
 """Makes the table that says which garment a product is."""
 

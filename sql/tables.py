@@ -68,8 +68,12 @@ def check(connection: psycopg.Connection[Any], needed: Columns, made_by: str) ->
             "The database lacks what is needed.",
             expected=f"the tables and columns of {made_by}, or views like them, on this user's search path",
             received="; ".join(faults),
-            next_step=f"make them (psql -f {made_by}), or set search_path or the database to where they are",
+            next_step=f"{_mend(made_by, missing)}, or set search_path or the database to where they are",
         )
+
+
+def _mend(made_by: str, missing: list[str]) -> str:
+    return f"make them (psql -f {made_by})" if missing else f"bring them into the form of {made_by}"
 
 
 def lockable(connection: psycopg.Connection[Any], needed: Columns) -> list[str]:

@@ -82,7 +82,7 @@ FROM product_classification WHERE product_id = ANY(%s)
 """
 # A shop whose image server is down for an hour must not lose its groups.
 _KEEPS: Final = f"(kept.product_group IS NOT NULL AND excluded.failure <> '{NO_IMAGE}')"
-# A row that says the same already is not written again.
+# A row that says the same already is not written again, and one from a clock that was ahead does not stay for ever.
 _UPSERT: Final = f"""
 INSERT INTO product_classification AS kept ({_NAMES})
 SELECT {_NAMES} FROM incoming ORDER BY product_id
@@ -93,11 +93,16 @@ ON CONFLICT (product_id) DO UPDATE SET {
         if name != "failure"
     )
 }, failure = excluded.failure
-WHERE excluded.scored_at >= kept.scored_at AND CASE WHEN {_KEEPS}
+WHERE excluded.scored_at >= least(kept.scored_at, clock_timestamp()) AND CASE WHEN {_KEEPS}
     THEN excluded.failure IS DISTINCT FROM kept.failure ELSE excluded IS DISTINCT FROM kept END
 """
 _FAILED: Final = f"SELECT count(*) FILTER (WHERE failure <> '{NO_IMAGE}'), count(*) FROM product_classification"
 _THERE: Final = "SELECT to_regclass('product_classification'), to_regclass('product_to_review')"
+_KEYED: Final = """
+SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
+  AND indisunique AND indnkeyatts = 1 AND indpred IS NULL
+"""
 _LACKING: Final = """
 SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
 WHERE NOT has_table_privilege('product_classification', kind)
@@ -125,6 +130,13 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
             check(connection, COLUMNS, MADE_BY)
         if not (table and view):
             _make(connection, timeout)
+        if not connection.execute(_KEYED).rowcount:
+            raise CatalogueError(
+                "A product may have two answers in product_classification.",
+                expected=f"product_id as its key, as in {MADE_BY}",
+                received="no unique index of it",
+                next_step="ALTER TABLE product_classification ADD PRIMARY KEY (product_id)",
+            )
         if lacking := [right for (right,) in connection.execute(_LACKING)]:
             raise CatalogueError(
                 "This user may not write answers back.",

@@ -65,7 +65,6 @@ def fashion(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipe
     shop = demonstrate(empty, tmp_path / "shop", products=400)
     settings = {"source": "catalogue", "files_below": tmp_path / "shop", "test_share": 0.2}
     options = [f"example_gen.{name}={value}" for name, value in settings.items()]
-    options.append("example_validator.class_share_bound=1")
     return Pipeline(empty, shop, Workspace(tmp_path / "workspace"), options)
 
 

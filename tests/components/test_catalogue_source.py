@@ -183,16 +183,16 @@ def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_
 
 def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
     """What stands for many products says nothing about any, and neither does a picture of one colour."""
-    black = BytesIO()
-    Image.fromarray(np.zeros((28, 28), np.uint8)).save(black, "PNG")
+    grey = BytesIO()
+    Image.new("RGB", (300, 400), (128, 130, 120)).save(grey, "JPEG")
 
     def answer(asked: Asked) -> Answer:
-        return Answer(body=black.getvalue() if asked.path == "/black" else png(int(asked.path[1:])))
+        return Answer(body=grey.getvalue() if asked.path == "/grey" else png(int(asked.path[1:])))
 
     with web(answer) as files:
         add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])
         shared = add_products(dsn, [f"{files.url}/0" for _ in range(5)], first=2001)
-        blank = add_products(dsn, [f"{files.url}/black"], first=3001)
+        blank = add_products(dsn, [f"{files.url}/grey"], first=3001)
         ingested = ingest(tmp_path / "out", dsn, most_shared=4)
     assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
     assert "at most 4 products. Received: one of 5" in ingested.listed()[0]["message"]

@@ -119,3 +119,16 @@ def test_bounds_are_configurable(tmp_path: Path) -> None:
     black_image(splits)
     uneven_classes(splits)
     assert validate(tmp_path, splits, black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}
+
+
+def test_a_catalogue_may_have_more_of_some_garments(tmp_path: Path) -> None:
+    """Its shares are bounded only where somebody says so; everything else is checked as ever."""
+    splits = whole_splits()
+    uneven_classes(splits)
+    assert validate(tmp_path / "any", splits, source="catalogue").properties == {"anomalies": 0}
+    with pytest.raises(UserError, match="class share off"):
+        validate(tmp_path / "bounded", splits, source="catalogue", class_share_bound=0.02)
+    black_image(splits)
+    with pytest.raises(UserError, match="1 anomaly") as caught:
+        validate(tmp_path / "black", splits, source="catalogue")
+    assert "all-black image" in caught.value.received

@@ -63,5 +63,6 @@ def validate(directory: Path, splits: Splits, **parameters: Any) -> ExampleAnoma
     schema = choose_schema(directory / "schema", statistics)
     anomalies = ExampleAnomalies(directory / "anomalies")
     anomalies.path.mkdir()
-    example_validator.run(statistics=statistics, schema=schema, anomalies=anomalies, **parameters)
+    settings = {"source": "fashion_mnist"} | parameters
+    example_validator.run(statistics=statistics, schema=schema, anomalies=anomalies, **settings)
     return anomalies

@@ -11,11 +11,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typer.main import get_command
 
+from pipeline.catalogue_demonstration import what_to_type
+from pipeline.cli import app
+from pipeline.configuration import load_configuration
+from pipeline.definition import COMPONENTS
 from sql.demonstration import CASES, demonstration, fill
 from sql.extract import Product, read_products
 from sql.server import find_programs, running_server
@@ -134,6 +140,29 @@ def test_the_demonstration(fashion: Fashion) -> None:
         [line] = [line for line in done.stdout.splitlines() if line.startswith(f"│ {number:<2} ")]
         assert case in line
     assert "40 products, " in done.stdout
+    assert done.stdout.endswith(
+        "\nNext: fashion catalogue demo --keep, which prints what to type in another terminal\n"
+    )
+
+
+def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> None:
+    """Every word of it is understood, also with spaces in it; without pictures there is nothing to learn from."""
+    dsn, pictures = "host=/tmp/a dbname=shop", tmp_path / "my pictures"
+    lines = what_to_type(dsn, pictures)
+    assert what_to_type(dsn, None) == lines[:1]
+    given = []
+    for line in lines:
+        command: Any = get_command(app)
+        program, *words = shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        given.append((program, command.name, command.make_context(command.name, words).params))
+    assert [(program, name) for program, name, _ in given] == [("fashion", n) for n in ("query", "run", "classify")]
+    query, run, classify = (parameters for _, _, parameters in given)
+    assert query["dsn"] == classify["dsn"] == dsn and classify["files_below"] == pictures
+    settings = [f"example_gen.dsn={dsn}", f"example_gen.files_below={pictures}"]
+    assert (run["profile"], run["set_"]) == ("catalogue", settings)
+    assert load_configuration(COMPONENTS, "catalogue", settings).model_dump()["example_gen"]["files_below"] == pictures
 
 
 def test_the_demonstration_can_be_kept() -> None:

@@ -206,6 +206,21 @@ def test_a_host_that_stays_silent_is_given_up(place: Web) -> None:
     assert found == {"unreachable": 2, "host_given_up": 8, "fetched": 1}
 
 
+def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
+    """Of many URLs at once none may see an error of its own, so each names the last one of their host."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    results = fetched([f"http://{nobody}/{number}" for number in range(100)])
+    given_up = [r.message for r in results if isinstance(r, Failed) and r.reason == "host_given_up"]
+    assert len(given_up) > 80
+    for message in given_up:
+        told, last = message.split(", of which the last: ")
+        assert re.fullmatch(
+            rf"http://{nobody}/\d+ is not asked for any more\. .* Received: 10 attempts on end .*", told
+        )
+        assert re.match(rf"http://{nobody}/\d+ cannot be reached\. Expected: .* Connection refused", last)
+
+
 def test_a_host_that_answers_now_and_then_is_not_given_up(place: Web) -> None:
     """Only silence on end counts, and a 404 is an answer."""
     urls = [f"{place.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
@@ -225,12 +240,12 @@ def test_silences_from_before_an_answer_do_not_add_up(shop: Shop, place: Web) ->
     """Downloads that hang while another one is answered say nothing about the host."""
     hosts: Hosts[int] = Hosts(per_host=4, silences=2, connect=Downloader)
     begun = time.monotonic()
-    hosts.note("a", silent=False, begun=begun)
+    hosts.answered("a")
     for _ in range(3):
-        hosts.note("a", silent=True, begun=begun)
+        hosts.stayed_silent("a", "no", begun)
     assert not hosts.given_up("a")
     for _ in range(2):
-        hosts.note("a", silent=True, begun=time.monotonic())
+        hosts.stayed_silent("a", "no", time.monotonic())
     assert hosts.given_up("a")
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from models.image_files import fit_image
 from serving import fitting
-from serving.fitting import MOST_BYTES, fit_file, fit_pixels
+from serving.fitting import MOST_BYTES, fit_file, fit_pixels, shows_one_colour
 from serving.images import ImageError, prepare
 from tests.synthetic import images_and_garments
 
@@ -154,3 +154,37 @@ def test_a_file_that_the_graph_refuses_is_refused_with_a_reason(name: str) -> No
     file, message = REFUSED[name]
     with pytest.raises(ImageError, match=message):
         fit_file(file)
+
+
+COLOURS = [(v, v, v) for v in (0, 1, 20, 100, 127, 128, 200, 255)] + [(200, 30, 40), (10, 90, 250), (255, 255, 0)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_a_picture_of_one_colour_is_known(colour: tuple[int, int, int], kind: str) -> None:
+    """Whatever the colour, the shape and the file, also in grey at the size that is taken as it is."""
+    for picture in (
+        Image.new("RGB", (400, 600), colour),
+        Image.new("RGB", (601, 33), colour),
+        Image.new("RGB", (28, 28), colour),
+        Image.new("L", (28, 28), colour[0]),
+    ):
+        assert shows_one_colour(fit_file(encoded(picture, kind))), (picture.mode, picture.size)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize(("item", "ground"), [(0, 255), (255, 0), (90, 128), (128, 90), (40, 20)])
+def test_a_silhouette_is_no_picture_of_one_colour(item: int, ground: int, kind: str) -> None:
+    """An item of one colour before a ground of another shows its outline."""
+    shirt = [(40, 60), (160, 60), (200, 120), (170, 140), (150, 110), (150, 260), (50, 260), (50, 110), (30, 140)]
+    trousers = [(60, 20), (140, 20), (150, 280), (105, 280), (100, 90), (95, 280), (50, 280)]
+    for outline in (shirt, trousers, [(100, 10), (101, 10), (190, 290), (20, 290)]):
+        picture = Image.new("L", (210, 300), ground)
+        ImageDraw.Draw(picture).polygon(outline, fill=item)
+        assert not shows_one_colour(fit_file(encoded(picture, kind)))
+
+
+def test_pictures_of_items_are_none_of_one_colour() -> None:
+    """Neither those of the tests' garments nor photographs of clouds."""
+    images = [*images_and_garments(100, 0)[0], *(fit_pixels(np.asarray(picture)) for picture in pictures(40))]
+    assert not any(shows_one_colour(image) for image in images)

@@ -15,6 +15,7 @@ from sql.extract import CatalogueError, LostConnectionError, read_products
 from sql.server import find_programs, running_server
 from sql.statements import SCHEMA
 from sql.tables import CATALOGUE, check
+from tests.waiting import wait_until
 
 Schema = Callable[[str], str]
 
@@ -139,18 +140,13 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.execute("SELECT pg_reload_conf()")
         bare = make_conninfo(server, user="ann")
         # The server reads its new rules a moment later.
-        message = _until(lambda: told(bare), "password")
+        message = wait_until(lambda: "password" in (said := told(bare)) and said, "rules that want a password")
+        assert message
         assert "Received: connection failed" in message and "no password supplied" in message and "~/.pgpass" in message
         assert 'password authentication failed for user "ann"' in (message := told(f"{bare} password=wrong"))
         assert "wrong" not in message
         assert 'database "nowhere" does not exist' in told(make_conninfo(server, dbname="nowhere"))
         assert "no table Product" in told(f"{bare} password='open sesame'")
-
-
-def _until(ask: Callable[[], str], word: str) -> str:
-    while word not in (answer := ask()):
-        pass
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -162,6 +158,8 @@ def _until(ask: Callable[[], str], word: str) -> str:
         "postgresql://ann:12/sesame@shop.example/catalogue",
         "postgresql://ann:open@sesame@shop.example/catalogue",
         "postgresql://ann:%zzsesame@shop.example/catalogue",
+        "host=shop.example dbname=postgresql://ann:sesame@shop.example/catalogue",
+        "host=shop.example password=sesame\udcff",
         "sesame",
     ],
 )
@@ -194,3 +192,23 @@ def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LostConnectionError) as raised:
         list(read_products("host=127.0.0.1 port=1"))
     assert "sesame" not in str(raised.value)
+
+
+def test_words_that_are_no_utf8(dsn: str) -> None:
+    """A country from a terminal of another encoding is told, not a traceback."""
+    with pytest.raises(CatalogueError, match="no UTF-8"):
+        list(read_products(dsn, country="\udcff"))
+
+
+def test_texts_that_are_no_utf8() -> None:
+    """In a database without an encoding a text may be anything; the message says where to look."""
+    with running_server(find_programs()) as server:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(
+                "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+        ours = make_conninfo(server, dbname="bytes")
+        with psycopg.connect(ours, client_encoding="latin1") as connection:
+            connection.execute(SCHEMA)
+            connection.execute("INSERT INTO Product VALUES (1, E'caf\\351')")
+        assert "SHOW server_encoding" in told(ours)

@@ -19,7 +19,7 @@ from tests.sql.catalogue import Catalogue
 from tests.sql.chance import anything, ids, texts
 from tests.sql.edges import catalogue
 
-products = st.lists(st.builds(Product, ids, anything, texts, texts), min_size=1, max_size=5)
+products = st.lists(st.builds(Product, ids, st.none() | anything, texts, texts), min_size=1, max_size=5)
 
 
 def from_parquet(content: bytes) -> list[Product]:
@@ -103,3 +103,15 @@ def test_another_suffix_is_an_error(tmp_path: Path) -> None:
     for name, received in (("a.xlsx", ".xlsx"), ("a", "no suffix")):
         with pytest.raises(ValueError, match=f"{received}, instead of .parquet or .csv"):
             write_file([], tmp_path / name)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """It is told before the first row is read."""
+    (tmp_path / "products.csv").mkdir()
+
+    def never() -> Iterator[list[Product]]:
+        raise AssertionError("Something was read.")
+        yield []
+
+    with pytest.raises(IsADirectoryError):
+        write_file(never(), tmp_path / "products.csv")

@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.edges import catalogue
 from tests.sql.proxy import Fault, proxy
+from tests.waiting import wait_until
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 PHASES = {
@@ -163,6 +164,14 @@ def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
     assert stored(dsn) == [late]
 
 
+def test_an_answer_from_a_clock_that_was_ahead(dsn: str, edges: list[Product]) -> None:
+    """It does not keep later ones out until that day has come."""
+    write(dsn, [answer(edges[0], scored_at=datetime.now(UTC) + timedelta(days=1))])
+    now = answer(edges[0], scored_at=datetime.now(UTC) + timedelta(minutes=1), confidence=0.5)
+    write(dsn, [now])
+    assert stored(dsn) == [now]
+
+
 def test_any_text_can_be_a_reason(dsn: str, edges: list[Product]) -> None:
     """What a strange server said is stored as far as PostgreSQL can: tabs and quotes as they are, NUL not."""
     write(dsn, [failed(edges[0], "a\tb\\N'\"\n\0\udc80;--")])
@@ -226,8 +235,8 @@ def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
         with subprocess.Popen([sys.executable, "-c", WRITER, make_conninfo(dsn, application_name="w")], cwd=ROOT) as w:
             waits = "SELECT FROM pg_stat_activity WHERE application_name = 'w' AND wait_event_type = 'Lock'"
             with psycopg.connect(dsn, autocommit=True) as watching:
-                while not watching.execute(waits).rowcount:
-                    assert w.poll() is None
+                wait_until(lambda: w.poll() is not None or watching.execute(waits).rowcount, "a writer that waits")
+                assert w.poll() is None
             w.send_signal(signal.SIGKILL)
         other.execute("ROLLBACK")
     assert stored(dsn) == [*map(answer, edges[:8])]
@@ -257,8 +266,20 @@ def test_preparing_again(dsn: str, edges: list[Product]) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE product_classification DROP COLUMN failure CASCADE")
         connection.execute("ALTER TABLE product_classification ALTER scored_at TYPE text")
-    with pytest.raises(CatalogueError, match=r"no column .*failure; .*scored_at of type text, not timestamptz"):
+    with pytest.raises(
+        CatalogueError, match=r"no column .*failure; .*scored_at of type text.*bring them into the form"
+    ):
         prepare(dsn)
+
+
+def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
+    """It is told before anything is scored, with the statement that mends it."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey")
+        with pytest.raises(CatalogueError) as raised:
+            prepare(dsn)
+        connection.execute(raised.value.next_step)
+    prepare(dsn)
 
 
 def test_a_cut_while_looking_what_is_known(dsn: str, edges: list[Product]) -> None:

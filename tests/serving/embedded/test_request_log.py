@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from serving.embedded.request_log import RequestLog, predict_log
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tests.waiting import wait_until
 
 served = SimpleNamespace(model="fashion", version=1)
 log = RequestLog(Path(sys.argv[1]), rate=1, max_bytes=200, max_files=3)
@@ -23,8 +24,7 @@ def write(numbers):
     for number in numbers:
         log.write(served, record(number))
     # Until all is written: the queue is empty, and its reader waits for more.
-    while not (log._waiting.empty() and log._waiting.not_empty._waiters):
-        pass
+    wait_until(lambda: log._waiting.empty() and log._waiting.not_empty._waiters, "a reader that waits for more")
 
 write(range(3))
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
+from psycopg.rows import args_row
 
 from sql.catalogue_error import CatalogueError, LostConnectionError
 from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
@@ -17,10 +18,11 @@ from sql.tables import CATALOGUE, check, lockable
 __all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
 
 FIRST_ROWS: Final = 100
-MOST_ROWS: Final = 500
+MOST_ROWS: Final = 1000
 MOST_BYTES: Final = 32_768
 """Of a row that comes with others; one with longer texts is fetched by itself."""
 MOST_CHARACTERS: Final = 2_000_000
+WITHOUT_TEXTS: Final = (None, None, None)
 
 
 class Product(NamedTuple):
@@ -50,7 +52,7 @@ def read_products(
     retries: int = RETRIES,
     on_reconnect: Callable[[int, LostConnectionError], None] | None = None,
 ) -> Iterator[list[Product]]:
-    """Yields all products in the order of id, in lists of at most 500 rows, fewer where texts are long.
+    """Yields all products in the order of id, in lists of at most 1,000 rows, fewer where texts are long.
 
     One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
     behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
@@ -128,7 +130,7 @@ def _of_one_snapshot(
     connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
     _begin(connection, timeout)
-    with connection.cursor("products") as cursor:
+    with connection.cursor("products", row_factory=args_row(Product)) as cursor:
         cursor.execute(_statement(after), {**asked, "after": after, "most_bytes": MOST_BYTES}, binary=True)
         rows = cursor.fetchmany(FIRST_ROWS)
         while rows:
@@ -143,7 +145,8 @@ def _of_many(
     while True:
         _begin(connection, timeout)
         given = {**asked, "after": after, "most_bytes": MOST_BYTES}
-        rows = connection.execute(f"{_statement(after)} LIMIT {limit}", given, binary=True).fetchall()
+        with connection.cursor(row_factory=args_row(Product)) as cursor:
+            rows = cursor.execute(f"{_statement(after)} LIMIT {limit}", given, binary=True).fetchall()
         if not rows:
             return
         # One list at a time, so that the transaction has an end before the caller takes time.
@@ -166,17 +169,19 @@ def _statement(after: int | None) -> str:
     return without_long_rows(PRODUCTS if after is None else PRODUCTS_AFTER)
 
 
-def _lists(connection: Connection[Any], asked: Mapping[str, Any], rows: list[Any]) -> Iterator[list[Product]]:
-    """Yields the products of rows; long ones are fetched one by one, and end a list when they make it too large."""
+def _lists(connection: Connection[Any], asked: Mapping[str, Any], rows: list[Product]) -> Iterator[list[Product]]:
+    """Yields the rows; those that came without their texts are fetched one by one, and end a list that grows large."""
     products: list[Product] = []
     size = 0
-    for *columns, whole in rows:
-        if whole:
-            products.append(Product(*columns))
+    for row in rows:
+        if row[1:] != WITHOUT_TEXTS:
+            products.append(row)
             continue
-        [long] = connection.execute(PRODUCT, {**asked, "id": columns[0]}, binary=True).fetchall()
-        products.append(Product(*long))
-        size += sum(len(text) for text in long[1:] if text)
+        # Long, or a product of which nothing is known.
+        with connection.cursor(row_factory=args_row(Product)) as cursor:
+            [long] = cursor.execute(PRODUCT, {**asked, "id": row.id}, binary=True).fetchall()
+        products.append(long)
+        size += sum(len(text) for text in (long.title, long.url, long.description) if text)
         if size > MOST_CHARACTERS:
             yield products
             products, size = [], 0

@@ -21,18 +21,17 @@ PRODUCT: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id = %(id)s"
 
 
 def without_long_rows(products: str) -> str:
-    """Returns one of the two statements with a fifth column, whether the texts have at most `most_bytes` together.
+    """Returns one of the two statements with nothing but the id where the texts have more than `most_bytes` together.
 
-    Where they have more, they are NULL: so it is known how long they are before they are sent.
+    So it is known how long they are before they are sent.
     """
     return f"""
     SELECT id,
-           CASE WHEN whole THEN title END AS title,
-           CASE WHEN whole THEN url END AS url,
-           CASE WHEN whole THEN description END AS description,
-           whole
+           CASE WHEN short THEN title END AS title,
+           CASE WHEN short THEN url END AS url,
+           CASE WHEN short THEN description END AS description
     FROM (SELECT *, coalesce(octet_length(title), 0) + coalesce(octet_length(url), 0)
-                    + coalesce(octet_length(description), 0) <= %(most_bytes)s AS whole
+                    + coalesce(octet_length(description), 0) <= %(most_bytes)s AS short
           FROM ({products}) AS listing) AS measured
     ORDER BY id"""
 

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 
 @component(
-    libraries=("keras", "numpy", "pillow", "protobuf", "pyarrow", "scipy", "tensorboard", "tensorflow", "tfx-bsl")
+    libraries=(
+        "keras",
+        "numpy",
+        "pillow",
+        "protobuf",
+        "pyarrow",
+        "scikit-learn",
+        "scipy",
+        "tensorboard",
+        "tensorflow",
+        "tfx-bsl",
+    )
 )
 def trainer(
     examples: Input[Examples],

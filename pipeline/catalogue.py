@@ -65,6 +65,13 @@ def query(
             received=Path(out).suffix or "no suffix",
             next_step=f"fashion catalogue query --out {Path(out).stem or 'products'}.parquet",
         )
+    if out == "-" and sys.stdout is None:
+        raise UserError(
+            "There is nowhere to write.",
+            expected="a standard output, or a file",
+            received="a standard output that is closed",
+            next_step="fashion catalogue query --out products.parquet",
+        )
     place = given(dsn)
     with mistakes_told():
         from sql.extract import ahead, estimate, read_products

@@ -181,3 +181,10 @@ def test_the_demonstration_can_be_kept() -> None:
         process.send_signal(signal.SIGINT)
     assert (process.returncode, rows) == (0, 20)
     assert not Path(str(conninfo_to_dict(kept)["host"])).exists()
+
+
+def test_a_closed_standard_output() -> None:
+    """There is a sentence, and nobody is asked."""
+    words = f"{sys.executable} -m pipeline.cli catalogue query --dsn host=127.0.0.1 >&-"
+    done = subprocess.run(["bash", "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and "nowhere to write" in done.stderr

@@ -98,20 +98,23 @@ class Shop:
 
 
 class Counting(Shop):
-    """A shop that keeps every customer for a moment, and knows how many there were at most at a time."""
+    """A shop that lets nobody leave before as many are inside as expected, and knows the most at a time."""
 
     def __init__(self, expected: int) -> None:
         super().__init__()
         self.most = 0
         self._expected, self._inside = expected, 0
-        self._crowded = threading.Event()
+        self._full, self._crowded = threading.Event(), threading.Event()
 
     def __call__(self, asked: Asked) -> Answer:
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
+            if self._inside == self._expected:
+                self._full.set()
             if self._inside > self._expected:
                 self._crowded.set()
+        self._full.wait(15)
         self._crowded.wait(0.2)
         with self._lock:
             self._inside -= 1

@@ -1,16 +1,13 @@
-"""Tests of serving.fetching: every URL has one result, whatever its server does, and no server is asked too much."""
+"""Tests of serving.fetching: every URL has one result, whatever its server does, and nothing is downloaded twice."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,35 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving import fetch_workers
-from serving.download_errors import shown
 from serving.downloads import Downloader
 from serving.fetching import Failed, Fetched, Fetching, Manners
-from serving.hosts import Hosts
 from serving.image_cache import ImageCache
 from serving.images import Limits
-from tests.serving.shop import Counting, Shop, Timing, pixels, png
+from tests.serving.fetches import LOCAL, fetched
+from tests.serving.shop import Shop, pixels, png
 from tests.serving.web import Answer, Asked, Web, web
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCAL = Limits(bytes=100_000, pixels=1_000_000, seconds=5.0, allow_private=True)
-
-
-@pytest.fixture(autouse=True)
-def no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fails a test in which a thread fell over: `unexpected` costs one URL only, and would be overlooked."""
-    yield
-    assert not [record for record in caplog.records if record.name == "serving.fetch_workers"]
-
-
-def fetched(urls: Any, **options: Any) -> list[Fetched | Failed]:
-    """All results, in the order of the URLs."""
-    options = {"limits": LOCAL} | options
-    return sorted(Fetching(urls, **options), key=lambda result: result.position)
-
-
-def reasons(urls: Any, **options: Any) -> list[str]:
-    """What became of each URL, in their order."""
-    return ["fetched" if isinstance(r, Fetched) else r.reason for r in fetched(urls, **options)]
 
 
 def test_an_image_comes_as_the_network_sees_it(place: Web) -> None:
@@ -129,127 +106,6 @@ def test_bad_answers_have_a_reason_and_a_sentence(place: Web, kind: str, reason:
     assert isinstance(results[1], Fetched)
 
 
-@pytest.mark.parametrize("kind", ["drip", "headers", "silent"])
-def test_slow_servers_are_left_at_the_deadline(shop: Shop, place: Web, kind: str) -> None:
-    """However often a byte drips in, in the body or in the headers, an attempt ends; then there is one more."""
-    limits = Limits(seconds=0.3, allow_private=True)
-    (result,) = fetched([f"{place.url}/{kind}/1"], limits=limits, manners=Manners(retries=1))
-    assert isinstance(result, Failed) and result.reason == "timed_out"
-    assert shop.asked[f"/{kind}/1"] == 2
-
-
-def test_a_url_has_its_time_in_all(shop: Shop, place: Web) -> None:
-    """Attempts and pauses together end at the URL's own deadline."""
-    limits = Limits(seconds=0.2, allow_private=True)
-    assert reasons([f"{place.url}/silent/1"], limits=limits, manners=Manners(retries=1_000, seconds=0.5)) == [
-        "timed_out"
-    ]
-    assert 1 <= shop.asked["/silent/1"] <= 3
-
-
-def test_only_what_may_go_better_is_asked_again(shop: Shop, place: Web) -> None:
-    """A server's failures and broken connections are tried as often as allowed, refusals and bad content once."""
-    kinds = {"down": 3, "short": 3, "gone": 1, "page": 1, "loop": 6}
-    fetched([f"{place.url}/{kind}/1" for kind in kinds], manners=Manners(retries=2))
-    assert {kind: shop.asked[f"/{kind}/1"] for kind in kinds} == kinds
-
-
-def test_retry_after_is_honoured() -> None:
-    """A server that asks for a second's rest has it."""
-    shop = Timing("1")
-    with web(shop) as place:
-        assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
-    assert len(shop.times) == 2 and shop.times[1] - shop.times[0] >= 1.0
-
-
-def test_a_server_that_asks_for_too_long_a_rest_is_left_alone() -> None:
-    """Asking it sooner than it wants would be rude, and waiting would hold up the rest."""
-    shop = Timing("2")
-    with web(shop) as place:
-        assert reasons([f"{place.url}/fine/1"], manners=Manners(longest_wait=1.0)) == ["http_503"]
-    assert len(shop.times) == 1
-
-
-def test_a_host_is_asked_so_much_at_a_time_and_no_more() -> None:
-    """The bound of a host is reached and kept, and so is that of all hosts together."""
-    for expected, names in ((3, ["127.0.0.1"]), (5, ["127.0.0.1", "localhost"])):
-        shop = Counting(expected)
-        with web(shop) as place:
-            urls = [f"http://{name}:{place.port}/fine/{number}" for number in range(8) for name in names]
-            assert reasons(urls, manners=Manners(at_once=5, per_host=3)) == ["fetched"] * len(urls)
-        assert shop.most == expected
-
-
-def test_connections_are_used_again(place: Web) -> None:
-    """Also after an answer that is no file."""
-    urls = [f"{place.url}/{kind}/{number}" for number in range(20) for kind in ("fine", "gone", "moved")]
-    fetched(urls, manners=Manners(at_once=3))
-    assert len({asked.client for asked in place.asked}) <= 3
-
-
-def test_a_slow_host_does_not_hold_up_the_others(shop: Shop, place: Web) -> None:
-    """While all that one host may have at a time hangs, another host's images arrive."""
-    silent = [f"{place.url}/silent/{number}" for number in range(50)]
-    fine = [f"http://localhost:{place.port}/fine/{number}" for number in range(50)]
-    results = iter(Fetching(silent + fine, limits=LOCAL, manners=Manners(at_once=4, per_host=2)))
-    first = [next(results) for _ in fine]
-    assert all(isinstance(result, Fetched) for result in first)
-    shop.ended.set()
-    assert len(list(results)) == len(silent)
-
-
-def test_a_host_that_stays_silent_is_given_up(place: Web) -> None:
-    """After so many attempts without an answer nothing of it is asked any more, and other hosts go on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    urls = [f"http://{nobody}/{number}" for number in range(10)] + [f"{place.url}/fine/1"]
-    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=1, silences=4)))
-    assert found == {"unreachable": 2, "host_given_up": 8, "fetched": 1}
-
-
-def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
-    """Of many URLs at once none may see an error of its own, so each names the last one of their host."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    results = fetched([f"http://{nobody}/{number}" for number in range(100)])
-    given_up = [r.message for r in results if isinstance(r, Failed) and r.reason == "host_given_up"]
-    assert len(given_up) > 80
-    for message in given_up:
-        told, last = message.split(", of which the last: ")
-        assert re.fullmatch(
-            rf"http://{nobody}/\d+ is not asked for any more\. .* Received: 10 attempts on end .*", told
-        )
-        assert re.match(rf"http://{nobody}/\d+ cannot be reached\. Expected: .* Connection refused", last)
-
-
-def test_a_host_that_answers_now_and_then_is_not_given_up(place: Web) -> None:
-    """Only silence on end counts, and a 404 is an answer."""
-    urls = [f"{place.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
-    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=0, silences=2)))
-    assert found == {"unreachable": 6, "http_404": 6}
-
-
-def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> None:
-    """Headers are an answer, whatever becomes of the file: slow files, all at once, do not cost the host's others."""
-    urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
-    limits = Limits(seconds=0.5, allow_private=True)
-    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=1)))
-    assert found == {"timed_out": 8, "fetched": 20}
-
-
-def test_silences_from_before_an_answer_do_not_add_up(shop: Shop, place: Web) -> None:
-    """Downloads that hang while another one is answered say nothing about the host."""
-    hosts: Hosts[int] = Hosts(per_host=4, silences=2, connect=Downloader)
-    begun = time.monotonic()
-    hosts.answered("a")
-    for _ in range(3):
-        hosts.stayed_silent("a", "no", begun)
-    assert not hosts.given_up("a")
-    for _ in range(2):
-        hosts.stayed_silent("a", "no", time.monotonic())
-    assert hosts.given_up("a")
-
-
 def test_urls_are_not_read_far_ahead(place: Web) -> None:
     """Of many URLs only a window is in memory, however slowly the results are taken."""
     read, most = 0, 0
@@ -263,57 +119,6 @@ def test_urls_are_not_read_far_ahead(place: Web) -> None:
     for done, _ in enumerate(Fetching(urls(), limits=LOCAL, manners=Manners(window=20))):
         most = max(most, read - done)
     assert read == 600 and 2 < most <= 21
-
-
-def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
-    """Nothing is sent to a machine inside the network unless this is allowed."""
-    assert reasons([f"{place.url}/fine/1"], limits=Limits()) == ["private_address"]
-    assert not shop.asked
-
-
-def test_files_are_refused_by_default() -> None:
-    """A catalogue cannot have the machine's own files read."""
-    assert reasons(["file:///etc/passwd", "FILE:/etc/passwd"]) == ["scheme_refused"] * 2
-
-
-def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
-    """Neither dots nor links nor another machine's name lead out of it."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    (folder / "a shoe.png").write_bytes(png(3))
-    (tmp_path / "outside.png").write_bytes(png(4))
-    (folder / "link.png").symlink_to(tmp_path / "outside.png")
-    os.mkfifo(folder / "pipe.png")
-    names = ["a%20shoe.png", "../outside.png", "%2e%2e/outside.png", "link.png", "none.png", "pipe.png"]
-    urls = [f"file://{folder}/{name}" for name in names] + [f"file://elsewhere{folder}/a%20shoe.png"]
-    refused = ["file_refused"] * 3
-    expected = ["fetched", *refused, "unreadable", "unreadable", "file_refused"]
-    assert reasons(urls, files_below=folder) == expected
-
-
-def test_what_is_no_url_is_a_failure_like_others() -> None:
-    """Nothing that a catalogue holds stops the run."""
-    urls: list[Any] = [
-        "",
-        "shoe.jpg",
-        "http://",
-        "http://[",
-        "ftp://shop.example/",
-        "http://a\nb/",
-        None,
-        "x" * 100_000,
-    ]
-    results = fetched(urls)
-    assert {r.reason for r in results if isinstance(r, Failed)} <= {"bad_url", "scheme_refused", "unknown_host"}
-    assert len(results) == len(urls) and all(len(r.message) < 600 for r in results if isinstance(r, Failed))
-
-
-@pytest.mark.parametrize("host", ["xn--a", "xn--"])
-def test_a_host_that_no_one_can_decode_is_a_bad_url(place: Web, host: str) -> None:
-    """Given or redirected to, as http or as a file, it costs its own product only."""
-    with web(lambda _: Answer(302, headers={"Location": f"http://{host}/x.jpg"})) as leading:
-        urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{place.url}/fine/1"]
-        assert reasons(urls, files_below=ROOT) == ["bad_url", "bad_url", "bad_url", "fetched"]
 
 
 def test_a_fault_of_ours_costs_one_url(
@@ -335,74 +140,6 @@ def test_a_fault_of_ours_costs_one_url(
     assert "meets a fault of ours. Expected: none. Received: LookupError\n  File" in said and "in get" in said
     assert "s3cret" not in said
     caplog.clear()
-
-
-TORN = [
-    "http://bob:s3/cret@127.0.0.1/x.jpg",
-    "http://bob:s3?cret@127.0.0.1/x.jpg",
-    "http://bob:s3#cret@127.0.0.1/x.jpg",
-    "http://bob:99999/s3cret@127.0.0.1/x.jpg",
-    "http://bob:s3cret\\@127.0.0.1/x.jpg",
-    "http://bob:s3@cret@[::1/x.jpg",
-    "bob:s3cret@host/x.jpg",
-    "http:/bob:s3cret@host/x",
-    "http:bob:s3cret@host",
-    "HTTP:\\\\bob:s3cret@h/x",
-    " http://bob:s3cret@host/x",
-    "https:///bob:s3cret@host/x",
-    "ftp://bob:s3cret@host/x",
-    "file://bob:s3cret@host/x",
-    f"http://bob:s3{'x' * 500}cret@host:bad/x.jpg",
-]
-
-
-@pytest.mark.parametrize("url", TORN)
-@pytest.mark.parametrize("files_below", [None, ROOT])
-def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None) -> None:
-    """No piece of them, neither by the URL nor by what the parser quotes of it."""
-    (result,) = fetched([url], files_below=files_below, manners=Manners(retries=0), limits=Limits(seconds=1.0))
-    assert isinstance(result, Failed)
-    for told in (result.message, shown(url)):
-        assert not re.search("s3|cret|bob", told), told
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://shop.example/a@2x.jpg", "https://shop.example:8080/w:30/a@2x.jpg?b=@", "http://[::1]:80", "ftp://a/b"],
-)
-def test_whole_urls_are_told_whole(url: str) -> None:
-    """An @ in a path is no password's end."""
-    assert shown(url) == url
-    assert shown(url.replace("http://", "http://anna:s3c@ret@")) == url
-
-
-def test_nothing_strange_reaches_log_and_terminal() -> None:
-    """Neither of a URL nor of what a server says: no control characters, no lines, no turned directions."""
-    head = b"HTTP/1.1 404 \xff\x1b[31mred\x9b\r\nContent-Length: 0\r\n\r\n"
-    with web(lambda _: Answer(parts=[head])) as place:
-        urls = [
-            "http://a/\x1b[2J\x1b]0;pwned\x07\n2026-11-27 ERROR fake line",
-            "http://a\u202e/\u2028\x85",
-            "file:///\x1b[2J\n",
-            "\ud800",
-            place.url,
-        ]
-        results = fetched([*urls, place.url + "/\u202e"], files_below=ROOT)
-    for result in results:
-        assert isinstance(result, Failed) and result.message.isprintable(), result
-    assert all(shown(url).isprintable() for url in urls)
-    assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
-
-
-def test_passwords_are_neither_sent_nor_told_nor_kept(place: Web, tmp_path: Path) -> None:
-    """The server, the sentences and the file of the cache know nothing of them."""
-    urls = [f"http://anna:s3cret@127.0.0.1:{place.port}/{kind}/1" for kind in ("fine", "gone", "loop", "page")]
-    with ImageCache(tmp_path / "images") as cache:
-        results = fetched([*urls, "ftp://anna:s3cret@shop.example/"], cache=cache)
-    assert isinstance(results[0], Fetched)
-    assert not any("s3cret" in r.message for r in results if isinstance(r, Failed))
-    assert not any("authorization" in asked.headers for asked in place.asked)
-    assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_a_second_run_asks_nobody(shop: Shop, place: Web, tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ import pytest
 from serving.fetching import Failed, Fetched, Fetching, Manners
 from serving.image_cache import ImageCache, url_key
 from serving.images import Limits
+from tests.serving.fetches import LOCAL
 from tests.serving.shop import pixels, png
 from tests.serving.web import Answer, web
-
-LOCAL = Limits(bytes=100_000, pixels=1_000_000, seconds=5.0, allow_private=True)
 
 
 def again(cache: ImageCache, urls: list[str], **options: Any) -> tuple[list[Fetched | Failed], Counter[str]]:

@@ -120,7 +120,7 @@ def test_a_server_that_never_gets_better_is_given_up(dsn: str, edges: list[Produ
 def test_a_server_that_stalls_is_an_error(dsn: str, edges: list[Product], when: bytes) -> None:
     """A connection that stays open and says nothing ends in an error, whatever TCP thinks of it."""
     with proxy(dsn, Fault(when, kind="stall")) as before, pytest.raises(LostConnectionError, match="fallen silent"):
-        read(before.dsn, timeout=0.2)
+        read(before.dsn, timeout=1.0)
 
 
 def test_a_server_that_never_answers_the_connection(dsn: str) -> None:

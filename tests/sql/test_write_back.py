@@ -219,7 +219,7 @@ def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
     """A server that falls silent while it is written to ends in an error, and nothing of the batch is there."""
     silent = Fault(b"INSERT INTO", kind="stall")
     with proxy(dsn, silent) as before, pytest.raises(LostConnectionError, match="fallen silent"):
-        write(before.dsn, map(answer, edges), timeout=0.2)
+        write(before.dsn, map(answer, edges), timeout=1.0)
     assert stored(dsn) == []
 
 

@@ -215,7 +215,8 @@ def test_leaving_early_leaves_nothing_behind(shop: Shop, place: Web) -> None:
     urls = [f"{place.url}/fine/1", *[f"{place.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")]]
     limits = Limits(seconds=600, allow_private=True)
     results = iter(Fetching(urls, limits=limits, manners=Manners(seconds=600)))
-    assert isinstance(next(results), Fetched)
+    # The others fail first where the machine is busy.
+    assert any(isinstance(result, Fetched) for result in results)
     results.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
     assert not shop.ended.is_set()

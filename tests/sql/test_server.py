@@ -211,6 +211,43 @@ def test_programs_that_fail(tmp_path: Path) -> None:
     assert not Path(named).exists()
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder that everybody may enter, with a path that is shorter than pytest's."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(("name", "received"), [("l" * 90, "bytes for the socket's path"), ("q'uote", "a path with '")])
+def test_a_folder_that_is_not_fit(short: Path, monkeypatch: pytest.MonkeyPatch, name: str, received: str) -> None:
+    """Where no server can have its socket, the message says why, and nothing is left."""
+    (short / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(short / name))
+    with pytest.raises(ServerError, match=rf"does not start in .*Received: .*{received}.* Next: export TMPDIR=/tmp"):
+        running_server().__enter__()
+    assert not list((short / name).iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
+def test_a_folder_that_the_user_may_not_enter(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outermost folder that keeps the server's user out is named."""
+    closed = short / "closed"
+    (closed / "within").mkdir(parents=True)
+    closed.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(closed / "within"))
+    with pytest.raises(ServerError, match=rf"Received: {closed}, which nobody may not enter"):
+        running_server().__enter__()
+
+
+def test_a_folder_with_a_space_is_fit(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is quoted where it is used is not refused."""
+    (short / "two words").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(short / "two words"))
+    with running_server() as dsn:
+        psycopg.connect(dsn).close()
+
+
 def test_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no PostgreSQL, the message says what to install."""
     monkeypatch.setattr("sql.server.PROGRAMS", ("initdb", "a program that does not exist"))

@@ -88,7 +88,7 @@ def seconds_asked(retry_after: str) -> float:
         return float(retry_after)
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     now = datetime.now(UTC) if until.tzinfo else datetime.now(UTC).replace(tzinfo=None)
     return max((until - now).total_seconds(), 0.0)

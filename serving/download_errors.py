@@ -23,6 +23,8 @@ DownloadReason = Literal[
 ]  # fmt: skip
 """Why a URL gives no file. `stopped` is told to nobody: it ends what is under way when no more results are taken.
 `unexpected` is a fault of ours, which the log describes."""
+UNANSWERED = ("unknown_host", "host_given_up")
+"""Where nobody was asked."""
 Status = NewType("Status", str)
 """`http_` and a status, as in `http_404`: the server answers that it gives no file."""
 
@@ -52,7 +54,7 @@ class DownloadError(ValueError):
     @property
     def passing(self) -> bool:
         """Whether it says nothing of the file: nobody answered, not to the end, or the server asked for patience."""
-        return self.silent or self.again
+        return self.again or self.reason in UNANSWERED
 
 
 def shown(url: object) -> str:

@@ -140,12 +140,17 @@ class Downloader:
         """
         self._dialler.deadline = time.monotonic() + timeout_seconds
         target = parsed(url)
-        for _ in range(MOST_REDIRECTS + 1):
-            with self._answer(target, known or Validators()) as response:
-                if response.status not in REDIRECTS:
-                    return self._read(response, most_bytes, known)
-                self._drain(response)
-                target = parsed(_joined(target, _header(response, b"location")))
+        for hop in range(MOST_REDIRECTS + 1):
+            try:
+                with self._answer(target, known or Validators()) as response:
+                    if response.status not in REDIRECTS:
+                        return self._read(response, most_bytes, known)
+                    self._drain(response)
+                    target = parsed(_joined(target, _location(response)))
+            except DownloadError as error:
+                # A host that redirects has answered, wherever it leads.
+                error.silent = error.silent and not hop
+                raise
         raise DownloadError(
             f"{shown(url)} is redirected too often. Expected: at most {MOST_REDIRECTS} times. Received: more",
             "too_many_redirects",
@@ -218,6 +223,15 @@ class Downloader:
 
 def _header(response: httpcore.Response, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
+
+
+def _location(response: httpcore.Response) -> str:
+    """As browsers read it: what is not ASCII, as it should be, is mostly UTF-8."""
+    raw = _header(response, b"location")
+    try:
+        return raw.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _joined(url: httpx.URL, location: str) -> str:

@@ -40,8 +40,10 @@ class Manners:
         longest_wait: The seconds that a server's Retry-After may ask for; one that asks for more is not asked again,
             since sooner would be rude. Defaults to 30.
         silences: After how many attempts on end without any answer a host is given up. Defaults to 10.
+        silent_seconds: How long it must have been silent then, at the least. Defaults to 10, as long as one attempt may
+            take: a server that is started anew is back by then.
         window: The most URLs read ahead of the answers, so that a slow host does not hold up the others. Defaults to
-            1,000.
+            1,000. A host that asks for patience does hold them up: each of its waiting URLs keeps one of `at_once`.
     """
 
     at_once: int = 32
@@ -50,6 +52,7 @@ class Manners:
     seconds: float = 60.0
     longest_wait: float = 30.0
     silences: int = 10
+    silent_seconds: float = 10.0
     window: int = 1_000
 
 
@@ -101,7 +104,10 @@ class Workers:
     def __init__(self, manners: Manners, limits: Limits) -> None:
         self._manners, self._limits = manners, limits
         self._hosts: Hosts[Job] = Hosts(
-            manners.per_host, manners.silences, lambda: Downloader(self._limits.allow_private)
+            manners.per_host,
+            manners.silences,
+            manners.silent_seconds,
+            lambda: Downloader(self._limits.allow_private),
         )
         self._done: SimpleQueue[tuple[Job, Outcome]] = SimpleQueue()
         self._stopping = Event()
@@ -196,7 +202,6 @@ def _given_up(job: Job, silences: int, last: str) -> DownloadError:
         f"{shown(job.url)} is not asked for any more. Expected: a host that answers. "
         f"Received: {silences} attempts on end without an answer, of which the last: {last}",
         "host_given_up",
-        silent=True,
     )
 
 

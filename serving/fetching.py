@@ -151,7 +151,7 @@ class Fetching:
         kept = self._cache.find(key) if self._cache is not None and path is None else None
         if kept and time.time() - kept.fetched_at < self._trusted_seconds:
             return Fetched(position, url, kept.pixels, kept.sha256, cached=True)
-        job = Job(url, parts.netloc.decode() if path is None else "file:", path, kept.validators if kept else None)
+        job = Job(url, _host(parts) if path is None else "file:", path, kept.validators if kept else None)
         self._keys[job], self._open[key] = key, _Open([(position, url)], kept)
         workers.begin(job)
         return None
@@ -201,6 +201,11 @@ class Fetching:
             self.counts[_kind(result)] += 1
             self._progress(self.counts.total(), self._total)
             yield result
+
+
+def _host(parts: httpx.URL) -> str:
+    """Who is asked: with the scheme, since nobody may listen for one and somebody for the other."""
+    return f"{parts.scheme}://{parts.netloc.decode()}"
 
 
 def _kind(result: Result) -> str:

@@ -26,6 +26,7 @@ class _Host(Generic[Job]):
 
 @dataclass
 class _Silence:
+    since: float
     times: int = 0
     last: str = ""
 
@@ -36,14 +37,18 @@ class Hosts(Generic[Job]):
     Args:
         per_host: The jobs of a host that are taken at a time.
         silences: After how many downloads on end without any answer a host is given up.
+        silent_seconds: The least that these take from the beginning of the first to the end of the last: many that are
+            under way together may all fail in one moment, in which the server is started anew.
         connect: Makes what downloads; it is used again for the same host, with its connection.
     """
 
-    def __init__(self, per_host: int, silences: int, connect: Callable[[], Downloader]) -> None:
-        self._per_host, self._silences, self._connect = per_host, silences, connect
+    def __init__(self, per_host: int, silences: int, silent_seconds: float, connect: Callable[[], Downloader]) -> None:
+        self._per_host, self._connect = per_host, connect
+        self._silences, self._silent_seconds = silences, silent_seconds
         self._changed = Condition()
         self._hosts: OrderedDict[str, _Host[Job]] = OrderedDict()
         self._silent: dict[str, _Silence] = {}
+        self._given_up: dict[str, str] = {}
         self._answered: dict[str, float] = {}
         self._closed = False
 
@@ -79,9 +84,8 @@ class Hosts(Generic[Job]):
     def answered(self, name: str) -> None:
         """Ends a host's silence; but nothing brings back a host that is given up."""
         with self._changed:
-            if not self.given_up(name):
-                self._silent.pop(name, None)
-                self._answered[name] = time.monotonic()
+            self._silent.pop(name, None)
+            self._answered[name] = time.monotonic()
 
     def stayed_silent(self, name: str, message: str, begun: float) -> None:
         """Counts a download without any answer.
@@ -95,13 +99,14 @@ class Hosts(Generic[Job]):
         with self._changed:
             if begun < self._answered.get(name, 0.0):
                 return
-            silence = self._silent.setdefault(name, _Silence())
+            silence = self._silent.setdefault(name, _Silence(begun))
             silence.times, silence.last = silence.times + 1, message
+            if silence.times >= self._silences and time.monotonic() - silence.since >= self._silent_seconds:
+                self._given_up[name] = message
 
     def given_up(self, name: str) -> str:
         """Returns what the last attempt met of a host that is not asked any more, or nothing."""
-        silence = self._silent.get(name)
-        return silence.last if silence and silence.times >= self._silences else ""
+        return self._given_up.get(name, "")
 
     def close(self) -> None:
         """Ends all waiting in `take`, and cuts the downloads that are under way."""

@@ -48,6 +48,16 @@ def test_url_is_read_and_its_content_believed() -> None:
             prepare(f"{place.url}/page.png", Limits(allow_private=True))
 
 
+@pytest.mark.parametrize(
+    ("sent", "meant"), [("/h\u00c3\u00a9", "/h%C3%A9"), ("/h\u00e9", "/h%C3%A9"), ("/h%C3%A9", "/h%C3%A9")]
+)
+def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
+    """UTF-8 where it is some, else Latin-1; a header is sent as Latin-1 here, so the first is UTF-8's two bytes."""
+    leading = Answer(302, headers={"Location": sent})
+    with web(lambda asked: Answer(body=PNG) if asked.path == meant else leading) as place:
+        assert download(place.url, 10_000, allow_private=True) == PNG
+
+
 def test_private_addresses_are_refused_before_anything_is_sent() -> None:
     """A machine inside the network is not asked at all, under whatever name it goes."""
     with web(shop) as place:

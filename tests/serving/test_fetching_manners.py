@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections import Counter
 
@@ -15,7 +16,7 @@ from serving.hosts import Hosts
 from serving.images import Limits
 from tests.serving.fetches import LOCAL, fetched, reasons
 from tests.serving.shop import Counting, Shop, Timing
-from tests.serving.web import Web, web
+from tests.serving.web import Answer, Asked, Web, web
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "silent"])
@@ -49,6 +50,15 @@ def test_retry_after_is_honoured() -> None:
     with web(shop) as place:
         assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
     assert len(shop.times) == 2 and shop.times[1] - shop.times[0] >= 1.0
+
+
+@pytest.mark.parametrize("asked", ["soon", "-1", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+def test_a_rest_that_nobody_can_read_is_none(asked: str) -> None:
+    """The next attempt then comes when it would have come anyway."""
+    shop = Timing(asked)
+    with web(shop) as place:
+        assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
+    assert len(shop.times) == 2
 
 
 def test_a_server_that_asks_for_too_long_a_rest_is_left_alone() -> None:
@@ -92,7 +102,7 @@ def test_a_host_that_stays_silent_is_given_up(place: Web) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
     urls = [f"http://{nobody}/{number}" for number in range(10)] + [f"{place.url}/fine/1"]
-    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=1, silences=4)))
+    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=1, silences=4, silent_seconds=0)))
     assert found == {"unreachable": 2, "host_given_up": 8, "fetched": 1}
 
 
@@ -100,7 +110,7 @@ def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
     """Of many URLs at once none may see an error of its own, so each names the last one of their host."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    results = fetched([f"http://{nobody}/{number}" for number in range(100)])
+    results = fetched([f"http://{nobody}/{number}" for number in range(100)], manners=Manners(silent_seconds=0))
     given_up = [r.message for r in results if isinstance(r, Failed) and r.reason == "host_given_up"]
     assert len(given_up) > 80
     for message in given_up:
@@ -111,10 +121,45 @@ def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
         assert re.match(rf"http://{nobody}/\d+ cannot be reached\. Expected: .* Connection refused", last)
 
 
+def test_a_server_that_is_started_anew_loses_nothing() -> None:
+    """All that are under way fail in one moment, are asked again, and the host is not given up."""
+    shop, begun = Shop(), threading.Event()
+    back: list[float] = []
+
+    def answer(asked: Asked) -> Answer:
+        if shop.asked.total() >= 50 and not begun.is_set():
+            begun.set()
+            back.append(time.monotonic() + 0.3)
+        return Answer(0) if back and time.monotonic() < back[0] else shop(asked)
+
+    with web(answer) as place:
+        assert set(reasons([f"{place.url}/fine/{number}" for number in range(200)])) == {"fetched"}
+    assert begun.is_set()
+
+
+def test_a_host_that_leads_to_one_that_is_gone_is_not_given_up(shop: Shop, place: Web) -> None:
+    """A redirect is an answer, whatever becomes of those that follow it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/1"
+    with web(
+        lambda asked: Answer(302, headers={"Location": nobody}) if "old" in asked.path else shop(asked)
+    ) as leading:
+        urls = [f"{leading.url}/{kind}/{n}" for kind in ("old", "fine") for n in range(6)]
+        found = reasons(urls, manners=Manners(at_once=1, retries=0, silences=2, silent_seconds=0))
+    assert found == ["unreachable"] * 6 + ["fetched"] * 6
+
+
+def test_a_host_is_another_by_another_scheme(place: Web) -> None:
+    """Nobody may listen for https where somebody does for http."""
+    urls = [f"{place.url.replace('http', scheme, 1)}/fine/{n}" for scheme in ("https", "http") for n in range(4)]
+    found = reasons(urls, manners=Manners(at_once=1, retries=0, silences=2, silent_seconds=0))
+    assert found[2:] == ["host_given_up"] * 2 + ["fetched"] * 4
+
+
 def test_a_host_that_answers_now_and_then_is_not_given_up(place: Web) -> None:
     """Only silence on end counts, and a 404 is an answer."""
     urls = [f"{place.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
-    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=0, silences=2)))
+    found = Counter(reasons(urls, manners=Manners(at_once=1, retries=0, silences=2, silent_seconds=0)))
     assert found == {"unreachable": 6, "http_404": 6}
 
 
@@ -123,13 +168,13 @@ def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> N
     urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
     # Long enough for a small file from a machine that is busy with other things.
     limits = Limits(seconds=3.0, allow_private=True)
-    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=1)))
+    found = Counter(reasons(urls, limits=limits, manners=Manners(per_host=8, retries=0, silences=1, silent_seconds=0)))
     assert found == {"timed_out": 8, "fetched": 20}
 
 
 def test_silences_from_before_an_answer_do_not_add_up(shop: Shop, place: Web) -> None:
     """Downloads that hang while another one is answered say nothing about the host."""
-    hosts: Hosts[int] = Hosts(per_host=4, silences=2, connect=Downloader)
+    hosts: Hosts[int] = Hosts(per_host=4, silences=2, silent_seconds=0, connect=Downloader)
     begun = time.monotonic()
     hosts.answered("a")
     for _ in range(3):

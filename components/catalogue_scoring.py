@@ -101,17 +101,19 @@ class CatalogueScorer:
             CatalogueError: The catalogue cannot be read or written.
             UserError: The images' cache cannot be used, or the model gives no answer.
         """
-        from sql.write_back import failed_share, pending, prepare, remove_gone, write
+        from sql.classification_table import prepare
+        from sql.write_back import failed_share, pending, remove_gone, write
 
         prepare(dsn, timeout=timeout)
-        summary = Summary()
+        summary, trusted_seconds = Summary(), self.fetch.trusted_days * SECONDS_A_DAY
         with kept_images(self.cache) as kept:
             lists = pending(
                 dsn,
                 self.name,
                 country=country,
                 image_index=image_index,
-                content_of=lambda url: _content_of(kept, url, self.fetch.trusted_days * SECONDS_A_DAY),
+                content_of=lambda url: _content_of(kept, url, trusted_seconds),
+                trusted_seconds=trusted_seconds,
                 timeout=timeout,
             )
             products = (product for some in lists for product in some)
@@ -149,9 +151,19 @@ class CatalogueScorer:
     @cached_property
     def _model(self) -> Any:
         """Loaded for the first image: mostly nothing is new."""
+        import tensorflow as tf
+
         from serving.requests import load
 
-        return load(self.version.path)
+        try:
+            return load(self.version.path)
+        except (tf.errors.OpError, OSError, ValueError, IndexError) as error:
+            raise UserError(
+                "The pushed model cannot be loaded.",
+                expected=f"a SavedModel in {self.version.path}",
+                received=(str(error).splitlines() or [type(error).__name__])[0],
+                next_step="fashion run --fresh --from pusher",
+            ) from None
 
     def _row(self, product: Product, result: Result, said: tuple[str, float, bool] | None) -> Classification:
         from serving.fetching import Failed, Fetched
@@ -196,7 +208,7 @@ def _ask(model: Any, seen: list[tuple[Product, Fetched]]) -> list[tuple[str, flo
 def _content_of(kept: ImageCache, url: str, trusted_seconds: float) -> str | None:
     """Returns the SHA-256 of what a URL held when it was last fetched, or `OUT_OF_DATE` where that is too long ago.
 
-    None for what never was fetched, or is no URL.
+    None for what is not among what was downloaded: it never was, all of it was removed, or it is a file's URL.
     """
     from serving.download_errors import DownloadError
     from serving.downloads import parsed

@@ -248,7 +248,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(0)
-        print(f"\n{error.strerror}: {error.filename}\nNext: the same command with --debug", file=sys.stderr)
+        said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        print(f"\n{said}\nNext: the same command with --debug", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

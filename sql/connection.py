@@ -118,7 +118,7 @@ def _unreachable(error: Exception, dsn: str) -> LostConnectionError:
 def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
     place, said = redact(dsn), _said(error)
     match error:
-        case errors.QueryCanceled():
+        case errors.QueryCanceled() | errors.LockNotAvailable():
             return CatalogueError(
                 f"The catalogue took too long ({place}).",
                 expected=f"every answer within {timeout:g} s",
@@ -142,18 +142,37 @@ def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
                 received=said,
                 next_step="GRANT it, or take another user",
             )
-        case _ if isinstance(error, psycopg.OperationalError) or error.diag.severity_nonlocalized == "FATAL":
+        case _ if _lost(error):
             return LostConnectionError(
                 f"The connection to the catalogue broke ({place}).",
                 expected="a connection until the end",
                 received=said,
                 next_step="the same again, when the server is well",
             )
+        case psycopg.OperationalError():
+            return CatalogueError(
+                f"The database server cannot do that ({place}).",
+                expected="a server with room and leave for it",
+                received=said,
+                next_step="see what its log says of it",
+            )
     return CatalogueError(
         f"The database refuses ({place}).",
         expected="a catalogue like sql/schema.sql",
         received=said,
         next_step="compare it with sql/schema.sql",
+    )
+
+
+def _lost(error: psycopg.Error) -> bool:
+    """Whether the same may go well on another connection: this one is gone, or its transaction was in another's way.
+
+    A full disk or a statement that is too complex is an OperationalError too, and the next connection would meet it.
+    """
+    if error.diag.severity_nonlocalized == "FATAL":
+        return True
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate[:2] in ("08", "40") or error.sqlstate[:3] == "57P"
     )
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from psycopg import Connection
-from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import args_row
 
-from sql.catalogue_error import CatalogueError
+from sql.classification_table import COLUMNS, MADE_BY
 from sql.connection import RETRIES, TIMEOUT, begin, connected, retried
 from sql.extract import Product, read_products
-from sql.statements import CLASSIFICATION
-from sql.tables import CATALOGUE, TEXT, WHOLE, Columns, check
+from sql.tables import check
 
-MADE_BY: Final = "sql/classification.sql"
 BATCH_ROWS: Final = 5000
 NO_IMAGE: Final = "no_image"
 """Why a product without a URL has no group."""
@@ -60,24 +57,13 @@ class _Known(NamedTuple):
     fingerprint: str
     image_content: str | None
     failed: bool
+    age_seconds: float
 
 
-COLUMNS: Final[Columns] = {
-    "product_classification": {
-        "product_id": WHOLE,
-        "model_version": TEXT,
-        "product_group": TEXT,
-        "confidence": "float8",
-        "abstain": "bool",
-        "failure": TEXT,
-        "scored_at": "timestamptz",
-        "fingerprint": TEXT,
-        "image_content": TEXT,
-    }
-}
 _NAMES: Final = ", ".join(Classification._fields)
 _KNOWN: Final = """
-SELECT product_id, model_version, fingerprint, image_content, failure IS NOT NULL
+SELECT product_id, model_version, fingerprint, image_content, failure IS NOT NULL,
+       extract(epoch FROM clock_timestamp() - scored_at)::float8
 FROM product_classification WHERE product_id = ANY(%s)
 """
 # A shop whose image server is down for an hour must not lose its groups.
@@ -97,69 +83,11 @@ WHERE excluded.scored_at >= least(kept.scored_at, clock_timestamp()) AND CASE WH
     THEN excluded.failure IS DISTINCT FROM kept.failure ELSE excluded IS DISTINCT FROM kept END
 """
 _FAILED: Final = f"SELECT count(*) FILTER (WHERE failure <> '{NO_IMAGE}'), count(*) FROM product_classification"
-_THERE: Final = "SELECT to_regclass('product_classification'), to_regclass('product_to_review')"
-_KEYED: Final = """
-SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
-  AND indisunique AND indnkeyatts = 1 AND indpred IS NULL
-"""
-_LACKING: Final = """
-SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
-WHERE NOT has_table_privilege('product_classification', kind)
-UNION ALL
-SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
-"""
 
 
 def fingerprint(product: Product) -> str:
     """Returns a name for what a product says: another one as soon as its title, URL or description is another."""
     return hashlib.sha256(json.dumps(product[1:]).encode()).hexdigest()
-
-
-def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
-    """Makes the table and the view of `sql/classification.sql` where they are not there yet.
-
-    Raises:
-        CatalogueError: There is no catalogue, there is another table of that name, or the user may not make one.
-    """
-    with connected(dsn, timeout) as connection:
-        check(connection, CATALOGUE, "sql/schema.sql")
-        # Not where they are there: whoever may write to the table need not own it.
-        table, view = connection.execute(_THERE).fetchone() or (None, None)
-        if table:
-            check(connection, COLUMNS, MADE_BY)
-        if not (table and view):
-            _make(connection, timeout)
-        if not connection.execute(_KEYED).rowcount:
-            raise CatalogueError(
-                "A product may have two answers in product_classification.",
-                expected=f"product_id as its key, as in {MADE_BY}",
-                received="no unique index of it",
-                next_step="ALTER TABLE product_classification ADD PRIMARY KEY (product_id)",
-            )
-        if lacking := [right for (right,) in connection.execute(_LACKING)]:
-            raise CatalogueError(
-                "This user may not write answers back.",
-                expected="SELECT, INSERT, UPDATE and DELETE on product_classification, and temporary tables",
-                received=f"no {', no '.join(lacking)}",
-                next_step=f"GRANT {lacking[0]} TO the user",
-            )
-
-
-def _make(connection: Connection[Any], timeout: float) -> None:
-    begin(connection, timeout)
-    try:
-        # Others may be about to make them too, and IF NOT EXISTS does not wait for these.
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext('product_classification'))")
-        connection.execute(CLASSIFICATION)
-        connection.execute("COMMIT")
-    except InsufficientPrivilege as error:
-        raise CatalogueError(
-            "This user may not make the table of the answers.",
-            expected=f"{MADE_BY} run by the owner of the schema, or CREATE on it",
-            received=str(error.diag.message_primary),
-            next_step=f"psql -f {MADE_BY}, as the owner; then GRANT this user to write to product_classification",
-        ) from None
 
 
 def pending(
@@ -169,6 +97,7 @@ def pending(
     country: str = "us",
     image_index: int = 0,
     content_of: Callable[[str], str | None] = lambda url: None,
+    trusted_seconds: float = math.inf,
     timeout: float = TIMEOUT,
 ) -> Iterator[list[Product]]:
     """Yields the products that this version of the model has not scored as they are now, in the order of id.
@@ -183,7 +112,9 @@ def pending(
         country: As for `read_products`.
         image_index: As for `read_products`.
         content_of: Returns the name of the content that a URL has now, as far as it is known without fetching.
-            Defaults to: it is not known, and then an image counts as changed only when its URL has.
+            Defaults to: it is not known.
+        trusted_seconds: Where the content is not known, the age from which an answer about an image does not hold any
+            more. Defaults to never: then an image counts as changed only when its URL has.
         timeout: Seconds that the server may take for a list.
 
     Raises:
@@ -194,7 +125,7 @@ def pending(
     read = read_products(dsn, country=country, image_index=image_index, one_snapshot=False, timeout=timeout)
     for products in read:
         known = retried(partial(_known, dsn, [product.id for product in products], timeout))
-        changed = [p for p in products if not _holds(known.get(p.id), p, model_version, content_of)]
+        changed = [p for p in products if not _holds(known.get(p.id), p, model_version, content_of, trusted_seconds)]
         if changed:
             yield changed
 
@@ -277,13 +208,19 @@ def _known(dsn: str, ids: list[int], timeout: float) -> dict[int, _Known]:
         return {row.product_id: row for row in cursor.execute(_KNOWN, [ids])}
 
 
-def _holds(known: _Known | None, product: Product, model_version: str, content_of: Callable[[str], str | None]) -> bool:
+def _holds(
+    known: _Known | None,
+    product: Product,
+    model_version: str,
+    content_of: Callable[[str], str | None],
+    trusted_seconds: float,
+) -> bool:
     """Whether an earlier answer is still one."""
     if known is None or (known.failed and product.url is not None):
         return False
+    if (known.model_version, known.fingerprint) != (model_version, fingerprint(product)):
+        return False
     content = product.url and content_of(product.url)
-    return (
-        known.model_version == model_version
-        and known.fingerprint == fingerprint(product)
-        and content in (None, known.image_content)
-    )
+    if content is None and known.image_content is not None:
+        return known.age_seconds < trusted_seconds
+    return content in (None, known.image_content)

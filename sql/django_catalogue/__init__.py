@@ -34,6 +34,8 @@ def _database(dsn: str) -> dict[str, object]:
 
     given = parse(dsn)
     defaults = {d.keyword.decode(): d.val.decode() for d in pq.Conninfo.get_defaults() if d.val is not None}
-    # Django insists on a name; libpq takes the user's when there is none.
-    name = given.pop("dbname", None) or defaults.get("dbname") or given.get("user") or defaults.get("user")
+    # Django insists on a name, but where a service may have one; libpq takes the user's when there is none.
+    name = given.pop("dbname", None) or ("" if "service" in given else defaults.get("dbname"))
+    if name is None:
+        name = given.get("user") or defaults.get("user")
     return {"ENGINE": "django.db.backends.postgresql", "NAME": name, "OPTIONS": given}

@@ -16,10 +16,10 @@ import pytest
 from components.demonstration_pictures import Pictures, write_pictures
 from models.taxonomy import Taxonomy
 from serving.versions import digest, push
+from sql.classification_table import prepare
 from sql.demonstration import Demonstration, demonstration, fill
 from sql.extract import read_products
 from sql.server import find_programs, running_server
-from sql.write_back import prepare
 from tests.conftest import ROOT, Fashion
 from tests.saved_models import export_tiny
 from tests.serving.exports import export_small
@@ -178,3 +178,17 @@ def test_without_a_model(dsn: str, shop: tuple[Demonstration, Pictures], fashion
     """There is a sentence and a next step."""
     done = fashion(*arguments(dsn, tmp_path, shop[1]))
     assert done.returncode == 1 and "no pushed model" in done.stderr and "fashion run" in done.stderr
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
+def test_a_model_that_is_damaged(
+    dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path, damaged: str
+) -> None:
+    """There is a sentence and a next step, and no stack trace."""
+    version = export_tiny(tmp_path / "serving_models" / "fashion" / "1")
+    content = (version / damaged).read_bytes()
+    (version / damaged).write_bytes(content[: len(content) // 2])
+    done = fashion(*arguments(dsn, tmp_path, shop[1]))
+    assert done.returncode == 1 and "The pushed model cannot be loaded." in done.stderr
+    assert "Traceback" not in done.stderr and "fashion run --fresh --from pusher" in done.stderr
+    assert rows(dsn) == {}

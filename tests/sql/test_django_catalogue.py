@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from sql.catalogue_error import CatalogueError
 from sql.django_catalogue import _database
@@ -108,6 +110,18 @@ def test_settings_from_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _database("host=shop.example user=ann")["NAME"] == "ann"
     monkeypatch.setenv("PGDATABASE", "shop")
     assert _database("host=shop.example user=ann")["NAME"] == "shop"
+
+
+def test_a_service_names_the_database(dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The service's database is read, not the one that has the user's name."""
+    words = "\n".join(f"{name}={value}" for name, value in conninfo_to_dict(dsn).items())
+    (tmp_path / "services").write_text(f"[shop]\n{words}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    monkeypatch.setenv("PGDATABASE", "another")
+    command = [sys.executable, "-W", "error", "-c", ALONE, "service=shop"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert _database("service=shop dbname=mine")["NAME"] == "mine"
 
 
 def test_a_password_is_never_repeated() -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from sql.connection import connected
 from sql.extract import CatalogueError, LostConnectionError, Product, ahead, estimate, read_products
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
@@ -135,6 +136,22 @@ def test_a_lock_that_is_held_is_an_error(dsn: str, put: Put) -> None:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(CatalogueError, match="took too long.*within 0.1 s.*statement timeout") as raised:
             read(dsn, timeout=0.1)
+    assert not isinstance(raised.value, LostConnectionError)
+
+
+def test_what_the_server_cannot_do_is_no_lost_connection(dsn: str, put: Put) -> None:
+    """Neither the patience that a DSN asks for itself, nor a server without room: the next connection meets it too."""
+    schema = conninfo_to_dict(dsn)["options"]
+    with psycopg.connect(dsn) as other:
+        other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(CatalogueError, match="took too long.*lock timeout") as raised:
+            read(make_conninfo(dsn, options=f"{schema} -clock_timeout=100ms"))
+    assert not isinstance(raised.value, LostConnectionError)
+    with (
+        pytest.raises(CatalogueError, match="cannot do that.*at most 1664 entries") as raised,
+        connected(dsn) as connection,
+    ):
+        connection.execute("SELECT " + ", ".join("1" * 2_000))
     assert not isinstance(raised.value, LostConnectionError)
 
 

@@ -16,8 +16,9 @@ import pytest
 from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
+from sql.classification_table import prepare
 from sql.extract import CatalogueError, LostConnectionError, Product
-from sql.write_back import Classification, failed_share, fingerprint, pending, prepare, remove_gone, write
+from sql.write_back import Classification, failed_share, fingerprint, pending, remove_gone, write
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.edges import catalogue
@@ -128,6 +129,15 @@ def test_an_image_that_has_changed_under_its_url(dsn: str, edges: list[Product])
     now = {"2.jpg": "new", "1.jpg": "old"}
     changed = waiting(dsn, content_of=now.get)
     assert {p.url for p in changed} == {"2.jpg"}
+
+
+def test_an_image_that_nobody_remembers_is_asked_for_when_its_answer_is_old(dsn: str, edges: list[Product]) -> None:
+    """What was downloaded may be gone, or lie on another machine: then the age of the answer decides."""
+    now = datetime.now(UTC)
+    for age, expected in ((timedelta(days=2), [p for p in edges if p.url]), (timedelta(hours=2), [])):
+        write(dsn, (answer(p, image_content=p.url and "old", scored_at=now - age) for p in edges))
+        assert waiting(dsn, trusted_seconds=86_400) == expected
+        assert waiting(dsn) == waiting(dsn, trusted_seconds=86_400, content_of=lambda url: "old") == []
 
 
 def test_what_failed_is_tried_again(dsn: str, edges: list[Product]) -> None:
@@ -280,6 +290,23 @@ def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
             prepare(dsn)
         connection.execute(raised.value.next_step)
     prepare(dsn)
+
+
+def test_a_key_that_is_checked_too_late(dsn: str, edges: list[Product]) -> None:
+    """No answer can be written over another by it, so it is none."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey, "
+            "ADD PRIMARY KEY (product_id) DEFERRABLE"
+        )
+    with pytest.raises(CatalogueError, match="may have two answers.*no unique index of it that is checked at once"):
+        prepare(dsn)
+
+
+def test_a_server_that_does_not_write(dsn: str, edges: list[Product]) -> None:
+    """A replica is told of before anything is scored."""
+    with pytest.raises(CatalogueError, match="does not write.*Next: the same with the DSN of the primary"):
+        prepare(make_conninfo(dsn, options=f"{options(dsn)} -cdefault_transaction_read_only=on"))
 
 
 def test_a_cut_while_looking_what_is_known(dsn: str, edges: list[Product]) -> None:

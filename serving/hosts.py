@@ -28,7 +28,6 @@ class _Host(Generic[Job]):
 class _Silence:
     since: float
     times: int = 0
-    last: str = ""
 
 
 class Hosts(Generic[Job]):
@@ -100,7 +99,7 @@ class Hosts(Generic[Job]):
             if begun < self._answered.get(name, 0.0):
                 return
             silence = self._silent.setdefault(name, _Silence(begun))
-            silence.times, silence.last = silence.times + 1, message
+            silence.times += 1
             if silence.times >= self._silences and time.monotonic() - silence.since >= self._silent_seconds:
                 self._given_up[name] = message
 

@@ -32,6 +32,10 @@ SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indke
 WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
   AND indisunique AND indimmediate AND indnkeyatts = 1 AND indpred IS NULL
 """
+_KEY: Final = """
+SELECT quote_ident(conname) FROM pg_constraint
+WHERE conrelid = to_regclass('product_classification') AND contype = 'p'
+"""
 _LACKING: Final = """
 SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
 WHERE NOT has_table_privilege('product_classification', kind)
@@ -62,11 +66,13 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
         if not (table and view):
             _make(connection, timeout)
         if not connection.execute(_KEYED).rowcount:
+            (instead,) = connection.execute(_KEY).fetchone() or ("",)
             raise CatalogueError(
                 "A product may have two answers in product_classification.",
                 expected=f"product_id as its key, as in {MADE_BY}",
                 received="no unique index of it that is checked at once",
-                next_step="ALTER TABLE product_classification ADD PRIMARY KEY (product_id)",
+                next_step=f"ALTER TABLE product_classification {instead and f'DROP CONSTRAINT {instead}, '}"
+                "ADD PRIMARY KEY (product_id)",
             )
         if lacking := [right for (right,) in connection.execute(_LACKING)]:
             raise CatalogueError(

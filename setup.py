@@ -2,22 +2,9 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-PACKAGES = [
-    "pipeline",
-    "components",
-    "models",
-    "analysis",
-    "analysis.experiments",
-    "analysis.experiments.drawing",
-    "analysis.exploration",
-    "analysis.exploration.drawing",
-    "serving",
-    "serving.embedded",
-    "sql",
-    "sql.django_catalogue",
-]
+ROOMS = ["pipeline", "components", "catalogue", "analysis", "serving", "models", "sql"]
 
 INSTALL = [
     "apache-beam==2.77.*",
@@ -99,12 +86,12 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11,<3.12",
-    packages=PACKAGES,
+    packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
     package_data={
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
         "analysis.experiments": ["studies/*"],
-        "analysis.exploration": ["*.html"],
+        "analysis.pages": ["*.html"],
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],
         "serving.embedded": ["*.html"],
@@ -114,5 +101,5 @@ setup(
     # For experiments on a GPU without TensorFlow's support: KERAS_BACKEND=jax fashion experiment run NAME. By itself
     # JAX computes on the CPU; its plugin for the GPU at hand comes on top, such as jax[cuda12]==0.10.* for NVIDIA's.
     extras_require={"catalogue": CATALOGUE, "develop": DEVELOP, "jax": ["jax==0.10.*"]},
-    entry_points={"console_scripts": ["fashion=pipeline.cli:main"]},
+    entry_points={"console_scripts": ["fashion=pipeline.commands.cli:main"]},
 )

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.artifacts import Examples, InferenceResult, Model, PushedModel
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, InferenceResult, Model, PushedModel
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 RECORD = "inference.json"
 HELD_BACK = "test"
@@ -58,7 +58,7 @@ def bulk_inferrer(
         # A refused model is served to nobody: there is no traffic to compare with.
         _record(inference, {"scored": False, "reason": record["reason"], "version": None, "split": split})
         return
-    from serving.bulk import BulkError, score
+    from serving.bulk.inference import BulkError, score
 
     try:
         summary = score(

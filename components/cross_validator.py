@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, OutOfFoldPredictions
-from pipeline.component import Input, Output, component
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, OutOfFoldPredictions
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.progress import Progress
 
 
 @component(libraries=("keras", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))

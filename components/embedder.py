@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from analysis.verdict import CORRUPTION, DEFAULT_RULES, Rule, VerdictError, check_rules, judge
+from analysis.evaluation.verdict import CORRUPTION, DEFAULT_RULES, Rule, VerdictError, check_rules, judge
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
-    from analysis.ladder import Rung
-    from analysis.tfma_evaluation import Slice, SliceMetrics
+    from analysis.evaluation.ladder import Rung
+    from analysis.evaluation.tfma import Slice, SliceMetrics
 
 SPLIT = "test"
 STEPS = ("predictions", "ladder", "TFMA", "corruptions", "intervals", "report")
@@ -58,8 +58,8 @@ def evaluator(
     TFMA evaluates the candidate alone: the baseline answers the same examples through its own export, and a paired
     bootstrap of the difference says more than a second run of TFMA would.
     """
-    from analysis import evaluation as layout
-    from analysis.predictions import predict
+    from analysis.evaluation import model_evaluation as layout
+    from analysis.evaluation.predictions import predict
 
     shards = examples.split(SPLIT)
     progress(0, len(STEPS), "steps", STEPS[0])
@@ -116,8 +116,8 @@ def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, see
     """
     import numpy as np
 
-    from analysis.corruptions import JUDGED_SEVERITY, clean_and_corrupted
-    from components.examples import write_shards
+    from analysis.data.examples import write_shards
+    from analysis.evaluation.corruptions import JUDGED_SEVERITY, clean_and_corrupted
 
     drawn = np.random.default_rng(seed).permutation(len(columns["image"]))[:count]
     copies = clean_and_corrupted(columns["image"][drawn], JUDGED_SEVERITY, seed)
@@ -131,7 +131,7 @@ def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, see
 
 def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str, Any]:
     """Reads what the test examples are; raises UserError when a feature to slice by is not among them."""
-    from components.examples import read_arrays, read_record_batches
+    from analysis.data.examples import read_arrays, read_record_batches
 
     present = next(iter(read_record_batches(shards[0], 1))).schema.names
     needed = ("image", "garment", "group", "source_id", *slicing_features(present, slice_by))
@@ -139,8 +139,8 @@ def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str,
 
 
 def _climb(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
-    from analysis.ladder import climb
-    from components.examples import read_arrays
+    from analysis.data.examples import read_arrays
+    from analysis.evaluation.ladder import climb
 
     train = read_arrays(examples.split("train"), ("image", "garment"))
     return climb(train["image"], train["garment"], test, taxonomy)
@@ -149,8 +149,8 @@ def _climb(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
 def _run_tfma(
     saved_model: Path, shards: list[Path], features: list[str], taxonomy: Taxonomy, output: Path
 ) -> dict[Slice, SliceMetrics]:
-    from analysis.tfma_evaluation import analyse, read_slices
-    from components.beam_pipeline import beam_pipeline
+    from analysis.evaluation.tfma import analyse, read_slices
+    from pipeline.contract.beam import beam_pipeline
 
     with beam_pipeline() as pipeline:
         analyse(pipeline, saved_model, shards, features, output)
@@ -160,7 +160,7 @@ def _run_tfma(
 def _check_rules(
     rules: tuple[Rule, ...], columns: dict[str, Any], features: list[str], corrupted: bool, taxonomy: Taxonomy
 ) -> None:
-    from analysis.corruptions import CLEAN, CORRUPTIONS
+    from analysis.evaluation.corruptions import CLEAN, CORRUPTIONS
 
     slices = [(feature, str(value)) for feature in features for value in sorted(set(columns[feature]))]
     slices += [(CORRUPTION, name) for name in (CLEAN, *CORRUPTIONS) if corrupted]
@@ -186,7 +186,7 @@ def _write_blessing(blessing: ModelBlessing, verdict: dict[str, Any]) -> None:
 def _write_predictions(columns: dict[str, Any], predictions: Any, taxonomy: Taxonomy, path: Path) -> None:
     from pyarrow import parquet
 
-    from analysis.predictions import prediction_table
+    from analysis.evaluation.predictions import prediction_table
 
     parquet.write_table(prediction_table(columns, predictions, taxonomy), path)
 
@@ -200,8 +200,8 @@ def _write_report(
     mistakes: int,
     path: Path,
 ) -> None:
-    from analysis.mistakes import worst_mistakes
-    from analysis.report import write_report
+    from analysis.evaluation.misclassified import worst_mistakes
+    from analysis.evaluation.report import write_report
 
     shown = worst_mistakes(columns, predictions, taxonomy, mistakes)
     path.write_text(write_report(metrics, verdict, shown, taxonomy), encoding="utf-8")

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from components.catalogue_dsn import Dsn, given
-from components.catalogue_images import Fetch
-from components.catalogue_products import Catalogue, catalogue_state
-from components.catalogue_source import read_catalogue
+from catalogue.dsn import Dsn, given
+from catalogue.images import Fetch
+from catalogue.products import Catalogue, catalogue_state
+from catalogue.source import read_catalogue
 from components.fashion_mnist_source import read_fashion_mnist
-from pipeline.artifacts import Examples, IngestionFailures
-from pipeline.component import Cache, ExternalPath, Output, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, IngestionFailures
+from pipeline.contract.component import Cache, ExternalPath, Output, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
-    from analysis.near_duplicates import Pairs
+    from analysis.data.near_duplicates import Pairs
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def example_gen(
 
 @contextmanager
 def _as_user_error(next_step: str) -> Iterator[None]:
-    from analysis.idx import DataError
+    from analysis.data.idx import DataError
 
     try:
         yield
@@ -124,7 +124,7 @@ def _as_user_error(next_step: str) -> Iterator[None]:
 
 
 def _close_pairs(columns: dict[str, Any], rmse: float) -> Pairs:
-    from analysis.near_duplicates import close_pairs
+    from analysis.data.near_duplicates import close_pairs
 
     pairs = close_pairs(columns["image"], rmse)
     logger.info("%d pairs of images are within RMSE %g", len(pairs.first), rmse)
@@ -133,7 +133,7 @@ def _close_pairs(columns: dict[str, Any], rmse: float) -> Pairs:
 
 def _cluster(columns: dict[str, Any], pairs: Pairs) -> None:
     """Adds the column `cluster`, among the images that are to be split: an official test split decides nothing."""
-    from analysis.near_duplicates import cluster
+    from analysis.data.near_duplicates import cluster
 
     columns["cluster"] = cluster(len(columns["image"]), pairs.among(columns["split"] == "train"))
 
@@ -142,7 +142,7 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
     """Moves a share of the training images to another split."""
     import numpy as np
 
-    from analysis.validation_cut import cut_validation
+    from analysis.data.validation_cut import cut_validation
 
     rows = np.flatnonzero(columns["split"] == "train")
     names = columns["name"][rows] if "name" in columns else None
@@ -152,13 +152,13 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
 
 def _count_twins(columns: dict[str, Any], pairs: Pairs) -> None:
     """Adds the column `twins`: how many images outside of the test split each resembles."""
-    from analysis.near_duplicates import count_twins
+    from analysis.data.near_duplicates import count_twins
 
     columns["twins"] = count_twins(len(columns["image"]), pairs, columns["split"] != "test")
 
 
 def _write(columns: dict[str, Any], examples: Examples, shard_size: int, progress: Progress) -> None:
-    from components.examples import write_shards
+    from analysis.data.examples import write_shards
 
     columns.pop("name", None)
     done, total = 0, len(columns["image"])

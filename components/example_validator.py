@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.artifacts import ExampleAnomalies, ExampleStatistics, Schema
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
+from pipeline.contract.artifacts import ExampleAnomalies, ExampleStatistics, Schema
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.anomalies import Anomaly
+    from analysis.data.anomalies import Anomaly
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def example_validator(
     black_images: Annotated[int, Field(ge=0, description="How many all-black images a split may have.")] = 0,
 ) -> None:
     """Checks every split against the schema and against the training split."""
-    from analysis.anomalies import Bounds, find_anomalies, find_skew, to_proto
+    from analysis.data.anomalies import Bounds, find_anomalies, find_skew, to_proto
     from components.schema_gen import read_schema
     from components.statistics_gen import read_statistics, splits_of
 

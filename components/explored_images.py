@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from components.examples import read_arrays
+from analysis.data.examples import read_arrays
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 
 if TYPE_CHECKING:
     from analysis.exploration.data import Data

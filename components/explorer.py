@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import (
+from pipeline.contract.artifacts import (
     Examples,
     Exploration,
     ImageEmbedding,
@@ -13,8 +13,8 @@ from pipeline.artifacts import (
     LearningCurves,
     OutOfFoldPredictions,
 )
-from pipeline.component import Input, Output, component
-from pipeline.progress import Progress
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     from analysis.exploration.sections import Pieces
@@ -53,8 +53,8 @@ def explorer(
 ) -> None:
     """Measures and draws what the images, their garments and the grouping are like, on one page."""
     from analysis.exploration.findings import main_findings
-    from analysis.exploration.page import write_page
     from analysis.exploration.sections import draw, explore, to_json
+    from analysis.pages.page import write_page
 
     pieces = read_pieces(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
     explored = explore(pieces, seed, lambda done, total, note: progress(done, total, "parts", note))
@@ -82,11 +82,11 @@ def read_pieces(
     import numpy as np
     import pandas as pd
 
+    from analysis.data.near_duplicates import Pairs
     from analysis.exploration.cross_validation import OutOfFold
     from analysis.exploration.embedding import Embedding
     from analysis.exploration.neighbours import Neighbours
     from analysis.exploration.sections import Pieces
-    from analysis.near_duplicates import Pairs
     from components.explored_images import read_data
 
     trained = embedding.path / "trained.npz"

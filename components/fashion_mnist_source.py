@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) -
     """
     import numpy as np
 
-    from analysis import fashion_mnist
+    from analysis.data import fashion_mnist
 
     source = fashion_mnist.locate(idx_dir)
     logger.info("Reading %s", source)
@@ -39,7 +39,7 @@ def read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) -
 def _ordered(origin: str, split: Any) -> dict[str, Any]:
     import numpy as np
 
-    from analysis.fashion_mnist import content_ids
+    from analysis.data.fashion_mnist import content_ids
 
     names = np.array(content_ids(split.images))
     # By name, and by garment for a picture that is there twice with two labels: no order of the files shows.

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from components.examples import read_arrays
+from analysis.data.examples import read_arrays
 from components.infra_verdict import as_trained, fast_enough, rule, same_scores, write_verdict
-from pipeline.artifacts import Examples, InfraBlessing, Model
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
+from pipeline.contract.artifacts import Examples, InfraBlessing, Model
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from serving.comparison import Failure
-    from serving.engines import Engine
-    from serving.inquiry import Latency, Reply
-    from serving.running import Running
+    from serving.engines.engine import Engine
+    from serving.engines.server_process import Running
+    from serving.requests.comparison import Failure
+    from serving.requests.inquiry import Latency, Reply
 
 REQUEST_SECONDS = 30.0
 """The most that one request may take: as long as TensorFlow Serving waits itself, by default."""
@@ -121,7 +121,7 @@ class _Asked:
 
 
 def _choose(name: str) -> Engine:
-    from serving.engines import EngineError, choose
+    from serving.engines.engine import EngineError, choose
 
     try:
         return choose(name)
@@ -131,8 +131,8 @@ def _choose(name: str) -> Engine:
 
 def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch: int) -> str:
     """Pushes the version into a base directory of its own, as the Pusher will; returns why not, or nothing."""
+    from serving.requests.warmup import push_warm
     from serving.versions import VersionError
-    from serving.warmup import push_warm
 
     try:
         # The server replays the warm-up requests: an export that hangs or crashes would take this process with it.
@@ -144,10 +144,10 @@ def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch:
 
 def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarray, timeout_seconds: float) -> _Asked:
     """Starts a server, asks it everything and ends it."""
-    from serving.engine_flags import BATCHING, MONITORING, Flags
-    from serving.engines import free_port
-    from serving.requests import MODEL_NAME, signatures_of
-    from serving.running import NotServingError
+    from serving.engines.engine import free_port
+    from serving.engines.flags import BATCHING, MONITORING, Flags
+    from serving.engines.server_process import NotServingError
+    from serving.requests.prediction_log import MODEL_NAME, signatures_of
 
     once = ("--max_num_load_retries=0",)
     flags = Flags(base, MODEL_NAME, free_port(), free_port(), BATCHING, MONITORING, once)
@@ -166,8 +166,8 @@ def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarr
 
 def _question(server: Running, signatures: Sequence[str], images: np.ndarray, deadline: float, asked: _Asked) -> None:
     """Asks everything over both transports."""
-    from serving.client import Client
-    from serving.inquiry import ask, measure
+    from serving.client.client import Client
+    from serving.requests.inquiry import ask, measure
 
     for transport, address in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
         # No second try: what fails once here fails somebody there.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import InfraBlessing, Model
+from pipeline.contract.artifacts import InfraBlessing, Model
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from serving.comparison import Failure
-    from serving.inquiry import Latency, Reply
-    from serving.requests import Answers
+    from serving.requests.comparison import Failure
+    from serving.requests.inquiry import Latency, Reply
+    from serving.requests.prediction_log import Answers
 
 Rules = list[dict[str, Any]]
 Replies = Mapping[tuple[str, str], Sequence["Reply"]]
@@ -23,7 +23,7 @@ def same_scores(
     model: Model, images: np.ndarray, source_ids: list[str], replies: Replies, tolerance: float
 ) -> tuple[Rules, list[Failure]]:
     """Returns a rule a transport and signature, and the requests that break them."""
-    from serving.comparison import failures, largest_difference
+    from serving.requests.comparison import failures, largest_difference
 
     expected, unknown = _scores_here(model, images, replies)
     rules: Rules = []
@@ -39,8 +39,8 @@ def same_scores(
 
 def as_trained(model: Model, images: np.ndarray, asked: Sequence[Reply], tolerance: float) -> Rules:
     """Returns the rule that the export scores as the network that was trained, where the model comes with that."""
-    from serving.comparison import largest_difference
-    from serving.requests import first_line
+    from serving.requests.comparison import largest_difference
+    from serving.requests.prediction_log import first_line
 
     if not (model.path / "model.keras").exists():
         return []
@@ -88,7 +88,7 @@ def write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[Failure]) 
 
 def _scores_here(model: Model, images: np.ndarray, replies: Replies) -> tuple[Answers, str]:
     """What this process scores, or why it does not."""
-    from serving.requests import RequestError, answer, first_line, load, predict_request
+    from serving.requests.prediction_log import RequestError, answer, first_line, load, predict_request
 
     asked = [reply for (_, signature), all_of in replies.items() if signature == "serving_default" for reply in all_of]
     if any(reply.fault for reply in asked):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import ExampleAnomalies, Examples, Schema
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import ExampleAnomalies, Examples, Schema
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def label_grouping(
 def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, taxonomy: dict[str, Any]) -> None:
     import apache_beam as beam
 
-    from components.beam_pipeline import beam_pipeline
+    from pipeline.contract.beam import beam_pipeline
 
     with beam_pipeline() as pipeline:
         # A file an element: single images would spend the time on Beam's bookkeeping, at 10,000 a second.
@@ -65,8 +65,8 @@ def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, ta
 
 
 def _measure(shard: tuple[str, str]) -> Measured:
-    from analysis.slicing_features import FEATURES
-    from components.examples import read_arrays
+    from analysis.data.examples import read_arrays
+    from analysis.data.slicing_features import FEATURES
 
     images = read_arrays([Path(shard[1])], ["image"])["image"]
     return Measured(*shard, {feature.column: feature.measure(images) for feature in FEATURES})
@@ -80,7 +80,7 @@ def _edges(training: list[Measured]) -> dict[str, np.ndarray]:
     """Returns the bins' edges by feature, of the training images alone: the other splits must not shape them."""
     import numpy as np
 
-    from analysis.slicing_features import FEATURES, quantile_edges
+    from analysis.data.slicing_features import FEATURES, quantile_edges
 
     return {
         feature.column: quantile_edges(np.concatenate([m.values[feature.column] for m in training]), feature.bins)
@@ -92,8 +92,8 @@ def _write(
     measured: Measured, edges: dict[str, np.ndarray], carried: list[str], target: str, table: dict[str, Any]
 ) -> None:
     """Reads a file again, which is cheaper than handing its pixels from stage to stage, and writes it with more."""
-    from analysis.slicing_features import assign_bins
-    from components.examples import read_columns, write_shard
+    from analysis.data.examples import read_columns, write_shard
+    from analysis.data.slicing_features import assign_bins
 
     source = Path(measured.path)
     columns: dict[str, Any] = dict(read_columns([source], carried))

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, LearningCurves
-from pipeline.component import Input, Output, component
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, LearningCurves
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.progress import Progress
 
 LIBRARIES = ("keras", "numpy", "pandas", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow", "tfx-bsl")
 

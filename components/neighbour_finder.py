@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, ImageNeighbours
-from pipeline.component import Input, Output, component
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, ImageNeighbours
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.progress import Progress
 
 
 @component(libraries=("faiss-cpu", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
@@ -25,8 +25,8 @@ def neighbour_finder(
     ] = 0.08,
 ) -> None:
     """Finds the nearest training images of every image, and all pairs of near-duplicates."""
+    from analysis.data.near_duplicates import close_pairs
     from analysis.exploration.neighbours import nearest
-    from analysis.near_duplicates import close_pairs
     from components.explored_images import read_data
 
     data = read_data(examples, taxonomy)

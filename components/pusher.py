@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from components.examples import read_arrays
-from pipeline.artifacts import Blessing, Examples, InfraBlessing, Model, ModelBlessing, PushedModel
-from pipeline.component import Input, Output, component
-from pipeline.errors import UserError
+from analysis.data.examples import read_arrays
+from pipeline.contract.artifacts import Blessing, Examples, InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.errors import UserError
 
 
 @component(libraries=("numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api", "tfx-bsl"))
@@ -35,8 +35,8 @@ def pusher(
     if reason:
         _record(pushed, {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None})
         return
+    from serving.requests.warmup import WarmupError, push_warm
     from serving.versions import versions
-    from serving.warmup import WarmupError, push_warm
 
     earlier = {version.number for version in versions(destination)}
     images = read_arrays(examples.split("validation"), ("image",))["image"]

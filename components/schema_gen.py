@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from pipeline.artifacts import ExampleStatistics, Schema
-from pipeline.component import ExternalPath, Input, Output, component
-from pipeline.errors import UserError
+from pipeline.contract.artifacts import ExampleStatistics, Schema
+from pipeline.contract.component import ExternalPath, Input, Output, component
+from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -31,7 +31,7 @@ def schema_gen(
     """Hands on the curated schema and records where the data suggest another."""
     from google.protobuf import text_format
 
-    from analysis.schema_inference import disagreements, infer_schema
+    from analysis.data.schema import disagreements, infer_schema
     from components.statistics_gen import read_statistics, splits_of
 
     inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])

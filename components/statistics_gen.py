@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts import Examples, ExampleStatistics
-from pipeline.component import Input, Output, component
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, ExampleStatistics
+from pipeline.contract.component import Input, Output, component
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    from analysis.example_statistics import Summary
+    from analysis.data.statistics import Summary
 
 
 @component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
@@ -20,7 +20,7 @@ def statistics_gen(examples: Input[Examples], statistics: Output[ExampleStatisti
     """Counts, ranges and distributions of every feature, a split at a time."""
     import apache_beam as beam
 
-    from components.beam_pipeline import beam_pipeline
+    from pipeline.contract.beam import beam_pipeline
 
     shards = [(split, str(shard)) for split in examples.splits() for shard in examples.split(split)]
     progress(0, len(shards), "files")
@@ -52,8 +52,8 @@ def read_statistics(statistics: ExampleStatistics, split: str) -> statistics_pb2
 
 
 def _summarise_shard(split: str, shard: str) -> tuple[str, Summary]:
-    from analysis.example_statistics import Summary
-    from components.examples import read_record_batches
+    from analysis.data.examples import read_record_batches
+    from analysis.data.statistics import Summary
 
     summary = Summary()
     for batch in read_record_batches(Path(shard)):
@@ -62,7 +62,7 @@ def _summarise_shard(split: str, shard: str) -> tuple[str, Summary]:
 
 
 def _merge(summaries: list[Summary]) -> Summary:
-    from analysis.example_statistics import Summary
+    from analysis.data.statistics import Summary
 
     merged = Summary()
     for summary in summaries:
@@ -71,7 +71,7 @@ def _merge(summaries: list[Summary]) -> Summary:
 
 
 def _write(summarised: tuple[str, Summary], directory: str) -> None:
-    from analysis.example_statistics import to_statistics
+    from analysis.data.statistics import to_statistics
 
     split, summary = summarised
     target = Path(directory) / f"Split-{split}" / "FeatureStats.pb"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from components.examples import read_arrays
-from pipeline.artifacts import Examples, Model
-from pipeline.errors import UserError
+from analysis.data.examples import read_arrays
+from pipeline.contract.artifacts import Examples, Model
+from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
     import keras

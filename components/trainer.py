@@ -8,9 +8,9 @@ from pydantic import Field
 
 from components.text_learning import learn_words, read_texts, weigh_words
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, HyperParameters, Model
-from pipeline.component import Input, Logs, Output, Scratch, component
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, HyperParameters, Model
+from pipeline.contract.component import Input, Logs, Output, Scratch, component
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     from keras.callbacks import Callback
@@ -98,7 +98,7 @@ def trainer(
     """Trains the best recipe, calibrates it on validation, and exports it with its signatures."""
     from keras.callbacks import TensorBoard
 
-    from analysis.training_logs import Pictures, write_projector
+    from analysis.training.logs import Pictures, write_projector
     from models.augmentation import AUGMENTATIONS
     from models.calibration import calibrate
     from models.export import export_model
@@ -136,7 +136,7 @@ def trainer(
 def _read_task(examples: Examples, taxonomy: Taxonomy) -> Task:
     import numpy as np
 
-    from components.examples import read_arrays
+    from analysis.data.examples import read_arrays
     from models.training import Task
 
     train, validation = (read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation"))

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, HyperParameters
-from pipeline.component import ExternalPath, Input, Logs, Output, Scratch, component
-from pipeline.errors import UserError
-from pipeline.progress import Progress
+from pipeline.contract.artifacts import Examples, HyperParameters
+from pipeline.contract.component import ExternalPath, Input, Logs, Output, Scratch, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from analysis.search import Outcome
-    from analysis.search_space import SearchSpace
+    from analysis.search.journal import Outcome
+    from analysis.search.space import SearchSpace
     from models.recipe import Recipe
     from models.training import Task
 
@@ -97,10 +97,10 @@ def tuner(
     ] = None,
 ) -> None:
     """Searches hyperparameters with Keras Tuner on part of the examples."""
-    from analysis.search import Trials, search
-    from analysis.search_logs import begin_logs, log_trial
-    from analysis.search_oracles import Budget
-    from analysis.search_space import SearchSpace
+    from analysis.search.journal import Trials, search
+    from analysis.search.logs import begin_logs, log_trial
+    from analysis.search.oracles import Budget
+    from analysis.search.space import SearchSpace
     from models.augmentation import AUGMENTATIONS
     from models.training import Plan
 
@@ -122,7 +122,7 @@ def tuner(
 
 
 def _first_recipe(space: SearchSpace, warm_start: Path | None) -> Recipe:
-    from analysis.search_space import SearchSpaceError
+    from analysis.search.space import SearchSpaceError
     from models.recipe import Recipe
 
     if warm_start is None:
@@ -145,7 +145,7 @@ def _read_task(
 ) -> Task:
     import numpy as np
 
-    from components.examples import read_arrays
+    from analysis.data.examples import read_arrays
     from models.training import Task
 
     train, validation = (read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation"))

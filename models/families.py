@@ -7,13 +7,13 @@ from collections.abc import Callable
 import keras
 
 from models.compact_cnn import build_compact_cnn
-from models.convnext import build_convnext
-from models.mlp_mixer import build_mlp_mixer
 from models.plain_cnn import build_plain_cnn
 from models.quick_cnn import build_quick_cnn
-from models.residual_cnn import build_residual_cnn
-from models.separable_cnn import build_separable_cnn
-from models.vision_transformer import build_vision_transformer
+from models.studied.convnext import build_convnext
+from models.studied.mlp_mixer import build_mlp_mixer
+from models.studied.residual_cnn import build_residual_cnn
+from models.studied.separable_cnn import build_separable_cnn
+from models.studied.vision_transformer import build_vision_transformer
 
 FAMILIES: dict[str, Callable[..., keras.Model]] = {
     "plain": build_plain_cnn,

@@ -19,10 +19,10 @@ from components.statistics_gen import statistics_gen
 from components.trainer import trainer
 from components.tuner import tuner
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Model
-from pipeline.configuration import Configuration
-from pipeline.graph import Latest, LatestBlessed, Pipeline
-from pipeline.workspace import Workspace
+from pipeline.contract.artifacts import Model
+from pipeline.runner.configuration import Configuration
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
+from pipeline.runner.workspace import Workspace
 
 COMPONENTS = (
     example_gen, statistics_gen, schema_gen, example_validator, label_grouping,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-FASHION = [sys.executable, "-m", "pipeline.cli"]
+FASHION = [sys.executable, "-m", "pipeline.commands.cli"]
 ROOT = Path(__file__).resolve().parent.parent
 INGESTION = ("example_gen", "statistics_gen", "schema_gen", "example_validator", "label_grouping")
 
@@ -117,9 +117,9 @@ def _reading(workspace: Path, repeat: int) -> list[dict[str, Any]]:
 import json, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from pathlib import Path
-from components.examples import read_arrays
+from analysis.data.examples import read_arrays
 from models.batches import Batches, one_hot
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 shards = Examples(Path(sys.argv[1])).split("train")
 read_arrays(shards[:1])
 begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - begun

@@ -26,7 +26,7 @@ def peak():
 atexit.register(peak)
 """
 QUERY = f"""{PEAK}
-from pipeline.cli import main
+from pipeline.commands.cli import main
 main(["catalogue", "query", "--dsn", *sys.argv[1:]])
 """
 ORM = f"""{PEAK}

@@ -28,11 +28,11 @@ import numpy as np
 from PIL import Image
 
 from scripts.bench import report, row
-from serving.downloads import Downloader
-from serving.fetching import Fetching, Manners
-from serving.fitting import fit_file
-from serving.image_cache import ImageCache
-from serving.images import Limits, prepare
+from serving.fetching.downloads import Downloader
+from serving.fetching.fetching import Fetching, Manners
+from serving.fetching.image_cache import ImageCache
+from serving.images.fitting import fit_file
+from serving.images.inputs import Limits, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 DELAY_SECONDS = 0.02

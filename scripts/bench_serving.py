@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from scripts.bench import report, row
-from serving.engine_flags import BATCHING, MONITORING, Flags
-from serving.engines import choose, free_port
-from serving.running import Running
+from serving.engines.engine import choose, free_port
+from serving.engines.flags import BATCHING, MONITORING, Flags
+from serving.engines.server_process import Running
+from serving.requests.warmup import push_warm
 from serving.versions import push, rollback, versions
-from serving.warmup import push_warm
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)

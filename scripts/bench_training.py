@@ -30,9 +30,9 @@ from rich.table import Table
 from models.augmentation import AUGMENTATIONS, Augmentation
 from models.batches import one_hot
 from models.recipe import Precision, Recipe
+from models.studied.tutorials import TUTORIALS, Tutorial
+from models.studied.whitening import whitening_kernel
 from models.training import Plan, Task, train
-from models.tutorials import TUTORIALS, Tutorial
-from models.whitening import whitening_kernel
 from scripts.bench import report, row
 from scripts.training_watch import Course, Stopwatch, TimeIsUpError, Watch
 
@@ -120,9 +120,9 @@ def main() -> None:
 
 
 def _task(options: argparse.Namespace) -> Task:
-    from pipeline.display import display_for, terminal_console
-    from pipeline.experiment import open_laboratory
-    from pipeline.workspace import Workspace
+    from pipeline.commands.experiment import open_laboratory
+    from pipeline.runner.display import display_for, terminal_console
+    from pipeline.runner.workspace import Workspace
 
     display = display_for(terminal_console())
     held = open_laboratory(Workspace(options.workspace), options.profile, options.set, display)

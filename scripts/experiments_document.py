@@ -17,8 +17,8 @@ import pandas as pd
 from analysis.experiments.declaration import STUDIES
 from analysis.experiments.results import digest
 from analysis.experiments.story import TITLE, heading, judgements, reading, section, verdict, write_page
-from analysis.exploration.page import as_text
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Section
+from analysis.pages.page import as_text
+from analysis.pages.section import Block, Gallery, Listing, Picture, Section
 from scripts.photographs import photograph, remove_others
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.display import display_for, terminal_console
-from pipeline.explore import artifact_path, publish, run_exploration
-from pipeline.workspace import Workspace
+from pipeline.commands.explore import artifact_path, publish, run_exploration
+from pipeline.runner.display import display_for, terminal_console
+from pipeline.runner.workspace import Workspace
 from scripts.photographs import photograph, remove_others
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,12 +20,12 @@ from typing import Any
 import typer
 from pydantic.fields import FieldInfo
 
-from pipeline.cli import app
-from pipeline.component import Argument, Role
-from pipeline.configuration import Configuration, load_configuration
+from pipeline.commands.cli import app
+from pipeline.commands.picture import as_mermaid
+from pipeline.contract.component import Argument, Role
 from pipeline.definition import COMPONENTS, fashion
-from pipeline.picture import as_mermaid
-from pipeline.workspace import Workspace
+from pipeline.runner.configuration import Configuration, load_configuration
+from pipeline.runner.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = re.compile(r"(<!-- picture -->\n)(.*?)(<!-- /picture -->)", re.DOTALL)
@@ -61,7 +61,7 @@ def _commands(of: typer.Typer) -> list[list[str]]:
 
 def _help(*command: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *command, "--help"],
+        [sys.executable, "-m", "pipeline.commands.cli", *command, "--help"],
         cwd=ROOT,
         env={"COLUMNS": "100", "PATH": "", "NO_COLOR": "1", "TERM": "dumb"},
         capture_output=True,

@@ -15,7 +15,7 @@ import pytest
 from tests.synthetic import write_idx
 
 if TYPE_CHECKING:
-    from tests.serving.shop import Shop
+    from tests.serving.fetching.shop import Shop
     from tests.serving.web import Web
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def fashion() -> Fashion:
 
     def go(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
+            [sys.executable, "-m", "pipeline.commands.cli", *arguments],
             cwd=ROOT,
             env={**os.environ, "COLUMNS": "120", **(env or {})},
             capture_output=True,
@@ -78,7 +78,7 @@ def tiny_run(fashion: Fashion, tiny_options: tuple[str, ...], tmp_path_factory: 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
     """A server that does what strangers' servers do; ends with the test."""
-    from tests.serving.shop import Shop
+    from tests.serving.fetching.shop import Shop
 
     shop = Shop()
     yield shop

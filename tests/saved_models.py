@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 from tests.synthetic import images_and_garments
 
 SHARPNESS = 4.0
@@ -45,7 +45,7 @@ def export_tiny(path: Path, train: Examples | None = None, seed: int = 0) -> Pat
 def _training_data(train: Examples | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if train is None:
         return images_and_garments(400, seed)
-    from components.examples import read_arrays
+    from analysis.data.examples import read_arrays
 
     columns = read_arrays(train.split("train"), ["image", "garment"])
     return columns["image"], columns["garment"]

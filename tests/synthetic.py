@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fashion_mnist import content_ids
-from analysis.slicing_features import FEATURES, assign_bins, quantile_edges
-from components.examples import write_shards
+from analysis.data.examples import write_shards
+from analysis.data.fashion_mnist import content_ids
+from analysis.data.slicing_features import FEATURES, assign_bins, quantile_edges
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 
 GARMENTS = 10
 

@@ -39,10 +39,10 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 
 # TensorBoard is a server: test_whole_pipeline starts it and asks.
-# They run until they are stopped, or need images and a server: tests/pipeline/test_serve.py starts and asks one.
-# Experiments are run by tests/test_experiment.py: those of the README take hours. An exploration and a rollback take
+# They run until they are stopped, or need images and a server: test_serve.py starts and asks one.
+# Experiments are run by test_experiment.py: those of the README take hours. An exploration and a rollback take
 # a minute each and are tests of their own: test_exploration and test_whole_pipeline.
-# A catalogue to query is made by tests/pipeline/test_catalogue.py.
+# A catalogue to query is made by test_catalogue.py.
 ELSEWHERE = (
     "tensorboard",
     "serve",

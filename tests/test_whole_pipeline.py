@@ -77,7 +77,7 @@ def test_everything_is_pushed_as_tensorflow_serving_wants_it(tiny_run: TinyRun) 
 def test_second_run_reuses_everything_without_tensorflow(tiny_run: TinyRun) -> None:
     """A fully cached run imports no heavy library, executes nothing and says so."""
     code = (
-        "import sys\nfrom pipeline.cli import main\n"
+        "import sys\nfrom pipeline.commands.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n"
         "    heavy = {'tensorflow', 'keras', 'apache_beam', 'tensorflow_model_analysis', 'numpy', 'pandas'}\n"
@@ -94,7 +94,7 @@ def test_looking_imports_nothing_heavy(tiny_run: TinyRun, arguments: list[str]) 
     """Commands that only look answer without TensorFlow."""
     options = [] if arguments == ["--help"] else ["-w", str(tiny_run.workspace)]
     code = (
-        "import sys\nfrom pipeline.cli import main\n"
+        "import sys\nfrom pipeline.commands.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n    assert not {'tensorflow', 'keras', 'apache_beam', 'numpy'} & set(sys.modules), 'heavy'\n"
     )
@@ -133,7 +133,7 @@ import os, signal, sys
 # A shell's background jobs are born deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline import definition
-from pipeline.cli import main
+from pipeline.commands.cli import main
 component = next(c for c in definition.COMPONENTS if c.spec.name == {stage!r})
 run, calls = component.run, []
 def end():
@@ -223,7 +223,16 @@ def tensorboard(tiny_run: TinyRun) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "pipeline.cli", "tensorboard", "-w", str(tiny_run.workspace), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.commands.cli",
+        "tensorboard",
+        "-w",
+        str(tiny_run.workspace),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -264,7 +273,7 @@ def test_components_declare_the_libraries_that_they_import() -> None:
 import ast, sys
 from importlib import metadata
 from pipeline.definition import COMPONENTS
-from pipeline.fingerprint import ROOMS, ROOT, digest_modules
+from pipeline.runner.fingerprint import ROOMS, ROOT, digest_modules
 owners = metadata.packages_distributions()
 for component in COMPONENTS:
     imported = set()

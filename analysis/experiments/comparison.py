@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import Counts, Estimate, Values, estimate
+from analysis.evaluation.bootstrap import Counts, Estimate, Values, estimate
+from analysis.evaluation.metrics import Metric, accuracy
 from analysis.experiments.significance import FLIPS, sign_flip, swap
 from analysis.experiments.wrong_answers import tabulate
-from analysis.group_metrics import Metric, accuracy
 
 
 @dataclass(frozen=True)

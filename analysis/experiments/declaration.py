@@ -50,7 +50,7 @@ class Experiment(BaseModel):
         title: A few words.
         question: What is to be known.
         hypothesis: What is expected, and why.
-        measure: How an arm is run: a name in `analysis.experiments.measures.MEASURES`.
+        measure: How an arm is run: a name in `analysis.experiments.measures.registry.MEASURES`.
         metric: What is looked at first: a metric that the measure reports.
         seeds: Of the runs of each arm.
         budget_minutes: No run is begun after as many on 2 cores, unless a budget is given; one that was begun ends.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.bootstrap import Counts
+from analysis.evaluation.bootstrap import Counts
 from analysis.experiments.comparison import Difference, compare
 from analysis.experiments.decision import Decision, adjusted, beyond_chance, decide
 from analysis.experiments.declaration import DeclarationError, Experiment

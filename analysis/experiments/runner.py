@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from analysis.experiments.laboratory import Laboratory
-from analysis.experiments.measures import measure_of
+from analysis.experiments.measures.registry import measure_of
 from analysis.experiments.place import here
 from analysis.experiments.results import Results
 

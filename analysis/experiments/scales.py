@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.group_metrics import Metric, accuracy, f1, macro_f1, of_class
+from analysis.evaluation.metrics import Metric, accuracy, f1, macro_f1, of_class
 from models.taxonomy import Taxonomy
 
 _TOGETHER = "\N{NO-BREAK SPACE}"

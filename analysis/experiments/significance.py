@@ -8,9 +8,9 @@ from math import inf, sqrt
 import numpy as np
 from scipy import stats
 
-from analysis.bootstrap import Counts, Values
+from analysis.evaluation.bootstrap import Counts, Values
+from analysis.evaluation.metrics import Metric
 from analysis.experiments.wrong_answers import Answers
-from analysis.group_metrics import Metric
 
 FLIPS = 20_000
 """Random swaps: near p = 0.05 one p-value in twenty is off by more than 0.003; with 2,000 it is 0.01."""

@@ -11,7 +11,7 @@ from analysis.experiments.remark import remark
 from analysis.experiments.results import Results
 from analysis.experiments.sentences import decided, how, one_line, verdict, what_came_out
 from analysis.experiments.terminal import compare_text, table_text
-from analysis.exploration.section import Block, Section
+from analysis.pages.section import Block, Section
 
 __all__ = [
     "compare_text",
@@ -74,7 +74,7 @@ def reading() -> Section:
 
 def write_page(target: Path, directory: Path = STUDIES) -> None:
     """Writes all experiments as one page that opens anywhere, without network."""
-    from analysis.exploration import page
+    from analysis.pages import page
 
     judged = judgements(directory)
     told = [section(judgement, directory) for judgement in judged]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import Counts, Values
+from analysis.evaluation.bootstrap import Counts, Values
 
 
 class ComparisonError(ValueError):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.evaluation.ladder import logistic_regression, nearest_centroid
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours
-from analysis.ladder import logistic_regression, nearest_centroid
 from models.probabilities import softmax
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.bootstrap import confusion
+from analysis.evaluation.bootstrap import confusion
+from analysis.evaluation.metrics import accuracy, balanced_accuracy, macro_f1, recall
 from analysis.exploration import pixel_statistics
 from analysis.exploration.principal_components import principal_components
 from analysis.exploration.typicality import Samples, choose
-from analysis.group_metrics import accuracy, balanced_accuracy, macro_f1, recall
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.data.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours
 from analysis.exploration.shares import wilson
-from analysis.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
 from models.probabilities import softmax
 
 Images = npt.NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """A table of figures of every image, each readable off the picture: how bright, how large, how even, how sharp.
 
-Those that evaluation is sliced by are `analysis.slicing_features`; the others are added here.
+Those that evaluation is sliced by are `analysis.data.slicing_features`; the others are added here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
+from analysis.data.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
 
 if TYPE_CHECKING:
     import pandas as pd

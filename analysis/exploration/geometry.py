@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.bootstrap import confusion, from_confusion
+from analysis.evaluation.bootstrap import confusion, from_confusion
+from analysis.evaluation.metrics import OVERALL, Metric, of_class, recall
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.intrinsic_dimension import many_nearest, two_nearest
 from analysis.exploration.neighbours import Floats, Neighbours, Rows, search
@@ -19,7 +20,6 @@ from analysis.exploration.principal_components import (
     principal_components,
     variances,
 )
-from analysis.group_metrics import OVERALL, Metric, of_class, recall
 
 DIMENSION_SAMPLE = 2000
 """Images that a dimension is estimated from: the same number everywhere, for the estimate depends on it."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.bootstrap import Estimate
+from analysis.evaluation.bootstrap import Estimate
 
 Distances = npt.NDArray[np.floating[Any]]
 

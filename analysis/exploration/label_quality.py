@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.bootstrap import Estimate, from_confusion
+from analysis.evaluation.bootstrap import Estimate, from_confusion
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.planted_swaps import Planted, plant

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.bootstrap import Estimate, from_examples, paired_difference
+from analysis.data.near_duplicates import Pairs
+from analysis.evaluation.bootstrap import Estimate, from_examples, paired_difference
+from analysis.evaluation.metrics import accuracy
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours, search
-from analysis.group_metrics import accuracy
-from analysis.near_duplicates import Pairs
 
 Values = npt.NDArray[np.float64]
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.bootstrap import Estimate
+from analysis.data.near_duplicates import Pairs, cluster
+from analysis.evaluation.bootstrap import Estimate
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.leak_effect import effects, look_alikes, removal
 from analysis.exploration.look_alikes import Shades, match_shades
 from analysis.exploration.neighbours import Floats, Neighbours, search
-from analysis.near_duplicates import Pairs, cluster
 
 BOUNDS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 """RMSE on the pixel scale [0, 1]."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.data.validation_cut import cut_validation
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.power_law import fit_power_law
-from analysis.validation_cut import cut_validation
 
 Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]

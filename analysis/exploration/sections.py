@@ -18,16 +18,16 @@ from analysis.exploration import (
     shift,
 )
 from analysis.exploration.answers import answer
-from analysis.exploration.section import Listing, Section
+from analysis.pages.section import Listing, Section
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.data.near_duplicates import Pairs
     from analysis.exploration.cross_validation import OutOfFold
     from analysis.exploration.data import Data, Indices
     from analysis.exploration.embedding import Embedding
     from analysis.exploration.neighbours import Neighbours
-    from analysis.near_duplicates import Pairs
 
 Report = Callable[[int, int, str], None]
 

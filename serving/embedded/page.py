@@ -24,8 +24,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from models.taxonomy import Taxonomy
-from serving.fitting import MOST_BYTES, fit_file
-from serving.images import ImageError
+from serving.images.fitting import MOST_BYTES, fit_file
+from serving.images.inputs import ImageError
 
 PAGE: Final = Path(__file__).with_name("page.html")
 MOST_AT_ONCE: Final = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.fashion_mnist import IDX_SHA256, PACKAGED
+from analysis.data.fashion_mnist import IDX_SHA256, PACKAGED
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
+from analysis.data.examples import read_arrays
 from components.bulk_inferrer import bulk_inferrer
-from components.examples import read_arrays
-from pipeline.artifacts import Examples, InferenceResult, Model, PushedModel
-from pipeline.errors import UserError
-from pipeline.progress import silent
-from serving.requests import answer, load, predict_request, read_logs
+from pipeline.contract.artifacts import Examples, InferenceResult, Model, PushedModel
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import silent
+from serving.requests.prediction_log import answer, load, predict_request, read_logs
 from tests.serving.exports import export_small, without_signature
 from tests.synthetic import write_examples
 

@@ -13,17 +13,17 @@ import pyarrow.parquet
 import pytest
 from sklearn import metrics as sklearn
 
-from analysis.corruptions import CLEAN, CORRUPTIONS, JUDGED_SEVERITY, corrupt
-from analysis.predictions import predict
-from analysis.verdict import NO_BASELINE, Rule
+from analysis.data.examples import read_arrays
+from analysis.evaluation.corruptions import CLEAN, CORRUPTIONS, JUDGED_SEVERITY, corrupt
+from analysis.evaluation.predictions import predict
+from analysis.evaluation.verdict import NO_BASELINE, Rule
 from components.evaluator import evaluator, slicing_features, write_corrupted
-from components.examples import read_arrays
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
-from pipeline.configuration import load_configuration
+from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import silent
 from pipeline.definition import COMPONENTS
-from pipeline.errors import UserError
-from pipeline.progress import silent
+from pipeline.runner.configuration import load_configuration
 from tests.saved_models import export_tiny
 from tests.synthetic import write_examples
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.data.examples import read_arrays
 from components.example_gen import example_gen
-from components.examples import read_arrays
-from pipeline.artifacts import Examples, IngestionFailures
-from pipeline.errors import UserError
-from pipeline.progress import silent
+from pipeline.contract.artifacts import Examples, IngestionFailures
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import silent
 from tests.synthetic import images_and_garments, write_idx, write_idx_file
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from pipeline.errors import UserError
+from pipeline.contract.errors import UserError
 from tests.components.validated import Splits, keep, validate, whole_splits
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from components.examples import read_arrays
+from analysis.data.examples import read_arrays
 from components.infra_validator import infra_validator
 from components.infra_verdict import as_trained
-from pipeline.artifacts import Examples, InfraBlessing, Model
-from pipeline.errors import UserError
+from pipeline.contract.artifacts import Examples, InfraBlessing, Model
+from pipeline.contract.errors import UserError
 from tests.serving.exports import export_small, spoil_serving_bytes, without_signature
 from tests.synthetic import write_examples
 

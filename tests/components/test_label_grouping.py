@@ -9,14 +9,14 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from analysis.slicing_features import FEATURES, assign_bins, quantile_edges
-from components.examples import read_arrays, read_columns
+from analysis.data.examples import read_arrays, read_columns
+from analysis.data.slicing_features import FEATURES, assign_bins, quantile_edges
 from components.label_grouping import label_grouping
 from components.schema_gen import CURATED
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import ExampleAnomalies, Examples, Schema
-from pipeline.errors import UserError
-from pipeline.progress import silent
+from pipeline.contract.artifacts import ExampleAnomalies, Examples, Schema
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import silent
 from tests.components.validated import Splits, whole_splits, write_splits
 
 TAXONOMY = Taxonomy.load()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from components.pusher import pusher
-from pipeline.artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
-from pipeline.errors import UserError
-from serving.requests import load, predict_request
+from pipeline.contract.artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.contract.errors import UserError
+from serving.requests.prediction_log import load, predict_request
+from serving.requests.warmup import replay_warmup
 from serving.versions import rollback, versions
-from serving.warmup import replay_warmup
 from tests.serving.exports import export_small, without_signature
 from tests.synthetic import images_and_garments, write_examples
 

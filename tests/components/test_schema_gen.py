@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.schema_gen import CURATED, read_schema
-from pipeline.errors import UserError
+from pipeline.contract.errors import UserError
 from tests.components.validated import choose_schema, describe, whole_splits, write_splits
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.example_statistics import custom
+from analysis.data.statistics import custom
 from components.statistics_gen import read_statistics, splits_of
-from pipeline.artifacts import ExampleStatistics
-from pipeline.errors import UserError
+from pipeline.contract.artifacts import ExampleStatistics
+from pipeline.contract.errors import UserError
 from tests.components.validated import describe, whole_splits, write_splits
 
 SPLITS = whole_splits()

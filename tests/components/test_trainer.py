@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from components.examples import read_arrays, write_shards
+from analysis.data.examples import read_arrays, write_shards
 from components.trainer import trainer
 from models.calibration import Calibration
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Examples, HyperParameters, Model
-from pipeline.errors import UserError
-from serving.requests import answer, load, predict_request
+from pipeline.contract.artifacts import Examples, HyperParameters, Model
+from pipeline.contract.errors import UserError
+from serving.requests.prediction_log import answer, load, predict_request
 from sql.descriptions import GARMENTS, Noise, describe_all
 from tests.synthetic import base_columns, write_examples
 

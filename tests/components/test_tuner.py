@@ -18,9 +18,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from analysis.search import Trials, search
-from analysis.search_oracles import OBJECTIVE, Budget
-from analysis.search_space import SearchSpace, searched
+from analysis.search.journal import Trials, search
+from analysis.search.oracles import OBJECTIVE, Budget
+from analysis.search.space import SearchSpace, searched
 from components.trainer import trainer
 from components.tuner import draw_by_garment, tuner
 from models.augmentation import AUGMENTATIONS
@@ -28,10 +28,10 @@ from models.families import FAMILIES
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task
-from pipeline.artifacts import Examples, HyperParameters
-from pipeline.component import Component
-from pipeline.errors import UserError
-from pipeline.progress import silent
+from pipeline.contract.artifacts import Examples, HyperParameters
+from pipeline.contract.component import Component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import silent
 from tests.synthetic import images_and_garments, write_examples
 
 SMALL: dict[str, Any] = {
@@ -50,7 +50,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from tests.components.test_tuner import run_tuner
-from pipeline.artifacts import Examples
+from pipeline.contract.artifacts import Examples
 run_tuner(Path(sys.argv[1]), Examples(Path(sys.argv[2])), progress=lambda *said: print(said[0], flush=True))
 """
 

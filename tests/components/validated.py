@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from analysis.data.examples import write_shards
 from components.example_validator import example_validator
-from components.examples import write_shards
 from components.schema_gen import schema_gen
 from components.statistics_gen import statistics_gen
-from pipeline.artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
-from pipeline.progress import silent
+from pipeline.contract.artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
+from pipeline.contract.progress import silent
 from tests.synthetic import base_columns, images_and_garments
 
 Splits = dict[str, dict[str, Any]]

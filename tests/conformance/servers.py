@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from serving.engines import free_port
+from serving.engines.engine import free_port
 from tests.conformance.preparation import ANSWERING, PREPARATIONS
 from tests.conformance.server import READY_SECONDS, Server, wait_for
 

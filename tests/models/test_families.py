@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from models.families import FAMILIES, build
-from models.tutorials import TUTORIALS
+from models.studied.tutorials import TUTORIALS
 from tests.synthetic import images_and_garments
 
 ROOT = Path(__file__).resolve().parents[2]

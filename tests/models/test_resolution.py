@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from models.cost import multiply_adds
 from models.families import FAMILIES, OF_ANY_SIDE, build
 from models.resolution import Shrink, shrink
+from models.studied.cost import multiply_adds
 from tests.synthetic import images_and_garments
 
 IMAGES, _ = images_and_garments(50, 0)

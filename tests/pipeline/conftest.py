@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.display import PlainDisplay
-from pipeline.local_runner import LocalRunner, RunResult
-from pipeline.metadata_store import MetadataStore
-from pipeline.plan import Decision, Planner
-from pipeline.workspace import Workspace
-from tests.pipeline.toy import configured
+from pipeline.runner.display import PlainDisplay
+from pipeline.runner.local_runner import LocalRunner, RunResult
+from pipeline.runner.metadata_store import MetadataStore
+from pipeline.runner.plan import Decision, Planner
+from pipeline.runner.workspace import Workspace
+from tests.pipeline.runner.toy import configured
 
 Run = Callable[..., RunResult]
 Explain = Callable[..., dict[str, Decision]]

@@ -13,7 +13,7 @@ from models.affine_scaling import Affine
 from models.calibration import Calibration
 from models.level_scaling import Levels
 from models.taxonomy import Taxonomy
-from pipeline.artifacts import Model
+from pipeline.contract.artifacts import Model
 from sql.descriptions import GARMENTS, describe_all
 
 BETWEEN = Affine(0.6 * np.eye(5) + 0.02 * np.roll(np.eye(5), 1, axis=1), np.array([0.1, 0.0, 0.3, 0.0, -0.2]))

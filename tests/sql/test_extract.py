@@ -275,7 +275,7 @@ def test_long_texts_after_short_ones(dsn: str, put: Put) -> None:
 
 def test_ctrl_c_while_the_server_says_nothing(dsn: str, edges: list[Product]) -> None:
     """The command ends at once, and does not wait for a lock that somebody else holds."""
-    words = [sys.executable, "-m", "pipeline.cli", "catalogue", "query", "--dsn", dsn, "--timeout", "600"]
+    words = [sys.executable, "-m", "pipeline.commands.cli", "catalogue", "query", "--dsn", dsn, "--timeout", "600"]
     with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as watching:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=hears_ctrl_c) as query:

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from analysis.experiments.drawing.palette import AHEAD, BEHIND, rounded, wrapped
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.scales import probability
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Picture
+from analysis.pages import figures as style
+from analysis.pages.section import Picture
 
 ROW = 34
 FAR = 5

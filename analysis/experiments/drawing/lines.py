@@ -10,8 +10,8 @@ from analysis.experiments.comparison import mean_over_seeds, summarise
 from analysis.experiments.drawing.palette import OF_MANY, colour, rounded, symbol, wrapped
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.scales import metric_of, scale_of
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Picture
+from analysis.pages import figures as style
+from analysis.pages.section import Picture
 
 ROW = 36
 MOST = 6

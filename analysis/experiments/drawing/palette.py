@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from analysis.exploration.drawing.style import NEUTRAL, SYMBOLS, TEST
+from analysis.pages.figures import NEUTRAL, SYMBOLS, TEST
 
 AHEAD, BEHIND = "#0072B2", "#D55E00"
 """Beyond chance better or worse than the baseline; Okabe and Ito's blue and vermilion."""

@@ -12,8 +12,8 @@ from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.drawing.palette import colour, rounded, symbol
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.scales import scale_of
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Picture
+from analysis.pages import figures as style
+from analysis.pages.section import Picture
 
 COSTS = ("multiply_adds", "parameters", "latency_ms", "train_seconds")
 

@@ -14,7 +14,7 @@ from analysis.experiments.drawing.tables import matrix
 from analysis.experiments.judgement import Judgement, judge, over_seeds
 from analysis.experiments.results import Results
 from analysis.experiments.scales import scale_of
-from analysis.exploration.section import Block, Listing, Picture
+from analysis.pages.section import Block, Listing, Picture
 
 COSTS_OF_FILES = ("latency_ms", "parameters", "bytes")
 """Multiply-adds and seconds of training do not tell a network in eight bits from the same in 32."""

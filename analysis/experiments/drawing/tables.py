@@ -12,8 +12,8 @@ from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.drawing.palette import DIVERGING, WIDTH, rounded, wrapped
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, probability, scale_of
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Listing, Picture
+from analysis.pages import figures as style
+from analysis.pages.section import Listing, Picture
 
 MOST_COLUMNS = 6
 

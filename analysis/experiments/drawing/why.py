@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.experiments.declaration import Experiment
 from analysis.experiments.drawing.tables import matrix
 from analysis.experiments.results import Results
-from analysis.exploration.section import Block, Gallery, Listing, Row
+from analysis.pages.section import Block, Gallery, Listing, Row
 
 HEADINGS = {
     "features/true_neighbours": "true group among the 10 nearest by features, %",

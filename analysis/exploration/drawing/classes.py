@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from plotly.subplots import make_subplots
 
-from analysis.exploration.drawing import style
 from analysis.exploration.pixel_statistics import BINS
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Row, Section
 from analysis.exploration.typicality import REFERENCE, Samples
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from analysis.exploration.confused_pair import ConfusedPair, Direction
 from analysis.exploration.data import Data
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Row
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 
 IN_A_ROW = 12
 

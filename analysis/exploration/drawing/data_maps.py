@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.data_maps import CHANGING, REGIONS, SURE, DataMap
-from analysis.exploration.drawing import style
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Row
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 
 POINTS = 100
 """Of each group on the map."""

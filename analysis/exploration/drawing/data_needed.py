@@ -7,10 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.exploration.data import Data
-from analysis.exploration.drawing import style
 from analysis.exploration.learning_curves import passes
 from analysis.exploration.power_law import PowerLaw
-from analysis.exploration.section import Listing, Picture, Section
+from analysis.pages import figures as style
+from analysis.pages.section import Listing, Picture, Section
 
 COLOURS = (style.NEUTRAL, style.TEST, "#8f6bb3")
 """Of the models: none is a group's."""

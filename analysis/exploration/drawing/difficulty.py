@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from analysis.data.slicing_features import FEATURES
 from analysis.exploration.data import Data
 from analysis.exploration.difficulty import Difficulty
-from analysis.exploration.drawing import confused_pair, data_maps, style
-from analysis.exploration.section import Block, Gallery, Picture, Row, Section
+from analysis.exploration.drawing import confused_pair, data_maps
 from analysis.exploration.shared_errors import SharedErrors
-from analysis.slicing_features import FEATURES
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Picture, Row, Section
 
 IN_A_ROW = 12
 ROWS = 4

@@ -11,7 +11,7 @@ from analysis.exploration import separation
 from analysis.exploration.classes import hardest_pair
 from analysis.exploration.drawing import feature_figures
 from analysis.exploration.planted_shift import DISCREPANCY_ROWS, DRAWS, TESTS, least_seen
-from analysis.exploration.section import Block, Listing, Picture, Section
+from analysis.pages.section import Block, Listing, Picture, Section
 
 if TYPE_CHECKING:
     from analysis.exploration.data import Data

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.exploration.data import Data
-from analysis.exploration.drawing import style
 from analysis.exploration.drawing.look_alikes import galleries
 from analysis.exploration.leak_effect import NEAREST, NEAREST_CLEANED
 from analysis.exploration.leakage import CUT, NEAR, Leakage
-from analysis.exploration.section import Block, Listing, Picture, Section
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Listing, Picture, Section
 
 GREY_LEVELS = 255
 

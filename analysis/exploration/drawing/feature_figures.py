@@ -10,8 +10,8 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.exploration.drawing import style
 from analysis.exploration.features import FEATURES, Feature
+from analysis.pages import figures as style
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from analysis.exploration.drawing.geometry_figures import blocks
 from analysis.exploration.embedding import Embedding
 from analysis.exploration.geometry import Geometry
 from analysis.exploration.principal_components import directions_for
-from analysis.exploration.section import Section
+from analysis.pages.section import Section
 
 
 def section(data: Data, geometry: Geometry, embedding: Embedding) -> Section:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.exploration.data import Data
-from analysis.exploration.drawing import style
 from analysis.exploration.embedding import Embedding
 from analysis.exploration.geometry import Geometry
 from analysis.exploration.principal_components import directions_for
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Row
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 
 DIRECTIONS = 10
 SPREAD = 2.0

@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.drawing import style
 from analysis.exploration.label_quality import LabelQuality
-from analysis.exploration.section import Block, Gallery, Listing, Picture, Row, Section
 from analysis.exploration.suspects import Suspects
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
 
 HUMAN = 0.835
 """Accuracy of a crowd on the ten garments, https://github.com/zalandoresearch/fashion-mnist."""

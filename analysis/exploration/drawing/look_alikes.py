@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.drawing import style
 from analysis.exploration.leakage import CUT, NEAR, Leakage
-from analysis.exploration.section import Gallery, Row
+from analysis.pages import figures as style
+from analysis.pages.section import Gallery, Row
 
 IN_A_ROW = 10
 PAIRS = 4

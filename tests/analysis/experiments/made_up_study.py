@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.bootstrap import confusion
+from analysis.evaluation.bootstrap import confusion
+from analysis.evaluation.metrics import accuracy, f1, macro_f1
 from analysis.experiments.declaration import Experiment, load
 from analysis.experiments.place import Place
 from analysis.experiments.results import VALIDATION, Outcome, Results
-from analysis.group_metrics import accuracy, f1, macro_f1
 from models.taxonomy import Taxonomy
 
 GROUPS = Taxonomy.load().groups

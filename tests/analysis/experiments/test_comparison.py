@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import bootstrap, group_metrics
+from analysis.evaluation import bootstrap
+from analysis.evaluation import metrics as group_metrics
 from analysis.experiments.comparison import compare, mean_over_seeds, summarise
 from tests.analysis.experiments import made_up_runs
 

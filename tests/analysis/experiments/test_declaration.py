@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.experiments.declaration import STUDIES, DeclarationError, load, merge, names
-from analysis.experiments.measures import MEASURES, check, measure_of
+from analysis.experiments.measures.registry import MEASURES, check, measure_of
 from analysis.experiments.training_settings import TrainingSettings, read
 from models.augmentation import Augmentation
 

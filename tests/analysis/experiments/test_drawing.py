@@ -17,7 +17,7 @@ from analysis.experiments.judgement import judge
 from analysis.experiments.results import Results
 from analysis.experiments.scales import scale_of
 from analysis.experiments.story import sections
-from analysis.exploration.section import Listing, Picture
+from analysis.pages.section import Listing, Picture
 from tests.analysis.experiments.made_up_study import PLACE, declare, of_figures, outcome, run
 
 

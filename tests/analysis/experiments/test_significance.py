@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import group_metrics
+from analysis.evaluation import metrics as group_metrics
 from analysis.experiments.significance import detectable, holm, mcnemar, sign_flip, swap
 from analysis.experiments.wrong_answers import tabulate
 from tests.analysis.experiments import made_up_runs

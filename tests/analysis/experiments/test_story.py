@@ -12,7 +12,7 @@ from analysis.experiments.judgement import judge, over_seeds
 from analysis.experiments.remark import remark
 from analysis.experiments.results import Results
 from analysis.experiments.story import compare_text, sections, table_text, verdict, write_page
-from analysis.exploration.section import Listing, Picture, Section
+from analysis.pages.section import Listing, Picture, Section
 from tests.analysis.experiments.made_up_study import PLACE, declare, of_figures, run
 
 ERRORS = {"plain": 0.05, "better": 0.02, "worse": 0.09, "same": 0.05}

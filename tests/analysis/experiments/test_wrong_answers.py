@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import bootstrap
+from analysis.evaluation import bootstrap
 from analysis.experiments.wrong_answers import ComparisonError, tabulate
 from tests.analysis.experiments import made_up_runs
 

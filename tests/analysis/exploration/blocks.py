@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.exploration.section import Gallery, Listing, Picture, Section
+from analysis.pages.section import Gallery, Listing, Picture, Section
 
 
 def check_section(section: Section) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.data.fashion_mnist import content_ids
 from analysis.exploration.cross_validation import OutOfFold, assign_folds
 from analysis.exploration.data import Data
-from analysis.fashion_mnist import content_ids
 from models.taxonomy import Taxonomy
 from tests.synthetic import images_and_garments
 

@@ -11,7 +11,7 @@ from analysis.exploration import classes, features, shift
 from analysis.exploration.data import Data
 from analysis.exploration.drawing import classes as drawn_classes
 from analysis.exploration.drawing import distributions
-from analysis.exploration.section import Gallery, Listing, Picture, Section
+from analysis.pages.section import Gallery, Listing, Picture, Section
 from tests.analysis.exploration.two_splits import make_data, make_other_data
 
 

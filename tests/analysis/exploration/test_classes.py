@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.data.fashion_mnist import Source, load
 from analysis.exploration import pixel_statistics
 from analysis.exploration.classes import hardest_pair, measure, naive_answers, sizes
 from analysis.exploration.typicality import choose, isolation
-from analysis.fashion_mnist import Source, load
 from models.taxonomy import Taxonomy
 from tests.analysis.exploration.two_splits import as_data, make_data, make_other_data
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.data.fashion_mnist import Source, load
+from analysis.data.near_duplicates import Pairs, close_pairs
 from analysis.exploration.data import Data
 from analysis.exploration.drawing.duplicates import section
 from analysis.exploration.leak_effect import NEAREST, NEAREST_CLEANED, effects, look_alikes, without_look_alikes
 from analysis.exploration.leakage import Leakage, clusters_within, count_near, measure
 from analysis.exploration.look_alikes import match_shades
 from analysis.exploration.neighbours import Neighbours, nearest
-from analysis.fashion_mnist import Source, load
-from analysis.near_duplicates import Pairs, close_pairs
 from models.taxonomy import Taxonomy
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_data

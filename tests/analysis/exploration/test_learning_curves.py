@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.evaluation.ladder import nearest_neighbour as ladder_nearest_neighbour
 from analysis.exploration.drawing.data_needed import section
 from analysis.exploration.learning_curves import (
     LEARNERS,
@@ -18,7 +19,6 @@ from analysis.exploration.learning_curves import (
     training_sizes,
 )
 from analysis.exploration.power_law import fit_power_law
-from analysis.ladder import nearest_neighbour as ladder_nearest_neighbour
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_data
 

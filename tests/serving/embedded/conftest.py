@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.engine_flags import BATCHING, MONITORING, Flags
-from serving.engines import Embedded, free_port
-from serving.running import Running
+from serving.engines.engine import Embedded, free_port
+from serving.engines.flags import BATCHING, MONITORING, Flags
+from serving.engines.server_process import Running
 from serving.versions import push
 from tests.serving.exports import export_small
 

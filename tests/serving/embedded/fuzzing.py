@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from serving.running import Running
+from serving.engines.server_process import Running
 
 FAILURES = {500, 502, 505}
 MOST_GROWTH_MEBIBYTES = 20
@@ -141,8 +141,8 @@ def resident_mebibytes(process: int) -> float:
 
 def main() -> int:
     """Runs the fuzzing and prints what came; the exit status says whether anything failed."""
-    from serving.engine_flags import BATCHING, MONITORING, Flags
-    from serving.engines import Embedded, free_port
+    from serving.engines.engine import Embedded, free_port
+    from serving.engines.flags import BATCHING, MONITORING, Flags
     from serving.versions import push
     from tests.serving.exports import export_small
 

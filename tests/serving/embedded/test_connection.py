@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.engine_flags import Flags
-from serving.engines import Embedded, free_port
-from serving.running import Running
+from serving.engines.engine import Embedded, free_port
+from serving.engines.flags import Flags
+from serving.engines.server_process import Running
 from tests.serving.embedded.conftest import READY_SECONDS
 from tests.serving.embedded.test_server import PREDICT, ROW, ask, until
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.requests import INPUTS
-from serving.running import Running
+from serving.engines.server_process import Running
+from serving.requests.prediction_log import INPUTS
 from tests.serving.embedded.fuzzing import ask_all, requests
 from tests.serving.embedded.test_inputs import tensors
 

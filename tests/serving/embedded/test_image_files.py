@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.running import Running
+from serving.engines.server_process import Running
 from tests.serving.embedded.test_server import PREDICT, ask
-from tests.serving.test_images import encoded, png_header
+from tests.serving.images.test_inputs import encoded, png_header
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8))
 DEEP = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (60, 40), np.uint16))

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from serving.running import Running
+from serving.engines.server_process import Running
 from serving.versions import push, versions
 from tests.serving.embedded.conftest import Start
 from tests.serving.embedded.test_server import PREDICT, ROW, Load, ask

@@ -20,8 +20,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models.taxonomy import Taxonomy
-from serving.fitting import MOST_BYTES, fit_file
-from serving.running import Running
+from serving.engines.server_process import Running
+from serving.images.fitting import MOST_BYTES, fit_file
 from serving.versions import push
 from tests.serving.embedded.conftest import Start
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from models.taxonomy import Taxonomy
 from serving.embedded import page
 from serving.embedded.page import routes
-from serving.fitting import MOST_BYTES, fit_file
+from serving.images.fitting import MOST_BYTES, fit_file
 
 
 def picture(size: tuple[int, int] = (60, 40)) -> bytes:

@@ -28,9 +28,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.engine_flags import BATCHING
-from serving.requests import read_logs
-from serving.running import Running
+from serving.engines.flags import BATCHING
+from serving.engines.server_process import Running
+from serving.requests.prediction_log import read_logs
 from serving.versions import push, rollback
 from tests.serving.embedded.conftest import Start
 

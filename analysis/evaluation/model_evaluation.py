@@ -1,0 +1,248 @@
+"""The content of `metrics.json`: every figure of a model on the test examples, each with its interval, in one layout.
+
+    overall           {metric: estimate}: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1,
+                      macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour
+    groups            {group: {precision, recall, f1, auc, coverage: estimate, support: int}}
+    garments          {accuracy: estimate, per_garment: {garment: {accuracy, group_accuracy: estimate, support: int}}}
+    slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
+    corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn by
+                      chance, clean ("none") and by every corruption of `corruptions` at `JUDGED_SEVERITY`
+    confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
+    reliability       [{confidence, accuracy, count}], the points of the reliability diagram
+    ladder            [{name, accuracy, macro_f1, hardest_group_f1: estimate, hardest_group, seconds}], the model last
+    baseline          null, or {overall: {metric: {value}}, change: {metric: estimate},
+                      groups: {group: {metric: estimate of the change}}}
+    examples, resamples, level, group_names, garment_names, versions
+
+An estimate is `{"value": v, "interval": [low, high]}`; what is not defined on these examples is null. A change is
+candidate minus baseline, paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from analysis.evaluation import bootstrap
+from analysis.evaluation import metrics as group_metrics
+from analysis.evaluation.ladder import Rung
+from analysis.evaluation.predictions import Predictions
+from analysis.evaluation.tfma import OVERALL, Slice, SliceMetrics
+from models.taxonomy import Taxonomy
+
+Classes = npt.NDArray[np.int64]
+Block = dict[str, Any]
+
+NEAREST_NEIGHBOUR = "1-nearest neighbour"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model is judged on.
+
+    Attributes:
+        garments: int64 [N], the garment of each test example.
+        predictions: The model's answers.
+        taxonomy: Which garments make which group.
+        seed: Of the resamples.
+        resamples: How many.
+        level: Of the intervals.
+    """
+
+    garments: Classes
+    predictions: Predictions
+    taxonomy: Taxonomy
+    seed: int = 0
+    resamples: int = 2000
+    level: float = 0.95
+
+    @property
+    def groups(self) -> Classes:
+        """The group of each test example, int64 [N]."""
+        return np.array(self.taxonomy.group_of, np.int64)[self.garments]
+
+    @property
+    def confusion(self) -> Classes:
+        """The confusion matrix of the groups, truth down."""
+        return bootstrap.confusion(self.groups, self.predictions.group, len(self.taxonomy.groups))
+
+    def of_confusion(self, metrics: Mapping[str, group_metrics.Metric], counts: Classes) -> Block:
+        """Estimates figures of a confusion matrix, as JSON."""
+        found = bootstrap.from_confusion(metrics, counts, self.resamples, self.seed, self.level)
+        return {name: value.to_json() for name, value in found.items()}
+
+
+def describe(
+    judged: Judged,
+    slices: Mapping[Slice, SliceMetrics],
+    corruptions: Mapping[Slice, SliceMetrics],
+    rungs: Sequence[Rung],
+    model_seconds: float,
+    baseline: Predictions | None = None,
+) -> Block:
+    """Returns the content of `metrics.json` but for the versions.
+
+    Args:
+        judged: The test examples and the model's answers.
+        slices: TFMA's figures.
+        corruptions: TFMA's figures of corrupted examples, sliced by the corruption's name; empty for none.
+        rungs: The ladder; without 1-nearest neighbour there is no `accuracy_over_nearest_neighbour`.
+        model_seconds: How long the model took to answer, for its own rung.
+        baseline: The answers of the last blessed model to the same examples. Defaults to none.
+    """
+    areas = _areas(judged)
+    return {
+        "overall": _overall(judged, areas) | _over_nearest_neighbour(judged, rungs),
+        "groups": _groups(judged, areas),
+        "garments": _garments(judged),
+        "slices": [
+            {"feature": feature, "value": value} | _of_slice(judged, held)
+            for (feature, value), held in slices.items()
+            if (feature, value) != OVERALL
+        ],
+        "corruptions": [
+            {"name": name} | _of_slice(judged, held)
+            for (feature, name), held in corruptions.items()
+            if (feature, name) != OVERALL
+        ],
+        "confusion_matrix": judged.confusion.tolist(),
+        "reliability": _reliability(judged),
+        "ladder": _ladder(judged, [*rungs, Rung(MODEL, judged.predictions.group, model_seconds)]),
+        "baseline": None if baseline is None else _baseline(judged, baseline),
+        "examples": len(judged.garments),
+        "resamples": judged.resamples,
+        "level": judged.level,
+        "group_names": list(judged.taxonomy.groups),
+        "garment_names": list(judged.taxonomy.garments),
+    }
+
+
+def _overall(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
+    predictions, groups = judged.predictions, judged.groups
+    covered = predictions.prediction_set[np.arange(len(groups)), groups]
+    values = np.stack(
+        [group_metrics.log_losses(groups, predictions.group_probabilities), covered, predictions.abstain], 1
+    )
+    calibration = group_metrics.calibration_error(predictions.group == groups, predictions.confidence)
+
+    def figures(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.column_stack([weights @ values / len(values), calibration(weights)])
+
+    found = bootstrap.from_examples(figures, len(groups), judged.resamples, judged.seed, judged.level)
+    names = ("log_loss", "coverage", "abstention", "calibration_error")
+    estimates = dict(zip(names, found, strict=True)) | {"macro_auc": areas[-1]}
+    return judged.of_confusion(group_metrics.OVERALL, judged.confusion) | {n: e.to_json() for n, e in estimates.items()}
+
+
+def _areas(judged: Judged) -> list[bootstrap.Estimate]:
+    """Estimates the area under the ROC curve of each group, and last their mean."""
+    areas = group_metrics.areas_under_curve(judged.groups, judged.predictions.group_probabilities)
+
+    def with_mean(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        values = areas(weights)
+        return np.column_stack([values, group_metrics.mean_of_defined(values)])
+
+    # Each resample sorts nothing but gathers 10,000 weights a group: 1,000 of them are enough for this interval.
+    return bootstrap.from_examples(
+        with_mean, len(judged.garments), min(judged.resamples, 1000), judged.seed, judged.level
+    )
+
+
+def _groups(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
+    block = {}
+    for index, name in enumerate(judged.taxonomy.groups):
+        chosen = judged.groups == index
+        covered = int(judged.predictions.prediction_set[chosen, index].sum())
+        metrics = {key: group_metrics.of_class(metric, index) for key, metric in group_metrics.PER_CLASS.items()}
+        block[name] = judged.of_confusion(metrics, judged.confusion)
+        block[name] |= {"auc": areas[index].to_json(), "coverage": _share(judged, covered, int(chosen.sum()))}
+        block[name]["support"] = int(chosen.sum())
+    return block
+
+
+def _garments(judged: Judged) -> Block:
+    """The ten garments: how often the garment itself is told, and how often at least its group."""
+    classes = len(judged.taxonomy.garments)
+    counts = bootstrap.confusion(judged.garments, judged.predictions.garment, classes)
+    per_garment = {}
+    for garment, name in enumerate(judged.taxonomy.garments):
+        chosen = judged.garments == garment
+        right = (judged.predictions.group == judged.groups)[chosen]
+        per_garment[name] = {
+            "accuracy": _share(judged, int(counts[garment, garment]), int(chosen.sum())),
+            "group_accuracy": _share(judged, int(right.sum()), int(chosen.sum())),
+            "support": int(chosen.sum()),
+        }
+    overall = _share(judged, int(np.trace(counts)), int(counts.sum()))
+    return {"accuracy": overall, "per_garment": per_garment}
+
+
+def _of_slice(judged: Judged, held: SliceMetrics) -> Block:
+    accuracy = _share(judged, int(np.trace(held.confusion)), held.count)
+    return {"count": held.count, "accuracy": accuracy, "log_loss": {"value": held.log_loss}}
+
+
+def _share(judged: Judged, hits: int, count: int) -> Block:
+    """A share with Wilson's interval (1927); resamples of a slice without a mistake would all be without one."""
+    if not count:
+        return bootstrap.Estimate(float("nan"), float("nan"), float("nan")).to_json()
+    bounds = binomtest(hits, count).proportion_ci(judged.level, method="wilson")
+    return bootstrap.Estimate(hits / count, bounds.low, bounds.high).to_json()
+
+
+def _over_nearest_neighbour(judged: Judged, rungs: Sequence[Rung]) -> Block:
+    nearest = next((rung for rung in rungs if rung.name == NEAREST_NEIGHBOUR), None)
+    if nearest is None:
+        return {}
+    return {"accuracy_over_nearest_neighbour": _change(judged, group_metrics.accuracy, nearest.predicted)}
+
+
+def _change(judged: Judged, metric: group_metrics.Metric, other: Classes) -> Block:
+    answers, classes = judged.predictions.group, len(judged.taxonomy.groups)
+    settings = (judged.resamples, judged.seed, judged.level)
+    return bootstrap.paired_difference(metric, judged.groups, answers, other, classes, *settings).to_json()
+
+
+def _reliability(judged: Judged) -> list[Block]:
+    right = judged.predictions.group == judged.groups
+    return [dict(point) for point in group_metrics.reliability(right, judged.predictions.confidence)]
+
+
+def _ladder(judged: Judged, rungs: Sequence[Rung]) -> list[Block]:
+    hardest = hardest_group(judged)
+    metrics = {
+        "accuracy": group_metrics.accuracy,
+        "macro_f1": group_metrics.macro_f1,
+        "hardest_group_f1": group_metrics.of_class(group_metrics.f1, hardest),
+    }
+    classes = len(judged.taxonomy.groups)
+    return [
+        judged.of_confusion(metrics, bootstrap.confusion(judged.groups, rung.predicted, classes))
+        | {"name": rung.name, "hardest_group": judged.taxonomy.groups[hardest], "seconds": round(rung.seconds, 2)}
+        for rung in rungs
+    ]
+
+
+def hardest_group(judged: Judged) -> int:
+    """Returns the index of the group on which the model's F1 is lowest."""
+    return int(np.nanargmin(group_metrics.f1(judged.confusion)))
+
+
+def _baseline(judged: Judged, baseline: Predictions) -> Block:
+    counts = bootstrap.confusion(judged.groups, baseline.group, len(judged.taxonomy.groups))
+    overall = {name: {"value": float(metric(counts))} for name, metric in group_metrics.OVERALL.items()}
+    change = {name: _change(judged, metric, baseline.group) for name, metric in group_metrics.OVERALL.items()}
+    groups = {
+        group: {
+            name: _change(judged, group_metrics.of_class(metric, index), baseline.group)
+            for name, metric in group_metrics.PER_CLASS.items()
+        }
+        for index, group in enumerate(judged.taxonomy.groups)
+    }
+    return {"overall": overall, "change": change, "groups": groups}

@@ -1,0 +1,216 @@
+"""The measure "text": an image and its product's description, made up, answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cache, lru_cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from analysis.experiments.declaration import DeclarationError, check_settings, unknown
+from analysis.experiments.laboratory import Laboratory
+from analysis.experiments.measures.training import Figures, judge_probabilities
+from analysis.experiments.results import VALIDATION, Outcome
+from analysis.experiments.training_settings import TrainingSettings, read
+from models.probabilities import softmax
+from models.scaling import stratified_folds
+from sql.descriptions import Noise, describe_all
+
+FOLDS = 5
+COVERAGE = 0.99
+HIDDEN = 32
+Floats = npt.NDArray[np.floating[Any]]
+Doubles = npt.NDArray[np.float64]
+Answer = Callable[[Floats, Floats], Doubles]
+"""From the image's log-probabilities and the text's log-ratios, [N, garments] each, to probabilities."""
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The validation examples; arrays are [N, garments], but `garments`, int [N].
+
+    Attributes:
+        logits: By the image network.
+        known: What the text model says of texts that are wrong as those it has learned from; what is fitted sees these.
+        asked: What it says of the texts that it is asked about.
+        garments: The true ones.
+    """
+
+    logits: Floats
+    known: Floats
+    asked: Floats
+    garments: npt.NDArray[np.int64]
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises DeclarationError for an unknown answer or kind of noise, or a network that cannot be trained."""
+    others = ["network", "texts", "asked", "doubt", "longest"]
+    check_settings({"texts": {}, "asked": {}, **settings}, {"answer": ANSWERS}, others)
+    for noise in (settings.get("texts", {}), settings.get("asked", {})):
+        kinds = [field.name for field in fields(Noise)]
+        if wrong := noise.keys() - set(kinds):
+            raise unknown("kind of noise", min(wrong), kinds)
+        try:
+            Noise(**noise)
+        except (ValueError, TypeError) as error:
+            raise DeclarationError(str(error)) from None
+    read(settings["network"])
+
+
+def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
+    """Judges `settings["answer"]`, one of `ANSWERS`, with the network of `settings["network"]`.
+
+    Texts have the noise of `settings["texts"]`; those that are asked about have that of `settings["asked"]` over it.
+    Whatever is fitted on validation is fitted on other folds than it is judged on.
+    """
+    usual = Noise(**settings.get("texts", {}))
+    noise = replace(usual, **settings.get("asked", {}))
+    text_model = _text_model(laboratory, usual, seed, settings["longest"])
+    examples = _Examples(
+        _logits(laboratory, read(settings["network"]), seed),
+        _say(text_model, _texts(laboratory, VALIDATION, usual, seed)),
+        _say(text_model, _texts(laboratory, VALIDATION, noise, seed)),
+        laboratory.garments[VALIDATION],
+    )
+    fit = partial(ANSWERS[settings["answer"]], doubt=settings["doubt"], seed=seed)
+    image, answered = (_cross_fitted(each, examples, laboratory.membership) for each in (_image, fit))
+    outcome = judge_probabilities(answered, laboratory, VALIDATION)
+    figures = [
+        *outcome.figures,
+        *_promises(image, answered, laboratory),
+        *_by_text(image, outcome, laboratory, noise, seed),
+    ]
+    if settings["answer"] == "product":
+        figures.append((VALIDATION, "scale", _scale(image, examples, settings["doubt"])))
+    return Outcome(figures, outcome.truth, outcome.predicted)
+
+
+def _texts(laboratory: Laboratory, split: str, noise: Noise, seed: int) -> list[str]:
+    names = [laboratory.taxonomy.garments[garment] for garment in laboratory.garments[split]]
+    return describe_all(names, 2 * seed + (split == VALIDATION), noise)
+
+
+@lru_cache(maxsize=32)
+def _text_model(laboratory: Laboratory, noise: Noise, seed: int, longest: int) -> Any:
+    from models.text_evidence import fit_text_model
+
+    texts = _texts(laboratory, "train", noise, seed)
+    return fit_text_model(texts, laboratory.garments["train"], len(laboratory.membership), longest)
+
+
+def _say(text_model: Any, texts: list[str]) -> Doubles:
+    from models.text_evidence import evidence_of
+
+    return evidence_of(text_model, texts).astype(np.float64)
+
+
+@cache
+def _logits(laboratory: Laboratory, network: TrainingSettings, seed: int) -> Floats:
+    return laboratory.logits(network, seed)
+
+
+def _cross_fitted(fit: Callable[..., Answer], examples: _Examples, membership: Doubles) -> Doubles:
+    """Returns probabilities [N, garments], each by a calibration and a combination that were fitted without it."""
+    from models.calibration import FIT
+
+    fold = stratified_folds(examples.garments, FOLDS, seed=0)
+    probabilities = np.empty(examples.logits.shape, np.float64)
+    for held in range(FOLDS):
+        rest = fold != held
+        scaling = FIT(examples.logits[rest], examples.garments[rest], membership)
+        image = log_softmax(scaling.apply(examples.logits), axis=1)
+        answer = fit(image[rest], examples.known[rest], examples.garments[rest])
+        probabilities[~rest] = answer(image[~rest], examples.asked[~rest])
+    return probabilities
+
+
+def _image(image: Floats, text: Floats, garments: npt.NDArray[np.int64], **unused: Any) -> Answer:
+    return lambda image, text: softmax(image)
+
+
+def _text(image: Floats, text: Floats, garments: npt.NDArray[np.int64], **unused: Any) -> Answer:
+    from models.text_evidence import fused
+
+    prior = np.log(np.bincount(garments, minlength=image.shape[1]) / len(garments))
+    return lambda image, text: fused(np.broadcast_to(prior, text.shape), text)
+
+
+def _product(image: Floats, text: Floats, garments: npt.NDArray[np.int64], doubt: float, **unused: Any) -> Answer:
+    from models.text_evidence import fit_scale, fused
+
+    scale = fit_scale(image, _doubted(text, doubt), garments)
+    return lambda image, text: fused(image, scale * _doubted(text, doubt))
+
+
+def _learned(image: Floats, text: Floats, garments: npt.NDArray[np.int64], seed: int, **unused: Any) -> Answer:
+    """A small network over what both models say: Wolpert, "Stacked Generalization", 1992."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    patient = {"early_stopping": True, "n_iter_no_change": 20, "max_iter": 500}
+    network = MLPClassifier((HIDDEN,), learning_rate_init=0.01, random_state=seed, **patient)
+    fitted = make_pipeline(StandardScaler(), network).fit(np.hstack([image, text]), garments)
+    return lambda image, text: np.asarray(fitted.predict_proba(np.hstack([image, text])))
+
+
+ANSWERS: dict[str, Callable[..., Answer]] = {
+    "image": _image,
+    "text": _text,
+    "product": _product,
+    "learned": _learned,
+}
+"""How an answer comes about, by name."""
+
+
+def _doubted(text: Floats, doubt: float) -> Doubles:
+    from models.text_evidence import doubted
+
+    return np.asarray(doubted(text, doubt), np.float64)
+
+
+def _scale(image: Doubles, examples: _Examples, doubt: float) -> float:
+    from models.text_evidence import fit_scale
+
+    return fit_scale(np.log(image), _doubted(examples.known, doubt), examples.garments)
+
+
+def _promises(image: Doubles, answered: Doubles, laboratory: Laboratory) -> Figures:
+    """Returns how often prediction sets hold the true group, with the thresholds that suit the image alone."""
+    from models.conformal import group_thresholds, measure_sets, prediction_sets
+
+    groups, truth = (each @ laboratory.membership for each in (image, answered)), laboratory.groups(VALIDATION)
+    of_image, of_both = groups
+    fold = stratified_folds(truth, FOLDS, seed=0)
+    sets = np.empty(of_both.shape, np.bool_)
+    for held in range(FOLDS):
+        rest = fold != held
+        sets[~rest] = prediction_sets(of_both[~rest], group_thresholds(of_image[rest], truth[rest], COVERAGE))
+    found = measure_sets(sets, truth)
+    by_group = zip(laboratory.taxonomy.groups, found.coverage_by_group, strict=True)
+    return [
+        (VALIDATION, "coverage_by_group", found.coverage),
+        (VALIDATION, "single_by_group", found.single),
+        *((name, "coverage_by_group", float(share)) for name, share in by_group),
+    ]
+
+
+def _by_text(image: Doubles, outcome: Outcome, laboratory: Laboratory, noise: Noise, seed: int) -> Figures:
+    """Returns what the text has turned, and how good the answers are with a text, without one, and with a wrong one."""
+    alone = (image @ laboratory.membership).argmax(axis=1) == outcome.truth
+    right = outcome.predicted == outcome.truth
+    texts = _texts(laboratory, VALIDATION, noise, seed)
+    # The generator gives the same text under every noise, but for what the noise changes.
+    honest = _texts(laboratory, VALIDATION, replace(noise, misleading=0.0), seed)
+    there, misled = (np.array(each) for each in ([bool(text) for text in texts], [*map(str.__ne__, texts, honest)]))
+    figures: Figures = [(VALIDATION, "mended", float((right & ~alone).mean()))]
+    figures.append((VALIDATION, "harmed", float((alone & ~right).mean())))
+    for name, chosen in (("with a text", there), ("without a text", ~there), ("misled", misled)):
+        if chosen.any():
+            figures.append((name, "group_accuracy", float(right[chosen].mean())))
+            figures.append((name, "image_accuracy", float(alone[chosen].mean())))
+    return figures

@@ -1,0 +1,93 @@
+"""Removes what the latest result of every stage did not use; the pushed models are never touched."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.contract.errors import UserError
+from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
+from pipeline.runner.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed: directories and files, and their size in bytes."""
+
+    paths: list[Path]
+    bytes: int
+
+
+def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False) -> Removed:
+    """Removes artifacts and logs that no stage's latest result used; what waits to be resumed stays.
+
+    Args:
+        workspace: The workspace; it is locked meanwhile.
+        everything: Whether to remove all artifacts, logs, downloads, the record and what waits to be resumed. Defaults
+            to False.
+        dry_run: Whether only to say what would go. Defaults to False.
+
+    Raises:
+        UserError: The directory is no workspace, a run holds it, or the metadata store is damaged.
+    """
+    if workspace.root.exists() and any(workspace.root.iterdir()) and not (workspace.root / "lock").exists():
+        raise UserError(
+            f"{workspace.root} is no workspace; nothing was removed.",
+            expected="a directory that a run has written",
+            received="other files",
+            next_step="fashion clean --workspace DIRECTORY",
+        )
+    with workspace.lock():
+        paths = _all(workspace) if everything else _unused(workspace)
+        removed = Removed(paths, sum(_size(p) for p in paths))
+        if not dry_run:
+            for path in paths:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return removed
+
+
+def _all(workspace: Workspace) -> list[Path]:
+    places = [
+        workspace.artifacts,
+        workspace.scratch,
+        workspace.logs,
+        workspace.reports,
+        workspace.cache,
+        *workspace.root.glob("metadata.sqlite*"),
+        *workspace.root.glob("metadata.damaged-*"),
+    ]
+    return [p for p in places if p.exists()]
+
+
+def _unused(workspace: Workspace) -> list[Path]:
+    if not workspace.store.exists():
+        return []
+    store = MetadataStore(workspace.store)
+    try:
+        used = store.latest_executions()
+        # The newest blessed model is the next candidate's baseline, whether or not the latest run used it.
+        kept = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
+        logs = {f"{e.type}/{e.cache_key[:16]}" for e in used}
+    finally:
+        store.close()
+    artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in kept]
+    logged = [p for p in workspace.logs.glob("*/*") if str(p.relative_to(workspace.logs)) not in logs]
+    return [*artifacts, *logged]
+
+
+def _touched(store: MetadataStore, execution: int) -> list[ArtifactRecord]:
+    return [*store.events(execution, "INPUT").values(), *store.events(execution, "OUTPUT").values()]
+
+
+def _blessed(store: MetadataStore) -> set[str]:
+    for blessing in reversed(store.artifacts("ModelBlessing")):
+        judge = store.producer(blessing.id) if blessing.properties.get("blessed") else None
+        if judge:
+            return {a.uri.rpartition("/")[0] for a in _touched(store, judge.id)}
+    return set()
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(p.stat().st_size for p in files if p.is_file())

@@ -1,0 +1,220 @@
+"""The command `fashion predict`: asks a running server about images, or scores many without one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pipeline.commands.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.contract.errors import UserError
+
+if TYPE_CHECKING:
+    from serving.requests.predictions import Failure, Prediction
+    from serving.versions import Version
+
+DEFAULT_URL = "http://127.0.0.1:8501"
+BATCH = 64
+
+
+def predict(
+    sources: Annotated[
+        Optional[list[str]], typer.Argument(metavar="SOURCE...", help="Image files, folders of them, or URLs.")
+    ] = None,
+    url: Annotated[str, typer.Option(help="The server: http, https, grpc or grpcs.")] = DEFAULT_URL,
+    model: Annotated[str, typer.Option(help="The model's name on the server.")] = "fashion",
+    version: Annotated[Optional[int], typer.Option(help="The version to ask; the newest by default.")] = None,
+    label: Annotated[Optional[str], typer.Option(help="The label to ask instead, such as canary.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Prints JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Prints CSV.")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also fetches URLs that lead into this machine's own network.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a URL, and for 64 images' answers.")] = 10.0,
+    examples: Annotated[
+        Optional[str],
+        typer.Option(metavar="PATTERN", help="Scores TFRecords, Parquet or folders without a server, into --output."),
+    ] = None,
+    output: Annotated[Optional[Path], typer.Option(help="The directory for the scores of --examples.")] = None,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Replaces what --output holds already.")] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Asks a running server about images: the group, how sure the model is, and whether it abstains.
+
+    Exits with 1 when an image could not be answered; the others are. With --examples no server is needed.
+    """
+    if examples is not None or output is not None:
+        _score(sources, examples, output, workspace, start_over)
+        return
+    if not sources or (as_json and as_csv) or (version is not None and label):
+        raise _misuse(sources, as_json and as_csv)
+    from serving.client.client import Client
+    from serving.images.inputs import Limits
+
+    try:
+        client = Client(
+            url, model, version, label, timeout, limits=Limits(seconds=timeout, allow_private=allow_private)
+        )
+    except ValueError as error:
+        raise UserError(str(error), next_step=f"fashion predict --url {DEFAULT_URL} IMAGE") from None
+    with client:
+        answers, obstacle = _answers(client, sources, url)
+    from serving.requests.predictions import Failure, Prediction
+
+    _print([a for a in answers if isinstance(a, Prediction)], as_json, as_csv)
+    failures = [a for a in answers if isinstance(a, Failure)]
+    for failure in failures:
+        print(failure.reason, file=sys.stderr)
+    if obstacle:
+        raise obstacle
+    if failures:
+        raise typer.Exit(1)
+
+
+def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction | Failure], UserError | None]:
+    """What came back, and what kept the rest from coming: a server that stops halfway loses no answer."""
+    from serving.client.errors import ClientError
+    from serving.requests.predictions import Failure
+
+    answers: list[Prediction | Failure] = []
+    for batch in _batches(sources):
+        failures = [source for source in batch if isinstance(source, Failure)]
+        answers += failures
+        try:
+            answers += client.predict_each([source for source in batch if isinstance(source, str)])
+        except ClientError as error:
+            return answers, _obstacle(error, url)
+    return answers, None
+
+
+def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
+    """The images in the order given, folders opened, so many that no more than a request's are held in memory."""
+    from serving.images.inputs import ImageError, expand
+    from serving.requests.predictions import Failure
+
+    batch: list[str | Failure] = []
+    for source in sources:
+        try:
+            found: list[str | Failure] = [*expand([source])]
+        except ImageError as error:
+            found = [Failure(source, str(error))]
+        for image in found:
+            batch.append(image)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _obstacle(error: Exception, url: str) -> UserError:
+    from serving.client.errors import DeadlineExceeded, NotFound, Overloaded, Unreachable
+
+    match error:
+        case Unreachable():
+            return UserError(
+                f"There is no server at {url}.",
+                expected="a model server",
+                received=str(error),
+                next_step="fashion serve",
+            )
+        case Overloaded():
+            return UserError(f"The server at {url} has too much to do. {error}", next_step="the same command, later")
+        case DeadlineExceeded():
+            return UserError(str(error), next_step="the same command with --timeout 60")
+        case NotFound():
+            return UserError(
+                f"The server at {url} has no such model. {error}",
+                next_step="fashion serve, or --model, --version, --label",
+            )
+    return UserError(str(error), next_step="look at the server's log")
+
+
+def _print(predictions: list[Prediction], as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        print(json.dumps([_as_json(p) for p in predictions], indent=2))
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["file", "group", "confidence", "abstain"])
+        writer.writerows([p.source, p.group, f"{p.confidence:.6f}", str(p.abstain).lower()] for p in predictions)
+    elif predictions:
+        _print_table(predictions)
+
+
+def _as_json(prediction: Prediction) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    content = asdict(prediction)
+    return {"file": content.pop("source")} | content
+
+
+def _print_table(predictions: list[Prediction]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    table.add_column("file", overflow="fold")
+    table.add_column("group")
+    table.add_column("confidence", justify="right")
+    table.add_column("abstain")
+    for p in predictions:
+        # Text: square brackets in a name are no markup.
+        table.add_row(Text(p.source), Text(p.group), f"{p.confidence:.1%}", "yes" if p.abstain else "no")
+    Console(highlight=False).print(table)
+
+
+def _misuse(sources: list[str] | None, two_formats: bool) -> UserError:
+    if not sources:
+        expected, received = "files, folders or URLs", "none"
+    elif two_formats:
+        expected, received = "--json or --csv", "both"
+    else:
+        expected, received = "--version or --label", "both"
+    return UserError(
+        "It is not clear what to predict.", expected=expected, received=received, next_step="fashion predict --help"
+    )
+
+
+def _score(
+    sources: list[str] | None, examples: str | None, output: Path | None, workspace: Path, start_over: bool
+) -> None:
+    if sources or examples is None or output is None:
+        raise UserError(
+            "Bulk scoring needs a pattern and a directory, and no other images.",
+            expected="--examples PATTERN --output DIR",
+            received=" ".join(["fashion predict", *(sources or [])]) + (f" --output {output}" if output else ""),
+            next_step="fashion predict --examples 'data/*.tfrecord' --output scores",
+        )
+    version = newest_version(workspace)
+    from serving.bulk.inference import score
+    from serving.bulk.sources import BulkError
+
+    try:
+        summary = score(examples, version.path, output, start_over=start_over)
+    except BulkError as error:
+        raise UserError(str(error), next_step="fashion predict --help") from None
+    print(f"{summary.images:,} images scored by version {version.number} into {output}, {summary.failed:,} failed")
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def newest_version(workspace: Path) -> Version:
+    """Returns the newest pushed version of a workspace, or says that there is none."""
+    from pipeline.runner.workspace import Workspace
+    from serving.versions import versions
+
+    held = versions(Workspace(workspace).serving)
+    if not held:
+        raise UserError(
+            f"There is no pushed model in {workspace}.",
+            expected="one version",
+            received="none",
+            next_step="fashion run",
+        )
+    return held[-1]

@@ -1,0 +1,182 @@
+"""The contract of a component: a plain function whose signature says what it reads, writes and takes as parameters.
+
+    @component(libraries=("tensorflow",))
+    def label_grouping(
+        examples: Input[Examples],
+        grouped: Output[Examples],
+        progress: Progress,
+        *,
+        taxonomy: Taxonomy,
+    ) -> None: ...
+
+A runner reads the declaration (`label_grouping.spec`), gives the function directories to read and to write, and calls
+`label_grouping.run(...)`. A definition chains it with `pipeline.add(label_grouping, section, examples=...)`. The
+parameters with a default are the component's section of the configuration; those without are given by the definition.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, overload
+
+from pipeline.contract.artifacts import Artifact
+from pipeline.contract.progress import Progress
+
+T = TypeVar("T", bound=Artifact)
+
+
+class Role(Enum):
+    """What an argument of a component is to the runner."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    SCRATCH = "scratch"
+    LOGS = "logs"
+    CACHE = "cache"
+    PROGRESS = "progress"
+    PARAMETER = "parameter"
+
+
+Input = Annotated[T, Role.INPUT]
+"""An artifact that another stage has finished; read it, never write it."""
+
+Output = Annotated[T, Role.OUTPUT]
+"""An artifact to write: its directory exists and is empty."""
+
+Scratch = Annotated[Path, Role.SCRATCH]
+"""A directory that survives a kill of the stage and is removed when it has finished: for what is to be resumed."""
+
+Logs = Annotated[Path, Role.LOGS]
+"""A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
+
+Cache = Annotated[Path, Role.CACHE]
+"""The directory `workspace/cache/`, which outlives every stage and run: for what is not to be downloaded twice."""
+
+ExternalPath = Annotated[Path, Role.PARAMETER, "content"]
+"""A parameter that names a file or directory of the user's: its content is in the cache key, its place is not."""
+
+Outside = Callable[[Mapping[str, Any]], Mapping[str, str]]
+"""Given a component's parameters, returns digests of what it will read that is in no file: a database, say."""
+
+
+def nothing_outside(parameters: Mapping[str, Any]) -> Mapping[str, str]:
+    """The `Outside` of a component that reads inputs and files alone."""
+    del parameters
+    return {}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a component, as its signature declares it."""
+
+    name: str
+    role: Role
+    type: Any
+    optional: bool = False
+    default: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """What a component declares: its name, its arguments, and what its results depend on besides.
+
+    Attributes:
+        name: The function's.
+        module: Where it is defined.
+        summary: The first line of its docstring.
+        arguments: In the order of the signature.
+        libraries: The distributions whose versions belong to the cache key.
+        outside: Digests what it reads that is neither input nor file; they belong to the cache key as well.
+    """
+
+    name: str
+    module: str
+    summary: str
+    arguments: tuple[Argument, ...]
+    libraries: tuple[str, ...]
+    outside: Outside = nothing_outside
+
+    def by_role(self, role: Role) -> dict[str, Argument]:
+        """Returns the arguments of one role by name, in the order of the signature."""
+        return {a.name: a for a in self.arguments if a.role is role}
+
+
+class Component:
+    """A declared component: `spec` is what its signature says, `run` the function itself."""
+
+    def __init__(
+        self, function: Callable[..., None], libraries: tuple[str, ...], outside: Outside = nothing_outside
+    ) -> None:
+        self.run = function
+        self.spec = _read_signature(function, libraries, outside)
+        self.__doc__ = function.__doc__
+
+    def __repr__(self) -> str:
+        return f"Component({self.spec.name})"
+
+
+@overload
+def component(function: Callable[..., None], /) -> Component: ...
+@overload
+def component(
+    *, libraries: tuple[str, ...] = (), outside: Outside = nothing_outside
+) -> Callable[[Callable[..., None]], Component]: ...
+def component(
+    function: Callable[..., None] | None = None,
+    /,
+    *,
+    libraries: tuple[str, ...] = (),
+    outside: Outside = nothing_outside,
+) -> Component | Callable[[Callable[..., None]], Component]:
+    """Declares a function as a component.
+
+    Args:
+        function: The function; its type hints are the declaration.
+        libraries: Distribution names (as on PyPI) whose versions belong to the cache key. Defaults to none.
+        outside: Digests what the component reads that is neither input nor file. Defaults to nothing.
+
+    Raises:
+        TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, or no docstring.
+    """
+    if function is not None:
+        return Component(function, libraries, outside)
+    return lambda f: Component(f, libraries, outside)
+
+
+def _read_signature(function: Callable[..., None], libraries: tuple[str, ...], outside: Outside) -> ComponentSpec:
+    hints = typing.get_type_hints(function, include_extras=True)
+    arguments = tuple(_read_argument(function, p, hints) for p in inspect.signature(function).parameters.values())
+    summary = (inspect.getdoc(function) or "").split("\n", 1)[0]
+    if not summary:
+        raise TypeError(f"Component {function.__name__} has no docstring; its first line is shown to users.")
+    return ComponentSpec(function.__name__, function.__module__, summary, arguments, tuple(sorted(libraries)), outside)
+
+
+def _read_argument(function: Callable[..., None], parameter: inspect.Parameter, hints: dict[str, Any]) -> Argument:
+    name = parameter.name
+    if name not in hints:
+        raise TypeError(f"{function.__name__}: argument {name!r} has no type hint.")
+    hint, optional = _strip_optional(hints[name])
+    role = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Role)), None)
+    if role is None:
+        role = Role.PROGRESS if hint is Progress else Role.PARAMETER
+    if role is Role.PARAMETER:
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise TypeError(f"{function.__name__}: parameter {name!r} must stand after the '*'.")
+        return Argument(name, role, hints[name], default=parameter.default)
+    bare = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    if role in (Role.INPUT, Role.OUTPUT) and not (isinstance(bare, type) and issubclass(bare, Artifact)):
+        raise TypeError(f"{function.__name__}: {role.value} {name!r} must be an artifact type, not {bare!r}.")
+    return Argument(name, role, bare, optional)
+
+
+def _strip_optional(hint: Any) -> tuple[Any, bool]:
+    members = typing.get_args(hint)
+    if type(None) in members and len(members) == 2:
+        return next(m for m in members if m is not type(None)), True
+    return hint, False

@@ -1,0 +1,142 @@
+"""Configuration: TOML profiles over the defaults that the components' signatures declare, checked before anything runs.
+
+A component's parameters with a default are its section: `trainer.epochs` is the parameter `epochs` of `trainer`. So a
+parameter is declared once, with its type, bounds and description, and read by every runner.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from pipeline.contract.component import Component, Role
+from pipeline.contract.errors import UserError
+from pipeline.runner.graph import nearest
+
+PROFILES = Path(__file__).resolve().parents[1] / "profiles"
+
+
+class Configuration(BaseModel):
+    """Everything a run can be told; a section a component is added by `configuration_type`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=20, ge=0, lt=2**31, description="Seeds everything that is random.")
+    taxonomy: Path | None = Field(
+        default=None, description="A TOML file with another grouping; the five groups of models/fashion.toml without."
+    )
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, section: str) -> BaseModel: ...
+
+
+@cache
+def configuration_type(components: tuple[Component, ...]) -> type[Configuration]:
+    """Returns the `Configuration` with a frozen section for every component, by the component's name."""
+    sections: dict[str, Any] = {c.spec.name: (_section(c), Field(default_factory=_section(c))) for c in components}
+    return create_model("Configuration", __base__=Configuration, **sections)
+
+
+@cache
+def _section(component: Component) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        p.name: (p.type, p.default)
+        for p in component.spec.by_role(Role.PARAMETER).values()
+        if p.default is not inspect.Parameter.empty
+    }
+    settings = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    return create_model(component.spec.name, __config__=settings, **fields)
+
+
+def load_configuration(
+    components: Sequence[Component], profile: str = "default", overrides: Iterable[str] = ()
+) -> Configuration:
+    """Reads a profile and applies overrides.
+
+    Args:
+        components: The components whose sections may be set.
+        profile: The name of a file in `pipeline/profiles/` without `.toml`, or the path of a TOML file.
+        overrides: Assignments such as "trainer.epochs=3"; the value is TOML, or else taken as a string.
+
+    Raises:
+        UserError: The profile is missing or no TOML, a key is unknown, a value has the wrong type or is impossible.
+    """
+    content = _read_profile(profile)
+    for assignment in overrides:
+        _assign(content, assignment)
+    kind = configuration_type(tuple(components))
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, kind) from None
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    path = Path(profile) if profile.endswith(".toml") else PROFILES / f"{profile}.toml"
+    known = sorted(p.stem for p in PROFILES.glob("*.toml"))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(
+            f"There is no profile {profile!r}.{nearest(profile, known)}",
+            expected=f"{', '.join(known)}, or the path of a .toml file",
+            received=profile,
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The profile {path} is no TOML.", expected="key = value lines", received=str(error)) from None
+
+
+def _assign(content: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not equals or not all(path):
+        raise UserError("--set is malformed.", expected="--set trainer.epochs=3", received=f"--set {assignment}")
+    for part in path[:-1]:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise UserError("--set names a value inside a value.", expected="section.key=value", received=assignment)
+    content[path[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, kind: type[Configuration]) -> UserError:
+    """Turns pydantic's first complaint into a sentence that names the key, the expected and the received."""
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    key = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        known = list(_fields(kind, path[:-1]))
+        return UserError(
+            f"The configuration has no key {key!r}.{nearest(path[-1], known)}",
+            expected=f"one of {', '.join(known)}",
+            received=key,
+            next_step="fashion show --parameters",
+        )
+    return UserError(
+        f"The configuration's {key!r} cannot be used.",
+        expected=fault["msg"].removeprefix("Input should be "),
+        received=f"{fault['input']!r} ({type(fault['input']).__name__})",
+        next_step="fashion show --parameters",
+    )
+
+
+def _fields(kind: type[BaseModel], path: Sequence[str]) -> Iterable[str]:
+    for part in path:
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        kind = annotation
+    return kind.model_fields

@@ -1,0 +1,210 @@
+"""The graph of a pipeline: nodes, and the channels between them, checked while it is built and before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.contract.artifacts import Artifact
+from pipeline.contract.component import Argument, Component, Role
+from pipeline.contract.errors import UserError
+
+
+@dataclass(frozen=True)
+class Channel:
+    """An output of a node, to be given to a later node as an input."""
+
+    node: str
+    output: str
+    type: type[Artifact]
+
+
+@dataclass(frozen=True)
+class LatestBlessed:
+    """The artifact of a channel that was blessed last, other than the one that is in the channel now.
+
+    Before the first blessing there is none, so only an optional input may take it.
+    """
+
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest intact artifact of a type in the workspace, whichever pipeline wrote it.
+
+    There may be none, so only an optional input may take it. TFX calls this a Resolver with LatestArtifactStrategy.
+    """
+
+    type: type[Artifact]
+
+
+Source = Channel | LatestBlessed | Latest
+
+
+@dataclass(frozen=True)
+class Node:
+    """A component at its place in a pipeline: where its inputs come from, and its parameters.
+
+    `node["examples"]` is the channel of the output `examples`.
+    """
+
+    name: str
+    component: Component
+    sources: Mapping[str, Source]
+    parameters: Mapping[str, Any]
+
+    def __getitem__(self, output: str) -> Channel:
+        outputs = self.component.spec.by_role(Role.OUTPUT)
+        if output not in outputs:
+            raise UserError(
+                f"{self.name} has no output {output!r}.", expected=f"one of {', '.join(outputs)}", received=output
+            )
+        return Channel(self.name, output, outputs[output].type)
+
+    def upstream(self) -> set[str]:
+        """The names of the nodes that this one reads from in the same run."""
+        return {source.node for source in self.sources.values() if isinstance(source, Channel)}
+
+
+class Pipeline:
+    """Nodes in the order in which they were added, which is an order in which they can run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: dict[str, Node] = {}
+
+    def add(self, component: Component, section: BaseModel | None = None, /, **arguments: Any) -> Node:
+        """Adds a component, checks what it is given against its signature, and returns the node.
+
+        Args:
+            component: The component.
+            section: Its section of the configuration: a parameter a field.
+            **arguments: Its inputs, as channels of nodes added before, and the parameters without a default.
+
+        Raises:
+            UserError: An argument is unknown, missing, of another artifact type, or from a node that is not there.
+        """
+        spec = component.spec
+        if spec.name in self.nodes:
+            raise UserError(f"The pipeline has two nodes {spec.name!r}.", expected="every component once")
+        inputs, parameters = spec.by_role(Role.INPUT), spec.by_role(Role.PARAMETER)
+        given = {**({} if section is None else dict(section)), **arguments}
+        _check_names(spec.name, given, [*inputs, *parameters])
+        sources = {name: self._source(spec.name, declared, given.get(name)) for name, declared in inputs.items()}
+        node = Node(
+            spec.name,
+            component,
+            {name: source for name, source in sources.items() if source is not None},
+            {name: _parameter(spec.name, declared, given) for name, declared in parameters.items()},
+        )
+        self.nodes[node.name] = node
+        return node
+
+    def _source(self, component: str, declared: Argument, source: Any) -> Source | None:
+        if source is None and declared.optional:
+            return None
+        if isinstance(source, Latest):
+            _check_type(component, declared, source.type, "the workspace")
+        else:
+            self._check_channel(component, declared, source)
+        if isinstance(source, LatestBlessed | Latest) and not declared.optional:
+            raise UserError(
+                f"{component} needs {declared.name!r}, and there may be none yet.",
+                expected=f"Input[{declared.type.__name__}] | None",
+                received=f"Input[{declared.type.__name__}]",
+            )
+        found: Source = source
+        return found
+
+    def _check_channel(self, component: str, declared: Argument, source: Any) -> None:
+        channel = source.channel if isinstance(source, LatestBlessed) else source
+        if not isinstance(channel, Channel) or channel.node not in self.nodes:
+            raise UserError(
+                f"{component} gets nothing for its input {declared.name!r}.",
+                expected=f"a channel of type {declared.type.__name__} from a node added before",
+                received=repr(source),
+            )
+        _check_type(component, declared, channel.type, f"{channel.node}[{channel.output!r}]")
+
+    def node(self, name: str) -> Node:
+        """Returns the node of that name; raises UserError with the nearest name when there is none."""
+        if name not in self.nodes:
+            raise UserError(f"There is no stage {name!r}.{nearest(name, self.nodes)}", expected=", ".join(self.nodes))
+        return self.nodes[name]
+
+    def downstream(self, name: str) -> list[str]:
+        """Returns `name` and every node that depends on it, in running order."""
+        reached = {self.node(name).name}
+        for node in self.nodes.values():
+            if node.upstream() & reached:
+                reached.add(node.name)
+        return [n for n in self.nodes if n in reached]
+
+    def ancestors(self, name: str) -> list[str]:
+        """Returns `name` and every node that it depends on, in running order."""
+        reached = {self.node(name).name}
+        for node in reversed(self.nodes.values()):
+            if node.name in reached:
+                reached |= node.upstream()
+        return [n for n in self.nodes if n in reached]
+
+    def needed(self, selected: Iterable[str]) -> list[Node]:
+        """Returns the selected nodes and those that they read from, in running order."""
+        names = {name for chosen in selected for name in (chosen, *self.nodes[chosen].upstream())}
+        return [node for node in self.nodes.values() if node.name in names]
+
+    def select(self, start: str | None, until: str | None, only: str | None) -> list[str]:
+        """Returns the stages that `--from`, `--until` and `--only` leave, in running order.
+
+        Raises:
+            UserError: A name is unknown, `--only` comes with another, or nothing is left.
+        """
+        if only is not None:
+            if start is not None or until is not None:
+                raise UserError("--only stands alone.", expected="--only STAGE, or --from and --until")
+            return [self.node(only).name]
+        chosen = list(self.nodes) if start is None else self.downstream(start)
+        if until is not None:
+            chosen = [n for n in chosen if n in self.ancestors(until)]
+        if not chosen:
+            raise UserError(f"No stage lies from {start!r} until {until!r}.", expected="a stage and one after it")
+        return chosen
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the known name nearest to `name`, or nothing."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def _check_type(component: str, declared: Argument, given: type[Artifact], where: str) -> None:
+    if not issubclass(given, declared.type):
+        raise UserError(
+            f"{component} gets the wrong artifact for its input {declared.name!r}.",
+            expected=declared.type.__name__,
+            received=f"{given.__name__} ({where})",
+        )
+
+
+def _check_names(component: str, given: Iterable[str], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"{component} has no argument {name!r}.{nearest(name, known)}",
+                expected=", ".join(known),
+                received=name,
+            )
+
+
+def _parameter(component: str, declared: Argument, given: Mapping[str, Any]) -> Any:
+    if declared.name in given:
+        return given[declared.name]
+    if declared.default is inspect.Parameter.empty:
+        raise UserError(f"{component} misses its parameter {declared.name!r}.", expected=str(declared.type))
+    return declared.default

@@ -1,0 +1,182 @@
+"""Runs a pipeline on this machine, one stage after another, reusing what has not changed."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from pipeline.contract.errors import UserError
+from pipeline.runner.display import Display
+from pipeline.runner.execution import Stage, StageError
+from pipeline.runner.fingerprint import ROOT
+from pipeline.runner.graph import Pipeline
+from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
+from pipeline.runner.plan import Available, Decision, Planner
+from pipeline.runner.recovery import adopt_finished
+from pipeline.runner.workspace import Workspace
+
+
+class InterruptedRunError(UserError):
+    """The user pressed Ctrl-C; what finished is kept."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left.
+
+    Attributes:
+        run: The run's id in the metadata store.
+        artifacts: Stage name to its artifacts by output.
+        seconds: Stage name to how long it ran; a reused stage is absent.
+        peak_mebibytes: The highest memory that the process held.
+    """
+
+    run: int
+    artifacts: Available
+    seconds: Mapping[str, float]
+    peak_mebibytes: float
+
+
+class LocalRunner:
+    """Runs the stages of one pipeline in one workspace.
+
+    Args:
+        pipeline: The pipeline.
+        workspace: Where everything is written.
+        display: Shows how far it is.
+        resume: The command that a message names to go on after a failure. Defaults to "fashion run".
+    """
+
+    def __init__(self, pipeline: Pipeline, workspace: Workspace, display: Display, resume: str = "fashion run") -> None:
+        self._pipeline = pipeline
+        self._workspace = workspace
+        self._display = display
+        self._resume = resume
+        self._seconds: dict[str, float] = {}
+
+    def run(
+        self, selected: Sequence[str], fresh: bool = False, properties: Mapping[str, Any] | None = None
+    ) -> RunResult:
+        """Runs the selected stages; the others keep their latest results.
+
+        Args:
+            selected: Names of stages.
+            fresh: Whether to run them even where nothing has changed.
+            properties: Facts to record with the run.
+
+        Raises:
+            UserError: The workspace is held or damaged, a stage failed, or the user interrupted.
+        """
+        with self._workspace.lock():
+            store = MetadataStore(self._workspace.store)
+            try:
+                self._sweep(store)
+                run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
+                return RunResult(run, self._stages(store, run, selected, fresh), self._seconds, _peak_mebibytes())
+            finally:
+                store.close()
+
+    def _stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
+        planner = Planner(self._pipeline, self._workspace, store)
+        available: Available = {}
+        needed = self._pipeline.needed(selected)
+        with self._display.watch([node.name for node in needed]):
+            for node in needed:
+                decision = planner.decide(node, available, selected, fresh)
+                if decision.action == "run":
+                    available[node.name] = self._execute(store, run, decision)
+                else:
+                    available[node.name] = decision.outputs
+                    self._reuse(store, run, decision)
+        return available
+
+    def _reuse(self, store: MetadataStore, run: int, decision: Decision) -> None:
+        execution = store.start_execution(run, decision.node.name, decision.key, {"key_parts": decision.parts})
+        store.finish_execution(
+            execution,
+            "CACHED",
+            inputs={name: artifact.id for name, artifact in decision.inputs.items()},
+            reused={name: artifact.id for name, artifact in decision.outputs.items()},
+        )
+        self._display.reused(decision.node.name, decision.action, _note(decision.outputs))
+
+    def _execute(self, store: MetadataStore, run: int, decision: Decision) -> dict[str, ArtifactRecord]:
+        node = decision.node
+        properties = {"key_parts": decision.parts, "reasons": decision.reasons, **_environment()}
+        execution = store.start_execution(run, node.name, decision.key, properties)
+        stage = Stage(decision, self._workspace, execution, properties)
+        self._display.started(node.name, decision.reasons)
+        begun = time.perf_counter()
+        try:
+            written = stage.run(self._display.progress(node.name))
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self._display.failed(node.name)
+            with suppress(UserError):  # a full disk must not hide why the stage failed
+                store.finish_execution(execution, "CANCELED" if interrupted else "FAILED")
+            raise self._failure(error, stage) from error
+        self._seconds[node.name] = time.perf_counter() - begun
+        inputs = {name: artifact.id for name, artifact in decision.inputs.items()}
+        more = {"peak_mebibytes": _peak_mebibytes()}
+        ids = store.finish_execution(execution, "COMPLETE", inputs, written, properties=more)
+        stage.remove_scratch()
+        outputs = {name: artifact for name, number in ids.items() if (artifact := store.artifact(number)) is not None}
+        self._display.finished(node.name, self._seconds[node.name], _note(outputs))
+        return outputs
+
+    def _failure(self, error: BaseException, stage: Stage) -> BaseException:
+        if isinstance(error, KeyboardInterrupt):
+            return InterruptedRunError(f"Interrupted in {stage.name}; what finished is kept.", next_step=self._resume)
+        return StageError(stage.name, error, stage.log, self._resume) if isinstance(error, UserError) else error
+
+    def _sweep(self, store: MetadataStore) -> None:
+        """Records what a killed run finished, and clears what it left half-written."""
+        for stage in adopt_finished(store, self._workspace):
+            self._display.message(f"{stage}: finished in an earlier run, recorded now")
+        for execution in store.abandon_running():
+            self._display.message(f"{execution.type}: killed in an earlier run")
+        for leftover in self._workspace.artifacts.glob("*/.unfinished-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _note(outputs: Mapping[str, ArtifactRecord]) -> str:
+    facts = [(n, v) for a in outputs.values() for n, v in a.properties.items() if n != "manifest"]
+    return ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in dict(facts).items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if value >= 10_000 else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@cache
+def _environment() -> dict[str, Any]:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return {"git_commit": commit or "unknown", "python": sys.version.split()[0]}
+
+
+def _peak_mebibytes() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the version of every installed distribution by its name, sorted."""
+    return dict(sorted((d.metadata["Name"], d.version) for d in metadata.distributions()))

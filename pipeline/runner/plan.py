@@ -1,0 +1,243 @@
+"""Decides for every stage whether it runs or an earlier result is reused, and can say why.
+
+The cache key of a stage is made of its parameters, the digests of its inputs, the source of its module and of every
+module of ours that it reaches, the versions of the libraries it declares, and what it reads from outside, a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel
+
+from pipeline.contract.component import Role
+from pipeline.contract.errors import UserError
+from pipeline.runner.fingerprint import ROOT, differences, digest_json, digest_modules, manifest
+from pipeline.runner.graph import Channel, Latest, LatestBlessed, Node, Pipeline, Source
+from pipeline.runner.metadata_store import ArtifactRecord, ExecutionRecord, MetadataStore
+from pipeline.runner.workspace import Workspace
+
+Action = Literal["run", "reuse", "keep"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to happen with a stage.
+
+    Attributes:
+        node: The stage.
+        action: "run", "reuse" (same key as an earlier execution), or "keep" (outside of the stages asked for: its
+            latest result is taken as it is).
+        reasons: Why, a sentence each.
+        parts: The parts of the cache key; empty when an input is not there yet.
+        inputs: Input name to the artifact read; an optional input without an artifact is absent.
+        outputs: Output name to the artifact reused; empty when the stage runs.
+    """
+
+    node: Node
+    action: Action
+    reasons: tuple[str, ...]
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, ArtifactRecord] = field(default_factory=dict)
+    outputs: Mapping[str, ArtifactRecord] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The cache key: the SHA-256, in hex, of its parts."""
+        return digest_json(self.parts)
+
+
+Available = dict[str, Mapping[str, ArtifactRecord]]
+"""Stage name to the artifacts it has in this run, by output; a stage that would run has none yet."""
+
+
+class Planner:
+    """Compares the stages of a pipeline with the record of earlier executions."""
+
+    def __init__(self, pipeline: Pipeline, workspace: Workspace, store: MetadataStore, root: Path = ROOT) -> None:
+        self._pipeline = pipeline
+        self._workspace = workspace
+        self._store = store
+        self._root = root
+        self._verified: dict[int, str] = {}
+
+    def explain(self, selected: Sequence[str], fresh: bool = False) -> list[Decision]:
+        """Decides about every stage as a run would, without running: what follows a stage that would run would run."""
+        available: Available = {}
+        decisions = []
+        for node in self._pipeline.needed(selected):
+            decision = self.decide(node, available, selected, fresh)
+            available[node.name] = decision.outputs
+            decisions.append(decision)
+        return decisions
+
+    def decide(self, node: Node, available: Available, selected: Sequence[str], fresh: bool) -> Decision:
+        """Decides about one stage, given what the stages before it have in this run.
+
+        Raises:
+            UserError: The stage is outside of those selected and has no earlier result to keep.
+        """
+        if node.name not in selected:
+            return self._keep(node)
+        waiting = sorted(n for n in node.upstream() if n in available and not available[n])
+        if waiting:
+            return Decision(node, "run", tuple(f"{n}, which it reads from, would run" for n in waiting))
+        inputs = self._inputs(node, available)
+        parts = self._parts(node, inputs)
+        if fresh:
+            return Decision(node, "run", ("--fresh was asked for",), parts, inputs)
+        earlier = self._store.latest_execution(node.name, digest_json(parts))
+        if earlier is None:
+            return Decision(node, "run", self._changes(node, parts), parts, inputs)
+        outputs = self._store.events(earlier.id, "OUTPUT")
+        damage = tuple(d for d in (self.damage(a) for a in outputs.values()) if d)
+        if damage:
+            return Decision(node, "run", damage, parts, inputs)
+        return Decision(node, "reuse", ("nothing that it depends on has changed",), parts, inputs, outputs)
+
+    def damage(self, artifact: ArtifactRecord) -> str:
+        """Says what is wrong with an artifact's files against the record; empty when they are intact."""
+        if artifact.id not in self._verified:
+            self._verified[artifact.id] = self._find_damage(artifact)
+        return self._verified[artifact.id]
+
+    def _find_damage(self, artifact: ArtifactRecord) -> str:
+        path = self._workspace.root / artifact.uri
+        if not path.is_dir():
+            return f"its artifact {artifact.uri} is gone"
+        wrong = differences(artifact.properties["manifest"], manifest(path))
+        if wrong:
+            return f"its artifact {artifact.uri} is damaged: {', '.join(wrong[:3])}"
+        kind = self._output_type(artifact.type)
+        return kind(path).damage() if kind is not None else ""
+
+    def _output_type(self, name: str) -> Any:
+        outputs = (o for n in self._pipeline.nodes.values() for o in n.component.spec.by_role(Role.OUTPUT).values())
+        return next((o.type for o in outputs if o.type.__name__ == name), None)
+
+    def _keep(self, node: Node) -> Decision:
+        latest = self._store.latest_execution(node.name)
+        outputs = self._store.events(latest.id, "OUTPUT") if latest else {}
+        damage = [d for d in (self.damage(a) for a in outputs.values()) if d]
+        if latest is None or damage:
+            raise UserError(
+                f"{node.name} is not among the stages to run and has no result to start from.",
+                expected="a finished execution with its artifacts intact",
+                received=damage[0] if damage else "none",
+                next_step=f"fashion run --until {node.name}",
+            )
+        reason = f"not asked for; the result of execution {latest.id} stands"
+        inputs = self._store.events(latest.id, "INPUT")
+        return Decision(node, "keep", (reason,), latest.properties["key_parts"], inputs, outputs)
+
+    def _inputs(self, node: Node, available: Available) -> dict[str, ArtifactRecord]:
+        found = {name: self._input(node, source, available) for name, source in node.sources.items()}
+        return {name: artifact for name, artifact in found.items() if artifact is not None}
+
+    def _input(self, node: Node, source: Source, available: Available) -> ArtifactRecord | None:
+        if isinstance(source, Channel):
+            return available[source.node][source.output]
+        if isinstance(source, LatestBlessed):
+            return self._latest_blessed(node, source, available)
+        return self._latest(source)
+
+    def _latest(self, source: Latest) -> ArtifactRecord | None:
+        newest_first = reversed(self._store.artifacts(source.type.__name__))
+        return next((artifact for artifact in newest_first if not self.damage(artifact)), None)
+
+    def _latest_blessed(self, node: Node, source: LatestBlessed, available: Available) -> ArtifactRecord | None:
+        """Finds what this stage blessed last under the input that takes the channel itself."""
+        candidate = available[source.channel.node][source.channel.output]
+        judged_as = next(name for name, other in node.sources.items() if other == source.channel)
+        for blessing in reversed(self._store.artifacts("ModelBlessing")):
+            judge = self._store.producer(blessing.id) if blessing.properties.get("blessed") else None
+            if judge is None or judge.type != node.name or not _same_taxonomy(judge, node):
+                continue
+            judged = self._store.events(judge.id, "INPUT").get(judged_as)
+            if judged and judged.digest != candidate.digest and not self.damage(judged):
+                return judged
+        return None
+
+    def _parts(self, node: Node, inputs: Mapping[str, ArtifactRecord]) -> dict[str, Any]:
+        spec = node.component.spec
+        declared = spec.by_role(Role.PARAMETER)
+        return {
+            "component": spec.name,
+            "parameters": {n: _plain(n, v, declared[n].type) for n, v in node.parameters.items()},
+            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
+            "modules": digest_modules(spec.module, self._root),
+            "libraries": {library: _version(library) for library in spec.libraries},
+            "outside": dict(spec.outside(node.parameters)),
+        }
+
+    def _changes(self, node: Node, parts: Mapping[str, Any]) -> tuple[str, ...]:
+        latest: ExecutionRecord | None = self._store.latest_execution(node.name)
+        if latest is None:
+            return ("it has never finished here",)
+        before = latest.properties["key_parts"]
+        return tuple(
+            change
+            for kind in ("parameters", "inputs", "modules", "libraries", "outside")
+            for change in _changed(kind, before.get(kind, {}), parts[kind])
+        ) or ("an earlier version of it ran last",)
+
+
+def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
+    """Whether a model was judged on the groups that this stage judges; those of another grouping do not compare."""
+    taxonomy = node.parameters.get("taxonomy")
+    before = judge.properties["key_parts"]["parameters"].get("taxonomy")
+    return bool(before == (taxonomy.to_table() if taxonomy is not None else None))
+
+
+def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    words = {
+        "parameters": "parameter",
+        "inputs": "input",
+        "modules": "module",
+        "libraries": "library",
+        "outside": "the",
+    }
+    word = words[kind]
+    changes = []
+    for name in sorted({*before, *now}):
+        if before.get(name) == now.get(name):
+            continue
+        values = f": {before.get(name, 'nothing')} -> {now.get(name, 'nothing')}"
+        changes.append(f"{word} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
+    return changes
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        # One of an extra, which only some of what the stage can do needs.
+        return "not installed"
+
+
+def _plain(name: str, value: Any, hint: Any) -> Any:
+    """Returns a parameter as JSON content; a path declared `ExternalPath` as the digest of what it holds."""
+    if isinstance(value, Path) and _by_content(hint):
+        if not value.exists():
+            raise UserError(
+                f"The path for {name!r} does not exist.",
+                expected="a file or directory",
+                received=str(value),
+                next_step="correct the path, then run again",
+            )
+        return {"content": digest_json(manifest(value))}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple | list):
+        return [_plain(name, member, hint) for member in value]
+    if hasattr(value, "to_table"):
+        return value.to_table()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _by_content(hint: Any) -> bool:
+    return "content" in getattr(hint, "__metadata__", ()) or any(_by_content(member) for member in get_args(hint))

@@ -1,0 +1,122 @@
+"""TensorFlow Serving's gRPC interface as a client uses it. Importing this imports TensorFlow; REST does without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import grpc
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from numpy.typing import NDArray
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from serving.client.errors import ClientError, DeadlineExceeded, InvalidRequest, NotFound, Overloaded, Unreachable
+
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # gRPC waits a second before it connects again, which would use up the client's own retries.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    # The server may be another one each time: no channel is shared behind the client's back.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+BROKEN = ("failed to connect", "connection re", "socket closed", "dns resolution", "goaway", "recvmsg", "broken pipe")
+"""How gRPC itself, rather than a server, words UNAVAILABLE."""
+
+
+class GrpcTransport:
+    """Sends requests over one gRPC channel.
+
+    Args:
+        target: Host and port.
+        secure: Whether to use TLS.
+        model: The model's name.
+        version: The version asked; the newest, or the label's, when None.
+        label: The label asked.
+    """
+
+    def __init__(self, target: str, secure: bool, model: str, version: int | None, label: str | None) -> None:
+        self._target = target
+        if secure:
+            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target, OPTIONS)
+        self._spec = ModelSpec(name=model)
+        if version is not None:
+            self._spec.version.value = version
+        elif label:
+            self._spec.version_label = label
+        self._predictions, self._models = PredictionServiceStub(self._channel), ModelServiceStub(self._channel)
+
+    def call(
+        self, signature: str, inputs: Mapping[str, NDArray[Any]], seconds: float
+    ) -> tuple[dict[str, NDArray[Any]], int | None]:
+        """Returns the outputs by name and the version that answered.
+
+        Raises:
+            ClientError: There is no answer.
+        """
+        request = PredictRequest(model_spec=self._spec)
+        request.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        answer = self._ask(self._predictions.Predict, request, seconds)
+        version = answer.model_spec.version.value if answer.model_spec.HasField("version") else None
+        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}, version
+
+    def status(self, seconds: float) -> list[tuple[int, str, str]]:
+        """Returns version, state and error of every version that the server knows."""
+        answer = self._ask(self._models.GetModelStatus, GetModelStatusRequest(model_spec=self._spec), seconds)
+        name = ModelVersionStatus.State.Name
+        return [(v.version, name(v.state), v.status.error_message) for v in answer.model_version_status]
+
+    def metadata(self, seconds: float) -> dict[str, Any]:
+        """Returns the signatures by name."""
+        request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=["signature_def"])
+        answer = self._ask(self._predictions.GetModelMetadata, request, seconds)
+        signatures = SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(signatures)
+        return dict(MessageToDict(signatures, preserving_proto_field_name=True)["signature_def"])
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def _ask(self, method: Any, request: Any, seconds: float) -> Any:
+        try:
+            return method(request, timeout=seconds)
+        except grpc.RpcError as error:
+            self._fail(error)
+
+    def _fail(self, error: Any) -> NoReturn:
+        details = error.details() or error.code().name
+        match error.code():
+            case grpc.StatusCode.UNAVAILABLE if any(word in details.lower() for word in BROKEN):
+                raise Unreachable(f"{self._target} cannot be reached. Received: {details}") from None
+            case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
+                raise InvalidRequest(details) from None
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise Overloaded(details, _pause(error)) from None
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise DeadlineExceeded(f"{self._target} gives no answer in time. Received: {details}") from None
+            case grpc.StatusCode.NOT_FOUND:
+                raise NotFound(details) from None
+            case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.OUT_OF_RANGE:
+                raise InvalidRequest(details) from None
+        raise ClientError(f"The server failed with {error.code().name}: {details}") from None
+
+
+def _pause(error: Any) -> float:
+    """How long a server asks to be left alone, by gRPC's own key or by HTTP's (gRFC A6)."""
+    sent = {key: str(value) for key, value in error.trailing_metadata() or ()}
+    milliseconds, seconds = sent.get("grpc-retry-pushback-ms", ""), sent.get("retry-after", "")
+    if milliseconds.isdecimal():
+        return float(milliseconds) / 1000
+    return float(seconds) if seconds.isdecimal() else 0.0

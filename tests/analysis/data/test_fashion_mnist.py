@@ -1,0 +1,154 @@
+"""Where the data come from: the order of sources, and the same arrays from each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.data import fashion_mnist
+from analysis.data.fashion_mnist import IDX_SHA256, LabelledImages, Source, canonical_digest, content_ids, load, locate
+from analysis.data.idx import DataError
+from tests.synthetic import images_and_garments, write_idx, write_idx_file
+
+PUBLISHED_MD5 = "bef4ecab320f06d8554ea6380940ec79"
+"""Of t10k-images-idx3-ubyte.gz, by Zalando's README."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the data set."""
+    monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setattr(fashion_mnist, "PACKAGED", (tmp_path / "packaged",))
+
+
+def test_downloads_where_nothing_is_found(tmp_path: Path) -> None:
+    """The last resort is TFDS's own download into its directory."""
+    assert locate() == Source("download", tmp_path / "tfds")
+
+
+def test_packaged_files_are_found(tmp_path: Path) -> None:
+    """Debian's package is used where it is unpacked."""
+    assert locate() != (found := Source("idx", write_idx(tmp_path / "packaged")))
+    assert locate() == found
+
+
+def test_named_directory_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_MNIST_DIR is preferred over the package."""
+    write_idx(tmp_path / "packaged")
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
+    assert locate() == Source("idx", tmp_path / "named")
+
+
+def test_prepared_tfds_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prepared TFDS directory is preferred over files."""
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
+    (tmp_path / "tfds/fashion_mnist/3.0.1").mkdir(parents=True)
+    (tmp_path / "tfds/fashion_mnist/3.0.1/dataset_info.json").touch()
+    assert locate() == Source("tfds", tmp_path / "tfds")
+
+
+def test_own_files_go_before_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`idx_dir` is what the user asked for."""
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
+    assert locate(write_idx(tmp_path / "own")) == Source("idx", tmp_path / "own")
+
+
+def test_a_wrong_directory_is_no_fall_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_MNIST_DIR without one of the four files is an error that names the file."""
+    write_idx(tmp_path / "packaged")
+    named = write_idx(tmp_path / "named")
+    (named / "t10k-labels-idx1-ubyte.gz").unlink()
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(named))
+    with pytest.raises(
+        DataError, match=r"FASHION_MNIST_DIR does not hold.*Received: without t10k-labels-idx1-ubyte.gz$"
+    ):
+        locate()
+
+
+def test_an_absent_directory_is_named(tmp_path: Path) -> None:
+    """The message says that it is not there."""
+    with pytest.raises(DataError, match="idx_dir does not hold Fashion-MNIST.*Received: no such directory"):
+        locate(tmp_path / "absent")
+
+
+def test_other_data_are_refused_by_their_checksum(tmp_path: Path) -> None:
+    """Made-up images under the right names do not pass for Fashion-MNIST."""
+    source = Source("idx", write_idx(tmp_path / "own"))
+    with pytest.raises(DataError, match=IDX_SHA256["train-images-idx3-ubyte.gz"]):
+        load(source)
+    assert load(source, verify_checksums=False)["train"].images.shape == (600, 28, 28)
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    """The pipeline is built for 28x28."""
+    source = Source("idx", write_idx(tmp_path / "own"))
+    write_idx_file(source.place / "train-images-idx3-ubyte.gz", np.zeros((600, 32, 32), np.uint8))
+    with pytest.raises(
+        DataError, match=r"wrong shape. Expected: images \[N, 28, 28\].*Received: images \[600, 32, 32\]"
+    ):
+        load(source, verify_checksums=False)
+
+
+def test_fewer_labels_than_images_are_refused(tmp_path: Path) -> None:
+    """Every image needs its label."""
+    source = Source("idx", write_idx(tmp_path / "own"))
+    write_idx_file(source.place / "t10k-labels-idx1-ubyte.gz", np.zeros(199, np.uint8))
+    with pytest.raises(DataError, match=r"images \[200, 28, 28\] and labels \[199\]"):
+        load(source, verify_checksums=False)
+
+
+def test_damaged_tfds_data_are_an_error(tmp_path: Path) -> None:
+    """A directory that TFDS cannot read is named."""
+    with pytest.raises(DataError, match=r"The prepared TFDS data in .* cannot be read. Expected: whole, unchanged"):
+        load(Source("tfds", tmp_path))
+
+
+def test_digest_does_not_depend_on_the_order() -> None:
+    """TFDS shuffles, the files do not: the digest is the same, and changes with a label."""
+    images, garments = images_and_garments(50, 0)
+    shuffled = np.random.default_rng(0).permutation(50)
+    digest = canonical_digest(LabelledImages(images, garments))
+    assert digest == canonical_digest(LabelledImages(images[shuffled], garments[shuffled]))
+    assert digest != canonical_digest(LabelledImages(images, (garments + 1) % 10))
+
+
+def test_content_ids_name_the_pixels() -> None:
+    """The same picture has the same id, another has another."""
+    images, _ = images_and_garments(100, 0)
+    assert content_ids(images[:1]) == content_ids(images[:1].copy())
+    assert len(set(content_ids(images))) == 100
+
+
+def test_known_facts_of_the_real_data(real_data: Path) -> None:
+    """Counts, mean, deviation and first labels are those that were published."""
+    official = load(Source("idx", real_data))
+    train, test = official["train"], official["test"]
+    assert np.bincount(train.garments).tolist() == [6000] * 10
+    assert np.bincount(test.garments).tolist() == [1000] * 10
+    assert train.images.mean() == pytest.approx(72.94035, abs=1e-4)
+    assert train.images.std() == pytest.approx(90.02118, abs=1e-4)
+    assert train.garments[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert {name: canonical_digest(split) for name, split in official.items()} == fashion_mnist.CANONICAL_SHA256
+
+
+def test_tfds_and_files_hold_the_same(real_data: Path, tmp_path: Path) -> None:
+    """What TFDS prepares from the files passes its checksum and has the files' pixels."""
+    import tensorflow_datasets as tfds
+
+    if hashlib.md5((real_data / "t10k-images-idx3-ubyte.gz").read_bytes()).hexdigest() != PUBLISHED_MD5:
+        pytest.skip("TFDS takes the published bytes alone; Debian's package compresses the files anew")
+    builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path / "tfds"))
+    configuration = tfds.download.DownloadConfig(manual_dir=str(real_data), extract_dir=str(tmp_path / "extracted"))
+    builder.download_and_prepare(download_dir=str(tmp_path / "downloads"), download_config=configuration)
+    source = locate()
+    assert source.kind == "tfds"
+    assert load(source)["test"].images.sum(dtype=np.int64) == load(Source("idx", real_data))["test"].images.sum()
+    shard = next(source.place.rglob("*train.tfrecord*"))
+    os.truncate(shard, shard.stat().st_size // 2)
+    with pytest.raises(DataError, match="cannot be read. Expected: whole, unchanged files. Received: DataLossError"):
+        load(source)

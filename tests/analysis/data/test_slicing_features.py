@@ -1,0 +1,91 @@
+"""Slicing features: what they say of pictures whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from analysis.data.slicing_features import (
+    FEATURES,
+    assign_bins,
+    brightness,
+    elongation,
+    ink_coverage,
+    quantile_edges,
+    symmetry,
+    taper,
+)
+
+images = hnp.arrays(np.uint8, (3, 28, 28))
+
+
+def picture(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
+    """One image with a filled rectangle: uint8 [1, 28, 28]."""
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, rows, columns] = value
+    return image
+
+
+def test_brightness_is_the_mean_pixel() -> None:
+    """A quarter of the picture at 200 has brightness 50."""
+    assert brightness(picture(slice(0, 14), slice(0, 14)))[0] == 50
+
+
+def test_ink_is_the_covered_share() -> None:
+    """Resampling noise at the fringe does not count as cloth."""
+    assert ink_coverage(picture(slice(0, 14), slice(0, 14)))[0] == 0.25
+    assert ink_coverage(picture(slice(0, 14), slice(0, 14), value=5))[0] == 0
+
+
+def test_symmetry_is_one_for_a_mirror_image_and_zero_for_one_side() -> None:
+    """The two ends of the scale."""
+    assert symmetry(picture(slice(4, 20), slice(10, 18)))[0] == 1
+    assert symmetry(picture(slice(4, 20), slice(0, 14)))[0] == 0
+
+
+def test_elongation_is_height_over_width() -> None:
+    """A trouser is tall, a sneaker is wide."""
+    assert elongation(picture(slice(2, 26), slice(10, 16)))[0] == 4
+    assert elongation(picture(slice(10, 15), slice(4, 24)))[0] == 0.25
+
+
+def test_taper_is_shoulders_over_hem() -> None:
+    """A shape twice as wide above as below has taper 2."""
+    both = picture(slice(0, 14), slice(6, 22)) | picture(slice(14, 28), slice(10, 18))
+    assert taper(both)[0] == 2
+
+
+@given(images)
+def test_every_figure_is_finite(batch: np.ndarray) -> None:
+    """Whatever the picture, a black one included, there is a number."""
+    batch[0] = 0
+    for feature in FEATURES:
+        values = feature.measure(batch)
+        assert values.shape == (3,) and np.isfinite(values).all()
+
+
+@given(hnp.arrays(np.float64, st.integers(50, 200), elements=st.floats(0, 1), unique=True), st.integers(2, 10))
+def test_bins_are_equally_large(values: np.ndarray, bins: int) -> None:
+    """Without ties the bins of the data that made the edges differ by at most two."""
+    sizes = np.bincount(assign_bins(values, quantile_edges(values, bins)), minlength=bins)
+    assert len(sizes) == bins and np.ptp(sizes) <= 2
+
+
+def test_edges_apply_to_other_data() -> None:
+    """Values beyond the edges are in the outer bins."""
+    edges = quantile_edges(np.arange(100.0), 10)
+    assert assign_bins(np.array([-5.0, 50.0, 500.0]), edges).tolist() == [0, 5, 9]
+
+
+def test_ties_share_a_bin() -> None:
+    """Equal values are never told apart."""
+    assert len(set(assign_bins(np.ones(50), quantile_edges(np.ones(50), 5)).tolist())) == 1
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.column)
+def test_column_names_say_the_number_of_bins(feature: object) -> None:
+    """A decile has ten bins, a quintile five."""
+    assert feature.bins == {"decile": 10, "quintile": 5}[feature.column.split("_")[1]]

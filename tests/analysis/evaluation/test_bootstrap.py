@@ -1,0 +1,96 @@
+"""Intervals: what they centre on, how often they hold the truth, and that pairing narrows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.evaluation import bootstrap
+from analysis.evaluation import metrics as group_metrics
+
+CLASSES = 5
+
+
+def answers(count: int, share_right: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns true and answered classes, the given share of them right and the rest by chance."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, CLASSES, count)
+    return truth, np.where(rng.random(count) < share_right, truth, rng.integers(0, CLASSES, count))
+
+
+def test_value_is_that_of_the_examples_and_lies_in_its_interval():
+    """The figure itself is not resampled."""
+    truth, predicted = answers(2000, 0.9, 0)
+    counts = bootstrap.confusion(truth, predicted, CLASSES)
+    found = bootstrap.from_confusion(group_metrics.OVERALL, counts, 1000, 0)
+    assert found["accuracy"].value == pytest.approx((truth == predicted).mean())
+    assert all(held.low < held.value < held.high for held in found.values())
+
+
+def test_resampled_cells_are_distributed_as_resampled_examples():
+    """Drawing the cells of the table gives the interval that drawing the examples one by one gives."""
+    truth, predicted = answers(1000, 0.8, 1)
+    rng = np.random.default_rng(2)
+    draws = rng.integers(0, 1000, (2000, 1000))
+    slow = [group_metrics.macro_f1(bootstrap.confusion(truth[d], predicted[d], CLASSES)) for d in draws]
+    counts = bootstrap.confusion(truth, predicted, CLASSES)
+    fast = bootstrap.from_confusion({"f1": group_metrics.macro_f1}, counts, 2000, 3)["f1"]
+    assert [fast.low, fast.high] == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.003)
+
+
+def test_interval_holds_the_true_value_as_often_as_it_says():
+    """Over many made-up test sets, 95% intervals of the accuracy hold the true accuracy about 95% of the time."""
+    rng = np.random.default_rng(4)
+    hits = rng.binomial(400, 0.9, 300)
+    held = 0
+    for seed, right in enumerate(hits):
+        table = np.array([[right, 400 - right], [0, 0]])
+        found = bootstrap.from_confusion({"accuracy": group_metrics.accuracy}, table, 500, seed)["accuracy"]
+        held += found.low <= 0.9 <= found.high
+    assert 0.91 <= held / 300 <= 0.98
+
+
+def test_means_of_values_match_the_normal_approximation():
+    """For a mean of many values the percentile interval is that of the central limit theorem."""
+    values = np.random.default_rng(5).exponential(size=4000)
+    found = bootstrap.from_examples(lambda weights: (weights @ values / 4000)[:, None], 4000, 2000, 6)[0]
+    margin = 1.96 * values.std() / np.sqrt(4000)
+    assert found.value == pytest.approx(values.mean())
+    assert [found.low, found.high] == pytest.approx([values.mean() - margin, values.mean() + margin], abs=0.004)
+
+
+def test_paired_difference_is_narrower_than_unpaired():
+    """Two models that agree on most examples differ by less than their own intervals suggest."""
+    truth, first = answers(2000, 0.9, 7)
+    second = first.copy()
+    second[:20] = truth[:20]
+    found = bootstrap.paired_difference(group_metrics.accuracy, truth, second, first, CLASSES, 1000, 8)
+    own = bootstrap.from_confusion({"a": group_metrics.accuracy}, bootstrap.confusion(truth, first, CLASSES), 1000, 8)[
+        "a"
+    ]
+    assert found.value == pytest.approx((second == truth).mean() - (first == truth).mean())
+    assert found.high - found.low < (own.high - own.low) / 2
+
+
+def test_a_model_differs_from_itself_by_nothing():
+    """The paired difference of equal answers is exactly zero in every resample."""
+    truth, predicted = answers(500, 0.8, 9)
+    found = bootstrap.paired_difference(group_metrics.macro_f1, truth, predicted, predicted, CLASSES, 200, 0)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_same_seed_same_interval():
+    """Intervals are a function of the examples and the seed."""
+    counts = bootstrap.confusion(*answers(500, 0.8, 10), CLASSES)
+    once, again, other = (bootstrap.from_confusion(group_metrics.OVERALL, counts, 200, seed) for seed in (1, 1, 2))
+    assert once == again
+    assert once != other
+
+
+def test_what_is_not_defined_is_null():
+    """The recall of a class without examples is no number, and JSON has a word for that."""
+    counts = np.zeros((2, 2), np.int64)
+    counts[0, 0] = 10
+    recall = group_metrics.of_class(group_metrics.recall, 1)
+    found = bootstrap.from_confusion({"recall": recall}, counts, 100, 0)["recall"]
+    assert found.to_json() == {"value": None, "interval": [None, None]}

@@ -1,0 +1,183 @@
+"""The report: one page that needs nothing else, says everything and escapes what it is given."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.evaluation import model_evaluation as evaluation
+from analysis.evaluation import verdict
+from analysis.evaluation.ladder import climb
+from analysis.evaluation.misclassified import png_data_uri, worst_mistakes
+from analysis.evaluation.predictions import Predictions
+from analysis.evaluation.report import write_report
+from analysis.evaluation.tfma import OVERALL, SliceMetrics
+from analysis.evaluation.verdict import DEFAULT_RULES, judge
+from models.taxonomy import Taxonomy
+from tests.synthetic import images_and_garments
+
+TAXONOMY = Taxonomy.load()
+COUNT = 200
+
+
+def answers(seed: int) -> Predictions:
+    """Returns made-up answers to the garments of `images_and_garments(COUNT, 1)`, most of them right."""
+    _, garments = images_and_garments(COUNT, 1)
+    scores = np.random.default_rng(seed).dirichlet(np.ones(10), COUNT) + 0.6 * np.eye(10)[garments]
+    by_garment = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    by_group = by_garment @ np.array(TAXONOMY.membership(), np.float32)
+    chosen = by_group > 0.3
+    return Predictions(by_group, by_garment, by_group.max(axis=1), chosen.sum(axis=1) != 1, chosen)
+
+
+def content(baseline: Predictions | None = None) -> dict[str, Any]:
+    """Returns the content of a `metrics.json` with one slice and three corruptions."""
+    train, known = images_and_garments(300, 0)
+    images, garments = images_and_garments(COUNT, 1)
+    judged = evaluation.Judged(garments, answers(0), TAXONOMY, resamples=200)
+    whole = SliceMetrics(COUNT, 0.9, 0.2, judged.confusion)
+    slices = {OVERALL: whole, ("shop_window", "<b>left</b>"): whole}
+    rights = {"jpeg": 38, "none": 39, "shot_noise": 21}
+    corruptions = {("corruption", name): corrupted(right) for name, right in rights.items()}
+    rungs = climb(train, known, images, TAXONOMY)
+    return evaluation.describe(judged, slices, corruptions, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
+
+
+def corrupted(right: int) -> SliceMetrics:
+    """Returns the figures of 40 corrupted examples, as many of them right."""
+    return SliceMetrics(40, right / 40, 0.5, np.diag([right, 0, 0, 0, 0]) + np.diag([40 - right, 0, 0, 0], 1))
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    """The figures of a model without a baseline."""
+    return content()
+
+
+@pytest.fixture(scope="module")
+def page(metrics: dict[str, Any]) -> str:
+    """The report on them."""
+    images, garments = images_and_garments(COUNT, 1)
+    groups = np.array(TAXONOMY.group_of)[garments]
+    columns = {
+        "source_id": [f"test/{i:04x}" for i in range(COUNT)],
+        "image": images,
+        "garment": garments,
+        "group": groups,
+    }
+    shown = worst_mistakes(columns, answers(0), TAXONOMY, 5)
+    return write_report(metrics, judge(metrics, DEFAULT_RULES), shown, TAXONOMY)
+
+
+def test_page_needs_nothing_from_outside(page):
+    """No script, no style sheet, font or image from anywhere else."""
+    assert not re.search(r"<script|<link|@import|url\(|https?://", page)
+    assert set(re.findall(r'src="([^"]{0,21})', page)) == {"data:image/png;base64"}
+
+
+def test_page_is_well_formed(page):
+    """Every element that is opened is closed, in order."""
+
+    class Checker(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            if tag not in {"meta", "img", "br"}:
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+
+
+def test_page_says_it_all(page, metrics):
+    """Every group, garment, rung and rule, the verdict and the headline figure are on it."""
+    rules = judge(metrics, DEFAULT_RULES)["rules"]
+    names = [*TAXONOMY.groups, *TAXONOMY.garments, *(rung["name"] for rung in metrics["ladder"])]
+    names += [rule["rule"].replace("_", " ") for rule in rules]
+    names += [f"{metrics['overall']['accuracy']['value']:.4f}", "Not blessed", "No model has been blessed yet"]
+    assert [name for name in names if name not in page] == []
+
+
+def test_page_follows_light_and_dark_and_narrow_screens(page):
+    """The reader's own colours and width."""
+    assert "prefers-color-scheme:dark" in page and "max-width:560px" in page and 'name="viewport"' in page
+
+
+def test_names_are_escaped(page):
+    """A slice's value that looks like HTML is shown, not obeyed."""
+    assert "&lt;b&gt;left&lt;/b&gt;" in page and "<b>left</b>" not in page
+
+
+def test_changes_are_shown_against_a_baseline():
+    """With a blessed model before it, the page compares the two."""
+    metrics = content(answers(1))
+    page = write_report(metrics, judge(metrics, DEFAULT_RULES), [], TAXONOMY)
+    assert "Changes from that model to this one" in page
+    assert f"{metrics['baseline']['overall']['accuracy']['value']:.4f}" in page
+
+
+def test_corruptions_stand_worst_first(page):
+    """With the severity, the number of images, and a figure with its interval a corruption."""
+    section = page[page.index("<h2>Under corruption</h2>") :]
+    section = section[: section.index("</section>")]
+    assert "same 40 test images" in section and "severity 3 of 5" in section
+    assert re.findall("(jpeg|none|shot noise)</td>", section) == ["shot noise", "jpeg", "none"]
+    assert [f"{right / 40:.4f}<small>" in section for right in (21, 38, 39)] == [True] * 3
+    assert section.count('class="dot"') == 3
+
+
+def test_without_corruptions_there_is_no_section(metrics):
+    """An Evaluator that corrupted nothing leaves a page that does not speak of it."""
+    page = write_report(metrics | {"corruptions": []}, judge(metrics, DEFAULT_RULES), [], TAXONOMY)
+    assert "<h2>Slices</h2>" in page and "corruption" not in page
+
+
+def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
+    """The names that are checked beforehand are those of the figures that are there afterwards."""
+    held = verdict.figures(metrics)
+    assert set(held["overall"]) == set(verdict.OVERALL_FIGURES)
+    assert set(held["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
+    assert set(held["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
+    assert set(held["shop_window:<b>left</b>"]) == set(held["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
+    changes = content(answers(1))["baseline"]
+    assert set(changes["change"]) == set(verdict.MACRO)
+    assert set(changes["groups"]["Bags"]) == set(verdict.GROUP_FIGURES)
+
+
+def test_mistakes_are_the_surest_wrong_answers():
+    """All shown are wrong, surest first, and no right answer is among them."""
+    images, garments = images_and_garments(COUNT, 1)
+    groups = np.array(TAXONOMY.group_of)[garments]
+    given = answers(0)
+    ids = np.array([f"test/{i}" for i in range(COUNT)])
+    shown = worst_mistakes(
+        {"source_id": ids, "image": images, "garment": garments, "group": groups}, given, TAXONOMY, 7
+    )
+    wrong = given.group != groups
+    assert [m.confidence for m in shown] == pytest.approx(sorted(given.confidence[wrong], reverse=True)[:7])
+    assert all(m.answer != m.group for m in shown)
+
+
+def test_png_holds_the_pixels():
+    """Decoded again by the PNG standard, the picture is the image."""
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    raw = base64.b64decode(png_data_uri(image).partition(",")[2])
+    assert raw[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", raw[16:24]) == (4, 3)
+    start = raw.index(b"IDAT") + 4
+    (length,) = struct.unpack(">I", raw[start - 8 : start - 4])
+    rows = np.frombuffer(zlib.decompress(raw[start : start + length]), np.uint8).reshape(3, 5)
+    assert (rows[:, 1:] == image).all() and (rows[:, 0] == 0).all()

@@ -1,0 +1,122 @@
+"""The page in a real browser: figures are drawn, points show their images, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.pages.figures import figure, matrix
+from analysis.pages.page import as_text, write_page
+from analysis.pages.section import Gallery, Listing, Picture, Row, Section
+from tests.analysis.exploration.browser import opened
+
+PLACE = """([x, y]) => {
+    const plot = document.getElementById("plot-points"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
+    return [box.left + layout._size.l + layout.xaxis.d2p(x), box.top + layout._size.t + layout.yaxis.d2p(y)];
+}"""
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 28, 28), np.uint8)
+
+
+def sections() -> list[Section]:
+    """Two sections with a block of every kind."""
+    points = figure("first direction", "second direction")
+    points.add_scattergl(x=[0, 1, 2], y=[0, 1, 0], mode="markers", customdata=[2, 1, 0], marker={"size": 30})
+    shares = matrix([[1.0, 0.0], [0.1, 0.9]], ["Coat", "Bag"])
+    bars = figure("images", "garment")
+    bars.add_bar(x=[3, 5], y=["T-shirt/top", "Coat"], orientation="h")
+    table = pd.DataFrame({"garment": ["Coat", "<b>Bag</b>"], "share": [0.123456, -2.0], "images": [12345, 7]})
+    first = Section(
+        "first",
+        "First",
+        "The **mean** is 3.",
+        "So we do it.",
+        [
+            Picture("points", points, "Points that are images.", thumbnails=IMAGES[:3]),
+            Listing("table", table, "A table."),
+            Picture("shares", shares, "Shares."),
+        ],
+    )
+    rows = [Row("Upper part", IMAGES, colour="#0072B2"), Row("Bags", IMAGES[:2], ["sure", "unsure"])]
+    gallery = Gallery("images", rows, "Images.")
+    return [
+        first,
+        Section("second", "Second </script>", "More.", "So we stop.", [gallery, Picture("bars", bars, "Bars.")]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as a file."""
+    file = tmp_path_factory.mktemp("page") / "exploration.html"
+    file.write_text(write_page(sections(), ["**One** thing."], "12 images"), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_page_opens_without_a_complaint_and_without_network(page: Path, width: int, scheme: str) -> None:
+    """Every figure is drawn, nothing is asked for but the page, nothing is wider than the window."""
+    with opened(page, width, "dark" if scheme == "dark" else "light") as held:
+        held.draw_everything()
+        assert held.errors == []
+        assert [a for a in held.addresses if not a.startswith(("data:", "blob:"))] == [page.resolve().as_uri()]
+        assert held.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        widths = held.page.eval_on_selector_all(
+            ".plot", "all => all.map(p => [p.clientWidth, p.querySelector('svg').clientWidth])"
+        )
+        assert all(place == drawn > 300 for place, drawn in widths)
+
+
+def test_touched_point_shows_its_image(page: Path) -> None:
+    """The number in `customdata` decides which image is shown beside the pointer."""
+    with opened(page) as held:
+        held.draw_everything()
+        x, y = held.page.evaluate(PLACE, [1, 1])
+        held.page.mouse.move(x, y)
+        shown = held.page.locator("#touched .thumb")
+        shown.wait_for(state="visible")
+        # The middle point has the number 1, whose image was the second that the sprite got.
+        assert shown.evaluate("e => e.style.backgroundPosition") == "-112px 0px"
+
+
+def test_axes_follow_the_colour_scheme(page: Path) -> None:
+    """A change from day to night changes the figures' letters without a reload."""
+    colour = "document.querySelector('#plot-bars .xtick text').style.fill"
+    with opened(page) as held:
+        held.draw_everything()
+        day = held.page.evaluate(colour)
+        held.page.emulate_media(color_scheme="dark")
+        held.page.wait_for_function(f"{colour} !== '{day}'")
+
+
+def test_letters_in_clear_cells_can_be_read_at_night(page: Path) -> None:
+    """A cell of a matrix that is nearly clear has light letters on the dark ground, and dark ones again by day."""
+    fill = "[...document.querySelectorAll('#plot-shares .hm text')].map(t => t.style.fill)"
+    with opened(page, scheme="dark") as held:
+        held.draw_everything()
+        assert held.page.evaluate(fill) == ["rgb(232, 234, 237)"] * 4
+        held.page.emulate_media(color_scheme="light")
+        held.page.wait_for_function(f"new Set({fill}).size === 2")
+
+
+def test_contents_lead_to_every_section(page: Path) -> None:
+    """Each link of the contents has its section, in order."""
+    with opened(page) as held:
+        links = held.page.eval_on_selector_all("nav a", "all => all.map(a => a.hash.slice(1))")
+        found = held.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)")
+        assert links == found == ["short", "first", "second"]
+
+
+def test_table_cells_are_text() -> None:
+    """Numbers have few digits and a true minus; what looks like HTML stays text."""
+    table = sections()[0].blocks[1]
+    assert isinstance(table, Listing)
+    assert as_text(table.table) == [["Coat", "0.1235", "12,345"], ["<b>Bag</b>", "−2", "7"]]
+
+
+def test_names_from_the_data_cannot_write_html(page: Path) -> None:
+    """A tag in a table or a title is shown, not obeyed."""
+    text = page.read_text(encoding="utf-8")
+    assert "<b>Bag</b>" not in text and "&lt;b&gt;Bag&lt;/b&gt;" in text and "Second &lt;/script&gt;" in text

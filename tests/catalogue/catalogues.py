@@ -1,0 +1,109 @@
+"""Catalogues for tests: the demonstration, rows with URLs of one's own choice, and what ExampleGen makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from analysis.data.examples import read_arrays
+from catalogue.pictures import Pictures, write_pictures
+from components.example_gen import example_gen
+from models.taxonomy import Taxonomy
+from pipeline.contract.artifacts import Examples, IngestionFailures
+from pipeline.contract.progress import silent
+from sql.demonstration import Demonstration, demonstration, fill
+from tests.serving.web import Answer, Asked, Web, web
+from tests.synthetic import images_and_garments
+
+GARMENTS = Taxonomy.load().garments
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ExampleGen wrote."""
+
+    examples: Examples
+    failures: IngestionFailures
+
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The examples' features by product."""
+        names = ("image", "garment", "split", "source_id", "title", "description", "cluster", "twins")
+        shards = [shard for split in self.examples.splits() for shard in self.examples.split(split)]
+        columns = read_arrays(shards, names)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {int(row["source_id"].removeprefix("product/")): row for row in rows}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """The lines of the list of failures."""
+        lines = (self.failures.path / "failures.jsonl").read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines if line]
+
+    def reasons(self) -> dict[int, str]:
+        """Why there is no example, by product."""
+        return {line["product"]: line["reason"] for line in self.listed()}
+
+
+def ingest(directory: Path, dsn: str, **parameters: Any) -> Ingested:
+    """Runs ExampleGen on a catalogue; what was fetched is kept beside the directory."""
+    places = [directory / name for name in ("examples", "failures")]
+    cache = directory.parent / "cache"
+    for place in (*places, cache):
+        place.mkdir(parents=True, exist_ok=True)
+    settings = {"seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn, "allow_private": True}
+    # Large shares, so that a few images are enough for three splits.
+    settings |= {"test_share": 0.3, "validation_share": 0.3, "most_failed": 0.5} | parameters
+    ingested = Ingested(Examples(places[0]), IngestionFailures(places[1]))
+    example_gen.run(examples=ingested.examples, failures=ingested.failures, cache=cache, progress=silent, **settings)
+    return ingested
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The demonstration's rows, in a database, and its files."""
+
+    made: Demonstration
+    pictures: Pictures
+
+    def image_of(self, product: int) -> int | None:
+        """The image at index 0 that counts."""
+        return min((image for owner, image, index in self.made.shown if (owner, index) == (product, 0)), default=None)
+
+
+def demonstrate(empty: str, folder: Path, base_url: str = "", products: int = 300) -> Shop:
+    """Fills an empty database with the demonstration, and a folder with made-up pictures."""
+    images, garments = images_and_garments(300, 0)
+    made = demonstration(products)
+    pictures = write_pictures(folder, made.images, images, [GARMENTS[g] for g in garments], every=20)
+    fill(empty, made, lambda image: pictures.url(image, base_url))
+    return Shop(made, pictures)
+
+
+def add_products(dsn: str, urls: list[str | None], first: int = 1, title: str = "Shirt") -> range:
+    """Adds products with garments by turns, each with its image; returns their ids."""
+    products = range(first, first + len(urls))
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO Product VALUES (%s, %s)", [(p, title) for p in products])
+        garments = [(p, GARMENTS[p % len(GARMENTS)]) for p in products]
+        cursor.executemany("INSERT INTO ProductGarment VALUES (%s, %s)", garments)
+        shown = [(p, url) for p, url in zip(products, urls, strict=True) if url is not None]
+        cursor.executemany("INSERT INTO Image VALUES (%s, %s)", shown)
+        cursor.executemany("INSERT INTO ProductImages VALUES (%s, %s, 0)", [(p, p) for p, _ in shown])
+    return products
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Web]:
+    """A server of a folder's files; it calls everything a JPEG."""
+
+    def answer(asked: Asked) -> Answer:
+        file = folder / asked.path.rpartition("/")[2]
+        return Answer(body=file.read_bytes(), headers={"Content-Type": "image/jpeg"}) if file.exists() else Answer(404)
+
+    with web(answer) as place:
+        yield place

@@ -1,0 +1,22 @@
+"""docs/catalogue_source.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+from catalogue.source import PictureReason
+from serving.fetching.errors import DownloadReason
+from serving.images.inputs import ImageReason
+from tests.conftest import ROOT
+
+
+def test_every_reason_is_in_the_table_of_failures() -> None:
+    """No product is listed for a reason that the document does not know, and none that it knows is made up."""
+    text = (ROOT / "docs" / "catalogue_source.md").read_text(encoding="utf-8")
+    table = text.partition("| reason | what happened |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+    listed = [word for cell in cells for word in re.findall(r"`(\w+)`", cell)]
+    can_be = {*get_args(DownloadReason), *get_args(ImageReason), *get_args(PictureReason)}
+    # Nobody is there to hear of `stopped`; a status stands for all of them.
+    assert sorted(listed) == sorted(can_be - {"stopped"} | {"http_404", "unknown_garment"})

@@ -1,0 +1,246 @@
+"""ExampleGen on a catalogue: every product is an example, or listed with the reason why it is none."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from models.image_files import fit_image
+from pipeline.contract.errors import UserError
+from serving.images.fitting import fit_file
+from sql.extract import read_products
+from tests.catalogue.catalogues import GARMENTS, add_products, demonstrate, ingest, serving
+from tests.serving.fetching.shop import Shop, pixels, png
+from tests.serving.web import Answer, Asked, Web, web
+
+FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"}
+
+
+def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> None:
+    """Pixels, garment and texts are the product's own; what is broken has its reason, and the counts add up."""
+    with serving(tmp_path / "shop") as place:
+        shop = demonstrate(empty, tmp_path / "shop", place.url)
+        ingested = ingest(tmp_path / "out", empty)
+    made, rows, reasons = shop.made, ingested.rows(), ingested.reasons()
+    listing = {product.id: product for some in read_products(empty) for product in some}
+    without = Counter[str]()
+    for product, title in made.products.items():
+        image = shop.image_of(product)
+        if product not in made.garments or image is None:
+            without["garment" if product not in made.garments else "image"] += 1
+            assert product not in rows.keys() | reasons.keys()
+        elif image in shop.pictures.broken:
+            assert reasons[product] == FAILING[shop.pictures.broken[image]] and product not in rows
+        else:
+            row = rows[product]
+            file = (tmp_path / "shop" / shop.pictures.names[image]).read_bytes()
+            np.testing.assert_array_equal(row["image"], fit_file(file))
+            assert (GARMENTS[row["garment"]], row["title"]) == (made.garments[product], title)
+            assert row["description"] == (listing[product].description or "")
+    held = ingested.examples.properties
+    assert (held["without_garment"], held["without_image"]) == (without["garment"], without["image"])
+    assert held["failed"] == len(reasons) == len(ingested.listed()) and set(reasons.values()) == set(FAILING.values())
+    parts = ("train", "validation", "test", "failed", "without_image", "without_garment")
+    assert sum(int(held[part]) for part in parts) == held["products"] == len(made.products)
+
+
+def test_splits_are_stratified_and_share_no_picture(empty: str, tmp_path: Path) -> None:
+    """Shares are those of each garment, and products that show the same picture stay together."""
+    shop = demonstrate(empty, tmp_path / "shop")
+    rows = ingest(tmp_path / "out", empty, files_below=tmp_path / "shop", test_share=0.2, validation_share=0.1).rows()
+    count = {split: np.zeros(10, int) for split in ("train", "validation", "test")}
+    for row in rows.values():
+        count[row["split"]][row["garment"]] += 1
+    rest = count["train"] + count["validation"]
+    np.testing.assert_allclose(count["test"], 0.2 * (rest + count["test"]), atol=1.5)
+    np.testing.assert_allclose(count["validation"], 0.1 * rest, atol=1.5)
+    shown: dict[int, list[dict[str, Any]]] = {}
+    for product, row in rows.items():
+        shown.setdefault(shop.pictures.numbers[shop.image_of(product) or 0], []).append(row)
+    shared = [together for together in shown.values() if len(together) > 1]
+    assert len(shared) > 20
+    for together in shared:
+        assert len({row["split"] for row in together}) == 1 and len({row["cluster"] for row in together}) == 1
+        assert together[0]["cluster"] >= 0 and (together[0]["twins"] > 0 or together[0]["split"] == "test")
+
+
+def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> None:
+    """However the images arrive, and whether they are fetched or in the cache."""
+    demonstrate(empty, tmp_path / "shop", products=200)
+    written = []
+    for name in ("one", "two"):
+        examples = ingest(tmp_path / name, empty, files_below=tmp_path / "shop", fetches_per_host=3).examples
+        written.append({p.relative_to(examples.path): p.read_bytes() for p in examples.path.rglob("*.gz")})
+    assert written[0] == written[1] and len(written[0]) == 3
+
+
+def test_images_are_fitted_as_the_exported_graph_fits_them(dsn: str, tmp_path: Path) -> None:
+    """A shop's photographs of any size become the pixels that `serving_bytes` shows the network."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(30):
+        cloth = Image.fromarray(rng.integers(0, 256, (6, 4, 3), np.uint8)).resize((90 + 7 * number, 150))
+        photograph = Image.new("RGB", (400, 210 + number), (250, 250, 250))
+        photograph.paste(cloth, (20, 30))
+        file = BytesIO()
+        photograph.save(file, "PNG" if number % 3 == 0 else "JPEG")
+        files.append(file.getvalue())
+    with web(lambda asked: Answer(body=files[int(asked.path[1:])])) as place:
+        products = add_products(dsn, [f"{place.url}/{number}" for number in range(30)])
+        rows = ingest(tmp_path / "out", dsn, test_share=0.34, validation_share=0.5).rows()
+    for product, file in zip(products, files, strict=True):
+        graph = fit_image(tf.constant(file)).numpy().astype(int)
+        assert np.abs(rows[product]["image"].astype(int) - graph).max() <= 1
+
+
+HOSTILE = {
+    "page": "not_an_image",
+    "cut": "damaged",
+    "empty": "empty",
+    "bomb": "too_many_pixels",
+    "gone": "http_404",
+    "loop": "too_many_redirects",
+    "passwd": "scheme_refused",
+    "huge": "broken_off",
+    "endless": "too_large",
+    "chunks": "too_large",
+    "drip": "timed_out",
+    "headers": "timed_out",
+    "silent": "timed_out",
+    "garbage": "unreachable",
+}
+
+
+def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp_path: Path) -> None:
+    """Neither servers nor URLs nor texts stop it, reach this machine's files, or are taken for SQL."""
+    injection = "'); DROP TABLE Product; -- %s %(x)s \\ \x01 👗 {url}"
+    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)], title=injection)
+    # By two names, since a host that is silent ten times on end is given up.
+    hosts = {kind: "localhost" if kind in ("silent", "garbage") else "127.0.0.1" for kind in HOSTILE}
+    hostile: list[str | None] = [f"http://{host}:{place.port}/{kind}/1.jpg" for kind, host in hosts.items()]
+    served = add_products(dsn, hostile, first=1001)
+    urls = {
+        "file:///etc/passwd": "scheme_refused",
+        "FILE:/etc/passwd": "scheme_refused",
+        "ftp://anna:s3cret@shop.example/1": "scheme_refused",
+        "": "bad_url",
+        injection: "bad_url",
+        "x" * 1_000_000: "bad_url",
+    }
+    named = add_products(dsn, list(urls), first=2001)
+    ingested = ingest(tmp_path / "out", dsn, most_failed=0.5, fetch_seconds=1.0)
+    expected = dict(zip(served, HOSTILE.values(), strict=True)) | dict(zip(named, urls.values(), strict=True))
+    assert ingested.reasons() == expected
+    rows = ingested.rows()
+    assert len(rows) == 40 and {row["title"] for row in rows.values()} == {injection}
+    np.testing.assert_array_equal(rows[8]["image"], pixels(7))
+    listed = (ingested.failures.path / "failures.jsonl").read_text()
+    assert "s3cret" not in listed and "root:" not in listed and len(listed) < 20_000
+    assert ingested.failures.properties == Counter(expected.values())
+
+
+def test_private_addresses_and_files_are_refused_by_default(dsn: str, shop: Shop, place: Web, tmp_path: Path) -> None:
+    """A catalogue cannot make the pipeline ask inside the network unless this is allowed; nobody is asked."""
+    add_products(dsn, [f"{place.url}/fine/1", f"file://{tmp_path}/1.png"])
+    with pytest.raises(UserError) as caught:
+        ingest(tmp_path / "out", dsn, allow_private=False)
+    assert "1 private_address" in caught.value.received and "1 scheme_refused" in caught.value.received
+    assert not shop.asked
+
+
+def test_too_many_failures_stop_with_the_reasons(
+    dsn: str, place: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message counts the reasons and shows one product, and the log, which outlives the stage, lists all."""
+    add_products(dsn, [f"{place.url}/{kind}/{n}" for n in range(10) for kind in ("fine", "gone")])
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="Too many of the catalogue's") as caught:
+        ingest(tmp_path / "out", dsn, most_failed=0.2)
+    assert caught.value.expected == "at most 20% of 20 with an image and a garment"
+    assert caught.value.received.startswith("10: 10 http_404; product 2 for one: ")
+    assert "most_failed" in caught.value.next_step
+    assert sum("http_404" in record.message for record in caplog.records) == 10
+
+
+def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_path: Path) -> None:
+    """A second run asks only for what failed, and after the trusted days by version."""
+    add_products(dsn, [f"{place.url}/fine/{n}" for n in range(40)] + [f"{place.url}/gone/1"])
+    for name in ("one", "two"):
+        ingest(tmp_path / name, dsn)
+    assert shop.asked["/gone/1"] == 2
+    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {1}
+    ingest(tmp_path / "three", dsn, trusted_days=0)
+    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {2}
+
+
+def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
+    """What stands for many products says nothing about any, and neither does a picture of one colour."""
+    grey = BytesIO()
+    Image.new("RGB", (300, 400), (128, 130, 120)).save(grey, "JPEG")
+
+    def answer(asked: Asked) -> Answer:
+        return Answer(body=grey.getvalue() if asked.path == "/grey" else png(int(asked.path[1:])))
+
+    with web(answer) as files:
+        add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])
+        shared = add_products(dsn, [f"{files.url}/0" for _ in range(5)], first=2001)
+        blank = add_products(dsn, [f"{files.url}/grey"], first=3001)
+        ingested = ingest(tmp_path / "out", dsn, most_shared=4)
+    assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
+    assert "at most 4 products. Received: one of 5" in ingested.listed()[0]["message"]
+
+
+def test_unknown_garments_are_listed(dsn: str, place: Web, tmp_path: Path) -> None:
+    """A garment that the taxonomy does not know is named, with those that it knows."""
+    products = add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
+    ingested = ingest(tmp_path / "out", dsn)
+    (line,) = ingested.listed()
+    assert (line["product"], line["reason"]) == (7, "unknown_garment") and len(ingested.rows()) == len(products) - 1
+    assert "Expected: T-shirt/top, Trouser" in line["message"] and "Received: 'Scarf'" in line["message"]
+
+
+def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Path) -> None:
+    """Without the optional table, or without a row in it, the message names the file that makes it."""
+    add_products(dsn, [None, None])
+    with pytest.raises(UserError, match="no product to learn from") as caught:
+        ingest(tmp_path / "out", dsn)
+    assert caught.value.received.startswith("2 products, 0 of them without a garment, 2 with one and without an image")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE ProductGarment")
+    with pytest.raises(UserError, match="The database lacks what is needed") as caught:
+        ingest(tmp_path / "out", dsn)
+    assert caught.value.received == "no table ProductGarment" and "sql/garments.sql" in caught.value.next_step
+
+
+def test_too_few_products_for_three_splits_are_refused(dsn: str, place: Web, tmp_path: Path) -> None:
+    """Four images cannot be learnt from and tested on."""
+    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(4)])
+    with pytest.raises(UserError, match="No image is left for the split 'validation'") as caught:
+        ingest(tmp_path / "out", dsn)
+    assert caught.value.received == "4 images"
+
+
+def test_a_catalogue_that_is_not_there_is_a_users_error(tmp_path: Path) -> None:
+    """The message says so in a sentence."""
+    with pytest.raises(UserError, match="^There is no connection to the catalogue"):
+        ingest(tmp_path / "out", f"postgresql://nobody@/shop?host={tmp_path}")
+
+
+def test_a_damaged_cache_is_named(dsn: str, place: Web, tmp_path: Path) -> None:
+    """A file that is no cache is neither used nor overwritten."""
+    add_products(dsn, [f"{place.url}/fine/1"])
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "images.sqlite").write_text("these are notes of mine, and no database")
+    with pytest.raises(UserError, match="images.sqlite cannot be used"):
+        ingest(tmp_path / "out", dsn)
+    assert "notes of mine" in (tmp_path / "cache" / "images.sqlite").read_text()

@@ -1,0 +1,192 @@
+"""Tests of the commands `fashion catalogue ...`, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typer.main import get_command
+
+from catalogue.demonstration import what_to_type
+from pipeline.commands.cli import app
+from pipeline.definition import COMPONENTS
+from pipeline.runner.configuration import load_configuration
+from sql.demonstration import CASES, demonstration, fill
+from sql.extract import Product, read_products
+from sql.server import find_programs, running_server
+from tests.conftest import ROOT, Fashion
+from tests.sql.proxy import Fault, proxy
+
+FASHION = [sys.executable, "-m", "pipeline.commands.cli", "catalogue"]
+WITHOUT_PSYCOPG = (
+    "import sys; sys.modules['psycopg'] = None; from pipeline.commands.cli import main; main(sys.argv[1:])"
+)
+
+
+@pytest.fixture(scope="module")
+def dsn() -> Iterator[str]:
+    """A PostgreSQL with so many products that they do not fit into a pipe."""
+    with running_server(find_programs()) as server:
+        fill(server, demonstration(3000), lambda image: f"https://example.com/{image}.jpg")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rows(dsn: str) -> list[Product]:
+    """What is to be written."""
+    return [row for rows in read_products(dsn) for row in rows]
+
+
+def from_csv(text: str) -> list[Product]:
+    """The rows of a CSV in which no text is empty."""
+    return [Product(int(i), t, u or None, d or None) for i, t, u, d in [*csv.reader(io.StringIO(text))][1:]]
+
+
+def test_files_and_standard_output(dsn: str, rows: list[Product], fashion: Fashion, tmp_path: Path) -> None:
+    """Parquet, CSV and standard output hold the same rows; the DSN may come from the environment."""
+    for name in ("products.parquet", "products.csv"):
+        done = fashion("catalogue", "query", "--dsn", dsn, "--out", str(tmp_path / name))
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert done.stderr == f"3,000 products: {tmp_path / name}\n"
+    done = fashion("catalogue", "query", env={"FASHION_CATALOGUE_DSN": dsn})
+    assert (done.returncode, done.stderr) == (0, "3,000 products\n")
+    assert (tmp_path / "products.csv").read_text() == done.stdout
+    assert from_csv(done.stdout) == rows
+    assert [Product(**row) for row in pyarrow.parquet.read_table(tmp_path / "products.parquet").to_pylist()] == rows
+
+
+def test_country_and_index(dsn: str, fashion: Fashion) -> None:
+    """Another country and another image are asked for by options."""
+    done = fashion("catalogue", "query", "--dsn", dsn, "--country", "de", "--image-index", "1")
+    expected = [row for rows in read_products(dsn, country="de", image_index=1) for row in rows]
+    assert from_csv(done.stdout) == expected
+
+
+def test_a_lost_connection_is_told(dsn: str, rows: list[Product], fashion: Fashion) -> None:
+    """Rows of two snapshots are all there, and the user hears that they are of two."""
+    # The first connection is the estimate's.
+    with proxy(dsn, Fault(b"no such word"), Fault(b"FETCH", 2, 10_000)) as before:
+        done = fashion("catalogue", "query", "--dsn", before.dsn)
+    assert from_csv(done.stdout) == rows
+    assert "The connection to the catalogue broke" in done.stderr and "Going on after product 100." in done.stderr
+    assert "3,000 products, of 2 snapshots" in done.stderr
+
+
+def test_a_reader_that_has_enough(dsn: str) -> None:
+    """A pipe that is closed after the first line, as by `head -1`, ends the command without a word."""
+    with subprocess.Popen(
+        [*FASHION, "query", "--dsn", dsn], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b'"id","title","url","description"\n'
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headline"),
+    [
+        ([], "There is no catalogue to ask."),
+        (["--dsn", "host=127.0.0.1 port=1 password=sesame"], "There is no connection to the catalogue (host=127.0.0.1"),
+        (["--dsn", "password=open sesame"], "The DSN cannot be read."),
+        (["--dsn", "unused", "--out", "products.xlsx"], "It is not clear how to write products.xlsx."),
+    ],
+)
+def test_mistakes(fashion: Fashion, arguments: list[str], headline: str) -> None:
+    """A mistake ends in a paragraph, without a stack trace and without a password."""
+    done = fashion("catalogue", "query", *arguments, env={"FASHION_CATALOGUE_DSN": ""})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"\n{headline}")
+    assert [line.split(":")[0] for line in done.stderr.splitlines()[2:]] == ["Expected", "Received", "Next"]
+    assert "sesame" not in done.stderr
+
+
+def test_tables_that_are_missing(dsn: str, fashion: Fashion, tmp_path: Path) -> None:
+    """They are named, and no file is left."""
+    empty = make_conninfo(dsn, options="-csearch_path=pg_temp")
+    done = fashion("catalogue", "query", "--dsn", empty, "--out", str(tmp_path / "a.csv"))
+    assert "no table Product; no table Image; no table ProductImages; no table ProductDescription" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_without_psycopg() -> None:
+    """Without the extra, the command that installs it is named."""
+    for command in (["query", "--dsn", "unused"], ["demo"]):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_PSYCOPG, "catalogue", *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith("Next: pip install '.[catalogue]'\n")
+
+
+def test_the_demonstration(fashion: Fashion) -> None:
+    """It shows a product of each kind with its answer."""
+    done = fashion("catalogue", "demo", "--products", "40", env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    for number, case in enumerate(CASES, 1):
+        [line] = [line for line in done.stdout.splitlines() if line.startswith(f"│ {number:<2} ")]
+        assert case in line
+    assert "40 products, " in done.stdout
+    assert done.stdout.endswith(
+        "\nNext: fashion catalogue demo --keep, which prints what to type in another terminal\n"
+    )
+
+
+def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> None:
+    """Every word of it is understood, also with spaces in it; without pictures there is nothing to learn from."""
+    dsn, pictures = "host=/tmp/a dbname=shop", tmp_path / "my pictures"
+    lines = what_to_type(dsn, pictures)
+    assert what_to_type(dsn, None) == lines[:1]
+    given = []
+    for line in lines:
+        command: Any = get_command(app)
+        program, *words = shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        given.append((program, command.name, command.make_context(command.name, words).params))
+    assert [(program, name) for program, name, _ in given] == [("fashion", n) for n in ("query", "run", "classify")]
+    query, run, classify = (parameters for _, _, parameters in given)
+    assert query["dsn"] == classify["dsn"] == dsn and classify["files_below"] == pictures
+    settings = [f"example_gen.dsn={dsn}", f"example_gen.files_below={pictures}"]
+    assert (run["profile"], run["set_"]) == ("catalogue", settings)
+    assert load_configuration(COMPONENTS, "catalogue", settings).model_dump()["example_gen"]["files_below"] == pictures
+
+
+def test_the_demonstration_can_be_kept() -> None:
+    """With --keep the server answers others until Ctrl-C, and is gone then."""
+    with subprocess.Popen(
+        [*FASHION, "demo", "--keep", "--products", "20"],
+        cwd=ROOT,
+        env={**os.environ, "FASHION_TEST_DSN": "host=127.0.0.1 port=1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("fashion catalogue query --dsn "))
+        kept = shlex.split(line)[-1]
+        rows = sum(map(len, read_products(kept)))
+        process.send_signal(signal.SIGINT)
+    assert (process.returncode, rows) == (0, 20)
+    assert not Path(str(conninfo_to_dict(kept)["host"])).exists()
+
+
+def test_a_closed_standard_output() -> None:
+    """There is a sentence, and nobody is asked."""
+    words = f"{sys.executable} -m pipeline.commands.cli catalogue query --dsn host=127.0.0.1 >&-"
+    done = subprocess.run(["bash", "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and "nowhere to write" in done.stderr

@@ -1,0 +1,194 @@
+"""`fashion catalogue classify` on a real PostgreSQL, with a pushed model and pictures as files."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from catalogue.pictures import Pictures, write_pictures
+from models.taxonomy import Taxonomy
+from serving.versions import digest, push
+from sql.classification_table import prepare
+from sql.demonstration import Demonstration, demonstration, fill
+from sql.extract import read_products
+from sql.server import find_programs, running_server
+from tests.conftest import ROOT, Fashion
+from tests.saved_models import export_tiny
+from tests.serving.exports import export_small
+from tests.synthetic import images_and_garments
+from tests.waiting import wait_until
+
+PRODUCTS = 300
+FASHION = [sys.executable, "-m", "pipeline.commands.cli"]
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with version 1."""
+    path = tmp_path_factory.mktemp("workspace")
+    export_tiny(path / "serving_models" / "fashion" / "1")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Pictures]:
+    """A catalogue, and a file for each of its images; some are broken."""
+    made = demonstration(PRODUCTS)
+    images, garments = images_and_garments(400, 0)
+    names = Taxonomy.load().garments
+    folder = tmp_path_factory.mktemp("pictures")
+    return made, write_pictures(folder, made.images, images, [names[g] for g in garments], every=20)
+
+
+@pytest.fixture
+def dsn(shop: tuple[Demonstration, Pictures]) -> Iterator[str]:
+    """A PostgreSQL with the catalogue."""
+    made, pictures = shop
+    with running_server(find_programs()) as server:
+        fill(server, made, pictures.url)
+        yield server
+
+
+def rows(dsn: str) -> dict[int, tuple[Any, ...]]:
+    """What is written back, by product: version, group, failure, when."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute(
+            "SELECT product_id, model_version, product_group, failure, scored_at FROM product_classification"
+        )
+        return {row[0]: row[1:] for row in found}
+
+
+def label(workspace: Path, number: int) -> str:
+    """What the table calls a version."""
+    return f"{number}-{digest(workspace / 'serving_models' / 'fashion' / str(number))[:8]}"
+
+
+def arguments(dsn: str, workspace: Path, pictures: Pictures) -> list[str]:
+    """The command's words."""
+    return ["catalogue", "classify", "--dsn", dsn, "-w", str(workspace), "--files-below", str(pictures.folder)]
+
+
+def test_every_product_has_an_answer_or_a_reason(
+    dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion
+) -> None:
+    """Once; then only what is new, changed or gone is touched, and another version scores all of it again."""
+    words = arguments(dsn, workspace, shop[1])
+    done = fashion(*words)
+    assert done.returncode == 0, done.stderr
+    first, products = rows(dsn), {p.id: p for some in read_products(dsn) for p in some}
+    assert first.keys() == products.keys() and {row[0] for row in first.values()} == {label(workspace, 1)}
+    groups = set(Taxonomy.load().groups)
+    without = {product for product, row in first.items() if row[2] == "no_image"}
+    assert without == {product for product, row in products.items() if row.url is None} and without
+    assert all((row[1] in groups) == (row[2] is None) for row in first.values())
+    failed = {row[2] for row in first.values()} - {None, "no_image"}
+    assert len(failed) == 3 and {"not_an_image", "damaged"} < failed
+    assert f"{sum(row[2] is None for row in first.values()):,} products scored by version 1-" in done.stdout
+
+    with psycopg.connect(dsn) as connection:
+        answered = [product for product, row in first.items() if row[2] is None]
+        changed, gone = answered[:2]
+        connection.execute("UPDATE Product SET Title = 'Another' WHERE Id = %s", [changed])
+        for table, column in (
+            ("ProductImages", "ProductId"),
+            ("ProductDescription", "ProductId"),
+            ("ProductGarment", "ProductId"),
+            ("Product", "Id"),
+        ):
+            connection.execute(f"DELETE FROM {table} WHERE {column} = %s", [gone])
+    assert fashion(*words).returncode == 0
+    second = rows(dsn)
+    assert second.keys() == first.keys() - {gone}
+    again = {product for product, row in second.items() if row[3] != first[product][3]}
+    # What failed and has a URL is tried again, and fails again.
+    assert again == {changed} | {p for p, row in second.items() if row[2] not in (None, "no_image")}
+
+    export_tiny(workspace / "serving_models" / "fashion" / "2", seed=1)
+    assert fashion(*words).returncode == 0
+    assert {row[0] for row in rows(dsn).values() if row[1]} == {label(workspace, 2)}
+
+
+def test_a_model_that_reads_descriptions_gets_them(
+    dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path
+) -> None:
+    """A blank image's answer follows what its product's text says; without a text it is the image's alone."""
+    # A network that sees nothing: every image gets the same answer.
+    blind = [np.zeros((784, 10)), np.zeros(10)]
+    model = export_small(tmp_path / "model", weights=blind, texts=True)
+    push(model.saved_model, tmp_path / "serving_models" / "fashion")
+    assert fashion(*arguments(dsn, tmp_path, shop[1])).returncode == 0
+    taxonomy, made = Taxonomy.load(), shop[0]
+    group_of = {name: taxonomy.groups[group] for name, group in zip(taxonomy.garments, taxonomy.group_of, strict=True)}
+    answers = {product: row[1] for product, row in rows(dsn).items() if row[2] is None}
+    texts = {product.id: product.description for some in read_products(dsn) for product in some}
+    silent = {answers[product] for product in answers if texts[product] is None}
+    assert len(silent) == 1
+    told = [product for product in answers if texts[product] and made.garments.get(product)]
+    right = [answers[product] == group_of[made.garments[product]] for product in told]
+    assert len(right) > 50 and np.mean(right) > 0.7 and len({answers[product] for product in told}) > 3
+
+
+STALL = """
+CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Not the first batch: of that nothing is there yet.
+    IF EXISTS (SELECT FROM product_classification WHERE xmin <> pg_current_xact_id()::xid) THEN
+        PERFORM pg_advisory_xact_lock(1);
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER stall BEFORE INSERT ON product_classification
+FOR EACH ROW EXECUTE FUNCTION stall();
+"""
+
+
+def test_killed_half_way(dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion) -> None:
+    """A command that is killed while it writes has written whole batches, and the next one the rest: none twice."""
+    words = arguments(dsn, workspace, shop[1])
+    prepare(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(STALL)
+        # A later batch waits for this lock, in the middle of its write.
+        connection.execute("SELECT pg_advisory_lock(1)")
+        with subprocess.Popen(
+            [*FASHION, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as run:
+            waiting = "a command that waits for the lock"
+            wait_until(lambda: run.poll() is not None or connection.execute(WAITING).fetchone() != (0,), waiting)
+            run.send_signal(signal.SIGKILL)
+        half = rows(dsn)
+        assert len(half) == 256
+        connection.execute("SELECT pg_advisory_unlock(1)")
+    assert fashion(*words).returncode == 0
+    whole = rows(dsn)
+    assert len(whole) == PRODUCTS
+    assert all(whole[product] == row for product, row in half.items() if row[2] in (None, "no_image"))
+
+
+def test_without_a_model(dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path) -> None:
+    """There is a sentence and a next step."""
+    done = fashion(*arguments(dsn, tmp_path, shop[1]))
+    assert done.returncode == 1 and "no pushed model" in done.stderr and "fashion run" in done.stderr
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
+def test_a_model_that_is_damaged(
+    dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path, damaged: str
+) -> None:
+    """There is a sentence and a next step, and no stack trace."""
+    version = export_tiny(tmp_path / "serving_models" / "fashion" / "1")
+    content = (version / damaged).read_bytes()
+    (version / damaged).write_bytes(content[: len(content) // 2])
+    done = fashion(*arguments(dsn, tmp_path, shop[1]))
+    assert done.returncode == 1 and "The pushed model cannot be loaded." in done.stderr
+    assert "Traceback" not in done.stderr and "fashion run --fresh --from pusher" in done.stderr
+    assert rows(dsn) == {}

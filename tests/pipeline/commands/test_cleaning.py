@@ -1,0 +1,38 @@
+"""Cleaning removes what is no longer used, and nothing of anybody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands.cleaning import clean
+from pipeline.contract.errors import UserError
+from pipeline.runner.execution import StageError
+from pipeline.runner.workspace import Workspace
+from tests.pipeline.conftest import Run
+
+
+def test_older_results_go_and_the_latest_stay(run: Run, workspace: Workspace) -> None:
+    """After two configurations only what the second used is left, and a run of it reuses everything."""
+    run("learn.steps=5")
+    run()
+    assert clean(workspace, dry_run=True).paths == clean(workspace).paths != []
+    assert not run().seconds
+
+
+def test_failed_run_does_not_cost_the_finished_one(run: Run, workspace: Workspace) -> None:
+    """Results stay after a run that failed before it came to them."""
+    run()
+    with pytest.raises(StageError):
+        run('learn.fail="error"', "learn.steps=9")
+    clean(workspace)
+    assert not run().seconds
+
+
+def test_directory_that_is_no_workspace_is_left_alone(tmp_path: Path) -> None:
+    """Somebody else's files are never removed."""
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(UserError, match="is no workspace"):
+        clean(Workspace(tmp_path), everything=True)
+    assert (tmp_path / "logs").exists()

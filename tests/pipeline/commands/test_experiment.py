@@ -1,0 +1,170 @@
+"""`fashion experiment`: a study of two arms and two seeds on tiny data, killed and resumed, compared and reported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.commands.experiment import parse_seconds, what_is_left
+from pipeline.contract.errors import UserError
+from tests.conftest import ROOT, Fashion, TinyRun
+
+DECLARED = """
+number = 1
+title = "Tiny"
+question = "Is wider better?"
+hypothesis = "No."
+measure = "training"
+metric = "macro_f1"
+seeds = [1, 2]
+budget_minutes = 1
+baseline = "narrow"
+rule = { kind = "adopt", text = "What is ahead." }
+settings = { family = "quick", epochs = 2, batch_size = 32 }
+[arms.narrow]
+width = 8
+[arms.wide]
+width = 16
+"""
+CLOCK = ["train_seconds", "images_per_second"]
+"""What two runs of the same training may differ in."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A directory with the declaration, and the options that run it."""
+
+    directory: Path
+    options: tuple[str, ...]
+
+    @property
+    def csv(self) -> Path:
+        """The results."""
+        return self.directory / "tiny.csv"
+
+    def figures(self) -> pd.DataFrame:
+        """The results without what the clock says."""
+        frame = pd.read_csv(self.csv)
+        return frame[~frame["metric"].isin(CLOCK)].reset_index(drop=True)
+
+
+def declare(directory: Path, tiny_run: TinyRun) -> Study:
+    """Declares the study in a directory, with a workspace whose examples are there already."""
+    shutil.copytree(tiny_run.workspace, directory / "workspace")
+    (directory / "tiny.toml").write_text(DECLARED, encoding="utf-8")
+    place = ("--workspace", str(directory / "workspace"), "--studies", str(directory))
+    return Study(directory, (*place, *tiny_run.options))
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The study, killed when its first run was written."""
+    study = declare(tmp_path_factory.mktemp("killed"), tiny_run)
+    command = [sys.executable, "-m", "pipeline.commands.cli", "experiment", "run", "tiny", *study.options]
+    process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not study.csv.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert study.csv.exists()
+    return study
+
+
+def test_a_killed_study_goes_on_and_ends_as_an_undisturbed_one(
+    killed: Study, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
+) -> None:
+    """What was made is not made again, and all figures and wrong answers are the same."""
+    first = pd.read_csv(killed.csv)
+    assert len(first[["arm", "seed"]].drop_duplicates()) < 4
+    done = fashion("experiment", "run", "tiny", *killed.options)
+    assert done.returncode == 0 and "Next: fashion experiment report" in done.stdout, done.stdout + done.stderr
+    kept = pd.read_csv(killed.csv).merge(first)
+    assert len(kept) == len(first)
+
+    undisturbed = declare(tmp_path, tiny_run)
+    assert fashion("experiment", "run", "--all", *undisturbed.options).returncode == 0
+    pd.testing.assert_frame_equal(killed.figures(), undisturbed.figures())
+    errors = "tiny.errors.csv"
+    assert (killed.directory / errors).read_bytes() == (undisturbed.directory / errors).read_bytes()
+
+
+def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(killed: Study, fashion: Fashion) -> None:
+    """The commands that look at results say what is in them."""
+    studies = ("--studies", str(killed.directory))
+    again = fashion("experiment", "run", "tiny", *killed.options)
+    assert again.returncode == 0 and "all runs are made" in again.stdout
+    listed = fashion("experiment", "list", *studies)
+    assert "tiny" in listed.stdout and "4/4" in listed.stdout
+    compared = fashion("experiment", "compare", "wide", "narrow", *studies)
+    assert compared.returncode == 0 and "macro F1" in compared.stdout and "Of 120 examples" in compared.stdout
+    reported = fashion("experiment", "report", *studies, "--workspace", str(killed.directory / "workspace"))
+    page = killed.directory / "workspace" / "reports" / "experiments.html"
+    assert reported.returncode == 0 and str(page) in reported.stdout and "Is wider better?" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run",), "a name, or --all"),
+        (("run", "tiny", "--all"), "tiny and --all"),
+        (("run", "tinny"), "did you mean tiny?"),
+        (("run", "tiny", "--budget", "soon"), "The budget is no time."),
+        (("run", "broken"), "is not declared as it must be"),
+        (("compare", "wide", "narow"), "an arm such as narrow; wide"),
+        (("compare", "wide", "wide"), "compared with itself"),
+        (("compare", "wide", "narrow"), "Next: fashion experiment run tiny"),
+        (("list",), "not as they were written"),
+        (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
+    ],
+)
+def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
+    """What was expected, what was received, what to type next; no stack trace."""
+    (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
+    if "list" in arguments:
+        (tmp_path / "tiny.csv").touch()
+    if "broken" in arguments:
+        (tmp_path / "broken.toml").write_text("number = = 2", encoding="utf-8")
+    done = fashion("experiment", *arguments, "--studies", str(tmp_path))
+    assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "report", "run --all"])
+def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: Path, fashion: Fashion) -> None:
+    """An empty table or page would look like an answer."""
+    done = fashion("experiment", *command.split(), "--studies", str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and "No experiment is declared" in done.stderr and not done.stdout
+
+
+def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:
+    """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
+    done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
+    assert done.returncode == 1 and "of its default data" in done.stderr
+    assert "studies/*.toml mine; fashion experiment run ... --studies mine" in done.stderr, "no results are copied"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 5400), ("90m", 5400), ("1.5h", 5400), (" 30 s", 30), ("2min", 120)]
+)
+def test_budgets(text: str, seconds: float) -> None:
+    """Minutes unless said otherwise; none is no limit."""
+    assert parse_seconds(text) == seconds and parse_seconds(None) is None
+    with pytest.raises(UserError, match="no time"):
+        parse_seconds("-1h")
+
+
+def test_what_diverged_is_not_to_be_made_again_as_it_is() -> None:
+    """The same command makes what the budget left out, and would diverge again where nothing else is missing."""
+    assert what_is_left(0, 0) == "Next: fashion experiment report"
+    assert what_is_left(3, 0).endswith("Next: the same command")
+    assert what_is_left(3, 2).endswith("2 of them because the training diverged. Next: the same command")
+    assert "smaller peak_learning_rate" in what_is_left(2, 2) and "same command" not in what_is_left(2, 2)

@@ -1,0 +1,153 @@
+"""The whole exploration on synthetic data: the command, the page in a browser, the notebook, and the document."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.runner.workspace import Workspace
+from scripts.exploration_document import DOCUMENT, NOTEBOOK, PICTURES, execute_notebook, write_document
+from tests.analysis.exploration.browser import opened
+from tests.conftest import PROFILE, Fashion, TinyRun
+
+SECTIONS = ["classes", "distributions", "geometry", "near-duplicates", "label-quality", "difficulty", "data-needed"]
+STAGES = ["example_gen", "neighbour_finder", "cross_validator", "learning_curve_gen", "embedder", "explorer"]
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A workspace in which a model was trained and the data were explored, and what that printed."""
+
+    workspace: Path
+    options: tuple[str, ...]
+    output: str
+
+    @property
+    def page(self) -> Path:
+        """The page."""
+        return self.workspace / "reports" / "exploration.html"
+
+    def artifact(self, stage: str, output: str) -> Path:
+        """The newest output of a stage."""
+        found: Path = max((self.workspace / "artifacts" / stage).iterdir(), key=lambda path: int(path.name)) / output
+        return found
+
+
+@pytest.fixture(scope="module")
+def explored(tiny_run: TinyRun, fashion: Fashion, tmp_path_factory: pytest.TempPathFactory) -> Explored:
+    """The exploration, once, in a copy of the workspace of the tiny run."""
+    workspace = tmp_path_factory.mktemp("explored") / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    done = fashion("explore", "--workspace", str(workspace), *tiny_run.options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Explored(workspace, tiny_run.options, done.stdout)
+
+
+def explore_again(explored: Explored, fashion: Fashion, *more: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command once more."""
+    return fashion("explore", "--workspace", str(explored.workspace), *explored.options, *more)
+
+
+def test_five_findings_are_printed_and_the_page_is_named(explored: Explored) -> None:
+    """The terminal says the five main findings, numbered, and where the page is."""
+    told = explored.output
+    assert re.findall(r"^(\d)\. ", told, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    assert str(explored.page) in told and explored.page.stat().st_size < 12e6
+
+
+def test_the_ingested_examples_are_those_of_the_pipeline(explored: Explored) -> None:
+    """Exploring after a run ingests nothing again."""
+    assert "example_gen: reused" in explored.output
+
+
+def test_nothing_is_computed_twice(explored: Explored, fashion: Fashion) -> None:
+    """A second exploration reuses every stage, and leaves the same page."""
+    before = explored.page.read_bytes()
+    again = explore_again(explored, fashion)
+    assert again.returncode == 0 and [f"{stage}: reused" in again.stdout for stage in STAGES] == [True] * len(STAGES)
+    assert explored.page.read_bytes() == before
+
+
+def test_the_trained_model_of_the_workspace_is_looked_at(explored: Explored) -> None:
+    """The map is of its features, and its errors stand among those of the other models."""
+    sections = json.loads((explored.artifact("explorer", "exploration") / "sections.json").read_text())
+    told = json.dumps(sections)
+    assert "features of the trained model" in told and "trained model" in json.dumps(
+        next(section for section in sections if section["name"] == "geometry")
+    )
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
+def test_the_page_opens_without_a_complaint(explored: Explored, width: int, scheme: str) -> None:
+    """Every section is there, every figure is drawn, nothing is fetched, nothing is wider than the window."""
+    with opened(explored.page, width, "dark" if scheme == "dark" else "light") as held:
+        held.draw_everything()
+        assert held.errors == []
+        assert [a for a in held.addresses if not a.startswith(("data:", "blob:"))] == [explored.page.as_uri()]
+        assert held.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)") == ["short", *SECTIONS]
+        assert held.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_taxonomy_that_is_not_there_ends_in_a_paragraph(explored: Explored, fashion: Fashion) -> None:
+    """A mistake is said without a stack trace."""
+    done = explore_again(explored, fashion, "--set", "taxonomy=nowhere.toml")
+    assert done.returncode == 1 and "nowhere.toml" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_notebook_runs_from_top_to_bottom(
+    explored: Explored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every cell runs, and every part shows figures."""
+    import nbformat
+
+    overrides = [option for option in explored.options if "=" in option]
+    monkeypatch.setenv("FASHION_PROFILE", str(PROFILE))
+    monkeypatch.setenv("FASHION_SET", " ".join(overrides))
+    execute_notebook(Workspace(explored.workspace), tmp_path / "executed.ipynb")
+    cells = [c for c in nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells if c.cell_type == "code"]
+    shown = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells]
+    assert all(cell.execution_count for cell in cells) and all(count > 0 for count in shown[1:])
+
+
+def test_the_committed_notebook_has_its_outputs() -> None:
+    """It can be read without being run, is under 3 MB, and holds no path of the machine it ran on."""
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert NOTEBOOK.stat().st_size < 3e6
+    text = "".join("".join(o.get("text", [])) for cell in code for o in cell["outputs"])
+    assert not re.search(r"(?<!\w)/(?:home|root|tmp|work|usr)/", text), text
+
+
+def test_the_document_says_what_is_known_of_the_real_data() -> None:
+    """Facts that other tests find in the real data stand in it, and every section ends in a decision."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for fact in ("A garment has 6,000 training and 1,000 test images", "no exact duplicate among the 70,000 images"):
+        assert fact in text
+    assert "978 of 10,000 test images" in text and "within RMSE 0.08, and of these pairs 5 disagree" in text
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[2:]
+    assert len(parts) == len(SECTIONS) and all("\n> So we" in part for part in parts)
+
+
+def test_the_documents_pictures_are_those_it_shows() -> None:
+    """No picture is missing, none is left over, none is over 1 MB."""
+    shown = set(re.findall(r"\(exploration/([\w-]+\.png)\)", DOCUMENT.read_text(encoding="utf-8")))
+    assert shown == {path.name for path in PICTURES.iterdir()}
+    assert all(path.stat().st_size < 1e6 for path in PICTURES.iterdir())
+
+
+def test_the_document_follows_from_the_sections(explored: Explored) -> None:
+    """What is written is the sections' prose, the captions of what is documented, and the findings."""
+    artifact = explored.artifact("explorer", "exploration")
+    sections = json.loads((artifact / "sections.json").read_text())
+    text = write_document(sections, json.loads((artifact / "findings.json").read_text()))
+    for section in sections:
+        assert section["title"] in text and section["finding"].strip() in text
+        for block in section["blocks"]:
+            assert (f"*{block['caption']}*" in text) == block["documented"]

@@ -1,0 +1,134 @@
+"""The command `fashion predict`: what it prints, where failures go, and what a mistake is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from serving.engines.engine import free_port
+from tests.conftest import ROOT
+from tests.serving.client.test_client import answered, refused, row
+from tests.serving.web import Answer, Asked, web
+
+GO = """
+import sys
+from pipeline.commands.cli import main
+try:
+    main()
+finally:
+    assert not {"tensorflow", "grpc"} & set(sys.modules), "too much is imported"
+"""
+
+
+def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", GO, "predict", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two images."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a[red].png", "b.jpg"):
+        Image.new("RGB", (30, 20), (9, 200, 30)).save(folder / name)
+    return folder
+
+
+def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
+    """Without a format a table is printed, brackets in names included."""
+    with web(answered) as place:
+        done = predict(folder, "--url", place.url)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if "a[red].png" in line)
+    assert row()["group"] in line and "90.0%" in line and "no" in line
+
+
+def test_json_and_csv(folder: Path) -> None:
+    """Programs get a list of objects, or a line an image, on standard output alone."""
+    with web(answered) as place:
+        content = json.loads(predict(folder, "--url", place.url, "--json").stdout)
+        lines = list(csv.DictReader(io.StringIO(predict(folder, "--url", place.url, "--csv").stdout)))
+    names = [str(folder / "a[red].png"), str(folder / "b.jpg")]
+    assert [c["file"] for c in content] == [c["file"] for c in lines] == names
+    assert content[0]["group"] == lines[0]["group"] == row()["group"]
+    assert content[0]["group_probabilities"][row()["group"]] == 0.9
+    assert (lines[0]["confidence"], lines[0]["abstain"]) == ("0.900000", "false")
+
+
+def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path: Path) -> None:
+    """Exit code 1 and a line on standard error for each, however many are bad."""
+    (folder / "c.png").write_bytes(b"junk")
+    (tmp_path / "empty").mkdir()
+    with web(answered) as place:
+        sources = (folder, tmp_path / "none.png", tmp_path / "empty", f"{place.url}/1.png", "file:///etc/passwd")
+        done = predict(*sources, "--url", place.url, "--json")
+        assert not [asked for asked in place.asked if asked.method == "GET"]
+    assert done.returncode == 1
+    assert [Path(c["file"]).name for c in json.loads(done.stdout)] == ["a[red].png", "b.jpg"]
+    for part in ("c.png is no image", "none.png cannot be read", "holds no image", "--allow-private", "is not fetched"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_private_urls_are_fetched_when_allowed() -> None:
+    """With --allow-private the machine's own network is within reach."""
+    file = io.BytesIO()
+    Image.new("L", (5, 5)).save(file, "PNG")
+
+    def both(asked: Asked) -> Answer:
+        return Answer(body=file.getvalue()) if asked.method == "GET" else answered(asked)
+
+    with web(both) as place:
+        done = predict(f"{place.url}/1.png", "--url", place.url, "--allow-private", "--csv")
+    assert done.returncode == 0 and f"{place.url}/1.png,{row()['group']}" in done.stdout
+
+
+def test_server_that_is_not_there(folder: Path) -> None:
+    """Who has not started a server is told how."""
+    done = predict(folder, "--url", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "There is no server at" in done.stderr and "Next: fashion serve" in done.stderr
+
+
+def test_model_that_is_not_there(folder: Path) -> None:
+    """The server's own words are passed on."""
+    with web(lambda _: refused(404, "Servable not found")) as place:
+        done = predict(folder, "--url", place.url)
+    assert done.returncode == 1 and "no such model. Servable not found" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Expected: files, folders or URLs"),
+        (("a.png", "--json", "--csv"), "Expected: --json or --csv"),
+        (("a.png", "--version", 1, "--label", "x"), "Expected: --version or --label"),
+        (("a.png", "--url", "localhost"), "is no server"),
+        (("--examples", "x"), "Expected: --examples PATTERN --output DIR"),
+        (("--output", "x"), "Expected: --examples PATTERN --output DIR"),
+        (("a.png", "--examples", "x", "--output", "y"), "and no other images"),
+        (("--examples", "x", "--output", "y", "-w", "/nonexistent"), "There is no pushed model"),
+    ],
+)
+def test_mistakes(arguments: tuple[object, ...], message: str) -> None:
+    """Options that contradict each other are a paragraph with a next step."""
+    done = predict(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,49 @@
+"""A component is declared by its signature alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.contract.artifacts import Examples
+from pipeline.contract.component import Input, Output, Role, component
+from tests.pipeline.runner.toy import judge, learn, source
+
+
+def test_signature_is_the_declaration() -> None:
+    """Inputs, outputs, parameters and what the runner supplies are read from the type hints."""
+    roles = {a.name: a.role for a in learn.spec.arguments}
+    assert roles == {
+        "examples": Role.INPUT, "model": Role.OUTPUT, "scratch": Role.SCRATCH, "progress": Role.PROGRESS,
+        "steps": Role.PARAMETER, "fail": Role.PARAMETER,
+    }  # fmt: skip
+    assert judge.spec.by_role(Role.INPUT)["baseline"].optional
+    assert source.spec.summary == "Writes numbers." and source.spec.libraries == ("a-library-of-an-extra", "pydantic")
+
+
+def test_parameter_before_the_star_is_refused() -> None:
+    """Parameters are keyword-only, so that they are never mistaken for inputs."""
+
+    def positional(examples: Input[Examples], count: int) -> None:
+        """Does nothing."""
+
+    with pytest.raises(TypeError, match="'count' must stand after"):
+        component(positional)
+
+
+def test_output_that_is_no_artifact_is_refused() -> None:
+    """A stage writes artifacts and nothing else."""
+
+    def wrong(numbers: Output[int]) -> None:  # type: ignore[type-var]
+        """Does nothing."""
+
+    with pytest.raises(TypeError, match="'numbers' must be an artifact type"):
+        component(wrong)
+
+
+def test_component_without_docstring_is_refused() -> None:
+    """The first line is what `fashion show` prints."""
+
+    def silent(out: Output[Examples]) -> None: ...
+
+    with pytest.raises(TypeError, match="no docstring"):
+        component(silent)

@@ -1,0 +1,80 @@
+"""Configuration is checked before anything runs, and its errors name key, expectation and value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.contract.errors import UserError
+from pipeline.runner.configuration import Configuration, load_configuration
+from tests.pipeline.runner.toy import COMPONENTS
+
+
+def load(*overrides: str, profile: str = str(Path(__file__).with_name("toy.toml"))) -> Configuration:
+    """Loads the toy configuration."""
+    return load_configuration(COMPONENTS, profile, overrides)
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    """A misspelt key is refused with a suggestion."""
+    with pytest.raises(UserError, match="no key 'learn.stepps'. Did you mean 'steps'"):
+        load("learn.stepps=3")
+
+
+def test_unknown_section_names_the_nearest() -> None:
+    """A misspelt section is refused with a suggestion."""
+    with pytest.raises(UserError, match="no key 'lern'. Did you mean 'learn'"):
+        load("lern.steps=3")
+
+
+def test_wrong_type_says_expected_and_received() -> None:
+    """A value of the wrong type is refused with both types."""
+    with pytest.raises(UserError, match="'learn.steps' cannot be used") as caught:
+        load("learn.steps=many")
+    assert "integer" in caught.value.expected and caught.value.received == "'many' (str)"
+
+
+def test_impossible_value_says_its_bound() -> None:
+    """A value outside of its bounds is refused with the bound."""
+    with pytest.raises(UserError) as caught:
+        load("source.count=0")
+    assert caught.value.expected == "greater than or equal to 1"
+
+
+@pytest.mark.parametrize("assignment", ["learn.steps", "=3", "learn..steps=3"])
+def test_malformed_assignment_is_refused(assignment: str) -> None:
+    """--set without a key or a value says how it is written."""
+    with pytest.raises(UserError, match="--set is malformed"):
+        load(assignment)
+
+
+def test_missing_profile_lists_the_known() -> None:
+    """A profile that is not there is answered with those that are."""
+    with pytest.raises(UserError, match="Did you mean 'quick'") as caught:
+        load(profile="quik")
+    assert "catalogue, default, full, quick" in caught.value.expected
+
+
+def test_broken_profile_says_where(tmp_path: Path) -> None:
+    """A profile that is no TOML is answered with the line."""
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = = 3")
+    with pytest.raises(UserError, match="is no TOML") as caught:
+        load(profile=str(broken))
+    assert "line 1" in caught.value.received
+
+
+def test_configuration_is_frozen() -> None:
+    """Nobody changes a parameter after it was checked."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load().learn.steps = 3  # type: ignore[attr-defined]
+
+
+@given(st.integers(1, 100))
+def test_override_wins(count: int) -> None:
+    """--set beats the profile for every possible value."""
+    assert load(f"source.count={count}").source.model_dump()["count"] == count

@@ -1,0 +1,85 @@
+"""The graph is checked while it is built."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.contract.artifacts import Examples, Model
+from pipeline.contract.errors import UserError
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
+from tests.pipeline.runner.toy import configured, judge, learn, source
+
+
+def test_misspelt_argument_is_named_with_the_nearest() -> None:
+    """An argument that the component does not have is refused, with a suggestion."""
+    with pytest.raises(UserError, match="no argument 'sead'. Did you mean 'seed'"):
+        Pipeline("p").add(source, sead=1)
+
+
+def test_missing_parameter_is_refused() -> None:
+    """A parameter without a default must be given by the definition."""
+    with pytest.raises(UserError, match="misses its parameter 'seed'"):
+        Pipeline("p").add(source)
+
+
+def test_wrong_artifact_type_is_refused() -> None:
+    """A channel of another type than the input declares is refused, both types named."""
+    pipeline = Pipeline("p")
+    examples = pipeline.add(source, seed=1)["examples"]
+    with pytest.raises(UserError, match="wrong artifact") as caught:
+        pipeline.add(judge, model=examples)
+    assert caught.value.expected == "Model" and caught.value.received.startswith("Examples")
+
+
+def test_channel_of_another_pipeline_is_refused() -> None:
+    """An input must come from a node that was added before."""
+    elsewhere = Pipeline("q").add(source, seed=1)["examples"]
+    with pytest.raises(UserError, match="gets nothing for its input 'examples'"):
+        Pipeline("p").add(learn, examples=elsewhere)
+
+
+def test_required_input_cannot_take_the_latest_blessed() -> None:
+    """Before the first blessing there is no baseline, and perhaps no newest artifact: the input must be optional."""
+    pipeline = Pipeline("p")
+    model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
+    with pytest.raises(UserError, match="there may be none yet"):
+        pipeline.add(judge, model=LatestBlessed(model))
+    with pytest.raises(UserError, match="there may be none yet"):
+        pipeline.add(judge, model=Latest(Model))
+
+
+def test_newest_artifact_must_have_the_type() -> None:
+    """What is taken from the workspace is checked like a channel."""
+    pipeline = Pipeline("p")
+    model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
+    with pytest.raises(UserError, match="wrong artifact for its input 'baseline'"):
+        pipeline.add(judge, model=model, baseline=Latest(Examples))
+
+
+def test_component_stands_once() -> None:
+    """The same component twice would share a name, and is refused."""
+    pipeline = Pipeline("p")
+    pipeline.add(source, seed=1)
+    with pytest.raises(UserError, match="two nodes 'source'"):
+        pipeline.add(source, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ((None, None, None), ["source", "learn", "judge"]),
+        (("learn", None, None), ["learn", "judge"]),
+        ((None, "learn", None), ["source", "learn"]),
+        (("learn", "learn", None), ["learn"]),
+        ((None, None, "judge"), ["judge"]),
+    ],
+)
+def test_selection(selection: tuple[str | None, str | None, str | None], expected: list[str]) -> None:
+    """--from, --until and --only leave the stages that their names say."""
+    assert configured().select(*selection) == expected
+
+
+def test_unknown_stage_gets_a_suggestion() -> None:
+    """A misspelt stage is answered with the nearest name."""
+    with pytest.raises(UserError, match="Did you mean 'learn'"):
+        configured().select(None, "lern", None)

@@ -1,0 +1,267 @@
+"""The local runner's promises, each on the toy pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract.errors import UserError
+from pipeline.runner.execution import StageError
+from pipeline.runner.fingerprint import ROOT
+from pipeline.runner.local_runner import InterruptedRunError, RunResult
+from pipeline.runner.metadata_store import MetadataStore
+from pipeline.runner.recovery import repair
+from pipeline.runner.workspace import Workspace
+from tests.pipeline.conftest import Explain, Run
+
+STAGES = ["source", "learn", "judge"]
+
+
+def model(result: RunResult, workspace: Workspace) -> dict[str, int]:
+    """The content of the model that a run has."""
+    path = workspace.root / result.artifacts["learn"]["model"].uri / "model.json"
+    content: dict[str, int] = json.loads(path.read_text())
+    return content
+
+
+def run_in_process(workspace: Workspace, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Runs the toy pipeline in a process of its own, which may be killed."""
+    code = (
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from pipeline.runner.display import PlainDisplay; from pipeline.runner.local_runner import LocalRunner\n"
+        "from pipeline.runner.workspace import Workspace; from tests.pipeline.runner.toy import configured\n"
+        "pipeline = configured(*sys.argv[2:])\n"
+        "LocalRunner(pipeline, Workspace(Path(sys.argv[1])), PlainDisplay(Console())).run(list(pipeline.nodes))\n"
+    )
+    command = [sys.executable, "-c", code, str(workspace.root), *overrides]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_second_run_reuses_everything(run: Run) -> None:
+    """A run with nothing changed executes no stage and has the same artifacts."""
+    first, second = run(), run()
+    assert set(first.seconds) == set(STAGES) and not second.seconds
+    assert first.artifacts == second.artifacts
+
+
+def test_changed_parameter_runs_its_stage_and_what_follows(run: Run) -> None:
+    """A parameter of one stage leaves the stages before it alone."""
+    run()
+    assert set(run("learn.steps=5").seconds) == {"learn", "judge"}
+
+
+def test_what_is_read_from_outside_belongs_to_the_key(run: Run, explain: Explain, tmp_path: Path) -> None:
+    """A stage runs again when a database that it reads has changed, explain says so, and going back reuses."""
+    table = tmp_path / "table"
+    table.write_text("one row")
+    option = f"source.table={table}"
+    run(option)
+    assert not run(option).seconds
+    table.write_text("two rows")
+    assert explain(option)["source"].reasons == ("the table changed",)
+    assert set(run(option).seconds) == {"source"}
+    table.write_text("one row")
+    assert not run(option).seconds
+
+
+def test_what_was_downloaded_outlives_the_stage(run: Run) -> None:
+    """The cache is the same directory in every run of every configuration."""
+    counts = [run("source.count=4", fresh=fresh).artifacts["source"]["examples"].properties for fresh in (False, True)]
+    assert [properties["downloads"] for properties in counts] == [0, 1]
+
+
+def test_same_output_stops_the_rerun(run: Run) -> None:
+    """A stage that runs again and writes the same bytes does not make the stages after it run."""
+    run()
+    assert set(run(only="source", fresh=True).seconds) == {"source"}
+    assert not run().seconds
+
+
+def test_returning_to_an_earlier_parameter_reuses_its_result(run: Run) -> None:
+    """The cache holds every earlier result, not only the last."""
+    first = run()
+    run("learn.steps=5")
+    assert "learn" not in (again := run()).seconds
+    assert again.artifacts["learn"] == first.artifacts["learn"]
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "add", "remove all"])
+def test_damaged_artifact_is_rebuilt_and_named(run: Run, explain: Explain, workspace: Workspace, damage: str) -> None:
+    """An artifact whose files are not those recorded is never reused, and the reason says which file."""
+    directory = workspace.root / run().artifacts["learn"]["model"].uri
+    if damage == "change":
+        (directory / "model.json").write_text("{}")
+    elif damage == "remove":
+        (directory / "model.json").unlink()
+    elif damage == "add":
+        (directory / "other.json").write_text("{}")
+    else:
+        shutil.rmtree(directory.parent)
+    decision = explain()["learn"]
+    assert decision.action == "run" and str(directory.name) in decision.reasons[0]
+    assert "learn" in run().seconds
+    assert not run().seconds
+
+
+def test_content_of_an_external_path_is_in_the_key_and_its_place_is_not(run: Run, tmp_path: Path) -> None:
+    """A moved file changes nothing; a changed one does."""
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("one")
+    second.write_text("one")
+    run(f"source.extra='{first}'")
+    assert not run(f"source.extra='{second}'").seconds
+    second.write_text("two")
+    assert "source" in run(f"source.extra='{second}'").seconds
+
+
+def test_failure_is_one_paragraph_with_log_and_resuming_command(run: Run) -> None:
+    """A component's own words reach the user, with the log and the command that goes on."""
+    with pytest.raises(StageError) as caught:
+        run('learn.fail="error"')
+    text = str(caught.value)
+    for part in (
+        "learn: The numbers are odd.",
+        "Expected: even ones",
+        "Received: 3",
+        "choose others; then fashion run",
+    ):
+        assert part in text
+    log = caught.value.log.read_text()
+    assert "native output" in log and "Traceback" in log
+
+
+def test_full_disk_is_said_and_leaves_nothing_half_written(run: Run, workspace: Workspace) -> None:
+    """A full disk is a user's message with the free space; the half-written directory is gone."""
+    with pytest.raises(StageError, match="The disk is full"):
+        run('learn.fail="full"')
+    assert not list(workspace.artifacts.glob("learn/*"))
+    assert set(run().seconds) == {"learn", "judge"}
+
+
+def test_bug_in_a_component_names_the_exception(run: Run) -> None:
+    """An unexpected exception ends in the same paragraph, with its type."""
+    with pytest.raises(StageError, match="KeyError.*nobody expected this"):
+        run('learn.fail="bug"')
+
+
+def test_interrupt_keeps_what_finished(run: Run, workspace: Workspace) -> None:
+    """Ctrl-C in a stage is recorded as CANCELED, and the next run goes on from there."""
+    with pytest.raises(InterruptedRunError, match="Interrupted in learn"):
+        run('learn.fail="interrupt"')
+    store = MetadataStore(workspace.store)
+    assert [e.state for e in store.run_executions(1)] == ["COMPLETE", "CANCELED"]
+    assert set(run().seconds) == {"learn", "judge"}
+
+
+def test_kill_loses_at_most_the_running_step(workspace: Workspace, run: Run) -> None:
+    """After SIGKILL in a stage the next run resumes from its scratch, and ends with the undisturbed result."""
+    run(until="source")
+    armed = workspace.scratch / "learn" / "armed"
+    armed.parent.mkdir(parents=True)
+    armed.touch()
+    assert run_in_process(workspace).returncode == -9
+    assert list(workspace.artifacts.glob("learn/.unfinished-*"))
+    result = run()
+    assert result.artifacts["learn"]["model"].properties["resumed_at"] == 2
+    assert model(result, workspace) == {"total": 1 + 2 + 3, "steps": 4}
+    assert not list(workspace.artifacts.glob("learn/.unfinished-*")) and not list(workspace.scratch.glob("learn/*"))
+    states = [e.state for e in MetadataStore(workspace.store).run_executions(2)]
+    assert states == ["CACHED", "FAILED"]
+
+
+def test_kill_between_finishing_and_recording_loses_nothing(run: Run, workspace: Workspace) -> None:
+    """A stage that was renamed into place but not recorded is recorded by the next run."""
+    run()
+    with sqlite3.connect(workspace.store) as db:
+        db.execute("DELETE FROM Event WHERE execution_id = 3")
+        db.execute("DELETE FROM Artifact WHERE type = 'ModelBlessing'")
+        db.execute("UPDATE Execution SET state = 'RUNNING' WHERE id = 3")
+    assert not run().seconds
+
+
+def test_second_run_is_told_who_holds_the_workspace(run: Run, workspace: Workspace) -> None:
+    """While one run holds the lock another one ends with a message that names the process."""
+    with workspace.lock(), pytest.raises(UserError, match=f"process {os.getpid()}"):
+        run()
+    run()
+
+
+def test_damaged_store_is_repaired_from_the_artifacts(run: Run, workspace: Workspace) -> None:
+    """A damaged record is said to be damaged; repair makes it again, and nothing has to run."""
+    run()
+    workspace.store.write_bytes(b"this is no database" * 100)
+    with pytest.raises(UserError, match="damaged") as caught:
+        run()
+    assert caught.value.next_step == "fashion repair"
+    moved, stages = repair(workspace)
+    assert moved is not None and moved.exists() and stages == STAGES
+    assert not run().seconds
+
+
+def test_lost_store_is_made_again(run: Run, workspace: Workspace) -> None:
+    """A removed metadata store costs nothing: the next run records the finished stages and reuses them."""
+    first = run()
+    workspace.store.unlink()
+    second = run()
+    assert not second.seconds
+    assert second.artifacts["judge"]["blessing"].digest == first.artifacts["judge"]["blessing"].digest
+
+
+def test_workspace_of_another_version_is_refused(run: Run, workspace: Workspace) -> None:
+    """A store with another layout is not touched, and the message says what to do."""
+    run()
+    with sqlite3.connect(workspace.store) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(UserError, match="another version") as caught:
+        run()
+    assert "version 99" in caught.value.received
+
+
+def test_unselected_stage_keeps_its_latest_result(run: Run) -> None:
+    """`--only` takes the other stages as they are, even where a parameter of theirs has changed."""
+    first = run()
+    result = run("source.count=5", only="judge", fresh=True)
+    assert set(result.seconds) == {"judge"}
+    assert result.artifacts["learn"] == first.artifacts["learn"]
+
+
+def test_unselected_stage_without_result_is_an_error(run: Run) -> None:
+    """A stage that is left out must have something to stand on."""
+    with pytest.raises(UserError, match="learn is not among the stages") as caught:
+        run(only="judge")
+    assert caught.value.next_step == "fashion run --until learn"
+
+
+def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspace) -> None:
+    """The judge gets the model blessed last that is not the candidate, and none before there is one."""
+
+    def baseline(result: RunResult) -> int | None:
+        path = workspace.root / result.artifacts["judge"]["blessing"].uri / "verdict.json"
+        value: int | None = json.loads(path.read_text())["baseline"]
+        return value
+
+    assert baseline(run()) is None
+    assert baseline(run("source.count=4")) == 6
+    assert baseline(run("source.count=5")) == 10
+    assert baseline(run("source.count=2", "judge.at_least=100")) == 15
+    assert baseline(run("source.count=6")) == 15, "a refused model is no baseline"
+
+
+def test_record_holds_what_reproduces_an_execution(run: Run, workspace: Workspace) -> None:
+    """Every execution has parameters, library versions, inputs, commit, memory and duration."""
+    run()
+    store = MetadataStore(workspace.store)
+    execution = store.latest_execution("source")
+    assert execution is not None and execution.end_time is not None
+    assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None, "table": ""}
+    versions = {"pydantic": metadata.version("pydantic"), "a-library-of-an-extra": "not installed"}
+    assert execution.properties["key_parts"]["libraries"] == versions
+    assert {"git_commit", "python", "peak_mebibytes", "reasons"} <= set(execution.properties)

@@ -1,0 +1,112 @@
+"""A pipeline of toy stages: the runner's promises are tested on it in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pipeline.contract.artifacts import Examples, Model, ModelBlessing
+from pipeline.contract.component import Cache, ExternalPath, Input, Output, Scratch, component
+from pipeline.contract.errors import UserError
+from pipeline.contract.progress import Progress
+from pipeline.runner.configuration import Configuration, load_configuration
+from pipeline.runner.graph import LatestBlessed, Pipeline
+
+
+def _table_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
+    return {"table": Path(parameters["table"]).read_text(encoding="utf-8")} if parameters["table"] else {}
+
+
+@component(libraries=("pydantic", "a-library-of-an-extra"), outside=_table_state)
+def source(
+    examples: Output[Examples],
+    cache: Cache,
+    *,
+    seed: int,
+    count: Annotated[int, Field(ge=1, le=100, description="How many numbers.")] = 3,
+    extra: Annotated[ExternalPath | None, Field(description="A file to copy from.")] = None,
+    table: Annotated[str, Field(description="A file that stands for a database.")] = "",
+) -> None:
+    """Writes numbers."""
+    (examples.path / "numbers.txt").write_text(" ".join(str(seed + n) for n in range(count)), encoding="utf-8")
+    if extra is not None:
+        (examples.path / "extra.txt").write_bytes(extra.read_bytes())
+    examples.properties["count"] = count
+    examples.properties["downloads"] = len(list(cache.iterdir()))
+    (cache / f"download-{seed}").touch()
+
+
+@component
+def learn(
+    examples: Input[Examples],
+    model: Output[Model],
+    scratch: Scratch,
+    progress: Progress,
+    *,
+    steps: Annotated[int, Field(ge=1)] = 4,
+    fail: Annotated[str, Field(description="How to go wrong: kill, error, bug, full, or not.")] = "",
+) -> None:
+    """Adds the numbers up in steps that survive a kill, and prints to both streams."""
+    os.write(1, b"native output\n")
+    state = scratch / "step.txt"
+    begin = int(state.read_text()) if state.exists() else 0
+    for step in range(begin, steps):
+        if step == 2 and (scratch.parent / "armed").exists():
+            (scratch.parent / "armed").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        state.write_text(str(step + 1))
+        progress(step + 1, steps, "steps")
+    _go_wrong(fail, model.path)
+    total = sum(map(int, (examples.path / "numbers.txt").read_text().split()))
+    model.write_json("model.json", {"total": total, "steps": steps})
+    model.properties["resumed_at"] = begin
+
+
+def _go_wrong(how: str, directory: Path) -> None:
+    if how == "error":
+        raise UserError("The numbers are odd.", expected="even ones", received="3", next_step="choose others")
+    if how == "bug":
+        raise KeyError("nobody expected this")
+    if how == "interrupt":
+        raise KeyboardInterrupt
+    if how == "full":
+        # Every write to this device fails as on a full disk.
+        with Path("/dev/full").open("w", encoding="utf-8") as file:
+            file.write("x")
+
+
+@component
+def judge(
+    model: Input[Model],
+    baseline: Input[Model] | None,
+    blessing: Output[ModelBlessing],
+    *,
+    at_least: Annotated[int, Field(ge=0)] = 0,
+) -> None:
+    """Blesses a model that knows a large total."""
+    total = model.read_json("model.json")["total"]
+    before = None if baseline is None else baseline.read_json("model.json")["total"]
+    blessing.write_json("verdict.json", {"blessed": total >= at_least, "total": total, "baseline": before})
+    blessing.properties["blessed"] = total >= at_least
+
+
+COMPONENTS = (source, learn, judge)
+
+
+def toy(c: Configuration) -> Pipeline:
+    """Chains the toy stages."""
+    pipeline = Pipeline("toy")
+    examples = pipeline.add(source, c.source, seed=c.seed)["examples"]
+    model = pipeline.add(learn, c.learn, examples=examples)["model"]
+    pipeline.add(judge, c.judge, model=model, baseline=LatestBlessed(model))
+    return pipeline
+
+
+def configured(*overrides: str) -> Pipeline:
+    """Returns the toy pipeline with some parameters set."""
+    return toy(load_configuration(COMPONENTS, str(Path(__file__).with_name("toy.toml")), overrides))

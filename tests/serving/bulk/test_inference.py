@@ -1,0 +1,356 @@
+"""Tests of bulk inference: any number of images in, the model's own scores out, whatever ends the run in between."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from analysis.data.examples import write_shards
+from serving.bulk.inference import BulkError, Summary, score
+from serving.requests.prediction_log import answer, answers_of, load, predict_request, read_logs
+from tests.conftest import ROOT
+from tests.serving.exports import export_small, without_signature
+from tests.synthetic import base_columns, images_and_garments
+
+COUNT = 60
+PIXELS, GARMENTS = images_and_garments(COUNT, 0)
+SHARED = ("group", "garment", "confidence", "abstain", "group_probabilities", "garment_probabilities", "prediction_set")
+Make = Callable[[Path], str]
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image as PNG."""
+    file = BytesIO()
+    Image.fromarray(image).save(file, format="png")
+    return file.getvalue()
+
+
+def records(directory: Path) -> str:
+    """Gzipped TFRecords, two files."""
+    write_shards(directory, base_columns(PIXELS, GARMENTS, "validation", "train"), shard_size=40)
+    return f"{directory}/*.gz"
+
+
+def plain_records(directory: Path) -> str:
+    """A TFRecord file that is not compressed, under a name that says nothing."""
+    records(directory / "zipped")
+    directory.joinpath("data").write_bytes(
+        b"".join(gzip.decompress(p.read_bytes()) for p in sorted((directory / "zipped").iterdir()))
+    )
+    return str(directory / "data")
+
+
+def folder(directory: Path) -> str:
+    """Image files, and something beside them that is none."""
+    for index, image in enumerate(PIXELS):
+        directory.joinpath(f"{index // 30}").mkdir(exist_ok=True)
+        directory.joinpath(f"{index // 30}/{index:03d}.png").write_bytes(png(image))
+    directory.joinpath("README.txt").write_text("Garments.")
+    return str(directory)
+
+
+def encoded_parquet(directory: Path) -> str:
+    """Parquet with image files and what is known of them."""
+    columns = {
+        "id": range(COUNT),
+        "title": [f"garment {i}" for i in range(COUNT)],
+        "group": ["?"] * COUNT,
+        "tags": [["new"]] * COUNT,
+        "image_bytes": [png(image) for image in PIXELS],
+    }
+    parquet.write_table(pa.table({n: list(v) for n, v in columns.items()}), directory / "a.parquet", row_group_size=7)
+    return str(directory / "a.parquet")
+
+
+def pixel_parquet(directory: Path) -> str:
+    """Parquet with raw pixels."""
+    parquet.write_table(pa.table({"image": [image.tobytes() for image in PIXELS]}), directory / "a.parquet")
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel."""
+    return export_small(tmp_path_factory.mktemp("model")).saved_model
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty directory."""
+    path = tmp_path / "source"
+    path.mkdir()
+    return path
+
+
+def rows(output: Path) -> dict[str, list[Any]]:
+    """All rows of a result."""
+    shards = sorted(output.glob("predictions-*.parquet"))
+    return pa.concat_tables([parquet.read_table(shard) for shard in shards]).to_pydict()
+
+
+def test_three_sources_and_their_forms_score_as_the_model(model: Path, tmp_path: Path) -> None:
+    """Every kind of source gives the scores of the model in this process, in the order of the source."""
+    expected = answer(load(model), predict_request("serving_default", PIXELS))
+    for make in (records, plain_records, folder, encoded_parquet, pixel_parquet):
+        place = tmp_path / make.__name__
+        place.mkdir()
+        summary = score(make(place), model, tmp_path / "out" / make.__name__, batch_size=16, shard_size=25)
+        got = rows(tmp_path / "out" / make.__name__)
+        assert (summary.images, summary.failed, summary.reused) == (COUNT, 0, 0), make.__name__
+        assert summary.shards >= 2 or make is pixel_parquet, "one row group is one shard"
+        for name in SHARED:
+            if expected[name].dtype.kind == "f":
+                np.testing.assert_allclose(np.array(got[name]), expected[name], atol=1e-6, err_msg=make.__name__)
+            else:
+                texts = np.array(got[name], "S") if expected[name].dtype == object else np.array(got[name])
+                assert np.array_equal(texts, expected[name].astype(texts.dtype)), (make.__name__, name)
+
+
+def test_rows_name_their_source(model: Path, tmp_path: Path) -> None:
+    """A row is called by its id, its path, or its file and number."""
+    names = {}
+    for make in (records, folder, pixel_parquet):
+        place = tmp_path / make.__name__
+        place.mkdir()
+        score(make(place), model, tmp_path / "out" / make.__name__)
+        names[make] = rows(tmp_path / "out" / make.__name__)["source"]
+    assert names[records] == base_columns(PIXELS, GARMENTS, "validation", "train")["source_id"]
+    assert names[folder][31] == str(tmp_path / "folder/1/031.png")
+    assert names[pixel_parquet][7] == f"{tmp_path / 'pixel_parquet/a.parquet'}#7"
+
+
+def test_columns_of_parquet_are_carried(model: Path, source: Path, tmp_path: Path) -> None:
+    """Numbers and texts of a Parquet source come along; one that is called as an answer is renamed, a list stays."""
+    score(encoded_parquet(source), model, tmp_path / "out", shard_size=25)
+    got = rows(tmp_path / "out")
+    assert got["id"] == list(range(COUNT)) and got["title"][59] == "garment 59"
+    assert set(got["input_group"]) == {"?"} and "?" not in got["group"]
+    assert "tags" not in got and "image_bytes" not in got
+
+
+def test_summary_is_what_the_rows_say(model: Path, source: Path, tmp_path: Path) -> None:
+    """`summary.json` holds what is returned, and counts the rows by group and abstention."""
+    heard: list[tuple[int, int]] = []
+    summary = score(records(source), model, tmp_path / "out", report=lambda *told: heard.append(told), batch_size=10)
+    got = rows(tmp_path / "out")
+    assert Summary(**json.loads((tmp_path / "out/summary.json").read_text())) == summary
+    assert summary.groups == {group: got["group"].count(group) for group in sorted(set(got["group"]))}
+    assert summary.abstained == sum(got["abstain"]) and summary.images_per_second > 0
+    assert heard[0] == (0, COUNT) and heard[-1] == (COUNT, COUNT) and heard == sorted(heard)
+
+
+def test_rows_name_the_model(model: Path, source: Path, tmp_path: Path) -> None:
+    """A pushed version is called by its number, another model by its digest, and either as the caller says."""
+    pattern = records(source)
+    pushed = tmp_path / "7"
+    pushed.symlink_to(model)
+    assert score(pattern, pushed, tmp_path / "a").model_version == "7"
+    assert len(score(pattern, model, tmp_path / "b").model_version) == 12
+    score(pattern, model, tmp_path / "c", model_version="spring")
+    assert set(rows(tmp_path / "c")["model_version"]) == {"spring"}
+
+
+def test_bad_images_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
+    """What is no image, damaged or empty has an error and no answer; all others are scored as without it."""
+    pattern = folder(source)
+    score(pattern, model, tmp_path / "good")
+    for index, content in {3: b"no image", 17: b"", 18: png(PIXELS[18])[:60]}.items():
+        (source / f"0/{index:03d}.png").write_bytes(content)
+    summary = score(pattern, model, tmp_path / "out", batch_size=16)
+    good, got = rows(tmp_path / "good"), rows(tmp_path / "out")
+    assert [i for i, error in enumerate(got["error"]) if error] == [3, 17, 18] and summary.failed == 3
+    assert got["group"][3] is None and got["group_probabilities"][3] is None
+    assert "003.png is no image" in got["error"][3] and "017.png is empty" in got["error"][17]
+    kept = [i for i in range(COUNT) if i not in (3, 17, 18)]
+    np.testing.assert_allclose([got["confidence"][i] for i in kept], [good["confidence"][i] for i in kept], atol=1e-6)
+
+
+def test_bad_records_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
+    """A record that is no tf.Example, lacks the image, or holds another size fails alone, not its batch."""
+    import tensorflow as tf
+
+    def example(**features: bytes) -> bytes:
+        lists = {n: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for n, v in features.items()}
+        return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+
+    contents = [example(image=image.tobytes()) for image in PIXELS[:8]]
+    contents[1:5] = [b"\xff", example(label=b"1"), example(image=b"\0" * 1568), example(image=b"\0" * 392)]
+    with tf.io.TFRecordWriter(str(source / "some.tfrecord")) as writer:
+        for content in contents:
+            writer.write(content)
+    summary = score(str(source / "some.tfrecord"), model, tmp_path / "out")
+    got = rows(tmp_path / "out")
+    assert [bool(error) for error in got["error"]] == [False, True, True, True, True, False, False, False]
+    assert summary.failed == 4 and summary.images == 8
+    assert "Expected: one image. Received: 2" in got["error"][3] and "image" in got["error"][2]
+    assert got["source"][5] == f"{source / 'some.tfrecord'}#5"
+
+
+def test_bad_pixels_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
+    """Raw pixels that are missing or of another number fail alone."""
+    parquet.write_table(pa.table({"image": [PIXELS[0].tobytes(), b"12", None]}), source / "a.parquet")
+    score(str(source), model, tmp_path / "out")
+    first, short, missing = rows(tmp_path / "out")["error"]
+    assert first is None and "Received: 2" in short and "Received: 0" in missing
+
+
+@pytest.mark.parametrize("make", [records, folder, pixel_parquet])
+def test_logged_requests_replay(make: Make, model: Path, source: Path, tmp_path: Path) -> None:
+    """Beside a shard lie its requests as TensorFlow Serving logs them, and the model answers each as it is logged."""
+    score(make(source), model, tmp_path / "out", log_rate=1, model_version="3")
+    logs = [log for path in sorted((tmp_path / "out").glob("*.tfrecord")) for log in read_logs(path)]
+    loaded = load(model)
+    assert len(logs) == COUNT and logs[0].predict_log.request.model_spec.version.value == 3
+    for log in logs[:5]:
+        for name, values in answer(loaded, log).items():
+            logged = answers_of(log)[name]
+            assert (
+                np.allclose(values, logged, atol=1e-6) if values.dtype.kind == "f" else np.array_equal(values, logged)
+            )
+
+
+def test_log_rate(model: Path, source: Path, tmp_path: Path) -> None:
+    """The rate says about how many requests are logged: none at 0, and the same ones in every run."""
+    counts, contents = {}, []
+    for rate, name in ((0.0, "a"), (0.3, "b"), (0.3, "c")):
+        score(records(source), model, tmp_path / name, log_rate=rate)
+        paths = sorted((tmp_path / name).glob("*.tfrecord"))
+        counts[rate] = sum(len(read_logs(path)) for path in paths)
+        contents.append([path.read_bytes() for path in paths])
+    assert counts[0.0] == 0 and 5 <= counts[0.3] <= 35 and contents[1] == contents[2]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from serving.bulk.inference import score
+def report(done, total):
+    if done >= 33:
+        os.kill(os.getpid(), signal.SIGKILL)
+score(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), batch_size=3, shard_size=10, log_rate=0.5, report=report)
+"""
+
+
+def test_killed_run_goes_on(model: Path, source: Path, tmp_path: Path) -> None:
+    """Killed in the middle of a shard and started again, it spares finished shards and ends with the same rows."""
+    pattern, options = folder(source), {"batch_size": 3, "shard_size": 10, "log_rate": 0.5}
+    score(pattern, model, tmp_path / "whole", **options)  # type: ignore[arg-type]
+    output = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, pattern, str(model), str(output)]
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    finished = {p.name: p.stat().st_mtime_ns for p in output.glob("predictions-*")}
+    assert len(finished) == 6 and not (output / "summary.json").exists()
+    assert sorted(p.name for p in output.glob(".predictions-00003*")), "the fourth had begun"
+    summary = score(pattern, model, output, **options)  # type: ignore[arg-type]
+    assert summary.reused == 30 and summary.images == COUNT
+    assert {name: (output / name).stat().st_mtime_ns for name in finished} == finished
+    assert rows(output) == rows(tmp_path / "whole")
+    for path in (tmp_path / "whole").glob("*.tfrecord"):
+        assert (output / path.name).read_bytes() == path.read_bytes()
+    assert not list(output.glob(".predictions-*"))
+
+
+def test_finished_run_is_not_repeated(model: Path, source: Path, tmp_path: Path) -> None:
+    """The same again scores nothing and says the same."""
+    pattern = records(source)
+    first, again = (score(pattern, model, tmp_path / "out") for _ in range(2))
+    assert (again.reused, again.images_per_second, again.groups) == (COUNT, 0, first.groups)
+
+
+def test_other_model_input_or_parameter_is_refused(model: Path, source: Path, tmp_path: Path) -> None:
+    """A result of something else is not mixed with this one: what differs is named, and starting over replaces it."""
+    pattern, output = folder(source), tmp_path / "out"
+    score(pattern, model, output)
+    other = export_small(tmp_path / "other", seed=1).saved_model
+    with pytest.raises(BulkError, match="holds another scoring: model is .* start over"):
+        score(pattern, other, output)
+    with pytest.raises(BulkError, match="batch_size is 8, there it was 256"):
+        score(pattern, model, output, batch_size=8)
+    before = rows(output)
+    (source / "0/004.png").write_bytes(png(255 - PIXELS[4]))
+    with pytest.raises(BulkError, match="the input differs, .*/0/004.png"):
+        score(pattern, model, output)
+    assert rows(output) == before
+    score(pattern, model, output, start_over=True)
+    assert rows(output)["confidence"] != before["confidence"]
+
+
+def test_other_peoples_files_are_safe(model: Path, source: Path, tmp_path: Path) -> None:
+    """A directory that holds something else is refused, and starting over removes nothing of it."""
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "thesis.tex").write_text("mine")
+    for start_over in (False, True):
+        with pytest.raises(BulkError, match="holds something else. .* thesis.tex"):
+            score(records(source), model, output, start_over=start_over)
+    assert (output / "thesis.tex").read_text() == "mine" and len(list(output.iterdir())) == 1
+
+
+def test_result_inside_the_source(model: Path, source: Path, tmp_path: Path) -> None:
+    """A result that lies in the directory that is scored is no part of the source."""
+    pattern = pixel_parquet(source)
+    assert score(pattern, model, source / "out").images == COUNT
+    assert score(pattern, model, source / "out").reused == COUNT
+
+
+def test_unusable_sources(model: Path, source: Path, tmp_path: Path) -> None:
+    """What cannot be scored ends with a sentence that says what there was instead, and nothing is written."""
+    (source / "notes.txt").write_text("x")
+    (source / "bad.parquet").write_bytes(b"PAR1 and no more")
+    parquet.write_table(pa.table({"text": ["a"]}), source / "texts.parquet")
+    (source / "mixed").mkdir()
+    (source / "mixed/a.png").write_bytes(png(PIXELS[0]))
+    (source / "mixed/b.parquet").write_bytes(b"")
+    write_shards(source / "cut", base_columns(PIXELS, GARMENTS, "validation", "train"))
+    (shard,) = (source / "cut").iterdir()
+    shard.write_bytes(shard.read_bytes()[:2000])
+    for pattern, message in {
+        "none/*.png": "There is nothing to score",
+        "notes.txt": "which is neither",
+        "bad.parquet": "bad.parquet cannot be read",
+        "texts.parquet": "holds no images. .* Received: columns text string",
+        "mixed": "Parquet and image files",
+        "cut": "cannot be read. Expected: a whole TFRecord",
+        "a**b": "There is nothing to score",
+    }.items():
+        with pytest.raises(BulkError, match=message):
+            score(str(source / pattern), model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unusable_models(model: Path, source: Path, tmp_path: Path) -> None:
+    """A model that is missing, damaged or lacks the signature is named before anything is written."""
+    lacking = without_signature(export_small(tmp_path / "small"), "serving_bytes", tmp_path / "lacking").saved_model
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "saved_model.pb").write_bytes(b"no model")
+    for unusable, message in {
+        tmp_path / "none": "There is no model",
+        lacking: "Expected: the signature serving_bytes",
+        damaged: "cannot be loaded",
+    }.items():
+        with pytest.raises(BulkError, match=message):
+            score(folder(source), unusable, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_impossible_parameters(model: Path, source: Path, tmp_path: Path) -> None:
+    """Sizes below one and rates above one are refused."""
+    for parameters in ({"batch_size": 0}, {"shard_size": 0}, {"log_rate": 1.5}):
+        with pytest.raises(BulkError, match="A parameter is impossible"):
+            score(records(source), model, tmp_path / "out", **parameters)  # type: ignore[arg-type]

@@ -1,0 +1,328 @@
+"""Tests of serving.client.client: against a server of the test's own that misbehaves, and against the embedded one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.taxonomy import Taxonomy
+from serving.client.client import (
+    Client,
+    ClientError,
+    DeadlineExceeded,
+    Failure,
+    ImagesFailed,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Prediction,
+    Unreachable,
+)
+from serving.engines.engine import Embedded, free_port
+from serving.engines.flags import MONITORING, Flags
+from serving.engines.server_process import Running
+from serving.versions import push
+from tests.serving.exports import export_small
+from tests.serving.images.test_inputs import encoded
+from tests.serving.web import Answer, Asked, web
+
+TAXONOMY = Taxonomy.load()
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+PNG = encoded(Image.fromarray(PIXELS[0]), "PNG")
+
+
+def row(confidence: float = 0.9) -> dict[str, Any]:
+    """One image's answer."""
+    return {
+        "group": TAXONOMY.groups[0],
+        "group_probabilities": [confidence, 0.025, 0.025, 0.025, 0.025],
+        "garment": TAXONOMY.garments[0],
+        "garment_probabilities": [0.91] + [0.01] * 9,
+        "confidence": confidence,
+        "prediction_set": [True, False, False, False, False],
+        "abstain": False,
+    }
+
+
+def answered(asked: Asked) -> Answer:
+    """A server that answers every image alike."""
+    return Answer(body=json.dumps({"predictions": [row() for _ in json.loads(asked.body)["instances"]]}).encode())
+
+
+def refused(status: int, message: str = "no", **headers: str) -> Answer:
+    """An error as TensorFlow Serving words it."""
+    return Answer(status, json.dumps({"error": message}).encode(), headers)
+
+
+def first(*answers: Answer) -> Callable[[Asked], Answer]:
+    """Gives these answers once each, then serves."""
+    waiting = list(answers)
+    return lambda asked: waiting.pop(0) if waiting else answered(asked)
+
+
+def test_pixels_are_sent_as_tf_serving_reads_them() -> None:
+    """The request is the documented one, the answer is typed, and names come from the taxonomy."""
+    with web(answered) as place, Client(place.url) as client:
+        assert client.predict(PIXELS[:1]) == [
+            Prediction(
+                source="image 1",
+                group=TAXONOMY.groups[0],
+                confidence=0.9,
+                abstain=False,
+                group_probabilities=dict(zip(TAXONOMY.groups, row()["group_probabilities"], strict=True)),
+                garment=TAXONOMY.garments[0],
+                garment_probabilities=dict(zip(TAXONOMY.garments, row()["garment_probabilities"], strict=True)),
+                prediction_set=(TAXONOMY.groups[0],),
+            )
+        ]
+        assert place.asked[0].path == "/v1/models/fashion:predict"
+        assert json.loads(place.asked[0].body) == {
+            "signature_name": "serving_default",
+            "instances": PIXELS[:1].tolist(),
+        }
+
+
+@pytest.mark.parametrize(
+    ("options", "path"), [({"version": 7}, "/versions/7"), ({"label": "canary"}, "/labels/canary"), ({}, "")]
+)
+def test_versions_and_labels_are_asked_by_path(options: dict[str, Any], path: str) -> None:
+    """A version or a label is part of the path, and a version asked for is known."""
+    with web(answered) as place, Client(place.url, model="m", **options) as client:
+        assert client.predict(PNG)[0].version == options.get("version")
+        assert place.asked[0].path == f"/v1/models/m{path}:predict"
+
+
+def test_batches_are_cut_and_the_connection_is_used_again() -> None:
+    """Five images at two a request are three requests over one connection; the order is kept."""
+    with web(answered) as place, Client(place.url, batch_size=2) as client:
+        assert [p.source for p in client.predict(PIXELS)] == [f"image {n}" for n in range(1, 6)]
+        assert [len(json.loads(asked.body)["instances"]) for asked in place.asked] == [2, 2, 1]
+        assert len({asked.client for asked in place.asked}) == 1
+
+
+def test_large_files_do_not_share_a_request() -> None:
+    """A request stays within what a server takes, however large the files are."""
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
+    with web(answered) as place, Client(place.url) as client:
+        assert len(client.predict([file] * 3)) == 3
+        assert [len(json.loads(asked.body)["instances"]) for asked in place.asked] == [2, 1]
+
+
+@pytest.mark.parametrize("answer", [refused(503), refused(429), Answer(0)])
+def test_overload_and_broken_connections_are_tried_again(answer: Answer) -> None:
+    """After a refusal for lack of room, and after a reset, the same request is sent again."""
+    with web(first(answer, answer)) as place, Client(place.url) as client:
+        assert len(client.predict(PNG)) == 1
+        assert len(place.asked) == 3
+        assert len({asked.body for asked in place.asked}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refused(404), NotFound),
+        (refused(413), InvalidRequest),
+        (refused(500), ClientError),
+        (refused(504), DeadlineExceeded),
+        (Answer(body=b"<html>"), ClientError),
+        (Answer(body=b'{"other": 1}'), ClientError),
+    ],
+)
+def test_other_errors_are_not_tried_again(answer: Answer, kind: type[ClientError]) -> None:
+    """What cannot go better is asked once, and its kind says why."""
+    with web(lambda _: answer) as place, Client(place.url) as client:
+        with pytest.raises(kind):
+            client.call("serving_default", {"image": PIXELS[:1]})
+        assert len(place.asked) == 1
+
+
+def test_retries_end() -> None:
+    """After the last retry the error is the server's own; no retry means one request."""
+    for retries in (0, 2):
+        with web(lambda _: refused(503, "The queue is full")) as place, Client(place.url, retries=retries) as client:
+            with pytest.raises(Overloaded, match="The queue is full"):
+                client.predict(PNG)
+            assert len(place.asked) == retries + 1
+
+
+@pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
+    """Retry-After is honoured, as seconds and as a date: where it does not fit, the error comes at once."""
+    with web(lambda _: refused(503, **{"Retry-After": wait})) as place, Client(place.url) as client:
+        with pytest.raises(Overloaded) as caught:
+            client.predict(PNG)
+        assert caught.value.after_seconds >= 3599
+        assert len(place.asked) == 1
+
+
+def test_deadline_ends_the_wait_and_is_not_tried_again() -> None:
+    """A server that does not answer in time is asked once."""
+    hold = threading.Event()
+    with web(lambda _: Answer(body=b"{}", hold=hold)) as place, Client(place.url, timeout_seconds=0.3) as client:
+        try:
+            with pytest.raises(DeadlineExceeded):
+                client.predict(PNG)
+            assert len(place.asked) == 1
+        finally:
+            hold.set()
+
+
+def test_nobody_there() -> None:
+    """Without a server the error says so."""
+    with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client, pytest.raises(Unreachable, match="reached"):
+        client.predict(PNG)
+
+
+def test_a_bad_image_loses_no_other(tmp_path: Path) -> None:
+    """What cannot be read and what the server refuses are reported by image; all others are answered, in order."""
+    bad = encoded(Image.new("L", (3, 3)), "PNG")
+
+    def picky(asked: Asked) -> Answer:
+        import base64
+
+        instances = json.loads(asked.body)["instances"]
+        if any(isinstance(i, dict) and base64.b64decode(i["b64"]) == bad for i in instances):
+            return refused(400, "Cannot decode")
+        return answered(asked)
+
+    images = [PNG, b"junk", bad, PIXELS[0], PNG, tmp_path / "none.png", PNG]
+    with web(picky) as place, Client(place.url) as client:
+        answers = client.predict_each(images)
+        with pytest.raises(ImagesFailed, match="3 of 7 images fail. image 2 is no image") as caught:
+            client.predict(images)
+    assert [isinstance(a, Failure) for a in answers] == [False, True, True, False, False, True, False]
+    assert isinstance(answers[2], Failure) and answers[2].reason == "image 3 is refused by the server: Cannot decode"
+    assert [p.source for p in caught.value.predictions] == ["image 1", "image 4", "image 5", "image 7"]
+
+
+def test_names_that_do_not_fit_are_not_used() -> None:
+    """A model of another taxonomy has its probabilities by number, never under wrong names."""
+    other = row() | {"group": "Hats"}
+    with (
+        web(lambda _: Answer(body=json.dumps({"predictions": [other]}).encode())) as place,
+        Client(place.url) as client,
+    ):
+        answer = client.predict(PNG)[0]
+    assert list(answer.group_probabilities) == ["0", "1", "2", "3", "4"] and answer.prediction_set == ("0",)
+
+
+def test_numbers_that_json_has_no_word_for() -> None:
+    """NaN and infinity, which the real server writes bare, arrive as such."""
+    body = b'{"outputs": {"x": [NaN, Infinity, -Infinity], "s": [{"b64": "/wA="}, "y", "z"]}}'
+    with web(lambda _: Answer(body=body)) as place, Client(place.url) as client:
+        outputs = client.call("any", {"a": np.array(1.0), "b": np.array([1, 2])})
+        assert json.loads(place.asked[0].body)["inputs"] == {"a": 1.0, "b": [1, 2]}
+    assert np.isnan(outputs["x"][0]) and outputs["x"][1:].tolist() == [np.inf, -np.inf]
+    assert outputs["s"].tolist() == [b"\xff\x00", b"y", b"z"]
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8501", "ftp://x", "http://", "/x", ""])
+def test_other_urls_are_refused(url: str) -> None:
+    """A URL that names no server is a mistake told before anything is sent."""
+    with pytest.raises(ValueError, match="is no server. Expected: "):
+        Client(url)
+
+
+def test_rest_needs_no_tensorflow() -> None:
+    """The client starts without TensorFlow, gRPC and Pillow being imported."""
+    code = (
+        "import sys; from serving.client.client import Client; Client('http://127.0.0.1:1');"
+        "print({'tensorflow', 'grpc', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+class Scripted(grpc.GenericRpcHandler):
+    """A gRPC server's only handler: fails with these codes one after the other."""
+
+    def __init__(self, *codes: grpc.StatusCode) -> None:
+        self.codes = list(codes)
+        self.asked = 0
+
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    def _answer(self, _: bytes, context: grpc.ServicerContext) -> bytes:
+        self.asked += 1
+        if self.codes:
+            context.abort(self.codes.pop(0), "as told")
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 2),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 2),
+        (grpc.StatusCode.INVALID_ARGUMENT, 1),
+        (grpc.StatusCode.NOT_FOUND, 1),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
+        (grpc.StatusCode.INTERNAL, 1),
+    ],
+)
+def test_grpc_is_tried_again_after_overload_alone(code: grpc.StatusCode, asked: int) -> None:
+    """Over gRPC, too, only what may go better is asked again."""
+    handler = Scripted(code)
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"grpc://127.0.0.1:{port}") as client:
+            if asked == 2:
+                assert client.status() == []
+            else:
+                with pytest.raises(ClientError, match="as told"):
+                    client.status()
+        assert handler.asked == asked
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The embedded server with one version of a small model."""
+    place = tmp_path_factory.mktemp("served")
+    push(export_small(place / "model").saved_model, place / "fashion")
+    flags = Flags(place / "fashion", "fashion", free_port(), free_port(), None, MONITORING)
+    with Embedded().start(flags, place / "server.log") as running:
+        running.wait_until_ready(120)
+        yield running
+
+
+def test_rest_and_grpc_agree(embedded: Running) -> None:
+    """Both ways give the same answers to the same images, as pixels and as files; gRPC names the version."""
+    images = [*PIXELS, PNG, Image.fromarray(np.dstack([PIXELS[1]] * 3)).resize((90, 60))]
+    with Client(embedded.rest_url) as rest, Client(f"grpc://{embedded.grpc_address}", batch_size=3) as by_grpc:
+        for one, other in zip(rest.predict(images), by_grpc.predict(images), strict=True):
+            assert (one.source, one.group, one.abstain) == (other.source, other.group, other.abstain)
+            assert one.group_probabilities == pytest.approx(other.group_probabilities, abs=1e-6)
+            assert (one.version, other.version) == (None, 1)
+        assert rest.status() == by_grpc.status() == [(1, "AVAILABLE", "")]
+        outputs = [set(c.metadata()["serving_bytes"]["outputs"]) for c in (rest, by_grpc)]
+        assert outputs[0] == outputs[1] == set(row())
+
+
+def test_what_the_server_cannot_decode_is_named(embedded: Running) -> None:
+    """A file that only the graph finds fault with fails alone, over REST and gRPC."""
+    spoiled = bytearray(encoded(Image.fromarray(PIXELS[0]), "PNG"))
+    # The check sum of the last chunk, which Pillow does not look at.
+    spoiled[-1] ^= 0xFF
+    for url in (embedded.rest_url, f"grpc://{embedded.grpc_address}"):
+        with Client(url) as client:
+            answers = client.predict_each([PNG, bytes(spoiled), PNG])
+            assert isinstance(answers[0], Prediction) and isinstance(answers[2], Prediction)
+        with Client(url, model="none") as client, pytest.raises(NotFound):
+            client.predict(PNG)

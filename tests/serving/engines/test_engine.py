@@ -1,0 +1,156 @@
+"""Tests of serving.engines.engine: which engine is taken, its command line, and that the compose file says the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serving.embedded.config_files import read_batching, read_metrics_path
+from serving.engines.engine import IMAGE, PROGRAM, Docker, Embedded, EngineError, ModelServer, choose, free_port
+from serving.engines.flags import BATCHING, MONITORING, Flags
+
+ROOT = Path(__file__).parents[3]
+FLAGS = Flags(
+    Path("/srv/fashion"), batching=BATCHING, monitoring=MONITORING, extra=("--file_system_poll_wait_seconds=5",)
+)
+INSIDE = [
+    "--port=8500",
+    "--rest_api_port=8501",
+    "--model_name=fashion",
+    "--model_base_path=/models/fashion",
+    "--enable_batching=true",
+    "--batching_parameters_file=/config/batching.config",
+    "--monitoring_config_file=/config/monitoring.config",
+]
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory on PATH, empty; and no docker daemon."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    return tmp_path
+
+
+def install(programs: Path, name: str, script: str) -> None:
+    """Puts a shell script on PATH under the name of a program."""
+    program = programs / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def compose_service() -> dict[str, Any]:
+    """What the compose file says of the server."""
+    service: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["serving"]
+    return service
+
+
+def test_same_flags() -> None:
+    """Our server and the real one get the same flags, with absolute paths."""
+    flags = Flags(Path("relative"), "m", rest_port=1, grpc_port=2)
+    ours, theirs = Embedded().command(flags), ModelServer().command(flags)
+    here = f"--model_base_path={Path.cwd() / 'relative'}"
+    assert theirs[1:] == ["--port=2", "--rest_api_port=1", "--model_name=m", here]
+    assert ours == [sys.executable, "-P", "-m", "serving.embedded", *theirs[1:]]
+
+
+def test_docker_command() -> None:
+    """The stock image, by its version, is published on loopback alone and may only read what it is given."""
+    command = Docker().command(FLAGS)
+    image = command.index(IMAGE)
+    assert command[image + 1 :] == [*INSIDE, "--file_system_poll_wait_seconds=5"]
+    assert {"--publish=127.0.0.1:8501:8501", "--publish=127.0.0.1:8500:8500", "--rm", "--init"} <= set(command[:image])
+    mounts = [argument for argument in command if argument.startswith("--mount")]
+    assert len(mounts) == 3 and all(mount.endswith(",readonly") for mount in mounts)
+    assert f"--mount=type=bind,source={BATCHING},target=/config/batching.config,readonly" in mounts
+
+
+def test_no_rest_no_port() -> None:
+    """A port that is off is not published."""
+    assert not any(":8501:" in argument for argument in Docker().command(Flags(Path("/srv"), rest_port=0)))
+
+
+def test_automatic_choice(programs: Path) -> None:
+    """The real program is taken where it is on PATH, ours where nothing else is there."""
+    assert choose().name == "embedded"
+    install(programs, PROGRAM, "echo ModelServer 2; echo TensorFlow 2")
+    assert choose().name == PROGRAM and choose().version() == "ModelServer 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "docker",
+            "The engine docker cannot run here. Expected: a docker client .* Received: no docker client on PATH",
+        ),
+        (PROGRAM, f"The engine {PROGRAM} cannot run here. Expected: .* Received: no {PROGRAM} on PATH"),
+        (
+            "triton",
+            "There is no engine 'triton'. Expected: auto, tensorflow_model_server, docker, embedded. Rec.*: triton",
+        ),
+    ],
+)
+def test_engine_that_is_not_there(name: str, message: str, programs: Path) -> None:
+    """An engine asked for by name and not there is an error that says what is missing."""
+    with pytest.raises(EngineError, match=message):
+        choose(name)
+
+
+def test_docker_without_daemon(programs: Path) -> None:
+    """A docker client that reaches no daemon is no engine."""
+    install(programs, "docker", "echo 'Cannot connect to the Docker daemon.' >&2; exit 1")
+    with pytest.raises(EngineError, match="Received: no docker daemon that answers `docker info`"):
+        choose("docker")
+
+
+def test_embedded_from_anywhere(tmp_path: Path) -> None:
+    """The embedded server's environment finds this project wherever it is started, and keeps the user's path."""
+    found = Embedded().environment()
+    assert str(ROOT) in found["PYTHONPATH"].split(os.pathsep)
+    assert set(os.environ) <= set(found)
+
+
+def test_free_port() -> None:
+    """A free port can be had at once, and is none that connections going out are given."""
+    assert all(16384 <= free_port() < 32768 for _ in range(100))
+
+
+def test_serves(tmp_path: Path) -> None:
+    """An engine serves a pushed version until it is stopped; what the compose file asks of its container finds it."""
+    from serving.versions import push
+    from tests.serving.exports import export_small
+
+    push(export_small(tmp_path / "model").saved_model, tmp_path / "base")
+    flags = Flags(tmp_path / "base", "fashion", free_port(), free_port(), BATCHING, MONITORING)
+    check = compose_service()["healthcheck"]["test"][1:]
+    check[-1] = check[-1].replace("8501", str(flags.rest_port))
+    with choose("embedded").start(flags, tmp_path / "log") as running:
+        assert running.wait_until_ready(120) == 1
+        assert subprocess.run(check, check=False).returncode == 0
+    assert running.process.returncode == 0, running.last_words()
+    assert subprocess.run(check, capture_output=True, check=False).returncode != 0
+
+
+def test_compose_file() -> None:
+    """The compose file starts the same image with the same flags on the same ports, and mounts for reading only."""
+    service = compose_service()
+    assert service["image"] == IMAGE
+    assert [service["entrypoint"], *service["command"]] == [PROGRAM, *INSIDE]
+    assert service["ports"] == ["127.0.0.1:8501:8501", "127.0.0.1:8500:8500"]
+    assert all(volume["read_only"] for volume in service["volumes"])
+    files = [ROOT / "deploy" / volume["source"] for volume in service["volumes"][1:]]
+    assert [file.resolve() for file in files] == [BATCHING, MONITORING]
+
+
+def test_configuration_files() -> None:
+    """Both files are what the server reads: batches of up to 128 without a wait, and metrics for Prometheus."""
+    batching = read_batching(BATCHING)
+    assert (batching.max_batch_size, batching.batch_timeout_micros, batching.max_enqueued_batches) == (128, 0, 32)
+    assert read_metrics_path(MONITORING) == "/monitoring/prometheus/metrics"

@@ -1,0 +1,134 @@
+"""Tests of serving.engines.server_process: programs that answer, hang, die or will not go."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serving.engines.engine import LOOPBACK, free_port
+from serving.engines.server_process import NotServingError, Running
+
+ROOT = Path(__file__).parents[3]
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from serving.engines.server_process import Running
+
+running = Running(["sleep", "600"], os.environ, Path(sys.argv[1]), rest_url="", grpc_address="", model_name="m")
+print(running.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def start(log: Path, *command: str, port: int = 9, afterwards: tuple[str, ...] = ()) -> Running:
+    """Starts a program as a server of the model `fashion`."""
+    return Running(
+        command,
+        os.environ,
+        log,
+        rest_url=f"http://{LOOPBACK}:{port}",
+        grpc_address="",
+        model_name="fashion",
+        afterwards=afterwards,
+    )
+
+
+def says(running: Running, words: str) -> bool:
+    """Waits until the program has printed that; false after ten seconds."""
+    deadline = time.monotonic() + 10
+    while running.last_words() != words and time.monotonic() < deadline:
+        select.select([], [], [], 0.01)
+    return running.last_words() == words
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The file that takes what the program prints."""
+    return tmp_path / "log"
+
+
+def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
+    """A server is ready when its status calls a version available, not while it only loads one."""
+    status = tmp_path / "v1" / "models" / "fashion"
+    status.parent.mkdir(parents=True)
+    states = [{"version": "7", "state": "LOADING"}, {"version": "2", "state": "LOADING"}]
+    status.write_text(json.dumps({"model_version_status": states}))
+    port = free_port()
+    command = (sys.executable, "-m", "http.server", "--directory", str(tmp_path), "--bind", LOOPBACK, str(port))
+    with start(log, *command, port=port) as running:
+        with pytest.raises(NotServingError, match="not ready after 1 seconds.*v1/models/fashion"):
+            running.wait_until_ready(1)
+        states[1]["state"] = "AVAILABLE"
+        status.write_text(json.dumps({"model_version_status": states}))
+        assert running.wait_until_ready(30) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo warming; echo 'out of registers' >&2; exit 3", "The server ended with exit status 3: out of registers"),
+        ("kill -ABRT $$", "The server ended with signal SIGABRT: it said nothing"),
+    ],
+)
+def test_death_is_noticed(script: str, reason: str, log: Path) -> None:
+    """A server that dies is not waited for; how it ended and its last words are told."""
+    with start(log, "sh", "-c", script) as running, pytest.raises(NotServingError) as caught:
+        running.wait_until_ready(60)
+    assert str(caught.value) == reason
+
+
+def test_death_after_it_was_ready(log: Path) -> None:
+    """A server that is asked for later is known to run, and known to be gone once it is."""
+    with start(log, "sh", "-c", "read line; echo 'out of registers'; exit 3") as running:
+        running.process.wait(60)
+        with pytest.raises(NotServingError, match="ended with exit status 3: out of registers"):
+            running.check()
+    with start(log, "sleep", "600") as running:
+        running.check()
+
+
+def test_program_that_is_not_there(log: Path) -> None:
+    """A program that cannot be started is a server that does not serve."""
+    with (
+        start(log, "no-such-program") as running,
+        pytest.raises(NotServingError, match="No such file or directory: no-such-program"),
+    ):
+        running.wait_until_ready(60)
+
+
+def test_gone_afterwards(log: Path) -> None:
+    """Leaving the block ends the program."""
+    with start(log, "sleep", "600") as running:
+        assert running.process.poll() is None
+    assert running.process.returncode == -signal.SIGTERM
+
+
+def test_one_that_will_not_go(log: Path, tmp_path: Path) -> None:
+    """A program that ignores SIGTERM is killed, and what it may have left is removed."""
+    left = tmp_path / "left"
+    left.touch()
+    command = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
+    running = start(log, *command, afterwards=("rm", str(left)))
+    assert says(running, "deaf")
+    assert running.stop(grace_seconds=0.1) == -signal.SIGKILL
+    assert not left.exists()
+
+
+def test_does_not_outlive_its_parent(log: Path) -> None:
+    """A server whose parent is killed, and could not stop it, ends too."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    server = os.pidfd_open(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    ended, _, _ = select.select([server], [], [], 30)
+    os.close(server)
+    assert ended

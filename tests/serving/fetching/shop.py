@@ -1,0 +1,141 @@
+"""A shop's server for tests: good images, and everything that a stranger's server may do instead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
+from itertools import chain, repeat
+
+import numpy as np
+from PIL import Image
+
+from tests.serving.images.test_inputs import png_header
+from tests.serving.web import Answer, Asked
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@cache
+def png(number: int) -> bytes:
+    """A picture of its own for every number: grey, 28 x 28, so that its pixels are what is fitted."""
+    file = BytesIO()
+    Image.fromarray(pixels(number)).save(file, "PNG")
+    return file.getvalue()
+
+
+def pixels(number: int) -> np.ndarray:
+    """What `png` shows."""
+    return np.random.default_rng(number).integers(0, 256, (28, 28), np.uint8)
+
+
+class Shop:
+    """Answers by path: `/KIND/NUMBER`, with any folder before it.
+
+    Attributes:
+        asked: How often each path was asked for.
+        ended: Set when what drips or hangs shall end.
+    """
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, asked: Asked) -> Answer:
+        *_, kind, name = asked.path.split("/")
+        with self._lock:
+            self.asked[asked.path] += 1
+            first = self.asked[asked.path] == 1
+        number = int(name.partition(".")[0])
+        again = {"busy": Answer(503), "limited": Answer(429), "reset": Answer(0)}
+        if kind in again:
+            return again[kind] if first else Answer(body=png(number))
+        return self._answers(kind, number)
+
+    def _answers(self, kind: str, number: int) -> Answer:
+        fine = png(number)
+        answers = {
+            "fine": lambda: Answer(body=fine, headers={"Content-Type": "text/html"}),
+            "there": lambda: Answer(body=fine),
+            "same": lambda: Answer(body=png(0)),
+            "page": lambda: Answer(
+                body=b"<!DOCTYPE html><title>Sold out</title>", headers={"Content-Type": "image/jpeg"}
+            ),
+            "empty": lambda: Answer(),
+            "cut": lambda: Answer(body=fine[:200]),
+            "bomb": lambda: Answer(body=png_header(60_000, 60_000)),
+            "down": lambda: Answer(500),
+            "short": lambda: Answer(body=fine[:100], length=len(fine)),
+            "long": lambda: Answer(body=fine, length=100),
+            "huge": lambda: Answer(parts=[HEAD + b"Content-Length: 999999999999\r\n\r\n", *[bytes(10_000)] * 4]),
+            "endless": lambda: Answer(parts=chain([HEAD + b"\r\n"], repeat(bytes(10_000)))),
+            "chunks": lambda: Answer(
+                parts=chain(
+                    [HEAD + b"Transfer-Encoding: chunked\r\n\r\n"], repeat(b"2710\r\n" + bytes(10_000) + b"\r\n")
+                )
+            ),
+            "drip": lambda: Answer(parts=chain([HEAD + b"Content-Length: 9999\r\n\r\n"], self._slowly(b"x"))),
+            "headers": lambda: Answer(parts=chain([HEAD], self._slowly(b"X: y\r\n"))),
+            "silent": lambda: Answer(parts=self._never()),
+            "garbage": lambda: Answer(parts=[b"SSH-2.0-OpenSSH_9.2\r\n"]),
+            "loop": lambda: Answer(302, headers={"Location": f"/loop/{number}"}),
+            "moved": lambda: Answer(301, headers={"Location": f"/there/{number}"}),
+            "passwd": lambda: Answer(302, headers={"Location": "file:///etc/passwd"}),
+        }
+        return answers.get(kind, lambda: Answer(404, body=b"gone"))()
+
+    def _slowly(self, part: bytes) -> Iterator[bytes]:
+        while not self.ended.wait(0.02):
+            yield part
+
+    def _never(self) -> Iterator[bytes]:
+        self.ended.wait(30)
+        yield b""
+
+
+class Counting(Shop):
+    """A shop that lets nobody leave before as many are inside as expected, and knows the most at a time."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__()
+        self.most = 0
+        self._expected, self._inside = expected, 0
+        self._full, self._crowded = threading.Event(), threading.Event()
+
+    def __call__(self, asked: Asked) -> Answer:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+            if self._inside == self._expected:
+                self._full.set()
+            if self._inside > self._expected:
+                self._crowded.set()
+        self._full.wait(15)
+        self._crowded.wait(0.2)
+        with self._lock:
+            self._inside -= 1
+        return super().__call__(asked)
+
+
+class Timing(Shop):
+    """A shop that asks to come again later.
+
+    Attributes:
+        seconds: What it asks for.
+        times: When it was asked, by `time.monotonic`.
+    """
+
+    def __init__(self, seconds: str) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.times: list[float] = []
+
+    def __call__(self, asked: Asked) -> Answer:
+        self.times.append(time.monotonic())
+        if len(self.times) == 1:
+            return Answer(503, headers={"Retry-After": self.seconds})
+        return super().__call__(asked)

@@ -1,0 +1,225 @@
+"""Tests of serving.fetching.downloads: a real server, asked through redirects, and never through a back door."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from ipaddress import ip_address
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.fetching.addresses import is_public
+from serving.fetching.downloads import download
+from serving.fetching.errors import DownloadError
+from serving.images.inputs import ImageError, Limits, prepare
+from tests.serving.images.test_inputs import encoded
+from tests.serving.web import Answer, Asked, web
+
+PNG = encoded(Image.fromarray(np.arange(1200, dtype=np.uint16).astype(np.uint8).reshape(40, 30)), "PNG")
+
+
+def shop(asked: Asked) -> Answer:
+    """A shop's server: images, and what may go wrong."""
+    kind, _, rest = asked.path.strip("/").partition("/")
+    if kind == "to":
+        return Answer(302, headers={"Location": rest})
+    if kind == "hops":
+        return Answer(307, headers={"Location": f"/hops/{int(rest) - 1}"}) if int(rest) else Answer(body=PNG)
+    answers = {
+        "shoe.png": Answer(body=PNG, headers={"Content-Type": "text/html"}),
+        "page.png": Answer(body=b"<html>", headers={"Content-Type": "image/png"}),
+        "packed.png": Answer(body=gzip.compress(PNG), headers={"Content-Encoding": "gzip"}),
+        "short.png": Answer(body=PNG[:50], length=len(PNG)),
+        "reset.png": Answer(0),
+    }
+    return answers.get(kind, Answer(404))
+
+
+def test_url_is_read_and_its_content_believed() -> None:
+    """What is in the answer counts, not what the server calls it."""
+    with web(shop) as place:
+        url = f"{place.url}/shoe.png"
+        assert prepare(url, Limits(allow_private=True)) == (url, PNG)
+        with pytest.raises(ImageError, match="page.png is no image"):
+            prepare(f"{place.url}/page.png", Limits(allow_private=True))
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"), [("/h\u00c3\u00a9", "/h%C3%A9"), ("/h\u00e9", "/h%C3%A9"), ("/h%C3%A9", "/h%C3%A9")]
+)
+def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
+    """UTF-8 where it is some, else Latin-1; a header is sent as Latin-1 here, so the first is UTF-8's two bytes."""
+    leading = Answer(302, headers={"Location": sent})
+    with web(lambda asked: Answer(body=PNG) if asked.path == meant else leading) as place:
+        assert download(place.url, 10_000, allow_private=True) == PNG
+
+
+def test_private_addresses_are_refused_before_anything_is_sent() -> None:
+    """A machine inside the network is not asked at all, under whatever name it goes."""
+    with web(shop) as place:
+        for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
+            with pytest.raises(DownloadError, match="a public address, or leave .*--allow-private.* Received: "):
+                download(f"http://{host}:{place.port}/shoe.png", 10_000)
+        assert place.asked == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1",
+        "172.16.3.4",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "fe80::1",
+        "fc00::1",
+        "ff02::1",
+        "::",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::",
+        "64:ff9b:1::a00:1",
+        "64:ff9b:1:a00:0:1:808:808",
+        "::7f00:1",
+        "::ffff:0:127.0.0.1",
+        "fec0::1",
+        "5f00::1",
+        "3fff::1",
+        "192.88.99.1",
+        "::ffff:192.88.99.1",
+        "4000::1",
+    ],
+)
+def test_addresses_that_are_not_the_internets(address: str) -> None:
+    """Private, shared, link-local and multicast addresses are known, also wrapped into IPv6."""
+    assert not is_public(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
+)
+def test_addresses_of_the_internet(address: str) -> None:
+    """Public addresses pass."""
+    assert is_public(ip_address(address))
+
+
+def test_redirects_are_followed_and_counted() -> None:
+    """Five redirects are followed, relative and absolute ones; a sixth is too many."""
+    with web(shop) as place:
+        for path in ("hops/5", "to/../../shoe.png", f"to/http://localhost:{place.port}/shoe.png"):
+            assert download(f"{place.url}/{path}", 10_000, allow_private=True) == PNG
+        with pytest.raises(DownloadError, match="is redirected too often"):
+            download(f"{place.url}/hops/6", 10_000, allow_private=True)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://shop.example/1.png", "gopher://localhost/"])
+def test_other_schemes_are_refused(target: str) -> None:
+    """Neither given nor by a redirect is anything but http and https fetched."""
+    with web(shop) as place:
+        for url in (target, f"{place.url}/to/{target}"):
+            with pytest.raises(DownloadError, match="is not fetched. Expected: http:// or https:// and a host."):
+                download(url, 10_000, allow_private=True)
+
+
+def test_every_hop_is_resolved_and_checked() -> None:
+    """A metadata address is refused, and the target of a redirect goes through the same check as the first one."""
+    with web(shop) as place:
+        with pytest.raises(DownloadError, match="^http://169.254.169.254/.* is not fetched. .*Received: 169.254"):
+            download("http://169.254.169.254/latest", 10_000)
+        with pytest.raises(DownloadError, match="^http://nowhere.invalid has an unknown host"):
+            download(f"{place.url}/to/http://nowhere.invalid/", 10_000, allow_private=True)
+
+
+@pytest.fixture
+def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes 127.0.0.1 for the internet and 127.0.0.2 for the network inside: a test has no other addresses."""
+    monkeypatch.setattr("serving.fetching.addresses.is_public", lambda address: address == ip_address("127.0.0.1"))
+
+
+@pytest.mark.usefixtures("one_public_address")
+@pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "2130706434"])
+def test_public_server_does_not_lead_inside(host: str) -> None:
+    """A redirect from a public address to a private one is refused, and the private one is not asked."""
+    with web(shop) as place:
+        assert download(f"{place.url}/shoe.png", 10_000) == PNG
+        # In the words of the command line, and of a run's parameters.
+        leave = r"\(--allow-private, or in a run --set example_gen.allow_private=true\)"
+        with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{leave}") as caught:
+            download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
+        assert caught.value.reason == "private_address"
+        assert [asked.path.split("/")[1] for asked in place.asked] == ["shoe.png", "to"]
+
+
+@pytest.mark.usefixtures("one_public_address")
+def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that resolves to a private address a moment after the check (DNS rebinding) does not lead there."""
+    real, answers = socket.getaddrinfo, iter(["127.0.0.1", "127.0.0.2"])
+
+    def rebinding(host: str, *options: Any, **named: Any) -> Any:
+        return real(next(answers) if host == "shop.example" else host, *options, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with web(shop) as place:
+        url = f"http://shop.example:{place.port}/shoe.png"
+        assert download(url, 10_000) == PNG
+        assert place.asked[0].headers["host"] == f"shop.example:{place.port}"
+        with pytest.raises(DownloadError, match="Expected: a public address"):
+            download(url, 10_000)
+        assert len(place.asked) == 1
+
+
+def test_unknown_host() -> None:
+    """A name that nobody knows is said, with the system's reason."""
+    with pytest.raises(DownloadError, match="has an unknown host. Expected: a name that resolves. Received: .+"):
+        download("https://shop.invalid/1.png", 10_000)
+
+
+def test_name_is_kept_where_the_address_is_connected_to() -> None:
+    """The server sees the name that the user typed, and neither user nor password of the URL."""
+    with web(shop) as place:
+        download(f"http://user:secret@localhost:{place.port}/shoe.png", 10_000, allow_private=True)
+        assert place.asked[0].headers["host"] == f"localhost:{place.port}"
+        assert "authorization" not in place.asked[0].headers
+
+
+def test_size_is_bounded_whatever_is_declared() -> None:
+    """Reading ends at the bound, and a packed answer is not unpacked."""
+    with web(shop) as place:
+        with pytest.raises(DownloadError, match="too large. Expected: at most 100 bytes. Received: more"):
+            download(f"{place.url}/shoe.png", 100, allow_private=True)
+        assert download(f"{place.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
+
+
+def test_slow_server_is_not_waited_for() -> None:
+    """A server that holds back the body is left at the deadline."""
+    hold = threading.Event()
+    with web(lambda _: Answer(body=PNG, hold=hold)) as place:
+        try:
+            with pytest.raises(DownloadError, match="takes too long"):
+                download(place.url, 10_000, allow_private=True, timeout_seconds=0.2)
+        finally:
+            hold.set()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("none.png", "Expected: status 200. Received: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],
+)
+def test_failures_are_one_sentence(path: str, message: str) -> None:
+    """A refusal, a broken transfer and a reset name the URL and what came."""
+    with web(shop) as place, pytest.raises(DownloadError, match=f"/{path} .*{message}"):
+        download(f"{place.url}/{path}", 10_000, allow_private=True)
+
+
+def test_nobody_listens() -> None:
+    """A port without a server is told apart from a host without an address."""
+    with web(shop) as place:
+        url = place.url
+    with pytest.raises(DownloadError, match="cannot be reached. Expected: an answer. Received: .*refused"):
+        download(url, 10_000, allow_private=True)

@@ -1,0 +1,243 @@
+"""Tests of fetching: every URL has one result, whatever its server does, and nothing is downloaded twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.fetching import workers as fetch_workers
+from serving.fetching.downloads import Downloader
+from serving.fetching.fetching import Failed, Fetched, Fetching, Manners
+from serving.fetching.image_cache import ImageCache
+from serving.images.inputs import Limits
+from tests.serving.fetching.fetches import LOCAL, fetched
+from tests.serving.fetching.shop import Shop, pixels, png
+from tests.serving.web import Answer, Asked, Web, web
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_an_image_comes_as_the_network_sees_it(place: Web) -> None:
+    """The pixels are fitted, the digest is the file's, and what the server calls it does not count."""
+    (result,) = fetched([f"{place.url}/fine/7"])
+    assert isinstance(result, Fetched) and not result.cached
+    np.testing.assert_array_equal(result.pixels, pixels(7))
+    assert result.pixels.dtype == np.uint8 and result.sha256 == hashlib.sha256(png(7)).hexdigest()
+
+
+OUTCOMES = {
+    "fine": "fetched",
+    "same": "fetched",
+    "moved": "fetched",
+    "busy": "fetched",
+    "limited": "fetched",
+    "reset": "fetched",
+    "gone": "http_404",
+    "page": "not_an_image",
+    "cut": "damaged",
+    "empty": "empty",
+    "bomb": "too_many_pixels",
+    "loop": "too_many_redirects",
+    "passwd": "scheme_refused",
+}
+
+
+@given(wanted=st.lists(st.tuples(st.sampled_from(sorted(OUTCOMES)), st.integers(0, 9)), max_size=60), data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: st.DataObject) -> None:
+    """Whatever is mixed, repeated and failing: none is lost, none is twice, and nothing good is downloaded twice."""
+    window = data.draw(st.integers(1, 80), "window")
+    manners = Manners(at_once=data.draw(st.integers(1, 8), "at_once"), per_host=4, window=window, silences=1_000)
+    shop = Shop()
+    with web(shop) as place, TemporaryDirectory() as folder, ImageCache(Path(folder) / "images") as cache:
+        urls = [f"{place.url}/{kind}/{number}" for kind, number in wanted]
+        fetching = Fetching(iter(urls), cache=cache, manners=manners, limits=LOCAL)
+        results = list(fetching)
+    assert sorted(result.position for result in results) == list(range(len(urls)))
+    for result in results:
+        kind, number = wanted[result.position]
+        assert result.url == urls[result.position]
+        assert OUTCOMES[kind] == ("fetched" if isinstance(result, Fetched) else result.reason)
+        if isinstance(result, Fetched):
+            np.testing.assert_array_equal(result.pixels, pixels(0 if kind == "same" else number))
+    asked = {(kind, number): shop.asked[f"/{kind}/{number}"] for kind, number in wanted}
+    for (kind, _), times in asked.items():
+        if OUTCOMES[kind] == "fetched":
+            assert times == (2 if kind in ("busy", "limited", "reset") else 1)
+    good = {place for place in asked if OUTCOMES[place[0]] == "fetched"}
+    assert fetching.counts["fetched"] == len(good) and fetching.counts.total() == len(urls)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "message"),
+    [
+        ("short", "broken_off", "breaks off. Expected: the whole file"),
+        ("long", "damaged", "is damaged|no readable image"),
+        ("huge", "broken_off", "breaks off"),
+        ("endless", "too_large", "too large. Expected: at most 100,000 bytes. Received: more"),
+        ("chunks", "too_large", "too large. Expected: at most 100,000 bytes. Received: more"),
+        ("bomb", "too_many_pixels", "at most 1,000,000 pixels. Received: .*3600000000 pixels"),
+        ("page", "not_an_image", "is no image. Expected: PNG, .* Received: 38 bytes that begin b'<!DOCTYP'"),
+        ("garbage", "unreachable", "cannot be reached"),
+        ("loop", "too_many_redirects", "redirected too often. Expected: at most 5 times"),
+        ("passwd", "scheme_refused", "^file:/+etc/passwd is not fetched. Expected: http:// or https://"),
+    ],
+)
+def test_bad_answers_have_a_reason_and_a_sentence(place: Web, kind: str, reason: str, message: str) -> None:
+    """A word to count by and a sentence to read; and the next URL of the same server is none the worse."""
+    # One retry: a server may close the kept connection at the moment in which the next URL is sent over it.
+    results = fetched([f"{place.url}/{kind}/1.jpg", f"{place.url}/fine/2"], manners=Manners(at_once=1, retries=1))
+    assert isinstance(results[0], Failed) and results[0].reason == reason
+    assert re.search(message, results[0].message), results[0].message
+    assert isinstance(results[1], Fetched)
+
+
+def test_urls_are_not_read_far_ahead(place: Web) -> None:
+    """Of many URLs only a window is in memory, however slowly the results are taken."""
+    read, most = 0, 0
+
+    def urls() -> Iterator[str]:
+        nonlocal read
+        for number in range(600):
+            read += 1
+            yield f"{place.url}/fine/{number % 5}" if number % 3 else "no url"
+
+    for done, _ in enumerate(Fetching(urls(), limits=LOCAL, manners=Manners(window=20))):
+        most = max(most, read - done)
+    assert read == 600 and 2 < most <= 21
+
+
+def test_a_fault_of_ours_costs_one_url(
+    place: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says where it is, without what it quotes; the other images arrive."""
+    real = fetch_workers.Downloader.get
+
+    def get(self: Downloader, url: str, *options: Any) -> Any:
+        if "two" in url:
+            raise LookupError(url)
+        return real(self, url, *options)
+
+    monkeypatch.setattr(fetch_workers.Downloader, "get", get)
+    results = fetched([f"{place.url}/fine/1", f"http://anna:s3cret@127.0.0.1:{place.port}/two", f"{place.url}/fine/3"])
+    assert [getattr(r, "reason", "fetched") for r in results] == ["fetched", "unexpected", "fetched"]
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "meets a fault of ours. Expected: none. Received: LookupError\n  File" in said and "in get" in said
+    assert "s3cret" not in said
+    caplog.clear()
+
+
+def test_a_second_run_asks_nobody(shop: Shop, place: Web, tmp_path: Path) -> None:
+    """What is in the cache is not downloaded; what failed is tried again."""
+    urls = [f"{place.url}/{kind}/{n}" for n in range(5) for kind in ("fine", "same", "gone")]
+    runs = []
+    for _ in range(2):
+        with ImageCache(tmp_path / "images") as cache:
+            fetching = Fetching(urls, cache=cache, limits=LOCAL)
+            runs.append({r.position: r.pixels.tobytes() for r in fetching if isinstance(r, Fetched)})
+            assert cache.count() == 5
+    assert runs[0] == runs[1] and fetching.counts == {"cached": 10, "http_404": 5}
+    assert {shop.asked[f"/{kind}/1"] for kind in ("fine", "same")} == {1} and shop.asked["/gone/1"] == 2
+
+
+def test_what_is_old_is_asked_for_by_its_version(tmp_path: Path) -> None:
+    """An unchanged file is not sent again, and a changed one replaces the old."""
+    shown = 1
+
+    def answer(asked: Asked) -> Answer:
+        same = asked.headers.get("if-none-match") == f'"{shown}"'
+        return Answer(304) if same else Answer(body=png(shown), headers={"ETag": f'"{shown}"'})
+
+    with web(answer) as place, ImageCache(tmp_path / "images") as cache:
+        found = []
+        for shown in (1, 1, 2):  # noqa: B007
+            (result,) = fetched([place.url], cache=cache, trusted_seconds=0.0)
+            assert isinstance(result, Fetched)
+            found.append((result.cached, result.pixels.tobytes()))
+    one, two = (pixels(n).tobytes() for n in (1, 2))
+    assert found == [(False, one), (True, one), (False, two)] and len(place.asked) == 3
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from serving.fetching.fetching import Fetching, Manners
+from serving.fetching.image_cache import ImageCache
+from serving.images.inputs import Limits
+with ImageCache(Path(sys.argv[1])) as cache:
+    urls = [f"{sys.argv[2]}/fine/{number}" for number in range(60)]
+    for result in Fetching(urls, cache=cache, limits=Limits(allow_private=True), manners=Manners(at_once=4)):
+        print(result.position, flush=True)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    """After SIGKILL in the middle nothing that was handed out is downloaded again, and nothing is lost or twice."""
+    shop, killed = Shop(), threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        number = int(asked.path.rpartition("/")[2])
+        return shop(asked) if number < 30 or killed.is_set() else Answer(body=png(number), hold=killed)
+
+    with web(answer) as place:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "images"), place.url]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            handed_out = {int(process.stdout.readline()) for _ in range(20)}
+            process.send_signal(signal.SIGKILL)
+        killed.set()
+        before = Counter(shop.asked)
+        with ImageCache(tmp_path / "images") as cache:
+            results = fetched([f"{place.url}/fine/{number}" for number in range(60)], cache=cache)
+            assert cache.count() == 60
+    assert [r.pixels.tobytes() for r in results if isinstance(r, Fetched)] == [pixels(n).tobytes() for n in range(60)]
+    assert all(results[n].cached for n in handed_out if isinstance(results[n], Fetched)) and len(handed_out) == 20
+    assert all(shop.asked[f"/fine/{n}"] == before[f"/fine/{n}"] for n in handed_out)
+
+
+def test_leaving_early_leaves_nothing_behind(shop: Shop, place: Web) -> None:
+    """Who takes no more results waits neither for slow servers nor for pauses, and no thread stays."""
+    urls = [f"{place.url}/fine/1", *[f"{place.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")]]
+    limits = Limits(seconds=600, allow_private=True)
+    results = iter(Fetching(urls, limits=limits, manners=Manners(seconds=600)))
+    # The others fail first where the machine is busy.
+    assert any(isinstance(result, Fetched) for result in results)
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-")]
+    assert not shop.ended.is_set()
+
+
+def test_a_fault_of_the_urls_source_reaches_the_caller(place: Web) -> None:
+    """A database that breaks off in the middle is not taken for the end."""
+
+    def urls() -> Iterator[str]:
+        yield f"{place.url}/fine/1"
+        raise ConnectionError("the database is gone")
+
+    with pytest.raises(ConnectionError, match="the database is gone"):
+        list(Fetching(urls(), limits=LOCAL))
+
+
+def test_progress_is_told(place: Web) -> None:
+    """After every result, with the total where it is known."""
+    urls = [f"{place.url}/{kind}/1" for kind in ("fine", "gone")] + ["no url"]
+    for given_urls, total in ((urls, 3), (iter(urls), None)):
+        told: list[tuple[int, int | None]] = []
+        note: Callable[[int, int | None], None] = lambda done, total, told=told: told.append((done, total))  # noqa: E731
+        fetched(given_urls, progress=note)
+        assert told == [(1, total), (2, total), (3, total)]

@@ -1,0 +1,139 @@
+"""Tests of what may be fetched at all, and of what is told of a URL: no password, nothing strange."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.fetching.errors import shown
+from serving.fetching.fetching import Failed, Fetched, Manners
+from serving.fetching.image_cache import ImageCache
+from serving.images.inputs import Limits
+from tests.serving.fetching.fetches import fetched, reasons
+from tests.serving.fetching.shop import Shop, png
+from tests.serving.web import Answer, Web, web
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
+    """Nothing is sent to a machine inside the network unless this is allowed."""
+    assert reasons([f"{place.url}/fine/1"], limits=Limits()) == ["private_address"]
+    assert not shop.asked
+
+
+def test_files_are_refused_by_default() -> None:
+    """A catalogue cannot have the machine's own files read."""
+    assert reasons(["file:///etc/passwd", "FILE:/etc/passwd"]) == ["scheme_refused"] * 2
+
+
+def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
+    """Neither dots nor links nor another machine's name lead out of it."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a shoe.png").write_bytes(png(3))
+    (tmp_path / "outside.png").write_bytes(png(4))
+    (folder / "link.png").symlink_to(tmp_path / "outside.png")
+    os.mkfifo(folder / "pipe.png")
+    names = ["a%20shoe.png", "../outside.png", "%2e%2e/outside.png", "link.png", "none.png", "pipe.png"]
+    urls = [f"file://{folder}/{name}" for name in names] + [f"file://elsewhere{folder}/a%20shoe.png"]
+    refused = ["file_refused"] * 3
+    expected = ["fetched", *refused, "unreadable", "unreadable", "file_refused"]
+    assert reasons(urls, files_below=folder) == expected
+
+
+def test_what_is_no_url_is_a_failure_like_others() -> None:
+    """Nothing that a catalogue holds stops the run."""
+    urls: list[Any] = [
+        "",
+        "shoe.jpg",
+        "http://",
+        "http://[",
+        "ftp://shop.example/",
+        "http://a\nb/",
+        None,
+        "x" * 100_000,
+    ]
+    results = fetched(urls)
+    assert {r.reason for r in results if isinstance(r, Failed)} <= {"bad_url", "scheme_refused", "unknown_host"}
+    assert len(results) == len(urls) and all(len(r.message) < 600 for r in results if isinstance(r, Failed))
+
+
+@pytest.mark.parametrize("host", ["xn--a", "xn--"])
+def test_a_host_that_no_one_can_decode_is_a_bad_url(place: Web, host: str) -> None:
+    """Given or redirected to, as http or as a file, it costs its own product only."""
+    with web(lambda _: Answer(302, headers={"Location": f"http://{host}/x.jpg"})) as leading:
+        urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{place.url}/fine/1"]
+        assert reasons(urls, files_below=ROOT) == ["bad_url", "bad_url", "bad_url", "fetched"]
+
+
+TORN = [
+    "http://bob:s3/cret@127.0.0.1/x.jpg",
+    "http://bob:s3?cret@127.0.0.1/x.jpg",
+    "http://bob:s3#cret@127.0.0.1/x.jpg",
+    "http://bob:99999/s3cret@127.0.0.1/x.jpg",
+    "http://bob:s3cret\\@127.0.0.1/x.jpg",
+    "http://bob:s3@cret@[::1/x.jpg",
+    "bob:s3cret@host/x.jpg",
+    "http:/bob:s3cret@host/x",
+    "http:bob:s3cret@host",
+    "HTTP:\\\\bob:s3cret@h/x",
+    " http://bob:s3cret@host/x",
+    "https:///bob:s3cret@host/x",
+    "ftp://bob:s3cret@host/x",
+    "file://bob:s3cret@host/x",
+    f"http://bob:s3{'x' * 500}cret@host:bad/x.jpg",
+]
+
+
+@pytest.mark.parametrize("url", TORN)
+@pytest.mark.parametrize("files_below", [None, ROOT])
+def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None) -> None:
+    """No piece of them, neither by the URL nor by what the parser quotes of it."""
+    (result,) = fetched([url], files_below=files_below, manners=Manners(retries=0), limits=Limits(seconds=1.0))
+    assert isinstance(result, Failed)
+    for told in (result.message, shown(url)):
+        assert not re.search("s3|cret|bob", told), told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://shop.example/a@2x.jpg", "https://shop.example:8080/w:30/a@2x.jpg?b=@", "http://[::1]:80", "ftp://a/b"],
+)
+def test_whole_urls_are_told_whole(url: str) -> None:
+    """An @ in a path is no password's end."""
+    assert shown(url) == url
+    assert shown(url.replace("http://", "http://anna:s3c@ret@")) == url
+
+
+def test_nothing_strange_reaches_log_and_terminal() -> None:
+    """Neither of a URL nor of what a server says: no control characters, no lines, no turned directions."""
+    head = b"HTTP/1.1 404 \xff\x1b[31mred\x9b\r\nContent-Length: 0\r\n\r\n"
+    with web(lambda _: Answer(parts=[head])) as place:
+        urls = [
+            "http://a/\x1b[2J\x1b]0;pwned\x07\n2026-11-27 ERROR fake line",
+            "http://a\u202e/\u2028\x85",
+            "file:///\x1b[2J\n",
+            "\ud800",
+            place.url,
+        ]
+        results = fetched([*urls, place.url + "/\u202e"], files_below=ROOT)
+    for result in results:
+        assert isinstance(result, Failed) and result.message.isprintable(), result
+    assert all(shown(url).isprintable() for url in urls)
+    assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
+
+
+def test_passwords_are_neither_sent_nor_told_nor_kept(place: Web, tmp_path: Path) -> None:
+    """The server, the sentences and the file of the cache know nothing of them."""
+    urls = [f"http://anna:s3cret@127.0.0.1:{place.port}/{kind}/1" for kind in ("fine", "gone", "loop", "page")]
+    with ImageCache(tmp_path / "images") as cache:
+        results = fetched([*urls, "ftp://anna:s3cret@shop.example/"], cache=cache)
+    assert isinstance(results[0], Fetched)
+    assert not any("s3cret" in r.message for r in results if isinstance(r, Failed))
+    assert not any("authorization" in asked.headers for asked in place.asked)
+    assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())

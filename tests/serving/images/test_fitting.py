@@ -1,0 +1,190 @@
+"""What a person is shown as the model's view is what the exported graph computes."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+from models.image_files import fit_image
+from serving.images import fitting
+from serving.images.fitting import MOST_BYTES, fit_file, fit_pixels, shows_one_colour
+from serving.images.inputs import ImageError, prepare
+from tests.synthetic import images_and_garments
+
+KINDS = [
+    *(("PNG", mode) for mode in ("RGBA", "RGB", "L", "LA", "P", "1")),
+    ("GIF", "P"),
+    *(("BMP", mode) for mode in ("RGB", "L")),
+    *(("JPEG", mode) for mode in ("RGB", "L", "CMYK")),
+]
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """An image file."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pictures(count: int) -> list[Image.Image]:
+    """Cloudy rectangles of many sizes, on white or on a transparent ground."""
+    rng = np.random.default_rng(1)
+    found = []
+    for index in range(count):
+        height, width = (int(edge) for edge in rng.integers(1, 400, 2))
+        clouds = Image.fromarray(rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 4), np.uint8))
+        ground = Image.new("RGBA", (width + 60, height + 60), (250, 250, 250, 255) if index % 2 else (0, 0, 0, 0))
+        ground.paste(clouds.resize((width, height), Image.Resampling.BICUBIC), (30, 30))
+        found.append(ground)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "mode"), KINDS)
+def test_files_are_fitted_as_the_graph_fits_them(kind: str, mode: str) -> None:
+    """Of any file at most three pixels differ, and by one level at most."""
+    for picture in pictures(20):
+        file = encoded(picture.convert(mode), kind)
+        difference = np.abs(fit_file(file).astype(int) - fit_image(tf.constant(file)).numpy())
+        assert difference.max() <= 1 and difference.sum() <= 3
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 1), (28, 28, 3), (27, 28, 1), (29, 56, 4), (3, 2, 2)]
+)
+def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int, ...]) -> None:
+    """Lines, a single pixel and small pictures, which are scaled up, too."""
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    file = encoded(Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels), "PNG")
+    difference = np.abs(fit_pixels(pixels).astype(int) - fit_image(tf.constant(file)).numpy())
+    assert difference.max() <= 1 and difference.sum() <= 3
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_strips_change_no_bit(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is greyed in strips, the last of them shorter, is what all rows at once would give."""
+    pixels = np.random.default_rng(0).integers(0, 256, (331, 77, channels), np.uint8)
+    monkeypatch.setattr(fitting, "STRIP_PIXELS", pixels.size)
+    whole = fitting._grey(pixels)
+    monkeypatch.setattr(fitting, "STRIP_PIXELS", 1_000)
+    assert fitting._grey(pixels).tobytes() == whole.tobytes()
+
+
+def test_a_large_image_takes_no_multiple_of_its_memory() -> None:
+    """NumPy has the grey image and little more beside what was decoded: not three floats for each pixel."""
+    pixels = np.zeros((2_000, 2_000, 3), np.uint8)
+    pixels[500:1500, 500:1500] = 200
+    tracemalloc.start()
+    fit_pixels(pixels)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 2_000 * 2_000
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("damage", ["cut off", "some bytes changed", "ends in zeros"])
+def test_what_pillow_refuses_is_refused(kind: str, damage: str) -> None:
+    """So a file that is fitted need not be decoded by Pillow before, to find what is damaged."""
+    rng = np.random.default_rng(0)
+    whole = encoded(pictures(1)[0].convert("RGB"), kind)
+    refused = 0
+    for _ in range(30):
+        file, place = bytearray(whole), int(rng.integers(100, len(whole) - 20))
+        if damage == "cut off":
+            del file[place:]
+        elif damage == "ends in zeros":
+            file[place:-12] = bytes(len(whole) - 12 - place)
+        else:
+            file[place], file[place // 2 + 40] = rng.integers(0, 256, 2)
+        try:
+            prepare(bytes(file))
+        except ImageError:
+            refused += 1
+            with pytest.raises(ImageError):
+                fit_file(prepare(bytes(file), find_damage=False)[1])
+    assert refused == 30 or damage != "cut off"
+
+
+def test_an_image_of_the_data_set_stays_as_it_is() -> None:
+    """A grey picture of 28 x 28 pixels is not touched."""
+    for image in images_and_garments(10, 0)[0]:
+        np.testing.assert_array_equal(fit_file(encoded(Image.fromarray(image), "PNG")), image)
+
+
+def test_only_the_first_frame_counts() -> None:
+    """An animation is its first frame."""
+    frames = [picture.convert("RGB").resize((50, 60)) for picture in pictures(4)]
+    animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(fit_file(animated), fit_image(tf.constant(animated)).numpy())
+
+
+def with_png_size(edge: int) -> bytes:
+    """A small PNG that declares a square of another size."""
+    header = b"IHDR" + edge.to_bytes(4, "big") * 2 + PNG[24:29]
+    return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
+
+
+PNG = encoded(Image.new("RGB", (40, 60)), "PNG")
+REFUSED = {
+    "empty": (b"", "no readable image. Expected: PNG, JPEG, GIF or BMP. Received: 0 bytes of something else."),
+    "page": (b"<html>", "Received: 6 bytes of something else."),
+    "other format": (encoded(Image.new("L", (9, 9)), "TIFF"), "no readable image"),
+    "truncated PNG": (PNG[:-30], "end early or are damaged"),
+    "truncated JPEG": (encoded(Image.new("RGB", (40, 60)), "JPEG")[:300], "no readable image"),
+    "truncated GIF": (encoded(pictures(1)[0].convert("RGB"), "GIF")[:900], "no readable image"),
+    "many bytes": (PNG + bytes(MOST_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
+    "many pixels": (
+        encoded(Image.new("1", (10_000, 6_000)), "PNG"),
+        "at most 50 million pixels. Received: 10000 x 6000.",
+    ),
+    "more pixels": (with_png_size(10_000), "The image is too large"),
+    "most pixels": (with_png_size(2**31 - 1), "The image is too large"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_the_graph_refuses_is_refused_with_a_reason(name: str) -> None:
+    """One sentence says what was expected and what was received."""
+    file, message = REFUSED[name]
+    with pytest.raises(ImageError, match=message):
+        fit_file(file)
+
+
+COLOURS = [(v, v, v) for v in (0, 1, 20, 100, 127, 128, 200, 255)] + [(200, 30, 40), (10, 90, 250), (255, 255, 0)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("colour", COLOURS, ids=str)
+def test_a_picture_of_one_colour_is_known(colour: tuple[int, int, int], kind: str) -> None:
+    """Whatever the colour, the shape and the file, also in grey at the size that is taken as it is."""
+    for picture in (
+        Image.new("RGB", (400, 600), colour),
+        Image.new("RGB", (601, 33), colour),
+        Image.new("RGB", (28, 28), colour),
+        Image.new("L", (28, 28), colour[0]),
+    ):
+        assert shows_one_colour(fit_file(encoded(picture, kind))), (picture.mode, picture.size)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize(("item", "ground"), [(0, 255), (255, 0), (90, 128), (128, 90), (40, 20)])
+def test_a_silhouette_is_no_picture_of_one_colour(item: int, ground: int, kind: str) -> None:
+    """An item of one colour before a ground of another shows its outline."""
+    shirt = [(40, 60), (160, 60), (200, 120), (170, 140), (150, 110), (150, 260), (50, 260), (50, 110), (30, 140)]
+    trousers = [(60, 20), (140, 20), (150, 280), (105, 280), (100, 90), (95, 280), (50, 280)]
+    for outline in (shirt, trousers, [(100, 10), (101, 10), (190, 290), (20, 290)]):
+        picture = Image.new("L", (210, 300), ground)
+        ImageDraw.Draw(picture).polygon(outline, fill=item)
+        assert not shows_one_colour(fit_file(encoded(picture, kind)))
+
+
+def test_pictures_of_items_are_none_of_one_colour() -> None:
+    """Neither those of the tests' garments nor photographs of clouds."""
+    images = [*images_and_garments(100, 0)[0], *(fit_pixels(np.asarray(picture)) for picture in pictures(40))]
+    assert not any(shows_one_colour(image) for image in images)

@@ -1,0 +1,101 @@
+"""Tests of serving.requests.comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.requests.comparison import Failure, failures, largest_difference
+from serving.requests.inquiry import Reply
+from serving.requests.prediction_log import Answers
+
+EXPECTED: Answers = {
+    "group": np.array([b"Top", b"Shoe"], dtype=object),
+    "group_probabilities": np.array([[0.9, 0.1], [0.2, 0.8]], np.float32),
+    "garment": np.array([b"Shirt", b"Boot"], dtype=object),
+    "garment_probabilities": np.array([[0.9, 0.1], [0.2, 0.8]], np.float32),
+    "confidence": np.array([0.9, 0.8], np.float32),
+    "prediction_set": np.array([[True, False], [False, True]]),
+    "abstain": np.array([False, False]),
+}
+IDS = ["train/a", "train/b"]
+
+
+def replies() -> list[Reply]:
+    """The expected answers: a request each, then both in one."""
+    parts = [slice(0, 1), slice(1, 2), slice(0, 2)]
+    return [Reply(part, {name: values[part].copy() for name, values in EXPECTED.items()}) for part in parts]
+
+
+def compare(answers: list[Reply], tolerance: float = 1e-5) -> list[Failure]:
+    """Compares answers with the expected ones."""
+    return failures("REST", "serving_bytes", IDS, answers, EXPECTED, tolerance)
+
+
+def test_equal_answers() -> None:
+    """Equal answers are no failures."""
+    assert compare(replies()) == [] and largest_difference(replies(), EXPECTED) == 0
+
+
+def test_fault() -> None:
+    """A request without an answer is a failure with the server's reason."""
+    found = compare([Reply(slice(0, 1), {}, "no image"), Reply(slice(0, 2), {}, "too many")])
+    assert found == [
+        Failure("REST", "serving_bytes", "train/a", "no image"),
+        Failure("REST", "serving_bytes", "train/a", "In a batch of 2: too many"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("group", [b"Shoe"], "group is Shoe instead of Top."),
+        ("abstain", [True], "abstain is True instead of False."),
+        ("confidence", [np.nan], "confidence is not a finite number."),
+        ("confidence", [0.4], "confidence is off by 0.5."),
+        ("prediction_set", [[True]], "prediction_set has the shape [1, 1] instead of [1, 2]."),
+    ],
+)
+def test_wrong_output(name: str, value: Any, reason: str) -> None:
+    """Whatever is wrong with an output, the failure names the image and says what."""
+    answers = replies()
+    answers[0].answers[name] = np.array(value, dtype=EXPECTED[name].dtype)
+    (failure,) = compare(answers)
+    assert (failure.source_id, failure.reason) == ("train/a", reason)
+
+
+def test_wrong_in_a_batch() -> None:
+    """Of a batch the first wrong image is named, with its own difference."""
+    answers = replies()
+    answers[2].answers["confidence"][1] = 0.3
+    (failure,) = compare(answers)
+    assert (failure.source_id, failure.reason) == ("train/b", "In a batch of 2: confidence is off by 0.5.")
+    assert failure.difference == pytest.approx(0.5)
+
+
+def test_missing_output() -> None:
+    """An answer without one of the outputs that every signature has is a failure."""
+    answers = replies()
+    del answers[1].answers["abstain"]
+    assert compare(answers)[0].reason == "The answer lacks abstain."
+
+
+def test_nothing_to_compare() -> None:
+    """Without answers the largest difference is no number, which no tolerance allows."""
+    assert np.isnan(largest_difference([Reply(slice(0, 1), {}, "no image")], EXPECTED))
+
+
+@given(shift=st.floats(-0.5, 0.5), tolerance=st.floats(0, 0.4))
+def test_tolerance(shift: float, tolerance: float) -> None:
+    """A request fails exactly when a number is further off than the tolerance, and its difference is told."""
+    answers = replies()
+    confidence = answers[1].answers["confidence"]
+    confidence += np.float32(shift)
+    off = float(abs(np.float64(confidence[0]) - EXPECTED["confidence"][1]))
+    found = compare(answers, tolerance=tolerance)
+    assert [failure.difference for failure in found] == ([off] if off > tolerance else [])
+    assert largest_difference(answers, EXPECTED) == off

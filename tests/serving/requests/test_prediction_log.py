@@ -1,0 +1,72 @@
+"""Tests of serving.requests.prediction_log: the same image in three forms, and one answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.requests.prediction_log import (
+    INPUTS,
+    PredictionLog,
+    RequestError,
+    all_requests,
+    answer,
+    answers_of,
+    load,
+    predict_request,
+    read_logs,
+    with_answers,
+    write_logs,
+)
+from tests.serving.exports import export_small
+from tests.synthetic import images_and_garments
+
+IMAGES, _ = images_and_garments(3, 0)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A loaded export."""
+    return load(export_small(tmp_path_factory.mktemp("model")).saved_model)
+
+
+def test_three_forms_one_answer(served: object) -> None:
+    """Pixels, PNG and tf.Example of the same images are answered alike."""
+    first, *others = (answer(served, predict_request(signature, IMAGES)) for signature in INPUTS)
+    for other in others:
+        assert all(np.array_equal(other[name], values) for name, values in first.items())
+
+
+def test_a_request_an_image(served: object) -> None:
+    """`all_requests` asks every signature about every image by itself."""
+    asked = [answer(served, log)["confidence"].shape for log in all_requests(IMAGES)]
+    assert asked == [(1,)] * 9
+
+
+def test_answers_survive_a_file(served: object, tmp_path: Path) -> None:
+    """Answers written with their request are read back to the bit, texts included."""
+    log = predict_request("serving_bytes", IMAGES)
+    answers = answer(served, log)
+    write_logs(tmp_path / "logs", [with_answers(log, answers)])
+    (read,) = read_logs(tmp_path / "logs")
+    assert all(np.array_equal(answers_of(read)[name], values) for name, values in answers.items())
+
+
+def test_unreadable_image(served: object) -> None:
+    """What is no image is answered by one readable line."""
+    log = PredictionLog()
+    log.CopyFrom(predict_request("serving_bytes", IMAGES))
+    log.predict_log.request.inputs["image_bytes"].string_val[0] = b"no image"
+    with pytest.raises(RequestError, match="serving_bytes gives no answer") as caught:
+        answer(served, log)
+    assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
+
+
+def test_wrong_input_name(served: object) -> None:
+    """An input that the signature does not have is a request error."""
+    log = predict_request("serving_bytes", IMAGES)
+    log.predict_log.request.model_spec.signature_name = "serving_default"
+    with pytest.raises(RequestError, match="serving_default gives no answer"):
+        answer(served, log)

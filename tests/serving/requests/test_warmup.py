@@ -1,0 +1,99 @@
+"""Tests of serving.requests.warmup: what TensorFlow Serving will read and replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from pipeline.contract.artifacts import Model
+from serving.requests.prediction_log import INPUTS, TEXT, predict_request, signatures_of, write_logs
+from serving.requests.warmup import WarmupError, replay_warmup, write_warmup
+from tests.serving.exports import export_small, without_signature
+from tests.synthetic import images_and_garments
+
+IMAGES, _ = images_and_garments(20, 0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A sound export."""
+    return export_small(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def warmup(tmp_path: Path) -> Path:
+    """The file to write."""
+    return tmp_path / "tf_serving_warmup_requests"
+
+
+def test_covers_every_signature_and_size(warmup: Path) -> None:
+    """Plain TFRecords of PredictionLog: each signature is asked about single images and about many, under its name."""
+    assert write_warmup(warmup, IMAGES, singles=2, batch=16) == 9
+    logs = [PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(warmup))]
+    asked = [
+        (r.model_spec.name, r.model_spec.signature_name, key, tensor.tensor_shape.dim[0].size)
+        for r in (log.predict_log.request for log in logs)
+        for key, tensor in r.inputs.items()
+    ]
+    assert asked == [("fashion", name, key, size) for name, key in INPUTS.items() for size in (1, 1, 16)]
+
+
+def test_same_bytes(warmup: Path, tmp_path: Path) -> None:
+    """The same images give the same bytes, so that the same model makes no new version."""
+    write_warmup(warmup, IMAGES, singles=2, batch=16)
+    write_warmup(tmp_path / "again", IMAGES, singles=2, batch=16)
+    assert warmup.read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_fewer_images_than_asked_for(warmup: Path) -> None:
+    """With few images there are as many requests as images."""
+    assert write_warmup(warmup, IMAGES[:2], singles=8, batch=32) == 9
+
+
+def test_more_than_serving_accepts(warmup: Path) -> None:
+    """More than a thousand requests are refused: Serving would not load the version."""
+    images, _ = images_and_garments(400, 0)
+    with pytest.raises(WarmupError, match="Expected: at most 1000. Received: 1203"):
+        write_warmup(warmup, images, singles=400, batch=32)
+
+
+def test_replay(model: Model, warmup: Path) -> None:
+    """Every request written is read back and answered by the model."""
+    count = write_warmup(warmup, IMAGES, singles=2, batch=16)
+    assert replay_warmup(warmup, model.saved_model) == count
+
+
+def test_a_model_that_reads_descriptions(model: Model, warmup: Path, tmp_path: Path) -> None:
+    """Its fourth signature is kept warm, and a file without it is not enough for it."""
+    reading = export_small(tmp_path / "model", texts=True)
+    assert (signatures_of(model.saved_model), signatures_of(reading.saved_model)) == (tuple(INPUTS), (*INPUTS, TEXT))
+    count = write_warmup(warmup, IMAGES, singles=2, batch=16, signatures=signatures_of(reading.saved_model))
+    assert count == 12 == replay_warmup(warmup, reading.saved_model)
+    write_warmup(warmup, IMAGES, singles=2, batch=16)
+    with pytest.raises(WarmupError, match="Expected: .*, serving_text. Received: [^,]*, [^,]*, [^,]*$"):
+        replay_warmup(warmup, reading.saved_model)
+
+
+def test_replay_on_another_model(model: Model, warmup: Path, tmp_path: Path) -> None:
+    """A request that the model cannot answer is named by its number."""
+    write_warmup(warmup, IMAGES, singles=1, batch=16)
+    other = without_signature(model, "serving_examples", tmp_path / "model")
+    with pytest.raises(WarmupError, match="Warm-up request 5 of 6 fails. There is no signature serving_examples"):
+        replay_warmup(warmup, other.saved_model)
+
+
+def test_replay_of_too_little(model: Model, warmup: Path) -> None:
+    """A file that leaves a signature cold is refused."""
+    write_logs(warmup, [predict_request("serving_default", IMAGES)])
+    with pytest.raises(WarmupError, match="do not cover the signatures. .* Received: serving_default"):
+        replay_warmup(warmup, model.saved_model)
+
+
+def test_replay_of_a_damaged_file(model: Model, warmup: Path) -> None:
+    """A file that is no TFRecord file is refused."""
+    warmup.write_bytes(b"nothing of the kind")
+    with pytest.raises(WarmupError, match="cannot be read"):
+        replay_warmup(warmup, model.saved_model)

@@ -17,6 +17,7 @@ INSTALL = [
     "httpx==0.28.*",
     # TensorFlow Datasets imports it without declaring it.
     "importlib_resources",
+    "jinja2",
     "keras==3.15.*",
     "keras-tuner==1.4.8",
     "markdown-it-py",
@@ -35,6 +36,7 @@ INSTALL = [
     "scikit-learn",
     "scipy",
     "starlette",
+    "tenacity",
     "tensorboard==2.21.*",
     "tensorflow==2.21.*",
     "tensorflow-datasets==4.9.10",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """A mistake or an obstacle that the user can act on; the command line prints it without a stack trace.
+
+    A subclass gives callers something to catch and needs no more than its docstring.
 
     Args:
         headline: One sentence that says what happened.
@@ -23,10 +28,23 @@ class UserError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        parts = [self.headline]
-        parts += [f"{name}: {text}" for name, text in self.details() if text]
-        return "\n".join(parts)
+        return "\n".join([self.headline, *(f"{name}: {text}" for name, text in self.details() if text)])
 
     def details(self) -> list[tuple[str, str]]:
-        """The labelled lines under the headline, empty ones included."""
+        """Returns the labelled lines under the headline, empty ones included."""
         return [("Expected", self.expected), ("Received", self.received), ("Next", self.next_step)]
+
+    @property
+    def one_line(self) -> str:
+        """The whole error as sentences on one line, for a log or a table: "There is no x. Expected: y. Received: z."."""
+        return " ".join([self.headline, *(f"{name}: {text.rstrip('.')}." for name, text in self.details() if text)])
+
+
+@contextmanager
+def suggest(next_step: str) -> Iterator[None]:
+    """Completes a `UserError` that leaves the block and names no next step of its own."""
+    try:
+        yield
+    except UserError as error:
+        error.next_step = error.next_step or next_step
+        raise

@@ -25,9 +25,9 @@ def cross_validator(
 ) -> None:
     """Trains a small network on all but one part of the training images, for each part, and keeps its answers."""
     from analysis.exploration.cross_validation import cross_validate
-    from components.explored_images import read_data
+    from analysis.exploration.data import read_data
 
-    data = read_data(examples, taxonomy)
+    data = read_data(examples.split, taxonomy)
     answers = cross_validate(
         data,
         folds=folds,

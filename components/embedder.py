@@ -32,10 +32,10 @@ def embedder(
 ) -> None:
     """Lays test images out so that similar ones lie together, by pixels and by a network's last features."""
     from analysis.exploration.cross_validation import OutOfFold
+    from analysis.exploration.data import read_data
     from analysis.exploration.embedding import embed, sample_rows
-    from components.explored_images import read_data
 
-    data = read_data(examples, taxonomy)
+    data = read_data(examples.split, taxonomy)
     rows = sample_rows(data, count, seed)
     progress(0, 3, "steps", "features")
     if trained is None:

@@ -14,7 +14,6 @@ from catalogue.dsn import Dsn, given
 from catalogue.images import Fetch
 from catalogue.products import Catalogue, catalogue_state
 from catalogue.source import read_catalogue
-from components.fashion_mnist_source import read_fashion_mnist
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.component import Cache, ExternalPath, Output, component
 from pipeline.contract.errors import UserError
@@ -101,7 +100,7 @@ def example_gen(
         shares = {"test": test_share, "validation": validation_share}
     else:
         with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
-            columns = read_fashion_mnist(examples, idx_dir, verify_checksums)
+            columns = _read_fashion_mnist(examples, idx_dir, verify_checksums)
         shares = {"validation": validation_share}
     progress(0, len(columns["image"]), "examples", "comparing images")
     with _as_user_error("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
@@ -121,6 +120,47 @@ def _as_user_error(next_step: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise UserError(error.headline, expected=error.expected, received=error.received, next_step=next_step) from None
+
+
+def _read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) -> dict[str, Any]:
+    """Returns the columns of all images, train before test and each ordered by content.
+
+    They are `image` uint8 [N, 28, 28], `garment` int64 [N], `source_id` and `split`, the official one, str [N].
+
+    Args:
+        examples: Whose property `source` will say what was read.
+        idx_dir: Files of the user's own.
+        verify: Whether anything but the published data set is refused.
+
+    Raises:
+        DataError: The data are missing, damaged, or other ones.
+    """
+    import numpy as np
+
+    from analysis.data import fashion_mnist
+
+    source = fashion_mnist.locate(idx_dir)
+    logger.info("Reading %s", source)
+    official = fashion_mnist.load(source, verify)
+    examples.properties["source"] = str(source)
+    parts = [_ordered_by_content(origin, official[origin]) for origin in ("train", "test")]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _ordered_by_content(origin: str, split: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from analysis.data.fashion_mnist import content_ids
+
+    names = np.array(content_ids(split.images))
+    # By name, and by garment for a picture that is there twice with two labels: no order of the files shows.
+    order = np.lexsort((split.garments, names))
+    return {
+        "image": split.images[order],
+        "garment": split.garments[order],
+        "source_id": np.array([f"{origin}/{name}" for name in names[order]]),
+        "split": np.full(len(order), origin, dtype=object),
+    }
 
 
 def _close_pairs(columns: dict[str, Any], rmse: float) -> Pairs:

@@ -84,14 +84,14 @@ def read_pieces(
 
     from analysis.data.near_duplicates import Pairs
     from analysis.exploration.cross_validation import OutOfFold
+    from analysis.exploration.data import read_data
     from analysis.exploration.embedding import Embedding
     from analysis.exploration.neighbours import Neighbours
     from analysis.exploration.sections import Pieces
-    from components.explored_images import read_data
 
     trained = embedding.path / "trained.npz"
     return Pieces(
-        data=read_data(examples, taxonomy),
+        data=read_data(examples.split, taxonomy),
         neighbours=Neighbours.load(neighbours.path),
         pairs=Pairs.load(neighbours.path),
         out_of_fold=OutOfFold.load(predictions.path),

@@ -25,11 +25,11 @@ def learning_curve_gen(
     repeats: Annotated[int, Field(ge=2, le=20, description="Different draws of the training images.")] = 3,
 ) -> None:
     """Trains on ever more images and measures the error on others, a few draws each."""
+    from analysis.exploration.data import read_data
     from analysis.exploration.learning_curves import curves
-    from components.explored_images import read_data
 
     table = curves(
-        read_data(examples, taxonomy),
+        read_data(examples.split, taxonomy),
         repeats=repeats,
         seed=seed,
         report=lambda done, total, note: progress(done, total, "models", note),

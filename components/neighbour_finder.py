@@ -26,10 +26,10 @@ def neighbour_finder(
 ) -> None:
     """Finds the nearest training images of every image, and all pairs of near-duplicates."""
     from analysis.data.near_duplicates import close_pairs
+    from analysis.exploration.data import read_data
     from analysis.exploration.neighbours import nearest
-    from components.explored_images import read_data
 
-    data = read_data(examples, taxonomy)
+    data = read_data(examples.split, taxonomy)
     progress(0, len(data), "images", "near-duplicates")
     pairs = close_pairs(data.images, near_duplicate_rmse)
     pairs.save(neighbours.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,11 +200,15 @@ def _decode_images(encoded: np.ndarray, shards: Sequence[Path]) -> np.ndarray:
 
 
 def _damaged(shard: Path, reason: str) -> UserError:
-    from analysis.data.error_text import readable_reason
-
     return UserError(
         f"The examples file {shard} cannot be read.",
         expected="a gzipped TFRecord file of tf.Example",
         received=readable_reason(reason),
         next_step=_REBUILD,
     )
+
+
+def readable_reason(message: str) -> str:
+    """Returns the first line of a TensorFlow error without the names of graph nodes and operations around it."""
+    first = message.strip().splitlines()[0] if message.strip() else "no message"
+    return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*|\s*\[\[.*", "", first).strip()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.error_text import readable_reason
+from analysis.data.examples import readable_reason
 from analysis.data.idx import DataError, read_idx
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from analysis.data.examples import read_arrays
 from models.taxonomy import Taxonomy
 
 Indices = npt.NDArray[np.int64]
+
+FEATURES = ("image", "garment", "cluster", "source_id")
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,25 @@ class Data:
     def group_name(self, row: int) -> str:
         """Returns the name of an image's group."""
         return self.taxonomy.groups[self.groups[row]]
+
+
+def read_data(shards_of: Callable[[str], Sequence[Path]], taxonomy: Taxonomy) -> Data:
+    """Reads all images; the validation images become part of the official training split again.
+
+    Args:
+        shards_of: Returns the example files of the split "train", "validation" or "test".
+        taxonomy: Which garment belongs to which group.
+
+    Raises:
+        UserError: A file is damaged or lacks a feature.
+    """
+    parts = [read_arrays(shards_of(split), FEATURES) for split in ("train", "validation", "test")]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in FEATURES}
+    return Data(
+        images=columns["image"],
+        garments=columns["garment"],
+        test=np.repeat([False, False, True], [len(part["garment"]) for part in parts]),
+        clusters=columns["cluster"],
+        names=columns["source_id"].astype(np.str_),
+        taxonomy=taxonomy,
+    )

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.data.examples import read_arrays
-from components.infra_validator import infra_validator
-from components.infra_verdict import as_trained
+from components.infra_validator import as_trained, infra_validator
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model
 from pipeline.contract.errors import UserError
 from tests.serving.exports import export_small, spoil_serving_bytes, without_signature

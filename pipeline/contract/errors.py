@@ -36,7 +36,7 @@ class UserError(Exception):
 
     @property
     def one_line(self) -> str:
-        """The whole error as sentences on one line, for a log or a table: "There is no x. Expected: y. Received: z."."""
+        """The error as sentences on one line, for a log or a table: "There is no x. Expected: y. Received: z."."""
         return " ".join([self.headline, *(f"{name}: {text.rstrip('.')}." for name, text in self.details() if text)])
 
 

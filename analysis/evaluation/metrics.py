@@ -117,6 +117,27 @@ def reliability(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS)
     ]
 
 
+def wilson_interval(hits: npt.ArrayLike, count: npt.ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
+    """Returns the bounds of Wilson's interval (1927) of shares, which holds near 0 and 1 too.
+
+    Args:
+        hits: How many of `count` have the property, int, of any shape.
+        count: Of the same shape, or one number for all. Where it is 0, both bounds are NaN.
+        level: Of the interval. Defaults to 0.95.
+
+    Returns:
+        The lower and the upper bounds, float64 of that shape.
+    """
+    from scipy.stats import binomtest
+
+    def bounds(one: int, of: int) -> tuple[float, float]:
+        interval = binomtest(int(one), int(of)).proportion_ci(level, method="wilson") if of else (np.nan, np.nan)
+        return float(interval[0]), float(interval[1])
+
+    low, high = np.vectorize(bounds, otypes=[np.float64, np.float64])(hits, count)
+    return low, high
+
+
 def _pick(metric: Metric, index: int, counts: Array) -> Array:
     return metric(counts)[..., index]
 

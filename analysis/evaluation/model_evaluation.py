@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from analysis.evaluation import bootstrap
 from analysis.evaluation import metrics as group_metrics
@@ -192,8 +191,8 @@ def _share(judged: Judged, hits: int, count: int) -> Block:
     """A share with Wilson's interval (1927); resamples of a slice without a mistake would all be without one."""
     if not count:
         return bootstrap.Estimate(float("nan"), float("nan"), float("nan")).to_json()
-    bounds = binomtest(hits, count).proportion_ci(judged.level, method="wilson")
-    return bootstrap.Estimate(hits / count, bounds.low, bounds.high).to_json()
+    low, high = group_metrics.wilson_interval(hits, count, judged.level)
+    return bootstrap.Estimate(hits / count, float(low), float(high)).to_json()
 
 
 def _over_nearest_neighbour(judged: Judged, rungs: Sequence[Rung]) -> Block:

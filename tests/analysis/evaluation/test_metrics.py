@@ -92,3 +92,10 @@ def test_reliability_points_count_every_example():
     points = group_metrics.reliability(rng.random(500) < 0.5, rng.random(500))
     assert sum(point["count"] for point in points) == 500
     assert all(0 <= point["accuracy"] <= 1 for point in points)
+
+
+def test_wilson_intervals_are_the_published_ones():
+    """0 of 10 and 5 of 10, as Brown, Cai and DasGupta (2001) compute them; of nothing there is no interval."""
+    low, high = group_metrics.wilson_interval([0, 5, 0], [10, 10, 0])
+    assert low == pytest.approx([0.0, 0.2366, np.nan], abs=1e-4, nan_ok=True)
+    assert high == pytest.approx([0.2775, 0.7634, np.nan], abs=1e-4, nan_ok=True)

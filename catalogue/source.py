@@ -131,7 +131,7 @@ def _report(selected: Selection, catalogue: Catalogue, examples: Examples, failu
     from sql.dsn import redact
 
     selected.failures.sort(key=lambda failure: failure.product)
-    with (failures.path / "failures.jsonl").open("w", encoding="utf-8") as file:
+    with failures.failures_file.open("w", encoding="utf-8") as file:
         for failure in selected.failures:
             file.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")
     failures.properties.update(Counter(failure.reason for failure in selected.failures))

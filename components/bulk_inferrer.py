@@ -9,9 +9,9 @@ from pydantic import Field
 from pipeline.contract.artifacts import Examples, InferenceResult, Model, PushedModel
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
-RECORD = "inference.json"
 HELD_BACK = "test"
 
 
@@ -53,7 +53,7 @@ def bulk_inferrer(
             next_step="fashion run --set bulk_inferrer.split=validation",
         )
     shards = examples.split(split)
-    record = pushed.read_json("pushed.json")
+    record = pushed.record()
     if not record["pushed"]:
         # A refused model is served to nobody: there is no traffic to compare with.
         _record(inference, {"scored": False, "reason": record["reason"], "version": None, "split": split})
@@ -83,7 +83,7 @@ def bulk_inferrer(
 
 
 def _record(inference: InferenceResult, content: dict[str, object]) -> None:
-    inference.write_json(RECORD, content)
+    write_json(inference.record_file, content)
     inference.properties["scored"] = bool(content["scored"])
     if content["reason"]:
         inference.properties["reason"] = str(content["reason"])

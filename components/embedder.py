@@ -57,10 +57,10 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
     from models.calibration import Calibration
     from models.training import PREDICT_BATCH
 
-    network = keras.models.load_model(model.path / "model.keras", compile=False)
+    network = keras.models.load_model(model.keras_file, compile=False)
     logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
     try:
-        calibration = Calibration.from_json(model.read_json("calibration.json"))
+        calibration = Calibration.from_json(model.calibration())
     except ValueError as error:
         raise UserError(
             "The trained model of this workspace is of an earlier version.",
@@ -69,7 +69,7 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
             next_step="fashion run, and then fashion explore again",
         ) from None
     groups = calibration.group_probabilities(logits).argmax(axis=1)
-    np.savez_compressed(embedding.path / "trained.npz", groups=groups.astype(np.int64))
+    np.savez_compressed(embedding.trained_file, groups=groups.astype(np.int64))
     # A network that answers for an image and its mirror image holds the one that was trained.
     inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)
     features = keras.Model(inner.inputs, inner.get_layer("features").output)

@@ -15,6 +15,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def evaluator(
     progress(4, len(STEPS), "steps", STEPS[4])
     judged = layout.Judged(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
     metrics = layout.describe(judged, slices, corruptions, rungs, seconds, previous) | {"versions": _versions()}
-    evaluation.write_json("metrics.json", metrics)
-    _write_predictions(columns, predictions, taxonomy, evaluation.path / "predictions.parquet")
+    write_json(evaluation.metrics_file, metrics)
+    _write_predictions(columns, predictions, taxonomy, evaluation.predictions_file)
     verdict = judge(metrics, rules)
     _write_blessing(blessing, verdict)
     progress(5, len(STEPS), "steps", STEPS[5])
-    _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.path / "report.html")
+    _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.report_file)
     for name in ("accuracy", "macro_f1"):
         evaluation.properties[name] = round(metrics["overall"][name]["value"], 4)
     progress(len(STEPS), len(STEPS), "steps", f"accuracy {metrics['overall']['accuracy']['value']:.4f}")
@@ -176,7 +177,7 @@ def _check_rules(
 
 
 def _write_blessing(blessing: ModelBlessing, verdict: dict[str, Any]) -> None:
-    blessing.write_json("verdict.json", verdict)
+    write_json(blessing.verdict_file, verdict)
     (blessing.path / ("BLESSED" if verdict["blessed"] else "NOT_BLESSED")).touch()
     blessing.properties["blessed"] = verdict["blessed"]
     if not verdict["blessed"]:

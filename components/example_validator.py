@@ -10,6 +10,7 @@ from pydantic import Field
 from pipeline.contract.artifacts import ExampleAnomalies, ExampleStatistics, Schema
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 
 if TYPE_CHECKING:
     from analysis.data.anomalies import Anomaly
@@ -51,7 +52,7 @@ def example_validator(
         here = find_anomalies(dataset, expected, Bounds(class_share_bound, black_images))
         if split != "train" and "train" in described:
             here += find_skew(described["train"], dataset, expected)
-        target = anomalies.path / f"Split-{split}" / "SchemaDiff.pb"
+        target = anomalies.split_file(split)
         target.parent.mkdir(parents=True)
         target.write_bytes(to_proto(here, expected).SerializeToString(deterministic=True))
         found += here
@@ -62,7 +63,7 @@ def _conclude(found: list[Anomaly], anomalies: ExampleAnomalies, on_anomaly: str
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     kind = anomalies_pb2.AnomalyInfo.Type.Name
-    anomalies.write_json("anomalies.json", [vars(anomaly) | {"kind": kind(anomaly.kind)} for anomaly in found])
+    write_json(anomalies.anomalies_file, [vars(anomaly) | {"kind": kind(anomaly.kind)} for anomaly in found])
     anomalies.properties["anomalies"] = len(found)
     for anomaly in found:
         logger.warning("Anomaly: %s", anomaly)

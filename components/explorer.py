@@ -14,6 +14,7 @@ from pipeline.contract.artifacts import (
     OutOfFoldPredictions,
 )
 from pipeline.contract.component import Input, Output, component
+from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def explorer(
     subtitle = f"{len(data.train_rows):,} training and {len(data.test_rows):,} test images, {len(taxonomy.garments)} "
     subtitle += f"garments in {len(taxonomy.groups)} groups"
     page = write_page(sections, findings, subtitle)
-    (exploration.path / "exploration.html").write_text(page, encoding="utf-8")
-    exploration.write_json("findings.json", findings)
-    exploration.write_json("sections.json", [to_json(section) for section in sections])
+    exploration.page_file.write_text(page, encoding="utf-8")
+    write_json(exploration.findings_file, findings)
+    write_json(exploration.sections_file, [to_json(section) for section in sections])
     exploration.properties["sections"] = len(sections)
 
 
@@ -89,13 +90,13 @@ def read_pieces(
     from analysis.exploration.neighbours import Neighbours
     from analysis.exploration.sections import Pieces
 
-    trained = embedding.path / "trained.npz"
+    trained = embedding.trained_file
     return Pieces(
         data=read_data(examples.split, taxonomy),
         neighbours=Neighbours.load(neighbours.path),
         pairs=Pairs.load(neighbours.path),
         out_of_fold=OutOfFold.load(predictions.path),
-        curves=pd.read_csv(learning_curves.path / "learning_curves.csv"),
+        curves=pd.read_csv(learning_curves.curves_file),
         embedding=Embedding.load(embedding.path),
         trained_groups=np.load(trained)["groups"] if trained.exists() else None,
     )

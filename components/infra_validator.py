@@ -16,6 +16,7 @@ from analysis.data.examples import read_arrays
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,7 +205,7 @@ def as_trained(model: Model, images: np.ndarray, asked: Sequence[Reply], toleran
     from serving.requests.comparison import largest_difference
     from serving.requests.prediction_log import first_line
 
-    if not (model.path / "model.keras").exists():
+    if not model.keras_file.exists():
         return []
     try:
         value = largest_difference(asked, {"garment_probabilities": _network_scores(model, images)})
@@ -243,7 +244,7 @@ def write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[Failure]) 
         "reason": " ".join(broken),
         "failures": [failure.to_json() for failure in failed],
     }
-    blessing.write_json("verdict.json", verdict)
+    write_json(blessing.verdict_file, verdict)
     (blessing.path / ("INFRA_NOT_BLESSED" if broken else "INFRA_BLESSED")).touch()
     blessing.properties["blessed"] = not broken
 
@@ -269,9 +270,9 @@ def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
 
     # A graphics card multiplies with fewer bits than a server's processor.
     with keras.device("cpu"):
-        network = keras.saving.load_model(model.path / "model.keras", compile=False)
+        network = keras.saving.load_model(model.keras_file, compile=False)
         logits = np.asarray(network.predict(images, batch_size=len(images), verbose=0))
-    return Calibration.from_json(model.read_json("calibration.json")).garment_probabilities(logits)
+    return Calibration.from_json(model.calibration()).garment_probabilities(logits)
 
 
 def _count(broken: list[Failure], asked: int) -> str:

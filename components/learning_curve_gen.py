@@ -34,5 +34,5 @@ def learning_curve_gen(
         seed=seed,
         report=lambda done, total, note: progress(done, total, "models", note),
     )
-    table.to_csv(learning_curves.path / "learning_curves.csv", index=False)
+    table.to_csv(learning_curves.curves_file, index=False)
     learning_curves.properties["most_images"] = int(table["images"].max())

@@ -11,6 +11,7 @@ from analysis.data.examples import read_arrays
 from pipeline.contract.artifacts import Blessing, Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 
 
 @component(libraries=("numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api", "tfx-bsl"))
@@ -62,7 +63,7 @@ def pusher(
 
 def _refusal(judge: str, blessing: Blessing) -> str:
     """Why a verdict forbids the push; empty when it does not."""
-    verdict = blessing.read_json("verdict.json")
+    verdict = blessing.verdict()
     if verdict["blessed"]:
         return ""
     broken = [_said(rule) for rule in verdict["rules"] if not rule["passed"]]
@@ -76,5 +77,5 @@ def _said(rule: dict[str, Any]) -> str:
 
 
 def _record(pushed: PushedModel, content: dict[str, Any]) -> None:
-    pushed.write_json("pushed.json", content)
+    write_json(pushed.record_file, content)
     pushed.properties["pushed"] = content["pushed"]

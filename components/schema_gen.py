@@ -39,7 +39,7 @@ def schema_gen(
     found = disagreements(inferred, chosen)
     for difference in found:
         logger.warning("The data and the curated schema disagree: %s", difference)
-    (schema.path / "schema.pbtxt").write_text(text_format.MessageToString(chosen), encoding="utf-8")
+    schema.schema_file.write_text(text_format.MessageToString(chosen), encoding="utf-8")
     (schema.path / "inferred.pbtxt").write_text(text_format.MessageToString(inferred), encoding="utf-8")
     schema.write_json("disagreements.json", found)
     schema.properties["source"] = "curated" if use_curated else "inferred"
@@ -58,7 +58,7 @@ def _present(curated: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema_
 
 def read_schema(schema: Schema) -> schema_pb2.Schema:
     """Returns the schema that SchemaGen chose."""
-    return _read_curated(schema.path / "schema.pbtxt")
+    return _read_curated(schema.schema_file)
 
 
 def _read_curated(path: Path) -> schema_pb2.Schema:

@@ -47,7 +47,7 @@ def read_statistics(statistics: ExampleStatistics, split: str) -> statistics_pb2
     """Returns the statistics of a split."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    content = (statistics.path / f"Split-{split}" / "FeatureStats.pb").read_bytes()
+    content = statistics.split_file(split).read_bytes()
     return statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets[0]
 
 
@@ -74,6 +74,6 @@ def _write(summarised: tuple[str, Summary], directory: str) -> None:
     from analysis.data.statistics import to_statistics
 
     split, summary = summarised
-    target = Path(directory) / f"Split-{split}" / "FeatureStats.pb"
+    target = ExampleStatistics(Path(directory)).split_file(split)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(to_statistics(split, summary).SerializeToString(deterministic=True))

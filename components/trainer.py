@@ -10,6 +10,7 @@ from components.text_learning import learn_words, read_texts, weigh_words
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, HyperParameters, Model
 from pipeline.contract.component import Input, Logs, Output, Scratch, component
+from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def trainer(
     from models.scores import group_confusion, macro_f1
     from models.training import PREDICT_BATCH, Plan, train
 
-    recipe = Recipe.from_values(hyperparameters.read_json("best_hyperparameters.json"))
+    recipe = Recipe.from_values(hyperparameters.best())
     task = _read_task(examples, taxonomy)
     # Before the images: what is wrong with the texts is said at once.
     described = read_texts(examples) if texts else None
@@ -125,9 +126,9 @@ def trainer(
     garments = calibration.garment_probabilities(logits)
     evidence = weigh_words(words, described["validation"], task, garments, model) if described else None
     export_model(network, calibration, taxonomy, model.saved_model, evidence)
-    network.save(model.path / "model.keras")
-    model.write_json("calibration.json", calibration.to_json())
-    model.write_json("training.json", {"recipe": recipe.to_values(), "history": trained.history})
+    network.save(model.keras_file)
+    write_json(model.calibration_file, calibration.to_json())
+    write_json(model.training_file, {"recipe": recipe.to_values(), "history": trained.history})
     model.properties["parameters"] = network.count_params()
     confusion = group_confusion(garments @ task.membership, task.validation_groups)
     model.properties["validation_macro_f1"] = round(macro_f1(confusion), 4)

@@ -14,6 +14,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, HyperParameters
 from pipeline.contract.component import ExternalPath, Input, Logs, Output, Scratch, component
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -195,11 +196,11 @@ def _write(hyperparameters: HyperParameters, outcomes: list[Outcome], margin: fl
     # A search is short and its scores are noisy: the highest of many is too high by itself.
     kept = first.score is not None and (best.score or 0.0) <= first.score + margin
     chosen = first if kept else best
-    hyperparameters.write_json("best_hyperparameters.json", chosen.values)
+    write_json(hyperparameters.best_file, chosen.values)
     decision = {"first": first.trial, "best": best.trial, "chosen": chosen.trial, "margin": margin}
     scores = {"first_macro_f1": first.score, "best_macro_f1": best.score, "default_kept": kept}
     listed = [{"status": o.status, **asdict(o)} for o in outcomes]
-    hyperparameters.write_json("trials.json", {**decision, **scores, "trials": listed})
+    write_json(hyperparameters.trials_file, {**decision, **scores, "trials": listed})
     _write_table(hyperparameters.path / "trials.csv", outcomes)
     hyperparameters.properties["trials"] = len(outcomes)
     hyperparameters.properties["best_macro_f1"] = round(best.score or 0.0, 4)

@@ -1,7 +1,8 @@
-"""The typed artifacts that stages hand to each other: a directory, and what is to be found in it.
+"""The typed artifacts that stages hand to each other: a directory, the names of its files, and readers of them.
 
 The names are ML Metadata's and TFX's (https://www.tensorflow.org/tfx/guide/mlmd), so that someone who knows those
-finds what they expect.
+finds what they expect. A reader returns JSON content or the path of a file; objects of a domain are built from these
+in `analysis`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_json
 
 Property = Union[str, int, float, bool]
 
@@ -35,13 +37,10 @@ class Artifact:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Writes `content` as indented JSON to the file `name`; returns its path."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        return target
+        return write_json(self.path / name, content)
 
     def damage(self) -> str:
-        """Says what outside its own directory makes the artifact unusable; empty when it is fine."""
+        """Returns what outside its own directory makes the artifact unusable; empty when nothing does."""
         return ""
 
 
@@ -68,55 +67,148 @@ class Examples(Artifact):
 
 @dataclass(frozen=True)
 class IngestionFailures(Artifact):
-    """`failures.jsonl`: of a catalogue, a line a product that should have an example and has none, with the reason."""
+    """The products of a catalogue that should have an example and have none."""
+
+    @property
+    def failures_file(self) -> Path:
+        """`failures.jsonl`: a line a product, with the reason."""
+        return self.path / "failures.jsonl"
 
 
 @dataclass(frozen=True)
 class ExampleStatistics(Artifact):
-    """`Split-<split>/FeatureStats.pb`: a `DatasetFeatureStatisticsList` a split, in tensorflow-metadata's format."""
+    """Statistics of every split, in tensorflow-metadata's format."""
+
+    def split_file(self, split: str) -> Path:
+        """`Split-<split>/FeatureStats.pb`: a serialized `DatasetFeatureStatisticsList`."""
+        return self.path / f"Split-{split}" / "FeatureStats.pb"
 
 
 @dataclass(frozen=True)
 class Schema(Artifact):
-    """`schema.pbtxt`: tensorflow-metadata's `Schema` in text form."""
+    """What the examples are expected to look like."""
+
+    @property
+    def schema_file(self) -> Path:
+        """`schema.pbtxt`: tensorflow-metadata's `Schema` in text form."""
+        return self.path / "schema.pbtxt"
 
 
 @dataclass(frozen=True)
 class ExampleAnomalies(Artifact):
-    """`Split-<split>/SchemaDiff.pb`: tensorflow-metadata's `Anomalies` a split; `anomalies.json` lists them."""
+    """Where the examples depart from their schema."""
+
+    def split_file(self, split: str) -> Path:
+        """`Split-<split>/SchemaDiff.pb`: tensorflow-metadata's `Anomalies`, serialized."""
+        return self.path / f"Split-{split}" / "SchemaDiff.pb"
+
+    @property
+    def anomalies_file(self) -> Path:
+        """`anomalies.json`: the anomalies of all splits."""
+        return self.path / "anomalies.json"
+
+    def anomalies(self) -> list[dict[str, Any]]:
+        """Returns the anomalies of all splits."""
+        return _read_list(self.anomalies_file)
 
 
 @dataclass(frozen=True)
 class HyperParameters(Artifact):
-    """`best_hyperparameters.json` (name to value); `trials.csv` and `trials.json` list every trial."""
+    """The recipe that the search chose, and every trial (`trials.csv`)."""
+
+    @property
+    def best_file(self) -> Path:
+        """`best_hyperparameters.json`: the chosen values by name."""
+        return self.path / "best_hyperparameters.json"
+
+    @property
+    def trials_file(self) -> Path:
+        """`trials.json`: how the values were chosen, with every trial."""
+        return self.path / "trials.json"
+
+    def best(self) -> dict[str, Any]:
+        """Returns the chosen values by name."""
+        return _read_object(self.best_file)
+
+    def trials(self) -> dict[str, Any]:
+        """Returns how the values were chosen; `trials` lists every trial."""
+        return _read_object(self.trials_file)
 
 
 @dataclass(frozen=True)
 class Model(Artifact):
-    """`saved_model/` (what is served), `model.keras` (what can be trained on), `calibration.json`, `training.json`."""
+    """A trained model: as it is served, as it can be trained on, and how it came about."""
 
     @property
     def saved_model(self) -> Path:
         """The directory of the exported SavedModel."""
         return self.path / "saved_model"
 
+    @property
+    def keras_file(self) -> Path:
+        """`model.keras`: the network without calibration."""
+        return self.path / "model.keras"
+
+    @property
+    def calibration_file(self) -> Path:
+        """`calibration.json`: what turns the network's logits into calibrated probabilities and prediction sets."""
+        return self.path / "calibration.json"
+
+    @property
+    def training_file(self) -> Path:
+        """`training.json`: the recipe and the history of the training."""
+        return self.path / "training.json"
+
+    def calibration(self) -> dict[str, Any]:
+        """Returns the content of `calibration.json`."""
+        return _read_object(self.calibration_file)
+
+    def training(self) -> dict[str, Any]:
+        """Returns the recipe and the history of the training."""
+        return _read_object(self.training_file)
+
 
 @dataclass(frozen=True)
 class ModelEvaluation(Artifact):
-    """`metrics.json` (every figure), `predictions.parquet` (one row a test example), TFMA's own output.
+    """The Evaluator's figures; TFMA's own output is in `tfma/`, and in `tfma_corruptions/` for corrupted examples."""
 
-    That is in `tfma/` for the test examples, and in `tfma_corruptions/` for corrupted ones.
-    """
+    @property
+    def metrics_file(self) -> Path:
+        """`metrics.json`: every figure."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        """`predictions.parquet`: a row a test example."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def report_file(self) -> Path:
+        """`report.html`: the evaluation on one page."""
+        return self.path / "report.html"
+
+    def metrics(self) -> dict[str, Any]:
+        """Returns every figure."""
+        return _read_object(self.metrics_file)
 
 
 @dataclass(frozen=True)
 class Blessing(Artifact):
-    """`verdict.json`: every rule with value, bound and outcome, and beside it a marker file that names the outcome."""
+    """A verdict on a model, with a marker file that names the outcome beside it."""
+
+    @property
+    def verdict_file(self) -> Path:
+        """`verdict.json`: every rule with value, bound and outcome."""
+        return self.path / "verdict.json"
+
+    def verdict(self) -> dict[str, Any]:
+        """Returns the verdict: `blessed`, `reason`, and `rules` with value, bound and outcome."""
+        return _read_object(self.verdict_file)
 
     @property
     def blessed(self) -> bool:
         """Whether every rule passed."""
-        return bool(self.read_json("verdict.json")["blessed"])
+        return bool(self.verdict()["blessed"])
 
 
 @dataclass(frozen=True)
@@ -131,11 +223,20 @@ class InfraBlessing(Blessing):
 
 @dataclass(frozen=True)
 class PushedModel(Artifact):
-    """`pushed.json`: `pushed` (bool), `version`, `path` of the version directory, and why when nothing was pushed."""
+    """What the Pusher did: the version that it made, or why it made none."""
+
+    @property
+    def record_file(self) -> Path:
+        """`pushed.json`."""
+        return self.path / "pushed.json"
+
+    def record(self) -> dict[str, Any]:
+        """Returns `pushed` (bool), `version`, `path` of the version directory, and `reason` when nothing was pushed."""
+        return _read_object(self.record_file)
 
     def damage(self) -> str:
-        """Says that the pushed version is gone from the serving directory, if it is."""
-        record = self.read_json("pushed.json")
+        """Returns that the pushed version is gone from the serving directory, if it is."""
+        record = self.record()
         if record["pushed"] and not (Path(record["path"]) / "saved_model.pb").exists():
             return f"the pushed version {record['path']} is gone"
         return ""
@@ -143,10 +244,16 @@ class PushedModel(Artifact):
 
 @dataclass(frozen=True)
 class InferenceResult(Artifact):
-    """`predictions-*.parquet` (a row an image), `predictions-*.tfrecord` (logged requests), `summary.json`.
+    """`predictions-*.parquet` (a row an image), `predictions-*.tfrecord` (logged requests), `summary.json`."""
 
-    `inference.json` says whether anything was scored, and why when nothing was.
-    """
+    @property
+    def record_file(self) -> Path:
+        """`inference.json`: whether anything was scored, and why when nothing was."""
+        return self.path / "inference.json"
+
+    def record(self) -> dict[str, Any]:
+        """Returns `scored` (bool), `reason`, `version` and `split`."""
+        return _read_object(self.record_file)
 
 
 @dataclass(frozen=True)
@@ -156,19 +263,62 @@ class ImageNeighbours(Artifact):
 
 @dataclass(frozen=True)
 class OutOfFoldPredictions(Artifact):
-    """`out_of_fold.npz`: what small networks say of training images that they were not trained on, and of the rest."""
+    """`out_of_fold.npz`: predictions of small networks for training images that they were not trained on."""
 
 
 @dataclass(frozen=True)
 class LearningCurves(Artifact):
-    """`learning_curves.csv`: errors by model, number of training images and repeat."""
+    """Errors by model, number of training images and repeat."""
+
+    @property
+    def curves_file(self) -> Path:
+        """`learning_curves.csv`: a row a model, number of images and repeat."""
+        return self.path / "learning_curves.csv"
 
 
 @dataclass(frozen=True)
 class ImageEmbedding(Artifact):
-    """`embedding.npz` (two maps of test images) and, of a trained network, `trained.npz` with its groups for them."""
+    """`embedding.npz`: two maps of test images."""
+
+    @property
+    def trained_file(self) -> Path:
+        """`trained.npz`: the trained network's groups of the images on the maps; absent without a trained network."""
+        return self.path / "trained.npz"
 
 
 @dataclass(frozen=True)
 class Exploration(Artifact):
-    """`exploration.html` (one page that opens offline); `findings.json`; `sections.json`, its prose and tables."""
+    """What the images are like, measured and drawn."""
+
+    @property
+    def page_file(self) -> Path:
+        """`exploration.html`: one page that opens offline."""
+        return self.path / "exploration.html"
+
+    @property
+    def findings_file(self) -> Path:
+        """`findings.json`: the main findings, a sentence each."""
+        return self.path / "findings.json"
+
+    @property
+    def sections_file(self) -> Path:
+        """`sections.json`: the prose and the tables of every section."""
+        return self.path / "sections.json"
+
+    def findings(self) -> list[str]:
+        """Returns the main findings, a sentence each."""
+        return _read_list(self.findings_file)
+
+    def sections(self) -> list[dict[str, Any]]:
+        """Returns the prose and the tables of every section."""
+        return _read_list(self.sections_file)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _read_list(file: Path) -> list[Any]:
+    content: list[Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content

@@ -64,7 +64,7 @@ def test_validation_split_is_scored(infer: Any, examples: Examples, model: Model
     assert [group.encode() for group in rows["group"]] == expected["group"].tolist()
     assert set(rows["model_version"]) == {"4"} and set(rows["error"]) == {None}
     assert (inference.properties["images"], inference.properties["failed"]) == (30, 0)
-    assert inference.read_json("inference.json") == {"scored": True, "reason": "", "version": 4, "split": "validation"}
+    assert inference.record() == {"scored": True, "reason": "", "version": 4, "split": "validation"}
     assert inference.read_json("summary.json")["groups"] == {g: rows["group"].count(g) for g in set(rows["group"])}
 
 
@@ -86,7 +86,7 @@ def test_nothing_pushed_is_nothing_scored(infer: Any) -> None:
     """Without a pushed model the stage ends well, and its record says why there are no rows."""
     inference = infer(version=None, reason="The Evaluator has not blessed the model.")
     assert inference.properties == {"scored": False, "reason": "The Evaluator has not blessed the model."}
-    assert inference.read_json("inference.json")["scored"] is False
+    assert inference.record()["scored"] is False
     assert [path.name for path in inference.path.iterdir()] == ["inference.json"]
 
 

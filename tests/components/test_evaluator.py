@@ -45,12 +45,12 @@ class Judged:
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`."""
-        return self.evaluation.read_json("metrics.json")
+        return self.evaluation.metrics()
 
     @property
     def verdict(self) -> dict[str, Any]:
         """The content of `verdict.json`."""
-        return self.blessing.read_json("verdict.json")
+        return self.blessing.verdict()
 
 
 def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | None, **parameters: Any) -> Judged:

@@ -84,7 +84,7 @@ CASES: list[tuple[Callable[[Splits], None], str]] = [
 def test_whole_examples_pass(tmp_path: Path) -> None:
     """Nothing is found where nothing is wrong, small as the splits are."""
     anomalies = validate(tmp_path, whole_splits())
-    assert anomalies.read_json("anomalies.json") == []
+    assert anomalies.anomalies() == []
     assert anomalies.properties == {"anomalies": 0}
 
 
@@ -104,7 +104,7 @@ def test_warn_goes_on_and_records(tmp_path: Path) -> None:
     splits = whole_splits()
     black_image(splits)
     anomalies = validate(tmp_path, splits, on_anomaly="warn")
-    (listed,) = anomalies.read_json("anomalies.json")
+    (listed,) = anomalies.anomalies()
     assert (listed["split"], listed["feature"], listed["kind"]) == ("train", "image", "CUSTOM_VALIDATION")
     proto = anomalies_pb2.Anomalies.FromString((anomalies.path / "Split-train/SchemaDiff.pb").read_bytes())
     assert proto.anomaly_info["image"].short_description == "all-black image"

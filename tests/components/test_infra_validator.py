@@ -42,7 +42,7 @@ def judge(model: Model, examples: Examples, blessing: InfraBlessing, **parameter
     """Runs the component with the embedded server; returns the verdict."""
     parameters = {"requests": IMAGES, "engine": "embedded", "warmup_requests": 8, "warmup_batch": 32} | parameters
     infra_validator.run(model=model, examples=examples, blessing=blessing, **parameters)
-    verdict: dict[str, Any] = blessing.read_json("verdict.json")
+    verdict: dict[str, Any] = blessing.verdict()
     assert verdict["blessed"] == (not verdict["reason"]) == blessing.properties["blessed"]
     return verdict
 

@@ -61,7 +61,7 @@ def test_blessed_model(push: Any, models: list[Model], tmp_path: Path) -> None:
     """A model that both verdicts allow becomes a version, recorded with its number, absolute path and digest."""
     pushed = push(models[0])
     (version,) = versions(tmp_path / "serving")
-    assert pushed.read_json("pushed.json") == {
+    assert pushed.record() == {
         "pushed": True,
         "version": 1,
         "path": str(tmp_path / "serving/1"),
@@ -106,7 +106,7 @@ def test_warmup_is_where_serving_looks(push: Any, models: list[Model], tmp_path:
 def test_not_blessed(verdicts: Any, reason: str, push: Any, models: list[Model], tmp_path: Path) -> None:
     """Without either blessing nothing is pushed, and the record says whose is missing and why."""
     pushed = push(models[0], **verdicts)
-    record = pushed.read_json("pushed.json")
+    record = pushed.record()
     assert record == {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None}
     assert pushed.properties == {"pushed": False}
     assert pushed.damage() == ""
@@ -116,7 +116,7 @@ def test_not_blessed(verdicts: Any, reason: str, push: Any, models: list[Model],
 def test_same_model_again(push: Any, models: list[Model], tmp_path: Path) -> None:
     """The model that is served already makes no new version, and the record says so."""
     push(models[0])
-    record = push(models[0]).read_json("pushed.json")
+    record = push(models[0]).record()
     assert (record["version"], record["reason"]) == (1, "Version 1 holds this model already.")
     assert len(versions(tmp_path / "serving")) == 1
 

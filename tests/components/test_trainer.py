@@ -63,7 +63,7 @@ def test_export_answers_as_the_saved_network_with_the_saved_calibration(trained:
     """What is served is the network beside it, calibrated as the file says."""
     images = read_arrays(trained.examples.split("validation"), ("image",))["image"]
     network = keras.models.load_model(trained.model.path / "model.keras", compile=False)
-    calibration = Calibration.from_json(trained.model.read_json("calibration.json"))
+    calibration = Calibration.from_json(trained.model.calibration())
     expected = calibration.garment_probabilities(network.predict(images, verbose=0))
     served = tf.saved_model.load(str(trained.model.saved_model)).signatures["serving_default"]
     answer = served(image=tf.constant(images))
@@ -80,7 +80,7 @@ def test_served_answer_is_the_same_for_the_mirror_image(trained: Run) -> None:
 
 def test_history_and_progress_tell_every_epoch(trained: Run) -> None:
     """Each epoch stands in the history with its scores, and was reported."""
-    training = trained.model.read_json("training.json")
+    training = trained.model.training()
     assert len(training["history"]) == 2 and training["recipe"]["width"] == 8
     assert {"loss", "val_group_accuracy", "val_group_macro_f1", "seconds"} <= set(training["history"][0])
     assert trained.reported[-1][:3] == (2, 2, "epochs") and "validation macro F1" in trained.reported[-1][3]

@@ -76,9 +76,7 @@ def run_tuner(place: Path, examples: Examples, progress: Any = silent, **changes
 
 def said_of(found: HyperParameters) -> list[tuple[Any, ...]]:
     """What does not depend on the clock."""
-    return [
-        (t["trial"], t["values"], t["epochs"], t["seed"], t["score"]) for t in found.read_json("trials.json")["trials"]
-    ]
+    return [(t["trial"], t["values"], t["epochs"], t["seed"], t["score"]) for t in found.trials()["trials"]]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +102,7 @@ def finished(undisturbed: Path, tmp_path: Path) -> Path:
 
 def test_first_trial_is_the_known_good_recipe(undisturbed: Path) -> None:
     """The first trial has the recipe's defaults, as near as the space allows."""
-    first = HyperParameters(undisturbed / "out").read_json("trials.json")["trials"][0]
+    first = HyperParameters(undisturbed / "out").trials()["trials"][0]
     assert first["values"] == {**searched(Recipe()), "width": 16}
 
 
@@ -113,7 +111,7 @@ def test_search_ends_after_max_trials(undisturbed: Path) -> None:
     found = HyperParameters(undisturbed / "out")
     with (found.path / "trials.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    trials = found.read_json("trials.json")["trials"]
+    trials = found.trials()["trials"]
     assert [row["trial"] for row in rows] == [t["trial"] for t in trials] == ["0", "1", "2", "3"]
     assert [float(row["score"]) for row in rows] == [t["score"] for t in trials]
 
@@ -133,7 +131,7 @@ def test_no_network_outlives_its_trial(undisturbed: Path) -> None:
 def test_tensorboard_lists_every_trial(undisturbed: Path) -> None:
     """Every trial has its values for the HParams tab and the metric beside them; the root declares the space."""
     logs = undisturbed / "logs"
-    trials = HyperParameters(undisturbed / "out").read_json("trials.json")["trials"]
+    trials = HyperParameters(undisturbed / "out").trials()["trials"]
     assert _events(logs).SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
     for trial in trials:
         events = _events(logs / f"trial-{trial['trial']}")
@@ -159,7 +157,7 @@ def test_bayesian_search_goes_on_from_known_points(finished: Path, examples: Exa
 
 def test_hyperband_promotes_the_best_of_a_short_round(tmp_path: Path, examples: Examples) -> None:
     """The first trial has all epochs; of three with one epoch the best is trained again with all."""
-    trials = run_tuner(tmp_path, examples, algorithm="hyperband", max_trials=5, max_epochs=3).read_json("trials.json")
+    trials = run_tuner(tmp_path, examples, algorithm="hyperband", max_trials=5, max_epochs=3).trials()
     trials = trials["trials"]
     assert [t["epochs"] for t in trials] == [3, 1, 1, 1, 3]
     assert trials[4]["values"] == max(trials[1:4], key=lambda t: t["score"])["values"]
@@ -196,13 +194,13 @@ def test_best_replaces_the_first_by_more_than_the_margin(
 ) -> None:
     """The first recipe is kept unless another beats it by more than the margin, and the properties say so."""
     found = run_tuner(finished, examples, margin=margin)
-    trials = found.read_json("trials.json")["trials"]
+    trials = found.trials()["trials"]
     best = max(trials, key=lambda t: t["score"])
     kept = best is trials[0] or best["score"] == trials[0]["score"] if kept is None else kept
     chosen = trials[0] if kept else best
     assert found.properties["default_kept"] is kept
-    assert found.read_json("best_hyperparameters.json") == chosen["values"]
-    assert found.read_json("trials.json")["chosen"] == chosen["trial"]
+    assert found.best() == chosen["values"]
+    assert found.trials()["chosen"] == chosen["trial"]
 
 
 def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> None:
@@ -210,7 +208,7 @@ def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> No
     values = {**searched(Recipe()), "width": 8, "dropout": 0.2}
     (tmp_path / "best.json").write_text(json.dumps(values), encoding="utf-8")
     found = run_tuner(tmp_path, examples, max_trials=1, warm_start=tmp_path / "best.json")
-    assert found.read_json("best_hyperparameters.json") == values
+    assert found.best() == values
 
 
 @pytest.mark.parametrize(

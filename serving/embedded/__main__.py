@@ -23,7 +23,7 @@ def main() -> int:
     for name, value in (("CUDA_VISIBLE_DEVICES", "-1"), ("TF_USE_LEGACY_KERAS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
         os.environ.setdefault(name, value)
     from serving.embedded.server import Server
-    from serving.embedded.status import ServingError
+    from serving.embedded.errors import ServingError
 
     try:
         Server(flags).run()

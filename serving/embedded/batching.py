@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
 from serving.embedded.servable import Servable, Signature, as_serving_error
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 Arrays = Mapping[str, NDArray[Any]]
 Observe = Callable[[float], None]

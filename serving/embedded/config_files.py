@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from grpc import StatusCode
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 PLATFORM = "tensorflow"
 LATEST, ALL, SPECIFIC = "latest", "all", "specific"

@@ -27,12 +27,12 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.apis.input_pb2 import Input
 
 from serving.embedded.config_files import PLATFORM, models_of
-from serving.embedded.inputs import as_proto, check_outputs, read_request_inputs
+from serving.embedded.tensor_protos import as_proto, check_outputs, read_request_inputs
 from serving.embedded.prediction import Predictor, Target
 from serving.embedded.request_log import predict_log
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
 from serving.embedded.service_answers import metadata, status
-from serving.embedded.status import OVERLOADED, ServingError, invalid
+from serving.embedded.errors import OVERLOADED, ServingError, invalid
 
 log = logging.getLogger("serving")
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 from tensorflow.core.example.example_pb2 import Example
 from tensorflow.core.example.feature_pb2 import Feature
 
-from serving.embedded.json_tensor import read_signature_name
+from serving.embedded.json_requests import read_signature_name
 from serving.embedded.json_text import Literal, dumps, excerpt, number
-from serving.embedded.json_value import decode_base64, is_base64, json_type
-from serving.embedded.status import invalid
+from serving.embedded.json_arrays import decode_base64, is_base64, json_type
+from serving.embedded.errors import invalid
 
 _LISTS: Final = {"bytes": "bytes_list", "float": "float_list", "int64": "int64_list"}
 _MAX_INT64: Final = 2**63 - 1

@@ -15,7 +15,7 @@ import numpy as np
 import rapidjson
 from numpy.typing import NDArray
 
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 Floats = NDArray[np.floating[Any]]
 

@@ -20,7 +20,7 @@ from grpc import StatusCode
 
 from serving.embedded.config_files import ModelSource
 from serving.embedded.servable import Servable, as_serving_error
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 from serving.embedded.storage import aspired_versions
 
 log = logging.getLogger("serving")

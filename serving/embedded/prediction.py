@@ -20,8 +20,8 @@ from serving.embedded.lifecycle import Lifecycle
 from serving.embedded.metrics import Metrics
 from serving.embedded.request_log import RequestLog
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable, Signature
-from serving.embedded.status import ServingError, invalid
-from serving.embedded.tensors import Tensors
+from serving.embedded.errors import ServingError, invalid
+from serving.embedded.signatures import Tensors
 
 INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
 """Names that TensorFlow's classify and regress signatures have."""

@@ -16,16 +16,16 @@ from google.protobuf.message import Message
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.embedded.inputs import as_proto
+from serving.embedded.tensor_protos import as_proto
 from serving.embedded.json_example import read_examples, write_classifications, write_regressions
-from serving.embedded.json_tensor import read_inputs, read_signature_name, write_outputs
+from serving.embedded.json_requests import read_inputs, read_signature_name, write_outputs
 from serving.embedded.json_text import dumps, parse
 from serving.embedded.prediction import Predictor, Target
 from serving.embedded.request_log import predict_log
 from serving.embedded.rest_path import BodilessError, Route, parse_path
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
 from serving.embedded.service_answers import metadata, status
-from serving.embedded.status import HTTP_STATUS, OVERLOADED, ServingError, invalid
+from serving.embedded.errors import HTTP_STATUS, OVERLOADED, ServingError, invalid
 
 log = logging.getLogger("serving")
 

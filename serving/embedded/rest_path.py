@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from grpc import StatusCode
 
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 Api = Literal["predict", "classify", "regress", "status", "metadata"]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
 from serving.embedded.loading import load
-from serving.embedded.status import ServingError, invalid
-from serving.embedded.tensors import Tensors, TensorSpec
+from serving.embedded.errors import ServingError, invalid
+from serving.embedded.signatures import Tensors, TensorSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 CODES = {code.value[0]: code for code in StatusCode}

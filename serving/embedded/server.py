@@ -26,7 +26,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from serving.embedded.batching import BatchScheduler
 from serving.embedded.config_files import Batching, ModelSource, read_batching, read_metrics_path, read_models
-from serving.embedded.connection import bounded
+from serving.embedded.http_limits import bounded
 from serving.embedded.flags import ServerFlags
 from serving.embedded.grpc_services import ModelService, PredictionService
 from serving.embedded.lifecycle import Lifecycle, Options
@@ -36,8 +36,8 @@ from serving.embedded.prediction import Predictor
 from serving.embedded.request_log import RequestLog
 from serving.embedded.rest import RestApi, RestOptions, not_found
 from serving.embedded.servable import Servable
-from serving.embedded.status import ServingError
-from serving.embedded.warming import warm
+from serving.embedded.errors import ServingError
+from serving.embedded.version_loader import warm
 
 log = logging.getLogger("serving")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from grpc import StatusCode
 
 from serving.embedded.config_files import ALL, SPECIFIC, ModelSource
-from serving.embedded.status import ServingError
+from serving.embedded.errors import ServingError
 
 MOST = 2**63 - 1
 

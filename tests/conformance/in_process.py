@@ -17,11 +17,11 @@ from tensorflow_serving.config import logging_config_pb2
 from serving.embedded.config_files import ALL, Batching, ModelSource
 from serving.embedded.flags import ServerFlags
 from serving.embedded.json_example import write_classifications
-from serving.embedded.json_tensor import Format, write_outputs
+from serving.embedded.json_requests import Format, write_outputs
 from serving.embedded.lifecycle import Lifecycle, Options, State, Version, next_action
 from serving.embedded.metrics import Counter, exposition
 from serving.embedded.servable import Servable
-from serving.embedded.status import HTTP_STATUS, ServingError
+from serving.embedded.errors import HTTP_STATUS, ServingError
 from tests.conformance.scenario import Play, scenario
 from tests.conformance.server import wait_for
 

@@ -12,7 +12,7 @@ import pytest
 from serving.embedded.batching import QUEUE_FULL, BatchScheduler
 from serving.embedded.config_files import Batching
 from serving.embedded.servable import Signature
-from serving.embedded.status import ServingError
+from serving.embedded.errors import ServingError
 
 
 def test_rows_that_hold_nothing_cost_nothing() -> None:

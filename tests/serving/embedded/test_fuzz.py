@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from serving.engines.server_process import Running
 from serving.requests.prediction_log import INPUTS
 from tests.serving.embedded.fuzzing import ask_all, requests
-from tests.serving.embedded.test_inputs import tensors
+from tests.serving.embedded.test_tensor_protos import tensors
 
 ANSWERS = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from serving.embedded.json_example import read_examples, write_classifications, write_regressions
 from serving.embedded.json_text import parse
-from serving.embedded.status import HTTP_STATUS, ServingError
+from serving.embedded.errors import HTTP_STATUS, ServingError
 
 
 def features(serialized: bytes) -> dict[str, Any]:

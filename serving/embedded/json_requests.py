@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.embedded.json_text import INDENT, brackets, excerpt, numbers, quoted
-from serving.embedded.json_value import Array, convert, is_base64
-from serving.embedded.status import ServingError, invalid
-from serving.embedded.tensors import Tensors, TensorSpec
+from serving.embedded.json_arrays import Array, convert, is_base64
+from serving.embedded.errors import ServingError, invalid
+from serving.embedded.signatures import Tensors, TensorSpec
 
 Specs = Mapping[str, TensorSpec]
 

@@ -16,7 +16,7 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.embedded.json_text import excerpt
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 Array = NDArray[Any]
 

@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from serving.embedded.inputs import read_request_inputs
+from serving.embedded.tensor_protos import read_request_inputs
 from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
-from serving.embedded.status import ServingError, invalid
+from serving.embedded.errors import ServingError, invalid
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MOST_RECORDS = 1000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.embedded.servable import Signature, type_name
-from serving.embedded.status import invalid
+from serving.embedded.errors import invalid
 
 MOST_ELEMENTS = 2**24
 """A request of a few bytes may claim any shape, and is then filled up: more than this (21,000 images) is refused."""

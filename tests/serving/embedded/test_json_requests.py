@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from serving.embedded.json_tensor import Format, read_inputs, read_signature_name, write_outputs
+from serving.embedded.json_requests import Format, read_inputs, read_signature_name, write_outputs
 from serving.embedded.json_text import parse
-from serving.embedded.status import HTTP_STATUS, ServingError
-from serving.embedded.tensors import TensorSpec
+from serving.embedded.errors import HTTP_STATUS, ServingError
+from serving.embedded.signatures import TensorSpec
 
 OUTPUTS = {
     "int_tensor": np.array([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]], np.int32),

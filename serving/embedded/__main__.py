@@ -1,4 +1,4 @@
-"""`python -m serving.embedded --model_name=fashion --model_base_path=DIR --rest_api_port=8501`: see `flags.py`."""
+"""Starts the server: `python -m serving.embedded --model_name=fashion --model_base_path=DIR --rest_api_port=8501`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 
 
 def main() -> int:
-    """Serves; returns the exit status, and says a mistake in a sentence."""
+    """Serves until a signal ends it; returns the exit status, and prints what the user can act on to stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
-    # Its loader advises every time to use another one; servable.py says why this one.
+    # At every load, TensorFlow's loader recommends another loader; servable.py says why it is not used here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from pipeline.contract.errors import UserError
     from serving.embedded.flags import FlagError, parse_flags
 
     try:
@@ -22,12 +23,12 @@ def main() -> int:
     # Like the stock image: on the processor. And `import tensorflow` need not import Keras as well.
     for name, value in (("CUDA_VISIBLE_DEVICES", "-1"), ("TF_USE_LEGACY_KERAS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
         os.environ.setdefault(name, value)
-    from serving.embedded.server import Server
     from serving.embedded.errors import ServingError
+    from serving.embedded.server import Server
 
     try:
         Server(flags).run()
-    except (ServingError, OSError) as error:
+    except (ServingError, UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -20,8 +20,9 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
-from serving.embedded.servable import Servable, Signature, as_serving_error
 from serving.embedded.errors import ServingError, invalid
+from serving.embedded.servable import Servable, as_serving_error
+from serving.embedded.signatures import Signature
 
 Arrays = Mapping[str, NDArray[Any]]
 Observe = Callable[[float], None]

@@ -19,6 +19,7 @@ from serving.embedded.errors import ServingError, invalid
 
 PLATFORM = "tensorflow"
 LATEST, ALL, SPECIFIC = "latest", "all", "specific"
+MAX_VERSION = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,26 @@ def models_of(config: ModelServerConfig) -> list[ModelSource]:
     return sources
 
 
+def aspired_versions(source: ModelSource) -> dict[int, Path]:
+    """Returns the directories of the versions that are to be served, by number.
+
+    Raises:
+        ServingError: The base directory is missing; what is served stays.
+    """
+    try:
+        children = list(source.base_path.iterdir())
+    except OSError:
+        raise ServingError(
+            StatusCode.NOT_FOUND, f"Could not find base path {source.base_path} for servable {source.name}"
+        ) from None
+    found = {number: path for path in sorted(children) if (number := _number(path.name)) is not None}
+    if source.policy == ALL:
+        return found
+    if source.policy == SPECIFIC:
+        return {number: found[number] for number in source.numbers if number in found}
+    return {number: found[number] for number in sorted(found)[-source.count :]}
+
+
 def read_batching(path: Path) -> Batching:
     """Reads a `batching_parameters_file`.
 
@@ -117,6 +138,13 @@ def read_metrics_path(path: Path) -> str | None:
     """Reads a `monitoring_config_file`; returns the path that metrics are answered at, None when they are off."""
     config = _parse(path, _MONITORING()).prometheus_config
     return (config.path or "/monitoring/prometheus/metrics") if config.enable else None
+
+
+def _number(name: str) -> int | None:
+    """The version that a directory's name means; leading zeros are fine, anything but digits is no version."""
+    if not (name.isascii() and name.isdecimal()):
+        return None
+    return number if (number := int(name)) <= MAX_VERSION else None
 
 
 def _model(item: ModelConfig) -> ModelSource:

@@ -1,4 +1,4 @@
-"""The outcomes of a request: gRPC's canonical codes, their HTTP statuses as TensorFlow Serving maps them, the error.
+"""The error of a failed request or load, with gRPC's canonical codes and the HTTP statuses that they map to.
 
 The table follows tensorflow_serving/model_servers/http_rest_api_util and grpc's own list of codes.
 """
@@ -30,15 +30,15 @@ HTTP_STATUS: Final = {
 }
 
 OVERLOADED: Final = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED}
-"""What may go better a moment later: the answer says when to come again."""
+"""Codes of requests that are worth a retry: their answer says after how long."""
 
 
 class ServingError(Exception):
-    """A request or a load that fails in a way that the caller is told of.
+    """A failed request or load, reported to the client with a code and a message.
 
     Attributes:
         code: One of gRPC's canonical codes.
-        message: What the caller reads, over REST and gRPC the same.
+        message: The text that the client receives, the same over REST and gRPC.
     """
 
     def __init__(self, code: StatusCode, message: str) -> None:
@@ -48,5 +48,5 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """Returns the error of a request that can never succeed."""
+    """Returns an INVALID_ARGUMENT error, for a request that no retry can make succeed."""
     return ServingError(StatusCode.INVALID_ARGUMENT, message)

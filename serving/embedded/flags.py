@@ -5,15 +5,17 @@ Source of names and defaults: tensorflow_serving/model_servers/main.cc and serve
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
+from pipeline.contract.errors import UserError
+from pipeline.contract.suggestions import nearest
 
-class FlagError(ValueError):
-    """A flag is unknown or has an impossible value; the message says which."""
+
+class FlagError(UserError):
+    """A flag is unknown or has an impossible value."""
 
 
 def _flag(default: Any, text: str, ours: bool = False) -> Any:
@@ -91,22 +93,23 @@ def _take(rest: list[str], known: dict[str, Field[Any]]) -> tuple[str, str]:
     argument = rest.pop(0)
     name, equals, text = argument.removeprefix("--").partition("=")
     if not argument.startswith("--"):
-        raise FlagError(f"Arguments are flags. Expected: --name=value. Received: {argument}")
+        raise FlagError("An argument is not a flag.", expected="--name=value", received=argument)
     if name not in known:
         switch = name.removeprefix("no")
         if name.startswith("no") and switch in known and _type(known[switch]) is bool and not equals:
             return switch, "false"
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean --{near[0]}?" if near else ""
+        hint = nearest(f"--{name}", (f"--{each}" for each in known))
         raise FlagError(
-            f"There is no flag --{name}. Expected: a flag of TensorFlow Serving.{hint} Received: {argument}"
+            f"There is no flag --{name}.", expected=f"a flag of TensorFlow Serving.{hint}", received=argument
         )
     if equals:
         return name, text
     if _type(known[name]) is bool:
         return name, "true"
     if not rest:
-        raise FlagError(f"--{name} lacks its value. Expected: --{name}={known[name].default}. Received: {argument}")
+        raise FlagError(
+            f"The flag --{name} has no value.", expected=f"--{name}={known[name].default}", received=argument
+        )
     return name, rest.pop(0)
 
 
@@ -118,7 +121,7 @@ def _convert(item: Field[Any], text: str) -> Any:
         return kind(text)
     except (KeyError, ValueError):
         wanted = "true or false" if kind is bool else f"a value of type {kind.__name__}"
-        raise FlagError(f"--{item.name} cannot be read. Expected: {wanted}. Received: {text!r}") from None
+        raise FlagError(f"The flag --{item.name} cannot be read.", expected=wanted, received=repr(text)) from None
 
 
 def _type(item: Field[Any]) -> type:
@@ -128,14 +131,18 @@ def _type(item: Field[Any]) -> type:
 
 def _check(flags: ServerFlags) -> None:
     if not (flags.model_base_path or flags.model_config_file):
-        raise FlagError("There is nothing to serve. Expected: --model_base_path or --model_config_file. Received: none")
+        raise FlagError("There is no model to serve.", expected="--model_base_path or --model_config_file")
     if not (flags.port or flags.rest_api_port):
-        raise FlagError("Nothing would be answered. Expected: --port or --rest_api_port. Received: 0 for both")
+        raise FlagError("Both ports are off.", expected="--port or --rest_api_port", received="0 for both")
     if not 0 <= flags.request_log_sampling_rate <= 1:
         raise FlagError(
-            f"--request_log_sampling_rate is no share. Expected: 0 to 1. Received: {flags.request_log_sampling_rate:g}"
+            "--request_log_sampling_rate is out of range.",
+            expected="0 to 1",
+            received=f"{flags.request_log_sampling_rate:g}",
         )
     if flags.enable_per_model_batching_parameters and not flags.enable_batching:
         raise FlagError(
-            "--enable_per_model_batching_parameters needs batching. Expected: --enable_batching as well. Received: off"
+            "--enable_per_model_batching_parameters needs batching.",
+            expected="--enable_batching as well",
+            received="--enable_batching is off",
         )

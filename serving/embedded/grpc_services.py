@@ -27,12 +27,12 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.apis.input_pb2 import Input
 
 from serving.embedded.config_files import PLATFORM, models_of
-from serving.embedded.tensor_protos import as_proto, check_outputs, read_request_inputs
-from serving.embedded.prediction import Predictor, Target
-from serving.embedded.request_log import predict_log
-from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
-from serving.embedded.service_answers import metadata, status
 from serving.embedded.errors import OVERLOADED, ServingError, invalid
+from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
+from serving.embedded.request_log import predict_log
+from serving.embedded.servable import Servable
+from serving.embedded.signatures import DEFAULT_SIGNATURE
+from serving.embedded.tensor_protos import as_proto, check_outputs, read_request_inputs
 
 log = logging.getLogger("serving")
 
@@ -142,7 +142,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.model_spec.name, response.model_spec.version.value = servable.model, servable.version
             packed = any_pb2.Any()
-            packed.Pack(metadata(servable))
+            packed.Pack(signature_definitions(servable))
             response.metadata["signature_def"].CopyFrom(packed)
             return response
 
@@ -179,7 +179,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         target = _target(request)
-        return status(self._predictor.lifecycle, target.model, target.version, target.label)
+        return model_status(self._predictor.lifecycle, target.model, target.version, target.label)
 
     @answers
     async def HandleReloadConfigRequest(

@@ -15,8 +15,8 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.embedded.json_text import excerpt
 from serving.embedded.errors import ServingError, invalid
+from serving.embedded.json_text import excerpt
 
 Array = NDArray[Any]
 

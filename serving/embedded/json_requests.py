@@ -1,27 +1,28 @@
-"""Predict's JSON: a request's document to the arrays of a signature's inputs, and output arrays to an answer's text.
+"""Bodies of REST requests: predict's tensors as arrays, the tf.Examples of classify and regress.
 
-Follows FillPredictRequestFromJson and MakeJsonFromTensors of tensorflow_serving/util/json_tensor.cc: the order of the
-checks, the texts of the errors, the white space of the answer.
+Follows FillPredictRequestFromJson, FillClassifyRegressRequestFromJson and their neighbours in
+tensorflow_serving/util/json_tensor.cc: the order of the checks and the texts of the errors.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
-from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow.core.example.feature_pb2 import Feature
 
-from serving.embedded.json_text import INDENT, brackets, excerpt, numbers, quoted
-from serving.embedded.json_arrays import Array, convert, is_base64
 from serving.embedded.errors import ServingError, invalid
-from serving.embedded.signatures import Tensors, TensorSpec
+from serving.embedded.json_arrays import Array, convert, decode_base64, is_base64, json_type
+from serving.embedded.json_text import excerpt
+from serving.embedded.signatures import TensorSpec
 
 Specs = Mapping[str, TensorSpec]
+
+_LISTS: Final = {"bytes": "bytes_list", "float": "float_list", "int64": "int64_list"}
+_MAX_INT64: Final = 2**63 - 1
 
 
 class Format(Enum):
@@ -65,21 +66,22 @@ def read_inputs(document: Mapping[str, Any], specs: Specs, booleans: bool = True
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def write_outputs(outputs: Tensors, form: Format) -> bytes:
-    """Returns the answer that holds output arrays; a single output goes without its name.
+def read_examples(document: Mapping[str, Any]) -> tuple[str, list[bytes]]:
+    """Reads a classify or regress request.
 
-    Strings are text, or base64 objects where the output's name ends in _bytes or where they are not UTF-8 (TensorFlow
-    Serving would answer with broken JSON there).
+    Args:
+        document: What the body holds.
+
+    Returns:
+        The signature asked for, "" for serving_default, and the serialized tf.Examples. The features of the request's
+        context are in each; the example's own feature of the same name wins.
 
     Raises:
-        ServingError: There is no output, or rows are asked for and the outputs' first dimensions differ.
+        ServingError: The document does not hold examples.
     """
-    if not outputs:
-        raise invalid("Cannot convert empty tensor map to JSON")
-    if form is Format.COLUMNAR:
-        return f'{{\n{INDENT}"outputs": {_columns(outputs)}\n}}'.encode()
-    _check_batch(outputs)
-    return f'{{\n{INDENT}"predictions": {_rows(outputs)}\n}}'.encode()
+    signature = read_signature_name(document)
+    context = _read_example(document["context"]) if "context" in document else Example()
+    return signature, [_merged(context, _read_example(value)) for value in _examples(document)]
 
 
 def _instances(document: Mapping[str, Any]) -> list[Any]:
@@ -175,98 +177,67 @@ def _read_columns(value: Any, specs: Specs, booleans: bool) -> dict[str, Array]:
     return {name: convert(value[name], spec.dtype, booleans) for name, spec in specs.items()}
 
 
-def _check_batch(outputs: Tensors) -> None:
-    batch: int | None = None
-    for name, array in outputs.items():
-        if not array.ndim:
-            raise invalid(f"Tensor name: {name} has no shape information ")
-        if batch is not None and len(array) != batch:
-            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {batch}")
-        batch = len(array)
+def _examples(document: Mapping[str, Any]) -> list[Any]:
+    examples = document.get("examples")
+    if "examples" not in document:
+        problem = "When method is classify, key 'examples' is expected and was not found"
+    elif not isinstance(examples, list):
+        problem = "Expecting 'examples' value to be an list/array"
+    elif not examples:
+        problem = "'examples' value is an empty array"
+    else:
+        return examples
+    raise invalid(f"JSON Value: {excerpt(document)} {problem}")
 
 
-def _columns(outputs: Tensors) -> str:
-    if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        return _lists(name, array, 1)
-    members = (f"{quoted(name)}: {_lists(name, array, 2)}" for name, array in outputs.items())
-    return _object(members, 1)
+def _merged(context: Example, example: Example) -> bytes:
+    merged = Example()
+    for source in (context, example):
+        for name, feature in source.features.feature.items():
+            merged.features.feature[name].CopyFrom(feature)
+    return merged.SerializeToString(deterministic=True)
 
 
-def _rows(outputs: Tensors) -> str:
-    named = len(outputs) > 1
-    level = 3 if named else 2
-    template = _row_template(tuple((name, array.shape[1:]) for name, array in outputs.items()), level)
-    columns = [_texts(name, array.reshape(-1), level + array.ndim - 1) for name, array in outputs.items()]
-    count = len(next(iter(outputs.values())))
-    sizes = [len(texts) // count if count else 0 for texts in columns]
-    rows = [
-        template
-        % tuple(chain(*(texts[row * size : (row + 1) * size] for texts, size in zip(columns, sizes, strict=True))))
-        for row in range(count)
-    ]
-    before, between, after = brackets(1, single_line=not named)
-    return f"{before}{between.join(rows)}{after}" if rows else "[]"
+def _read_example(value: Any) -> Example:
+    if not isinstance(value, dict):
+        raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
+    example = Example()
+    for name, content in value.items():
+        example.features.feature[name].CopyFrom(_read_feature(name, content))
+    return example
 
 
-@lru_cache(maxsize=256)
-def _row_template(outputs: tuple[tuple[str, tuple[int, ...]], ...], level: int) -> str:
-    """The text of a row with %s in place of every value: it is the same for all rows, and for the next request's."""
-    values = [_nested(shape, level) for _, shape in outputs]
-    if len(outputs) == 1:
-        return values[0]
-    names = (quoted(name).replace("%", "%%") for name, _ in outputs)
-    return _object((f"{name}: {value}" for name, value in zip(names, values, strict=True)), 2)
+def _read_feature(name: str, content: Any) -> Feature:
+    """Returns the feature of the one type that all its values have; of no type where it has no values."""
+    kind = ""
+    values: list[bytes | float | int] = []
+    for value in content if isinstance(content, list) else [content]:
+        found = _kind(value)
+        if found is None:
+            raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
+        kind = kind or found
+        if found != kind:
+            raise invalid(f"Unexpected element type in feature: {name} expecting type: {kind}")
+        values.append(_feature_value(name, value))
+    feature = Feature()
+    if kind:
+        getattr(feature, _LISTS[kind]).value.extend(values)
+    return feature
 
 
-def _nested(shape: tuple[int, ...], level: int) -> str:
-    if not shape:
-        return "%s"
-    if not shape[0]:
-        return "[]"
-    before, between, after = brackets(level, single_line=True)
-    return f"{before}{between.join([_nested(shape[1:], level + 1)] * shape[0])}{after}"
+def _kind(value: Any) -> str | None:
+    if isinstance(value, str) or is_base64(value):
+        return "bytes"
+    if isinstance(value, int):
+        return "int64"
+    return "float" if isinstance(value, float) else None
 
 
-def _object(members: Any, level: int) -> str:
-    inner = f"\n{INDENT * (level + 1)}"
-    return f"{{{inner}{f',{inner}'.join(members)}\n{INDENT * level}}}"
-
-
-def _lists(name: str, array: Array, level: int) -> str:
-    """Returns the text of an array that stands at a level, every value on a line of its own."""
-    texts = _texts(name, array.reshape(-1), level + array.ndim)
-    for axis in reversed(range(array.ndim)):
-        size = array.shape[axis]
-        if not size:
-            texts = ["[]"] * int(np.prod(array.shape[:axis]))
-            continue
-        before, between, after = brackets(level + axis, single_line=False)
-        starts = range(0, len(texts), size)
-        texts = [f"{before}{between.join(texts[start : start + size])}{after}" for start in starts]
-    return texts[0]
-
-
-def _texts(name: str, flat: NDArray[Any], level: int) -> list[str]:
-    kind = flat.dtype.kind
-    if kind == "f" and flat.dtype.itemsize >= 4:
-        return numbers(flat)
-    if kind in "iu":
-        return list(map(str, flat.tolist()))
-    if kind == "b":
-        return ["true" if value else "false" for value in flat.tolist()]
-    if kind == "O":
-        as_bytes = name.endswith("_bytes")
-        return [_base64_object(value, level) if as_bytes else _string(value, level) for value in flat.tolist()]
-    raise invalid(f"Failed to write JSON value for tensor type: {flat.dtype.name}")
-
-
-def _string(value: bytes, level: int) -> str:
-    try:
-        return quoted(value.decode())
-    except UnicodeDecodeError:
-        return _base64_object(value, level)
-
-
-def _base64_object(value: bytes, level: int) -> str:
-    return _object([f'"b64": "{base64.b64encode(value).decode()}"'], level)
+def _feature_value(name: str, value: Any) -> bytes | float | int:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict):
+        return decode_base64(value)
+    if isinstance(value, int) and value > _MAX_INT64:
+        raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+    return int(value) if isinstance(value, int) else float(value)

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from grpc import StatusCode
 
-from serving.embedded.config_files import ModelSource
-from serving.embedded.servable import Servable, as_serving_error
+from serving.embedded.config_files import ModelSource, aspired_versions
 from serving.embedded.errors import ServingError, invalid
-from serving.embedded.storage import aspired_versions
+from serving.embedded.servable import Servable, as_serving_error
 
 log = logging.getLogger("serving")
 

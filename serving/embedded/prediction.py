@@ -14,14 +14,16 @@ import numpy as np
 from google.protobuf.message import Message
 from grpc import StatusCode
 from numpy.typing import NDArray
+from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 from serving.embedded.batching import TIMED_OUT, BatchScheduler
+from serving.embedded.errors import ServingError, invalid
 from serving.embedded.lifecycle import Lifecycle
 from serving.embedded.metrics import Metrics
 from serving.embedded.request_log import RequestLog
-from serving.embedded.servable import DEFAULT_SIGNATURE, Servable, Signature
-from serving.embedded.errors import ServingError, invalid
-from serving.embedded.signatures import Tensors
+from serving.embedded.servable import Servable
+from serving.embedded.signatures import DEFAULT_SIGNATURE, Signature, Tensors
 
 INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
 """Names that TensorFlow's classify and regress signatures have."""
@@ -195,6 +197,30 @@ class Predictor:
         count = len(first) if first is not None and first.ndim else 1
         self.metrics.examples.observe(model, microseconds=count)
         self.metrics.example_total.add(model, by=count)
+
+
+def model_status(lifecycle: Lifecycle, model: str, version: int | None, label: str | None) -> GetModelStatusResponse:
+    """Returns the states of a model's versions, the newest first.
+
+    Raises:
+        ServingError: There is no such model, version or label.
+    """
+    response = GetModelStatusResponse()
+    for each in lifecycle.statuses(model, version, label):
+        item = response.model_version_status.add(version=each.number, state=int(each.state))
+        item.status.SetInParent()
+        if each.error:
+            item.status.error_code = each.error.code.value[0]
+            item.status.error_message = each.error.message
+    return response
+
+
+def signature_definitions(servable: Servable) -> SignatureDefMap:
+    """Returns the signatures of a version as its SavedModel describes them, none left out."""
+    answer = SignatureDefMap()
+    for name, definition in servable.signature_defs.items():
+        answer.signature_def[name].CopyFrom(definition)
+    return answer
 
 
 def _example_signature(servable: Servable, name: str, kind: str) -> Signature:

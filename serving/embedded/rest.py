@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
+from urllib.parse import unquote
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
+from grpc import StatusCode
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.embedded.tensor_protos import as_proto
-from serving.embedded.json_example import read_examples, write_classifications, write_regressions
-from serving.embedded.json_requests import read_inputs, read_signature_name, write_outputs
-from serving.embedded.json_text import dumps, parse
-from serving.embedded.prediction import Predictor, Target
-from serving.embedded.request_log import predict_log
-from serving.embedded.rest_path import BodilessError, Route, parse_path
-from serving.embedded.servable import DEFAULT_SIGNATURE, Servable
-from serving.embedded.service_answers import metadata, status
 from serving.embedded.errors import HTTP_STATUS, OVERLOADED, ServingError, invalid
+from serving.embedded.json_requests import read_examples, read_inputs, read_signature_name
+from serving.embedded.json_responses import write_classifications, write_outputs, write_regressions
+from serving.embedded.json_text import dumps, parse
+from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
+from serving.embedded.request_log import predict_log
+from serving.embedded.servable import Servable
+from serving.embedded.signatures import DEFAULT_SIGNATURE
+from serving.embedded.tensor_protos import as_proto
 
 log = logging.getLogger("serving")
 
@@ -39,6 +41,41 @@ CORS: Final = {
 LARGE_BODY = 2**18
 """Bytes from which a body is parsed in a thread: the loop would stand still for more than 2 ms."""
 RETRY_AFTER_SECONDS = "1"
+
+Api = Literal["predict", "classify", "regress", "status", "metadata"]
+
+_VERSION_OR_LABEL: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_POST: Final = re.compile(
+    rf"/v1/models/(?P<model>[^/:]+){_VERSION_OR_LABEL}:(?P<api>classify|regress|predict)", re.IGNORECASE | re.ASCII
+)
+_GET: Final = re.compile(
+    rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<api>metadata))?", re.IGNORECASE | re.ASCII
+)
+_PATTERNS: Final = {"POST": _POST, "GET": _GET}
+_PREDICTIONS: Final = ("classify", "regress", "predict")
+_MAX_VERSION: Final = 2**63 - 1
+_MAX_DIGITS: Final = 1000
+
+
+class BodilessError(ServingError):
+    """An error that REST answers with its status alone, as TensorFlow Serving does."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a request asks for.
+
+    Attributes:
+        model: The name of the model.
+        version: The version in the path, if one is.
+        label: The version's label in the path, if one is; never both.
+        api: What to do.
+    """
+
+    model: str
+    version: int | None
+    label: str | None
+    api: Api
 
 
 @dataclass(frozen=True)
@@ -134,7 +171,7 @@ class RestApi:
             return write_regressions(await self._predictor.regress(servable, target, examples, deadline))
 
     async def _status(self, route: Route, body: bytes, deadline: float) -> bytes:
-        return _as_json(status(self._predictor.lifecycle, route.model, route.version, route.label))
+        return _as_json(model_status(self._predictor.lifecycle, route.model, route.version, route.label))
 
     async def _metadata(self, route: Route, body: bytes, deadline: float) -> bytes:
         with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:
@@ -168,6 +205,48 @@ class _TooLargeError(Exception):
 
 class _GoneError(Exception):
     """The client has hung up."""
+
+
+def parse_path(method: str, raw_path: str) -> Route:
+    """Reads a path below /v1/.
+
+    Args:
+        method: The HTTP method.
+        raw_path: The path as it was sent, percent-encoded, with its query string.
+
+    Raises:
+        ServingError: Nothing is there for that method.
+        BodilessError: The version is beyond 64 bits.
+    """
+    pattern = _PATTERNS.get(method)
+    found = pattern.fullmatch(raw_path) if pattern else None
+    if found is None:
+        raise _malformed(method, raw_path)
+    version = _version(found["version"])
+    api = found["api"]
+    if method == "GET":
+        # Any other spelling of metadata asks for the status.
+        api = "metadata" if api == "metadata" else "status"
+    elif api not in _PREDICTIONS:
+        raise _malformed(method, raw_path)
+    if not found["model"]:
+        raise invalid("Missing model name in request.")
+    label = found["label"]
+    return Route(unquote(found["model"]), version, None if label is None else unquote(label), cast(Api, api))
+
+
+def _version(digits: str | None) -> int | None:
+    if digits is None:
+        return None
+    # Python refuses to read numbers of thousands of digits.
+    version = int(digits) if len(digits) <= _MAX_DIGITS else _MAX_VERSION + 1
+    if version > _MAX_VERSION:
+        raise BodilessError(StatusCode.INVALID_ARGUMENT, f"Failed to convert version: {digits} to numeric.")
+    return version
+
+
+def _malformed(method: str, raw_path: str) -> ServingError:
+    return invalid(f"Malformed request: {method} {raw_path}")
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,7 +302,7 @@ def _as_json(message: Message) -> bytes:
 
 
 def _metadata_json(servable: Servable) -> bytes:
-    definitions = metadata(servable)
+    definitions = signature_definitions(servable)
     fields = json_format.MessageToDict(
         definitions, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -7,8 +7,7 @@ any shape as the real server does, and gives all its memory back when it is clos
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,20 @@ import numpy as np
 import tensorflow as tf
 from grpc import StatusCode
 from numpy.typing import NDArray
+from tensorflow.python.framework import op_def_registry
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
 from serving.embedded.config_files import Batching
-from serving.embedded.loading import load
 from serving.embedded.errors import ServingError, invalid
-from serving.embedded.signatures import Tensors, TensorSpec
+from serving.embedded.signatures import Signature, Tensors, TensorSpec
+from serving.embedded.tensor_protos import type_name
 
-DEFAULT_SIGNATURE = "serving_default"
 CODES = {code.value[0]: code for code in StatusCode}
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A signature of a SavedModel.
-
-    Attributes:
-        name: Its key.
-        method: Its method name, such as "tensorflow/serving/predict".
-        inputs: Specifications by name.
-        outputs: The same of the outputs, those that are no tensors left out.
-        optional: The inputs that have a default value, which may be left out over gRPC.
-    """
-
-    name: str
-    method: str
-    inputs: Mapping[str, TensorSpec]
-    outputs: Mapping[str, TensorSpec]
-    optional: Mapping[str, NDArray[Any]]
+HARMLESS = frozenset(
+    {"Assert", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall", "VarHandleOp", "While"}
+)
+"""Operations that TensorFlow calls stateful, and that keep nothing from one run to the next."""
+READING = "ReadVariableOp"
 
 
 class Servable:
@@ -170,15 +156,6 @@ def as_serving_error(error: BaseException) -> ServingError:
     return ServingError(code, text or type(error).__name__)
 
 
-def type_name(number: int) -> str:
-    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for a number that is none."""
-    try:
-        name: str = tf.dtypes.as_dtype(number).name
-    except TypeError:
-        return "invalid"
-    return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
-
-
 def _signature(name: str, definition: Any) -> Signature:
     return Signature(
         name=name,
@@ -215,3 +192,93 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
     return len(shape) == len(expected) and all(
         wanted in (-1, size) for size, wanted in zip(shape, expected, strict=True)
     )
+
+
+def load(path: Path, tags: Collection[str], config: Any = None) -> tuple[Any, Any]:
+    """Loads a SavedModel, with its variables as constants unless that would change answers.
+
+    Args:
+        path: The SavedModel's directory.
+        tags: Which of its graphs.
+        config: TensorFlow's ConfigProto of the session; None for its defaults.
+
+    Returns:
+        The session, and the MetaGraphDef with the signatures.
+
+    Raises:
+        Exception: Whatever a damaged file makes TensorFlow raise.
+    """
+    session, loaded = _loaded(path, tags, _unoptimised(config))
+    definition = _needed(session.graph.as_graph_def(), _output_operations(loaded))
+    if any(_keeps_state(op) for op in _operations(definition)):
+        session.close()
+        return _loaded(path, tags, config)
+    try:
+        constant = convert_variables_to_constants_from_session_graph(session, definition, _output_operations(loaded))
+    finally:
+        session.close()
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(constant, name="")
+    return tf.compat.v1.Session(graph=graph, config=config), loaded
+
+
+def _loaded(path: Path, tags: Collection[str], config: Any) -> tuple[Any, Any]:
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    try:
+        with graph.as_default():
+            return session, tf.compat.v1.saved_model.loader.load(session, list(tags), str(path))
+    except Exception:
+        session.close()
+        raise
+
+
+def _unoptimised(config: Any) -> Any:
+    """For the session that only restores the variables: optimising its graph first takes longer than the rest."""
+    changed = tf.compat.v1.ConfigProto()
+    if config is not None:
+        changed.CopyFrom(config)
+    changed.graph_options.rewrite_options.disable_meta_optimizer = True
+    return changed
+
+
+def _output_operations(loaded: Any) -> list[str]:
+    tensors = [info.name for each in loaded.signature_def.values() for info in each.outputs.values() if info.dtype]
+    return sorted({name.partition(":")[0] for name in tensors})
+
+
+def _keeps_state(op: str) -> bool:
+    known = op_def_registry.get(op)
+    return known is None or (known.is_stateful and op not in HARMLESS and op != READING)
+
+
+def _needed(definition: Any, outputs: list[str]) -> Any:
+    """The part of a graph that the outputs need, and of its library the functions that this part reaches.
+
+    A SavedModel's library holds every function that was ever traced, and the conversion looks at all of them, twice.
+    """
+    needed = tf.compat.v1.graph_util.extract_sub_graph(definition, outputs)
+    functions = {function.signature.name: function for function in definition.library.function}
+    reached: dict[str, Any] = {}
+    waiting = list(needed.node)
+    while waiting:
+        for name in _called(waiting.pop()):
+            if name in functions and name not in reached:
+                reached[name] = functions[name]
+                waiting.extend(functions[name].node_def)
+    needed.library.ClearField("function")
+    needed.library.function.extend(reached.values())
+    return needed
+
+
+def _operations(definition: Any) -> Iterator[str]:
+    yield from (node.op for node in definition.node)
+    yield from (node.op for function in definition.library.function for node in function.node_def)
+
+
+def _called(node: Any) -> Iterable[str]:
+    for value in node.attr.values():
+        if value.WhichOneof("value") == "func":
+            yield value.func.name
+        yield from (each.name for each in value.list.func)

@@ -15,29 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import tensorflow as tf
 import uvicorn
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from starlette.routing import Router
 from starlette.types import ASGIApp
-from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from pipeline.contract.errors import UserError
 from serving.embedded.batching import BatchScheduler
 from serving.embedded.config_files import Batching, ModelSource, read_batching, read_metrics_path, read_models
-from serving.embedded.http_limits import bounded
+from serving.embedded.errors import ServingError
 from serving.embedded.flags import ServerFlags
 from serving.embedded.grpc_services import ModelService, PredictionService
+from serving.embedded.http_limits import bounded
 from serving.embedded.lifecycle import Lifecycle, Options
 from serving.embedded.metrics import Metrics
 from serving.embedded.page import routes
 from serving.embedded.prediction import Predictor
 from serving.embedded.request_log import RequestLog
 from serving.embedded.rest import RestApi, RestOptions, not_found
-from serving.embedded.servable import Servable
-from serving.embedded.errors import ServingError
-from serving.embedded.version_loader import warm
+from serving.embedded.version_loader import VersionLoader
 
 log = logging.getLogger("serving")
 
@@ -46,7 +44,10 @@ SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while others wait. At Python's 5 ms, a version that loads in the
 background adds that much to every request."""
 IMPORTED = time.perf_counter()
-MODEL_BATCHING_FILE = "batching_params.pbtxt"
+
+
+class PortError(UserError):
+    """A port of the server cannot be opened."""
 
 
 class Server:
@@ -61,15 +62,13 @@ class Server:
         self._flags = flags
         self.metrics = Metrics()
         self._sources = _sources(flags)
-        self._batching = (
-            read_batching(Path(flags.batching_parameters_file)) if flags.batching_parameters_file else Batching()
-        )
+        batching = read_batching(Path(flags.batching_parameters_file)) if flags.batching_parameters_file else Batching()
         self._metrics_path = (
             read_metrics_path(Path(flags.monitoring_config_file)) if flags.monitoring_config_file else None
         )
         self._log = _request_log(flags)
-        self.lifecycle = Lifecycle(self._load, _options(flags))
-        scheduler = BatchScheduler(self._batching.num_batch_threads, self._observe_wait)
+        self.lifecycle = Lifecycle(VersionLoader(flags, batching, self.metrics).load, _options(flags))
+        scheduler = BatchScheduler(batching.num_batch_threads, self._observe_wait)
         self.predictor = Predictor(self.lifecycle, self.metrics, flags.rest_api_num_threads, scheduler, self._log)
         self._stop = asyncio.Event()
 
@@ -78,7 +77,7 @@ class Server:
 
         Raises:
             ServingError: A model cannot be loaded.
-            OSError: A port is taken.
+            PortError: A port is taken.
         """
         sockets = [_bind(self._flags.bind_address, self._flags.rest_api_port)] if self._flags.rest_api_port else []
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -139,7 +138,9 @@ class Server:
         try:
             server.add_insecure_port(address)
         except RuntimeError:
-            raise OSError(f"The gRPC port cannot be opened. Expected: {address} free. Received: it is taken") from None
+            raise PortError(
+                "The gRPC port cannot be opened.", expected=f"{address} free", received="it is taken"
+            ) from None
         await server.start()
         return server
 
@@ -183,42 +184,6 @@ class Server:
                 await loop.run_in_executor(None, lambda: self.lifecycle.reload(read_models(Path(path))))
             except ServingError as error:
                 log.error("The configuration %s is not taken: %s", path, error.message)
-
-    def _load(self, model: str, version: int, path: Path) -> Servable:
-        flags = self._flags
-        threads = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
-            inter_op_parallelism_threads=flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
-        )
-        # The second round of TensorFlow's graph optimiser makes nothing faster here, and every version ready later:
-        # a signature's first run takes 0.12 s instead of 0.16.
-        threads.graph_options.rewrite_options.meta_optimizer_iterations = RewriterConfig.ONE
-        servable = Servable(model, version, path, flags.saved_model_tags.split(","), threads)
-        try:
-            servable.batching = self._batching_of(path)
-            if flags.enable_model_warmup:
-                self._warm(servable)
-        except ServingError:
-            servable.close(0)
-            raise
-        return servable
-
-    def _batching_of(self, version: Path) -> Batching | None:
-        if not self._flags.enable_per_model_batching_parameters:
-            return self._batching if self._flags.enable_batching else None
-        path = version / MODEL_BATCHING_FILE
-        return read_batching(path) if path.is_file() else None
-
-    def _warm(self, servable: Servable) -> None:
-        begun, status = time.perf_counter(), "OK"
-        try:
-            warm(servable, max(self._flags.num_request_iterations_for_warmup, 1))
-        except ServingError as error:
-            status = error.code.name
-            raise
-        finally:
-            microseconds = 1e6 * (time.perf_counter() - begun)
-            self.metrics.warmups.observe(str(servable.path), status, microseconds=microseconds)
 
     def _observe_wait(self, seconds: float) -> None:
         self.metrics.queueing.observe("model_server_batch_threads", microseconds=1e6 * seconds)
@@ -274,8 +239,8 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         found.bind((host, port))
     except OSError as error:
-        raise OSError(
-            f"The REST port cannot be opened. Expected: {host}:{port} free. Received: {error.strerror}"
+        raise PortError(
+            "The REST port cannot be opened.", expected=f"{host}:{port} free", received=error.strerror or str(error)
         ) from None
     return found
 

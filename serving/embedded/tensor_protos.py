@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from serving.embedded.servable import Signature, type_name
 from serving.embedded.errors import invalid
+from serving.embedded.signatures import Signature
 
 MOST_ELEMENTS = 2**24
 """A request of a few bytes may claim any shape, and is then filled up: more than this (21,000 images) is refused."""
@@ -88,6 +88,15 @@ def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
     else:
         getattr(proto, field).extend(values.ravel().tolist())
     return proto
+
+
+def type_name(number: int) -> str:
+    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for a number that is none."""
+    try:
+        name: str = tf.dtypes.as_dtype(number).name
+    except TypeError:
+        return "invalid"
+    return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
 
 
 def _number(values: NDArray[Any]) -> int:

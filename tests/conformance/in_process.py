@@ -15,13 +15,13 @@ from tensorflow_serving.apis import get_model_status_pb2, prediction_log_pb2
 from tensorflow_serving.config import logging_config_pb2
 
 from serving.embedded.config_files import ALL, Batching, ModelSource
+from serving.embedded.errors import HTTP_STATUS, ServingError
 from serving.embedded.flags import ServerFlags
-from serving.embedded.json_example import write_classifications
-from serving.embedded.json_requests import Format, write_outputs
+from serving.embedded.json_requests import Format
+from serving.embedded.json_responses import write_classifications, write_outputs
 from serving.embedded.lifecycle import Lifecycle, Options, State, Version, next_action
 from serving.embedded.metrics import Counter, exposition
 from serving.embedded.servable import Servable
-from serving.embedded.errors import HTTP_STATUS, ServingError
 from tests.conformance.scenario import Play, scenario
 from tests.conformance.server import wait_for
 

@@ -11,8 +11,8 @@ import pytest
 
 from serving.embedded.batching import QUEUE_FULL, BatchScheduler
 from serving.embedded.config_files import Batching
-from serving.embedded.servable import Signature
 from serving.embedded.errors import ServingError
+from serving.embedded.signatures import Signature
 
 
 def test_rows_that_hold_nothing_cost_nothing() -> None:

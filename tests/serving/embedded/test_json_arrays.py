@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serving.embedded.json_arrays import convert, convert_exactly, decode_base64
 from serving.embedded.errors import HTTP_STATUS, ServingError
+from serving.embedded.json_arrays import convert, convert_exactly, decode_base64
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 TYPES = [*INTEGERS, "float", "double", "bool", "string", "half"]

@@ -1,28 +1,18 @@
-"""Predict's JSON: requests in rows and columns to arrays, arrays to answers, and every error by its words."""
+"""JSON bodies of predict, classify and regress requests are read, or refused with TensorFlow Serving's texts."""
 
-import base64
-import json
+from __future__ import annotations
+
+import math
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+import tensorflow as tf
 
-from serving.embedded.json_requests import Format, read_inputs, read_signature_name, write_outputs
-from serving.embedded.json_text import parse
 from serving.embedded.errors import HTTP_STATUS, ServingError
+from serving.embedded.json_requests import Format, read_examples, read_inputs, read_signature_name
+from serving.embedded.json_text import parse
 from serving.embedded.signatures import TensorSpec
-
-OUTPUTS = {
-    "int_tensor": np.array([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]], np.int32),
-    "str_tensor": np.array([[b"foo", b"bar"], [b"baz", b"bat"]], object),
-    "float_tensor": np.array([[1], [2]], np.float32),
-    "double_scalar_tensor": np.array([8, 9], np.float64),
-    "str_tensor_bytes": np.array([[b"hello", b"world"], [b"tf", b"serving"]], object),
-}
-kinds = st.sampled_from([np.int8, np.uint8, np.int32, np.int64, np.uint64, np.float32, np.float64, np.bool_])
 
 
 def specs(**types: str) -> dict[str, TensorSpec]:
@@ -183,88 +173,81 @@ def test_unimplemented_type() -> None:
     assert HTTP_STATUS[refused.value.code] == 501
 
 
-@pytest.mark.parametrize(
-    ("values", "form", "text"),
-    [
-        ([2.5, 3, 4.5], Format.ROW, '{\n    "predictions": [2.5, 3.0, 4.5\n    ]\n}'),
-        ([2.5, 3], Format.COLUMNAR, '{\n    "outputs": [\n        2.5,\n        3.0\n    ]\n}'),
-        ([[1], [2]], Format.ROW, '{\n    "predictions": [[1.0\n        ], [2.0\n        ]\n    ]\n}'),
-        ([], Format.ROW, '{\n    "predictions": []\n}'),
-    ],
-)
-def test_white_space(values: list[Any], form: Format, text: str) -> None:
-    """Answers have the real server's white space."""
-    assert write_outputs({"y": np.array(values, np.float32)}, form).decode() == text
+def features(serialized: bytes) -> dict[str, Any]:
+    """Returns the values of an example by the name of their feature, with their type."""
+    read: dict[str, Any] = {}
+    for name, feature in tf.train.Example.FromString(serialized).features.feature.items():
+        kind = feature.WhichOneof("kind")
+        read[name] = (kind, list(getattr(feature, kind).value)) if kind else None
+    return read
 
 
-def test_rows_of_several_outputs() -> None:
-    """Several outputs give one object a row, in the real server's white space."""
-    outputs = {"a": np.array([True]), "b_bytes": np.array([[b"tf"]], object)}
-    assert write_outputs(outputs, Format.ROW).decode() == (
-        '{\n    "predictions": [\n        {\n            "a": true,\n            "b_bytes": [{\n'
-        '                    "b64": "dGY="\n                }\n            ]\n        }\n    ]\n}'
+def test_examples_with_context() -> None:
+    """Features have the type of their values, and the context's features are in every example."""
+    body = (
+        b'{"signature_name":"custom","context":{"query":"pizza","location":["sfo"]},"examples":['
+        b'{"names":["foo","bar"],"ratings":[8.0,9.0,NaN,Infinity],"age":20},'
+        b'{"names":["baz",{"b64":"aGVsbG8="}],"ratings":6.0,"intboolmix":[1,true,false]},'
+        b'{"names":"bar","ratings":-Infinity,"none":[]}]}'
     )
-
-
-def test_all_kinds_of_output() -> None:
-    """Rows and columns hold the same values: numbers, strings, and base64 objects where a name ends in _bytes."""
-    rows = json.loads(write_outputs(OUTPUTS, Format.ROW))["predictions"]
-    columns = json.loads(write_outputs(OUTPUTS, Format.COLUMNAR))["outputs"]
-    assert {name: [row[name] for row in rows] for name in OUTPUTS} == columns
-    assert rows[1] == {
-        "int_tensor": [[7, 8], [9, 0], [1, 2]],
-        "str_tensor": ["baz", "bat"],
-        "float_tensor": [2.0],
-        "double_scalar_tensor": 9.0,
-        "str_tensor_bytes": [{"b64": "dGY="}, {"b64": "c2VydmluZw=="}],
+    signature, (first, second, third) = read_examples(parse(body))
+    context = {"query": ("bytes_list", [b"pizza"]), "location": ("bytes_list", [b"sfo"])}
+    assert signature == "custom"
+    read = features(first)
+    assert math.isnan(read["ratings"][1].pop(2))
+    assert read == {
+        "names": ("bytes_list", [b"foo", b"bar"]),
+        "ratings": ("float_list", [8.0, 9.0, math.inf]),
+        "age": ("int64_list", [20]),
+        **context,
+    }
+    assert features(second) == {
+        "names": ("bytes_list", [b"baz", b"hello"]),
+        "ratings": ("float_list", [6.0]),
+        "intboolmix": ("int64_list", [1, 1, 0]),
+        **context,
+    }
+    assert features(third) == {
+        "names": ("bytes_list", [b"bar"]),
+        "ratings": ("float_list", [-math.inf]),
+        "none": None,
+        **context,
     }
 
 
-def test_string_that_is_no_text() -> None:
-    """A string that is not UTF-8 is answered in base64, so that nothing is lost."""
-    written = json.loads(write_outputs({"y": np.array([b"\xff", "é".encode()], object)}, Format.ROW))
-    assert written == {"predictions": [{"b64": base64.b64encode(b"\xff").decode()}, "é"]}
+def test_own_feature_wins() -> None:
+    """An example's feature takes the place of the context's, whatever its type."""
+    _, (own, other) = read_examples({"context": {"a": [1, 2]}, "examples": [{"a": "x"}, {"b": 0.5}]})
+    assert features(own) == {"a": ("bytes_list", [b"x"])}
+    assert features(other) == {"a": ("int64_list", [1, 2]), "b": ("float_list", [0.5])}
 
 
 @pytest.mark.parametrize(
-    ("outputs", "message"),
+    ("document", "ending"),
     [
-        ({}, "Cannot convert empty tensor map to JSON"),
-        ({"tensor": np.array(1)}, "Tensor name: tensor has no shape information "),
+        ({}, "When method is classify, key 'examples' is expected and was not found"),
+        ({"examples": {"names": ["foo"]}}, "Expecting 'examples' value to be an list/array"),
+        ({"examples": []}, "'examples' value is an empty array"),
+        ({"examples": [[{"names": ["foo"]}]]}, "Example must be JSON object but got JSON Array"),
+        ({"context": 1, "examples": [{}]}, "Example must be JSON object but got JSON Number"),
         (
-            {"a": np.zeros((2, 3)), "b": np.zeros((1, 3))},
-            "Tensor name: b has inconsistent batch size: 1 expecting: 2",
+            {"examples": [{"names": [10, 10.0]}]},
+            "Unexpected element type in feature: names expecting type: int64",
         ),
-        ({"y": np.zeros(1, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
+        (
+            {"examples": [{"names": [10, {"test": 10}]}]},
+            "Feature: names has element with unexpected JSON type: Object",
+        ),
+        ({"examples": [{"a": [[1]]}]}, "Feature: a has element with unexpected JSON type: Array"),
+        ({"examples": [{"a": None}]}, "Feature: a has element with unexpected JSON type: Null"),
+        ({"examples": [{"a": 2**63}]}, "Feature: a has uint64 element. Only int64 is supported."),
+        ({"examples": [{"a": {"b64": "!"}}]}, "Unable to base64 decode"),
+        ({"signature_name": 1, "examples": [{}]}, "'signature_name' key must be a string value."),
     ],
 )
-def test_outputs_refused(outputs: dict[str, Any], message: str) -> None:
-    """Outputs that have no rows of one number are refused."""
+def test_documents_without_examples_refused(document: dict[str, Any], ending: str) -> None:
+    """What holds no examples is refused by TensorFlow Serving's words."""
     with pytest.raises(ServingError) as refused:
-        write_outputs(outputs, Format.ROW)
-    assert (HTTP_STATUS[refused.value.code], refused.value.message) == (400, message)
-
-
-@given(kinds.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, min_side=0, max_side=3))))
-def test_numbers_round_trip(array: Any) -> None:
-    """What is written in either form is read back as the same array, wherever the form can tell its shape."""
-    dtype = {"float32": "float", "float64": "double"}.get(array.dtype.name, array.dtype.name)
-    forms = [(Format.COLUMNAR, "inputs", "outputs")]
-    if len(array):
-        forms.append((Format.ROW, "instances", "predictions"))
-    told = array.reshape(array.shape[: array.shape.index(0) + 1]) if 0 in array.shape else array
-    for form, sent, received in forms:
-        document = parse(write_outputs({"y": array}, form))
-        read, read_form = read_inputs({sent: document[received]}, specs(x=dtype))
-        assert read_form is form and read["x"].dtype == array.dtype
-        # RapidJSON reads a double to within 3 units of its last place, as it does in TensorFlow Serving.
-        np.testing.assert_allclose(read["x"], told, rtol=1e-15, atol=1e-300)
-
-
-@given(arrays.arrays(object, arrays.array_shapes(max_side=3), elements=st.binary(max_size=5)), st.sampled_from(Format))
-def test_bytes_round_trip(array: Any, form: Format) -> None:
-    """Bytes are read back the same, base64 or not."""
-    for name in ("y", "y_bytes"):
-        ((_, values),) = parse(write_outputs({name: array}, form)).items()
-        read, _ = read_inputs({form.value: values}, specs(x="string"))
-        assert read["x"].tolist() == array.tolist()
+        read_examples(document)
+    assert HTTP_STATUS[refused.value.code] == 400
+    assert refused.value.message.endswith(ending)

@@ -9,8 +9,8 @@ import rapidjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.embedded.json_text import Literal, dumps, excerpt, number, numbers, parse
 from serving.embedded.errors import HTTP_STATUS, ServingError
+from serving.embedded.json_text import Literal, dumps, excerpt, number, numbers, parse
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.embedded.rest_path import BodilessError, Route, parse_path
 from serving.embedded.errors import HTTP_STATUS, ServingError
+from serving.embedded.rest import BodilessError, Route, parse_path
 
 ODD = "!#$%&'()*+,/:;=?@[]"
 ENCODED = "%21%23%24%25%26%27%28%29%2A%2B%2C%2F%3A%3B%3D%3F%40%5B%5D"

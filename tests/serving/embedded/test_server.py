@@ -326,7 +326,7 @@ def test_what_is_under_way_is_answered_before_the_end(start: Start, small: Path,
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--prot=1"], "Did you mean --port?"),
+        (["--prot=1"], "Did you mean '--port'?"),
         (["--port=x"], "a value of type int"),
         ([], "--model_base_path or --model_config_file"),
     ],

@@ -1,4 +1,4 @@
-"""Tests of serving.embedded.tensor_protos: whatever a client sends over gRPC is read, or refused as the caller's fault."""
+"""Any TensorProto that a client sends over gRPC is read, or refused as the client's fault."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from serving.embedded.tensor_protos import FIELDS, as_proto, read_request_inputs
-from serving.embedded.servable import Signature, type_name
 from serving.embedded.errors import ServingError
-from serving.embedded.signatures import TensorSpec
+from serving.embedded.signatures import Signature, TensorSpec
+from serving.embedded.tensor_protos import FIELDS, as_proto, read_request_inputs, type_name
 
 TYPES = [tf.string, *(tf.dtypes.as_dtype(name) for name in FIELDS if name != "object")]
 NUMBERS = ["uint8", "int32", "int64", "uint64", "float16", "float32", "float64", "bool"]

@@ -93,7 +93,7 @@ setup(
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
         "analysis.experiments": ["studies/*"],
-        "analysis.pages": ["*.html"],
+        "analysis.pages": ["templates/*"],
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],
         "serving.embedded": ["*.html"],

@@ -201,11 +201,10 @@ def _write_report(
     mistakes: int,
     path: Path,
 ) -> None:
-    from analysis.evaluation.misclassified import worst_mistakes
-    from analysis.evaluation.report import write_report
+    from analysis.evaluation.report import most_confident_errors, write_report
 
-    shown = worst_mistakes(columns, predictions, taxonomy, mistakes)
-    path.write_text(write_report(metrics, verdict, shown, taxonomy), encoding="utf-8")
+    errors = most_confident_errors(columns, predictions, taxonomy, mistakes)
+    path.write_text(write_report(metrics, verdict, errors, taxonomy), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
-from markdown_it import MarkdownIt
 
-from analysis.pages import parts
-from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
+from analysis.pages.section import Block, Listing, Picture, Row, Section
 from analysis.pages.sprite import COLUMNS, Sprite
-from analysis.pages.style import STYLE
+from analysis.pages.template import render
 
-TEMPLATE = Path(__file__).with_name("page.html")
 SCALE = 2
-"""Screen pixels a pixel of a small picture."""
-
-_markdown = MarkdownIt("commonmark", {"html": False})
+"""Screen pixels a pixel of a small image."""
 
 
 def write_page(
@@ -34,82 +27,57 @@ def write_page(
         subtitle: What was explored.
         title: The heading. Defaults to that of the exploration.
     """
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    page = _Page()
-    body = "".join(page.section(section) for section in sections)
-    contents = [("short", "In short"), *((section.name, section.title) for section in sections)]
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        style=STYLE,
-        title=parts.escape(title),
-        subtitle=parts.escape(subtitle),
-        contents="".join(f'<li><a href="#{name}">{parts.escape(title)}</a></li>' for name, title in contents),
-        findings="".join(f"<li>{_markdown.renderInline(finding)}</li>" for finding in findings),
-        sections=body,
-        sprite=page.sprite.as_url(),
+    sprite, figures = Sprite(), dict[str, Any]()
+    prepared = [
+        {
+            "name": section.name,
+            "title": section.title,
+            "finding": section.finding,
+            "decision": section.decision,
+            "blocks": [_prepare_block(block, sprite, figures) for block in section.blocks],
+        }
+        for section in sections
+    ]
+    # The text of a script must not hold the tag that ends it.
+    drawn = json.dumps(figures, separators=(",", ":")).replace("</", "<\\/")
+    return render(
+        "page.html",
+        title=title,
+        subtitle=subtitle,
+        findings=findings,
+        sections=prepared,
+        sprite=sprite.as_url(),
         columns=COLUMNS,
-        plotly=get_plotlyjs(),
-        # The text of a script must not hold the tag that ends it.
-        figures=json.dumps(page.figures, separators=(",", ":")).replace("</", "<\\/"),
+        plotly=Markup(get_plotlyjs()),
+        figures=Markup(drawn),
     )
 
 
-class _Page:
-    """What the blocks of a page share: the sprite, and the figures that its script draws."""
+def _prepare_block(block: Block, sprite: Sprite, figures: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the template needs of a block; its images go to the sprite, its figure to `figures`."""
+    common = {"name": block.name, "caption": block.caption}
+    if isinstance(block, Picture):
+        drawn = json.loads(block.figure.to_json())
+        cells = None if block.thumbnails is None else [sprite.add(image) for image in block.thumbnails]
+        figures[f"plot-{block.name}"] = {"data": drawn["data"], "layout": drawn["layout"], "cells": cells}
+        return common | {"kind": "picture", "height": drawn["layout"].get("height", 420)}
+    if isinstance(block, Listing):
+        numeric = [pd.api.types.is_numeric_dtype(kind) for kind in block.table.dtypes]
+        headings = list(zip(block.table.columns, numeric, strict=True))
+        return common | {"kind": "listing", "headings": headings, "rows": as_text(block.table)}
+    return common | {"kind": "gallery", "rows": [_prepare_row(row, sprite) for row in block.rows]}
 
-    def __init__(self) -> None:
-        self.sprite = Sprite()
-        self.figures: dict[str, Any] = {}
 
-    def section(self, section: Section) -> str:
-        blocks = "".join(self._block(block) for block in section.blocks)
-        return (
-            f'<section id="{section.name}"><h2>{parts.escape(section.title)}</h2>{_markdown.render(section.finding)}'
-            f'{blocks}<div class="decision">{_markdown.render(section.decision)}</div></section>'
-        )
-
-    def _block(self, block: Block) -> str:
-        content = self._content(block)
-        caption = _markdown.renderInline(block.caption)
-        return f'<figure class="block" id="{block.name}">{content}<figcaption>{caption}</figcaption></figure>'
-
-    def _content(self, block: Block) -> str:
-        if isinstance(block, Picture):
-            return self._picture(block)
-        return self._listing(block) if isinstance(block, Listing) else self._gallery(block)
-
-    def _picture(self, picture: Picture) -> str:
-        drawn = json.loads(picture.figure.to_json())
-        thumbnails = picture.thumbnails
-        cells = None if thumbnails is None else [self.sprite.add(image) for image in thumbnails]
-        name = f"plot-{picture.name}"
-        self.figures[name] = {"data": drawn["data"], "layout": drawn["layout"], "cells": cells}
-        return f'<div class="plot" id="{name}" style="height:{drawn["layout"].get("height", 420)}px"></div>'
-
-    def _listing(self, listing: Listing) -> str:
-        table = listing.table
-        numeric = [i for i, kind in enumerate(table.dtypes) if pd.api.types.is_numeric_dtype(kind)]
-        return parts.table(
-            [parts.escape(name) for name in table.columns],
-            [[parts.escape(cell) for cell in row] for row in as_text(table)],
-            numeric,
-        )
-
-    def _gallery(self, gallery: Gallery) -> str:
-        return "".join(self._strip(row) for row in gallery.rows)
-
-    def _strip(self, row: Row) -> str:
-        bar = f'<i class="bar" style="background:{row.colour}"></i>' if row.colour else ""
-        notes = row.notes or [""] * len(row.images)
-        cells = "".join(self._cell(image, note) for image, note in zip(row.images, notes, strict=True))
-        return f'<div class="strip"><b>{bar}{parts.escape(row.title)}</b><div class="cells">{cells}</div></div>'
-
-    def _cell(self, image: Any, note: str) -> str:
-        cell, side = self.sprite.add(image), SCALE * self.sprite.size
-        place = f"-{cell % COLUMNS * side}px -{cell // COLUMNS * side}px"
-        kind = "cell noted" if note else "cell"
-        thumb = f'<span class="thumb" style="background-position:{place}"></span>'
-        return f'<div class="{kind}">{thumb}{parts.escape(note)}</div>'
+def _prepare_row(row: Row, sprite: Sprite) -> dict[str, Any]:
+    side = SCALE * sprite.size
+    cells = []
+    for image, note in zip(row.images, row.notes or [""] * len(row.images), strict=True):
+        cell = sprite.add(image)
+        cells.append((cell % COLUMNS * side, cell // COLUMNS * side, note))
+    return {"title": row.title, "colour": row.colour, "cells": cells}
 
 
 def as_text(table: pd.DataFrame) -> list[list[str]]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from analysis.evaluation.verdict import CORRUPTION, DEFAULT_RULES, Rule, VerdictError, check_rules, judge
+from analysis.evaluation.verdict import CORRUPTION, DEFAULT_RULES, Rule, check_rules, judge
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
@@ -165,15 +165,8 @@ def _check_rules(
 
     slices = [(feature, str(value)) for feature in features for value in sorted(set(columns[feature]))]
     slices += [(CORRUPTION, name) for name in (CLEAN, *CORRUPTIONS) if corrupted]
-    try:
+    with suggest("correct [[evaluator.rules]] in the profile and run: fashion run"):
         check_rules(rules, taxonomy.groups, taxonomy.garments, slices)
-    except VerdictError as error:
-        raise UserError(
-            error.headline,
-            expected=error.expected,
-            received=error.received,
-            next_step="correct [[evaluator.rules]] in the profile and run: fashion run",
-        ) from None
 
 
 def _write_blessing(blessing: ModelBlessing, verdict: dict[str, Any]) -> None:

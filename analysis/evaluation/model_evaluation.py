@@ -15,7 +15,7 @@
     examples, resamples, level, group_names, garment_names, versions
 
 An estimate is `{"value": v, "interval": [low, high]}`; what is not defined on these examples is null. A change is
-candidate minus baseline, paired.
+candidate minus baseline, paired. The calibration error is corrected for its bias, which its interval would not contain.
 """
 
 from __future__ import annotations
@@ -133,8 +133,10 @@ def _overall(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
     def figures(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.column_stack([weights @ values / len(values), calibration(weights)])
 
-    found = bootstrap.from_examples(figures, len(groups), judged.resamples, judged.seed, judged.level)
     names = ("log_loss", "coverage", "abstention", "calibration_error")
+    found = bootstrap.from_examples(
+        figures, len(groups), judged.resamples, judged.seed, judged.level, {names.index("calibration_error")}
+    )
     estimates = dict(zip(names, found, strict=True)) | {"macro_auc": areas[-1]}
     return judged.of_confusion(group_metrics.OVERALL, judged.confusion) | {n: e.to_json() for n, e in estimates.items()}
 

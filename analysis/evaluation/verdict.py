@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.contract.errors import UserError
+from pipeline.contract.suggestions import nearest
 
 OVERALL = "overall"
 EVERY_GROUP = "every group"
@@ -17,12 +19,8 @@ CORRUPTION = "corruption"
 NO_BASELINE = "no blessed model yet"
 
 
-class VerdictError(ValueError):
-    """A rule names a metric or a slice that the evaluation does not have; the headline offers the nearest."""
-
-    def __init__(self, headline: str, expected: str, received: str) -> None:
-        super().__init__(f"{headline} Expected: {expected}. Received: {received}")
-        self.headline, self.expected, self.received = headline, expected, received
+class VerdictError(UserError):
+    """A rule names a metric or a slice that the evaluation does not have, or there is no rule."""
 
 
 class Rule(BaseModel):
@@ -46,8 +44,8 @@ class Rule(BaseModel):
     def _one_bound(self) -> Rule:
         if len(self._bounds()) != 1:
             raise ValueError(
-                f"A rule has exactly one bound. Expected: at_least, at_most or change_at_least. "
-                f"Received: {', '.join(self._bounds()) or 'none'} for {self.metric}"
+                f"the rule on {self.metric} needs exactly one of at_least, at_most and change_at_least, "
+                f"and has {', '.join(self._bounds()) or 'none'}"
             )
         return self
 
@@ -104,10 +102,10 @@ SLICE_FIGURES = ("accuracy", "log_loss")
 def check_rules(
     rules: Sequence[Rule], groups: Sequence[str], garments: Sequence[str], slices: Sequence[tuple[str, str]]
 ) -> None:
-    """Checks the names in the rules before anything is worked out: an evaluation takes a minute, a typing mistake none.
+    """Checks the names in the rules before the evaluation, which takes a minute.
 
     Raises:
-        VerdictError: A rule names an unknown metric or slice, or one whose change against a baseline is not known.
+        VerdictError: A rule names an unknown metric or slice, or a change that is not computed for its metric.
     """
     changes: dict[str, tuple[str, ...]] = {OVERALL: MACRO} | {f"group:{name}": GROUP_FIGURES for name in groups}
     values: dict[str, tuple[str, ...]] = {OVERALL: OVERALL_FIGURES} | {
@@ -135,7 +133,7 @@ def judge(metrics: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Any]:
         VerdictError: A rule names an unknown metric or slice, or there are no rules.
     """
     if not rules:
-        raise VerdictError("There are no rules to judge by.", "one or more", "none")
+        raise VerdictError("There are no rules to judge by.", expected="one or more", received="none")
     current, changes = figures(metrics), _changes(metrics)
     lines = [_judge(rule, current, changes) for one in rules for rule in _expand(one, current)]
     failed = [line for line in lines if not line["passed"]]
@@ -173,8 +171,8 @@ def _expand(rule: Rule, current: Mapping[str, Any]) -> list[Rule]:
 
 def _judge(rule: Rule, current: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
     is_change = rule.kind == "change_at_least"
-    # The name is checked against the candidate's figures also where there is no baseline: a typing mistake must not
-    # wait for the second run to be told.
+    # The name is checked against the candidate's figures also where there is no baseline: a typing mistake must fail
+    # the first run, not the second.
     value = _look_up(rule, current)
     if is_change and changes is None:
         return _line(rule, None, True, NO_BASELINE)
@@ -193,11 +191,10 @@ def _look_up(rule: Rule, table: Mapping[str, Mapping[str, float]]) -> float:
 def _named(name: str, table: Mapping[str, Any], what: str, rule: Rule) -> Any:
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
     raise VerdictError(
-        f"A rule names the unknown {what} {name!r}; the nearest is {near[0]!r}.",
-        f"one of {', '.join(table)}",
-        f"the rule {rule.text()!r}",
+        f"A rule names the unknown {what} {name!r}.{nearest(name, table)}",
+        expected=f"one of {', '.join(table)}",
+        received=f"the rule {rule.text()!r}",
     )
 
 

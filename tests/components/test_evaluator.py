@@ -253,9 +253,9 @@ def test_metrics_are_plain_json(first):
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_a_misspelt_rule_is_told_before_the_work(examples, models, tmp_path):
-    """The error offers the nearest name and says where to mend it; nothing has been evaluated."""
-    with pytest.raises(UserError, match="nearest is 'accuracy'") as error:
+def test_a_misspelt_rule_fails_before_the_evaluation(examples, models, tmp_path):
+    """The error offers the nearest name and says where to correct it; nothing has been evaluated."""
+    with pytest.raises(UserError, match="Did you mean 'accuracy'") as error:
         evaluate(tmp_path, examples, models[0], None, rules=(Rule(metric="acuracy", at_least=0.9),))
     assert "[[evaluator.rules]]" in error.value.next_step
     assert list((tmp_path / "evaluation").iterdir()) == []

@@ -94,3 +94,32 @@ def test_what_is_not_defined_is_null():
     recall = group_metrics.of_class(group_metrics.recall, 1)
     found = bootstrap.from_confusion({"recall": recall}, counts, 100, 0)["recall"]
     assert found.to_json() == {"value": None, "interval": [None, None]}
+
+
+def calibration_estimates(seed: int) -> tuple[bootstrap.Estimate, bootstrap.Estimate]:
+    """Returns the calibration error of 2,000 answers whose true error is 0.03, as it is and less its bias."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.6, 0.97, 2000)
+    metric = group_metrics.calibration_error(rng.random(2000) < confidence + 0.03, confidence)
+
+    def column(weights: np.ndarray) -> np.ndarray:
+        return metric(weights)[:, None]
+
+    plain, corrected = (bootstrap.from_examples(column, 2000, 300, seed, biased=biased)[0] for biased in ((), {0}))
+    return plain, corrected
+
+
+def test_the_interval_of_a_calibration_error_holds_the_figure_and_the_truth():
+    """Corrected for its bias, the figure lies in its interval and near the true error, which the interval holds."""
+    found = [calibration_estimates(seed) for seed in range(40)]
+    assert all(corrected.low <= corrected.value <= corrected.high for _, corrected in found)
+    plain, corrected = (np.mean([pair[which].value for pair in found]) for which in (0, 1))
+    assert abs(corrected - 0.03) < abs(plain - 0.03) / 2
+    assert sum(corrected.low <= 0.03 <= corrected.high for _, corrected in found) >= 34
+
+
+def test_a_calibration_error_is_never_negative():
+    """Of a perfectly calibrated model the corrected figure and its interval end at zero."""
+    resampled = np.random.default_rng(0).uniform(0.02, 0.04, 500)
+    found = bootstrap.bias_corrected(0.01, resampled)
+    assert (found.value, found.low) == (0.0, 0.0) and found.high >= 0.0

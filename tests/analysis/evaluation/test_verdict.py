@@ -100,16 +100,16 @@ def test_rules_reach_slices_garments_and_corruptions(where, metric, value):
         (Rule(metric="macro_f2", change_at_least=0), "'macro_f1'"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest(rule, nearest):
+def test_the_error_for_a_misspelt_name_offers_the_nearest(rule, nearest):
     """Also in a rule on changes while there is no baseline yet."""
-    with pytest.raises(VerdictError, match=f"the nearest is {nearest}"):
+    with pytest.raises(VerdictError, match=f"Did you mean {nearest}"):
         judge(metrics(), [rule])
 
 
 @pytest.mark.parametrize("bounds", [{}, {"at_least": 0.1, "at_most": 0.2}], ids=["none", "two"])
 def test_a_rule_has_exactly_one_bound(bounds):
     """Two bounds are two rules, and a rule without one says nothing."""
-    with pytest.raises(ValidationError, match="exactly one bound"):
+    with pytest.raises(ValidationError, match="exactly one of"):
         Rule(metric="accuracy", **bounds)
 
 
@@ -125,7 +125,7 @@ def test_a_rule_has_exactly_one_bound(bounds):
     ids=lambda rule: rule.text(),
 )
 def test_names_can_be_checked_beforehand(rule):
-    """What no evaluation holds is told before it begins, changes that are not worked out included."""
+    """A rule on a figure that no evaluation has fails beforehand, a change that is not computed included."""
     check_rules(DEFAULT_RULES, GROUPS, ["Coat"], [("lookalike", "yes")])
     with pytest.raises(VerdictError, match="unknown"):
         check_rules([rule], GROUPS, ["Coat"], [("lookalike", "yes")])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import suggest
 
 if TYPE_CHECKING:
     from sql.demonstration import Demonstration
@@ -21,17 +21,12 @@ def pictured(folder: Path, made: Demonstration) -> Callable[[int], str]:
         UserError: Fashion-MNIST is not there.
     """
     from analysis.data import fashion_mnist
-    from analysis.data.idx import DataError
     from catalogue.pictures import write_pictures
     from models.taxonomy import Taxonomy
 
     names = Taxonomy.load().garments
-    try:
+    with suggest("sh scripts/get_data.sh"):
         held = fashion_mnist.load(fashion_mnist.locate())["train"]
-    except DataError as error:
-        raise UserError(
-            error.headline, expected=error.expected, received=error.received, next_step="sh scripts/get_data.sh"
-        ) from None
     return write_pictures(folder, made.images, held.images, [names[garment] for garment in held.garments]).url
 
 

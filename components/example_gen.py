@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +14,7 @@ from catalogue.products import Catalogue, catalogue_state
 from catalogue.source import read_catalogue
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.component import Cache, ExternalPath, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -99,27 +97,17 @@ def example_gen(
         columns = read_catalogue(catalogue, fetch, most_failed, most_shared, cache, examples, failures, progress)
         shares = {"test": test_share, "validation": validation_share}
     else:
-        with _as_user_error("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
+        with suggest("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
             columns = _read_fashion_mnist(examples, idx_dir, verify_checksums)
         shares = {"validation": validation_share}
     progress(0, len(columns["image"]), "examples", "comparing images")
-    with _as_user_error("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
+    with suggest("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
         pairs = _close_pairs(columns, max(near_duplicate_rmse, lookalike_rmse))
     _cluster(columns, pairs.within(near_duplicate_rmse))
     for split, share in shares.items():
         _cut(columns, split, share, seed)
     _count_twins(columns, pairs.within(lookalike_rmse))
     _write(columns, examples, shard_size, progress)
-
-
-@contextmanager
-def _as_user_error(next_step: str) -> Iterator[None]:
-    from analysis.data.idx import DataError
-
-    try:
-        yield
-    except DataError as error:
-        raise UserError(error.headline, expected=error.expected, received=error.received, next_step=next_step) from None
 
 
 def _read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) -> dict[str, Any]:
@@ -182,7 +170,7 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
     """Moves a share of the training images to another split."""
     import numpy as np
 
-    from analysis.data.validation_cut import cut_validation
+    from analysis.data.near_duplicates import cut_validation
 
     rows = np.flatnonzero(columns["split"] == "train")
     names = columns["name"][rows] if "name" in columns else None
@@ -192,9 +180,9 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
 
 def _count_twins(columns: dict[str, Any], pairs: Pairs) -> None:
     """Adds the column `twins`: how many images outside of the test split each resembles."""
-    from analysis.data.near_duplicates import count_twins
+    from analysis.data.near_duplicates import count_partners
 
-    columns["twins"] = count_twins(len(columns["image"]), pairs, columns["split"] != "test")
+    columns["twins"] = count_partners(len(columns["image"]), pairs, columns["split"] != "test")
 
 
 def _write(columns: dict[str, Any], examples: Examples, shard_size: int, progress: Progress) -> None:

@@ -1,14 +1,18 @@
-"""Finding and reading Fashion-MNIST: the same arrays from a prepared TFDS directory, IDX files or a download.
+"""Finds and reads Fashion-MNIST: the same arrays from a prepared TFDS directory, IDX files or a download.
 
-The order: a prepared TFDS directory, the directory that FASHION_MNIST_DIR names, where Debian's package
-`dataset-fashion-mnist` puts its files (installed, or unpacked under `.data/`), then TFDS's own download.
+The order: a prepared TFDS directory, the directory that FASHION_MNIST_DIR names, the directory of Debian's package
+`dataset-fashion-mnist` (installed, or unpacked under `.data/`), then TFDS's own download.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import math
 import os
+import struct
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.data.examples import readable_reason
-from analysis.data.idx import DataError, read_idx
+from pipeline.contract.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGED = (ROOT / ".data/usr/share/datasets/fashion-mnist", Path("/usr/share/datasets/fashion-mnist"))
@@ -28,13 +32,20 @@ IDX_SHA256 = {
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the decompressed files, so that they hold for Debian's package, which compresses them anew."""
+"""Digests of the decompressed files, because Debian's package compresses them anew."""
+
+UINT8_CODE = 8
+"""The type byte of an IDX file of uint8."""
 
 CANONICAL_SHA256 = {
     "train": "cdc8fa65fd596d6e047440c69da447c35fd4d908b75a3b1845204891a5975706",
     "test": "af1fd82af8f726343c307e13fa0bb5d22174b1e75e236f76c9dbcae609aa712a",
 }
-"""Of the pixels and labels ordered by `content_ids`: what `canonical_digest` returns for the official splits."""
+"""Results of `canonical_digest` for the official splits."""
+
+
+class DataError(UserError):
+    """Data are missing, damaged, or not the published ones."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +58,26 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data set is: `kind` is "tfds", "idx" or "download"; `place` a directory."""
+    """A copy of the data set.
+
+    Attributes:
+        kind: "tfds", "idx" or "download".
+        directory: The directory that holds it, or that the download fills.
+    """
 
     kind: str
-    place: Path
+    directory: Path
 
     def __str__(self) -> str:
         names = {"tfds": "prepared TFDS data in", "idx": "IDX files in", "download": "TFDS's download into"}
-        return f"{names[self.kind]} {self.place}"
+        return f"{names[self.kind]} {self.directory}"
 
 
 def locate(idx_dir: Path | None = None) -> Source:
-    """Says which copy of Fashion-MNIST would be read, without reading it.
+    """Finds the copy of Fashion-MNIST to read, without reading it.
 
     Args:
-        idx_dir: IDX files of the user's own, preferred over everything. Defaults to none.
+        idx_dir: A directory with the user's own IDX files, preferred over everything else. Defaults to none.
 
     Raises:
         DataError: `idx_dir` or FASHION_MNIST_DIR names a directory without the four files.
@@ -83,14 +99,14 @@ def load(source: Source, verify_checksums: bool = True) -> dict[str, LabelledIma
     """Reads the official splits "train" and "test".
 
     Args:
-        source: As `locate` returns it.
-        verify_checksums: Whether anything but the published data set is refused. Defaults to True.
+        source: The copy that `locate` found.
+        verify_checksums: Refuse anything but the published data set. Defaults to True.
 
     Raises:
         DataError: A file is damaged, shapes or counts do not fit, a checksum is wrong, or the download failed.
     """
     if source.kind == "idx":
-        return _load_idx(source.place, verify_checksums)
+        return _load_idx(source.directory, verify_checksums)
     splits = _load_tfds(source)
     if verify_checksums:
         for name, split in splits.items():
@@ -98,13 +114,48 @@ def load(source: Source, verify_checksums: bool = True) -> dict[str, LabelledIma
     return splits
 
 
+def read_idx(path: Path, rank: int, sha256: str | None = None) -> npt.NDArray[np.uint8]:
+    """Reads a gzipped IDX file of uint8, the format in which MNIST and Fashion-MNIST are published.
+
+    The layout: two zero bytes, a type byte, the rank, then each dimension as a big-endian int32, then the values
+    (http://yann.lecun.com/exdb/mnist).
+
+    Args:
+        path: The file.
+        rank: The expected number of dimensions: 3 for images, 1 for labels.
+        sha256: The expected digest of the decompressed bytes, in hex. Defaults to no check.
+
+    Returns:
+        A read-only array of that rank.
+
+    Raises:
+        DataError: The file is missing, truncated, not an IDX file, of another rank or type, or has another digest.
+    """
+    content = _decompress(path)
+    shape, offset = _read_header(path, content, rank)
+    expected, received = math.prod(shape), len(content) - offset
+    if received != expected:
+        raise DataError(
+            f"The IDX file {path} is {'truncated' if received < expected else 'too long'}.",
+            expected=f"{expected} values for shape {shape}",
+            received=f"{received} values",
+        )
+    if sha256 is not None and (digest := hashlib.sha256(content).hexdigest()) != sha256:
+        raise DataError(
+            f"The IDX file {path} has the wrong checksum.",
+            expected=f"sha256 {sha256} of the decompressed bytes",
+            received=f"sha256 {digest}",
+        )
+    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+
+
 def content_ids(images: npt.NDArray[np.uint8]) -> list[str]:
-    """Returns the first 16 hex digits of the SHA-256 of each image's pixels: a name that no order of files changes."""
+    """Returns the first 16 hex digits of the SHA-256 of each image's pixels: IDs that do not depend on any order."""
     return [hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in images]
 
 
 def canonical_digest(split: LabelledImages) -> str:
-    """Returns the SHA-256 of the split's pixels and labels, whatever order they are in."""
+    """Returns the SHA-256 of the split's pixels and labels, ordered by `content_ids`."""
     order = np.argsort(content_ids(split.images), kind="stable")
     digest = hashlib.sha256(split.images[order].tobytes())
     digest.update(split.garments[order].astype(np.uint8).tobytes())
@@ -137,11 +188,33 @@ def _load_idx(directory: Path, verify: bool) -> dict[str, LabelledImages]:
     return splits
 
 
+def _decompress(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        # gzip.BadGzipFile is an OSError, as is a file that is missing or not readable.
+        raise DataError(
+            f"The IDX file {path} cannot be read.", expected="a whole gzip file", received=str(error)
+        ) from None
+
+
+def _read_header(path: Path, content: bytes, rank: int) -> tuple[tuple[int, ...], int]:
+    offset = 4 + 4 * rank
+    magic = struct.pack("BBBB", 0, 0, UINT8_CODE, rank)
+    if content[:4] != magic or len(content) < offset:
+        raise DataError(
+            f"The file {path} is not an IDX file of rank {rank}.",
+            expected=f"it begins with {magic.hex(' ')} and {rank} dimensions",
+            received=content[:offset].hex(" ") or "an empty file",
+        )
+    return struct.unpack(f">{rank}I", content[4:offset]), offset
+
+
 def _load_tfds(source: Source) -> dict[str, LabelledImages]:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder("fashion_mnist", data_dir=str(source.place))
+        builder = tfds.builder("fashion_mnist", data_dir=str(source.directory))
         if source.kind == "download":
             _check_reachable(builder.URL)
             builder.download_and_prepare()
@@ -155,7 +228,7 @@ def _load_tfds(source: Source) -> dict[str, LabelledImages]:
 
 
 def _check_reachable(url: str) -> None:
-    """Raises OSError within seconds where TFDS would go on trying for more than three minutes."""
+    """Raises OSError within 15 seconds; TFDS alone would retry for more than three minutes."""
     with urllib.request.urlopen(urllib.request.Request(url + "t10k-labels-idx1-ubyte.gz", method="HEAD"), timeout=15):
         pass
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.idx import DataError
 from analysis.evaluation import pixel_corruptions as pixel
 from analysis.evaluation import spatial_corruptions as spatial
 
@@ -86,7 +85,7 @@ def corrupt(images: Images, name: str, severity: int, seed: int) -> Images:
         uint8 [N, 28, 28].
 
     Raises:
-        DataError: A ValueError; the name, the severity, the seed, or the images' shape or type is another.
+        ValueError: the name, the severity, the seed, or the images' shape or type is another.
     """
     _check(images, name, severity, seed)
     corruption = CORRUPTIONS[name]
@@ -104,26 +103,23 @@ def clean_and_corrupted(images: Images, severity: int, seed: int) -> dict[str, I
         seed: As `corrupt`'s.
 
     Raises:
-        DataError: As from `corrupt`.
+        ValueError: As from `corrupt`.
     """
     return {CLEAN: images} | {name: corrupt(images, name, severity, seed) for name in CORRUPTIONS}
 
 
 def _check(images: Images, name: str, severity: int, seed: int) -> None:
     if name not in CORRUPTIONS:
-        raise DataError("No such corruption.", expected=f"one of {', '.join(CORRUPTIONS)}", received=repr(name))
+        raise ValueError(f"No such corruption. Expected: one of {', '.join(CORRUPTIONS)}. Received: {name!r}")
     if not isinstance(severity, int | np.integer) or severity not in SEVERITIES:
-        raise DataError("No such severity.", expected="a whole number from 1 to 5", received=repr(severity))
+        raise ValueError(f"No such severity. Expected: a whole number from 1 to 5. Received: {severity!r}")
     if seed < 0:
-        raise DataError("A seed is negative.", expected="0 or more", received=str(seed))
+        raise ValueError(f"A seed is negative. Expected: 0 or more. Received: {seed}")
     check_images(images)
 
 
 def check_images(images: Images) -> None:
-    """Raises DataError unless the images are uint8 [N, 28, 28]."""
+    """Raises ValueError unless the images are uint8 [N, 28, 28]."""
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != SHAPE:
-        raise DataError(
-            "Images have another shape or type.",
-            expected="uint8 [N, 28, 28]",
-            received=f"{images.dtype} {list(images.shape)}",
-        )
+        received = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"Images have another shape or type. Expected: uint8 [N, 28, 28]. Received: {received}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.data.validation_cut import cut_validation
+from analysis.data.near_duplicates import cut_validation
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.power_law import fit_power_law
 

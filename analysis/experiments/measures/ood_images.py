@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from analysis.data.idx import DataError
 from analysis.evaluation.corruptions import check_images
 from analysis.experiments.measures import ood_drawings as drawings
 
@@ -59,18 +58,18 @@ def strangers(name: str, count: int, seed: int, garments_images: Images | None =
         uint8 [count, 28, 28].
 
     Raises:
-        DataError: A ValueError; no such name, a negative count or seed, or garments that are needed and missing, too
+        ValueError: no such name, a negative count or seed, or garments that are needed and missing, too
             few, or of another shape or type.
     """
     if name not in STRANGERS:
-        raise DataError("No such stranger.", expected=f"one of {', '.join(STRANGERS)}", received=repr(name))
+        raise ValueError(f"No such stranger. Expected: one of {', '.join(STRANGERS)}. Received: {name!r}")
     if count < 0 or seed < 0:
-        raise DataError("A count or a seed is negative.", expected="0 or more", received=f"{count} and {seed}")
+        raise ValueError(f"A count or a seed is negative. Expected: 0 or more. Received: {count} and {seed}")
     garments = np.zeros((0, SIDE, SIDE), np.uint8) if garments_images is None else garments_images
     check_images(garments)
     kind = STRANGERS[name]
     if kind.needs_garments and len(garments) < 2:
-        raise DataError(f"{name} are made of garments.", expected="2 images or more", received=str(len(garments)))
+        raise ValueError(f"{name} are made of garments. Expected: 2 images or more. Received: {len(garments)}")
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     made = np.zeros((count, SIDE, SIDE), np.uint8)
     for image in made:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import entr, logsumexp
 
-from analysis.data.idx import DataError
 from analysis.exploration.neighbours import search
 from models.probabilities import softmax
 
@@ -46,12 +45,12 @@ def detection(known: Floats, unknown: Floats) -> Detection:
         unknown: [U], those of strangers.
 
     Raises:
-        DataError: A ValueError; one of them is empty, of another rank, or holds NaN.
+        ValueError: one of them is empty, of another rank, or holds NaN.
     """
     for which, scores in (("known", known), ("unknown", unknown)):
         if scores.ndim != 1 or not len(scores) or np.isnan(scores).any():
             text = f"shape {list(scores.shape)}, {int(np.isnan(scores).sum())} of them NaN"
-            raise DataError(f"Scores of {which} images cannot be ranked.", expected="[N] numbers", received=text)
+            raise ValueError(f"Scores of {which} images cannot be ranked. Expected: [N] numbers. Received: {text}")
     ascending = np.sort(unknown)
     below = np.searchsorted(ascending, known, "left")
     not_above = np.searchsorted(ascending, known, "right")
@@ -117,10 +116,10 @@ def nearness(features: Floats, training_features: Floats, k: int = 50) -> Scores
         k: Which neighbour. Defaults to 50, the authors' for a training set of 50,000.
 
     Raises:
-        DataError: A ValueError; k is not from 1 to M.
+        ValueError: k is not from 1 to M.
     """
     if not 1 <= k <= len(training_features):
-        raise DataError("There is no such neighbour.", expected=f"1 to {len(training_features)}", received=str(k))
+        raise ValueError(f"There is no such neighbour. Expected: 1 to {len(training_features)}. Received: {k}")
     _, squared = search(_unit(features), _unit(training_features), k)
     # Rounding can leave a copy at slightly less than no distance.
     return -np.sqrt(squared[:, k - 1].clip(0).astype(np.float64))

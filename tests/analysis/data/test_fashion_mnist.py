@@ -1,7 +1,8 @@
-"""Where the data come from: the order of sources, and the same arrays from each."""
+"""Fashion-MNIST is found in a fixed order of sources and read as the same arrays from each; damage is named."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from pathlib import Path
@@ -10,12 +11,23 @@ import numpy as np
 import pytest
 
 from analysis.data import fashion_mnist
-from analysis.data.fashion_mnist import IDX_SHA256, LabelledImages, Source, canonical_digest, content_ids, load, locate
-from analysis.data.idx import DataError
+from analysis.data.fashion_mnist import (
+    IDX_SHA256,
+    DataError,
+    LabelledImages,
+    Source,
+    canonical_digest,
+    content_ids,
+    load,
+    locate,
+    read_idx,
+)
 from tests.synthetic import images_and_garments, write_idx, write_idx_file
 
 PUBLISHED_MD5 = "bef4ecab320f06d8554ea6380940ec79"
 """Of t10k-images-idx3-ubyte.gz, by Zalando's README."""
+
+IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +77,14 @@ def test_a_wrong_directory_is_no_fall_through(tmp_path: Path, monkeypatch: pytes
     (named / "t10k-labels-idx1-ubyte.gz").unlink()
     monkeypatch.setenv("FASHION_MNIST_DIR", str(named))
     with pytest.raises(
-        DataError, match=r"FASHION_MNIST_DIR does not hold.*Received: without t10k-labels-idx1-ubyte.gz$"
+        DataError, match=r"FASHION_MNIST_DIR does not hold.*\n.*\nReceived: without t10k-labels-idx1-ubyte.gz$"
     ):
         locate()
 
 
 def test_an_absent_directory_is_named(tmp_path: Path) -> None:
     """The message says that it is not there."""
-    with pytest.raises(DataError, match="idx_dir does not hold Fashion-MNIST.*Received: no such directory"):
+    with pytest.raises(DataError, match="idx_dir does not hold Fashion-MNIST.\n.*\nReceived: no such directory"):
         locate(tmp_path / "absent")
 
 
@@ -87,9 +99,9 @@ def test_other_data_are_refused_by_their_checksum(tmp_path: Path) -> None:
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     """The pipeline is built for 28x28."""
     source = Source("idx", write_idx(tmp_path / "own"))
-    write_idx_file(source.place / "train-images-idx3-ubyte.gz", np.zeros((600, 32, 32), np.uint8))
+    write_idx_file(source.directory / "train-images-idx3-ubyte.gz", np.zeros((600, 32, 32), np.uint8))
     with pytest.raises(
-        DataError, match=r"wrong shape. Expected: images \[N, 28, 28\].*Received: images \[600, 32, 32\]"
+        DataError, match=r"wrong shape.\nExpected: images \[N, 28, 28\].*\nReceived: images \[600, 32, 32\]"
     ):
         load(source, verify_checksums=False)
 
@@ -97,14 +109,14 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_fewer_labels_than_images_are_refused(tmp_path: Path) -> None:
     """Every image needs its label."""
     source = Source("idx", write_idx(tmp_path / "own"))
-    write_idx_file(source.place / "t10k-labels-idx1-ubyte.gz", np.zeros(199, np.uint8))
+    write_idx_file(source.directory / "t10k-labels-idx1-ubyte.gz", np.zeros(199, np.uint8))
     with pytest.raises(DataError, match=r"images \[200, 28, 28\] and labels \[199\]"):
         load(source, verify_checksums=False)
 
 
 def test_damaged_tfds_data_are_an_error(tmp_path: Path) -> None:
     """A directory that TFDS cannot read is named."""
-    with pytest.raises(DataError, match=r"The prepared TFDS data in .* cannot be read. Expected: whole, unchanged"):
+    with pytest.raises(DataError, match=r"The prepared TFDS data in .* cannot be read.\nExpected: whole, unchanged"):
         load(Source("tfds", tmp_path))
 
 
@@ -148,7 +160,79 @@ def test_tfds_and_files_hold_the_same(real_data: Path, tmp_path: Path) -> None:
     source = locate()
     assert source.kind == "tfds"
     assert load(source)["test"].images.sum(dtype=np.int64) == load(Source("idx", real_data))["test"].images.sum()
-    shard = next(source.place.rglob("*train.tfrecord*"))
+    shard = next(source.directory.rglob("*train.tfrecord*"))
     os.truncate(shard, shard.stat().st_size // 2)
-    with pytest.raises(DataError, match="cannot be read. Expected: whole, unchanged files. Received: DataLossError"):
+    with pytest.raises(DataError, match="cannot be read.\nExpected: whole, unchanged files\nReceived: DataLossError"):
         load(source)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A whole IDX file of IMAGES."""
+    path = tmp_path / "images.gz"
+    write_idx_file(path, IMAGES)
+    return path
+
+
+def repack(path: Path, content: bytes) -> None:
+    """Replaces the file's decompressed content."""
+    path.write_bytes(gzip.compress(content))
+
+
+def test_reads_what_was_written(file: Path) -> None:
+    """Values and shape come back."""
+    np.testing.assert_array_equal(read_idx(file, 3), IMAGES)
+
+
+def test_truncated_gzip_is_named(file: Path) -> None:
+    """Half a download is no whole gzip file."""
+    file.write_bytes(file.read_bytes()[:-12])
+    with pytest.raises(
+        DataError, match="cannot be read.\nExpected: a whole gzip.*\nReceived: Compressed file ended"
+    ):
+        read_idx(file, 3)
+
+
+def test_no_gzip_is_named(file: Path) -> None:
+    """An error page saved under the file's name is recognised."""
+    file.write_bytes(b"<html>404</html>")
+    with pytest.raises(DataError, match="Expected: a whole gzip file\nReceived: Not a gzipped file"):
+        read_idx(file, 3)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """The path is in the message."""
+    with pytest.raises(DataError, match="absent.gz cannot be read"):
+        read_idx(tmp_path / "absent.gz", 3)
+
+
+def test_bad_magic_is_shown(file: Path) -> None:
+    """The message shows the magic number that was expected and what is there."""
+    repack(file, b"\x89PNG" + bytes(20))
+    with pytest.raises(
+        DataError, match="not an IDX file of rank 3.\nExpected: it begins with 00 00 08 03.*\nReceived: 89 50"
+    ):
+        read_idx(file, 3)
+
+
+def test_other_rank_is_refused(file: Path) -> None:
+    """Labels in the place of images are recognised."""
+    with pytest.raises(DataError, match="not an IDX file of rank 1"):
+        read_idx(file, 1)
+
+
+@pytest.mark.parametrize(("change", "fault"), [(-1, "truncated"), (1, "too long")])
+def test_wrong_count_is_refused(file: Path, change: int, fault: str) -> None:
+    """The header's count must be the number of values that follow."""
+    content = gzip.decompress(file.read_bytes())
+    repack(file, content[:change] if change < 0 else content + b"\0")
+    with pytest.raises(
+        DataError, match=rf"{fault}.\nExpected: 24 values for shape \(2, 3, 4\)\nReceived: {24 + change}"
+    ):
+        read_idx(file, 3)
+
+
+def test_wrong_checksum_is_refused(file: Path) -> None:
+    """One changed pixel is found by its digest."""
+    with pytest.raises(DataError, match="wrong checksum.\nExpected: sha256 00ff.*\nReceived: sha256 [0-9a-f]{64}"):
+        read_idx(file, 3, sha256="00ff")

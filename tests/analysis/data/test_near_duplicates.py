@@ -1,4 +1,4 @@
-"""Near-duplicates: exactly the pairs that a direct comparison finds, chained into clusters."""
+"""Near-duplicates are exactly the pairs that a direct comparison finds; the validation cut keeps clusters together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from analysis.data import near_duplicates
-from analysis.data.fashion_mnist import Source, load
-from analysis.data.idx import DataError
-from analysis.data.near_duplicates import Pairs, close_pairs, cluster, count_twins
+from analysis.data.fashion_mnist import DataError, Source, load
+from analysis.data.near_duplicates import Pairs, close_pairs, cluster, count_partners, cut_validation
 from tests.synthetic import images_and_garments
+
+counts = st.integers(20, 300)
+shares = st.floats(0.05, 0.5)
+seeds = st.integers(0, 2**31)
 
 
 def direct_pairs(images: np.ndarray, rmse: float) -> set[tuple[int, int]]:
@@ -27,7 +31,7 @@ def direct_pairs(images: np.ndarray, rmse: float) -> set[tuple[int, int]]:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(2, 80), st.floats(0.02, 0.3))
 def test_finds_what_a_direct_comparison_finds(seed: int, count: int, rmse: float) -> None:
-    """The projection rules out only pairs that are too far apart."""
+    """The projection excludes only pairs that are too far apart."""
     images, _ = images_and_garments(count, seed)
     pairs = close_pairs(images, rmse)
     assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == direct_pairs(images, rmse)
@@ -50,10 +54,10 @@ def test_distant_images_make_no_pairs() -> None:
     assert len(pairs.first) == 0 and set(cluster(20, pairs).tolist()) == {-1}
 
 
-def test_a_bound_that_all_images_meet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where everything is near everything the pairs would fill the memory; the message says so instead."""
-    monkeypatch.setattr(near_duplicates, "MOST_PAIRS", 100)
-    with pytest.raises(DataError, match="within RMSE 0.5 of each other. Expected: at most 100 pairs.*Received: 190"):
+def test_a_bound_that_all_images_meet_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many pairs would fill the memory, so the search stops with an error."""
+    monkeypatch.setattr(near_duplicates, "MAX_PAIRS", 100)
+    with pytest.raises(DataError, match="within RMSE 0.5 of each other.\nExpected: at most 100 pairs.*\nReceived: 190"):
         close_pairs(images_and_garments(20, 0)[0], 0.5)
 
 
@@ -73,10 +77,10 @@ def test_clusters_chain_pairs() -> None:
     assert cluster(7, make_pairs((4, 6), (1, 3), (3, 5))).tolist() == [-1, 0, -1, 0, 1, 0, 1]
 
 
-def test_twins_count_marked_images_alone() -> None:
-    """A test image's twins are training images; another test image is none."""
+def test_only_marked_images_count_as_partners() -> None:
+    """A test image's partners are training images; another test image is not counted."""
     trainable = np.array([True, True, False, False])
-    assert count_twins(4, make_pairs((0, 1), (0, 2), (2, 3)), trainable).tolist() == [1, 1, 1, 0]
+    assert count_partners(4, make_pairs((0, 1), (0, 2), (2, 3)), trainable).tolist() == [1, 1, 1, 0]
 
 
 def test_known_pairs_of_the_real_data(real_data: Path) -> None:
@@ -85,6 +89,79 @@ def test_known_pairs_of_the_real_data(real_data: Path) -> None:
     images = np.concatenate([official["train"].images, official["test"].images])
     trainable = np.arange(len(images)) < 60_000
     pairs = close_pairs(images, 0.08)
-    twins = [count_twins(len(images), pairs.within(bound), trainable)[60_000:] for bound in (0.05, 0.08)]
-    assert [(counts > 0).sum() for counts in twins] == [49, 978]
+    partners = [count_partners(len(images), pairs.within(bound), trainable)[60_000:] for bound in (0.05, 0.08)]
+    assert [(counts > 0).sum() for counts in partners] == [49, 978]
     assert np.bincount(cluster(60_000, pairs.among(trainable).within(0.06)) + 1)[1:].max() == 76
+
+
+@st.composite
+def labelled_clusters(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Garments and clusters of up to 300 images: most alone, some in clusters of mixed garments."""
+    count = draw(counts)
+    garments = draw(hnp.arrays(np.int64, count, elements=st.integers(0, 4)))
+    clusters = draw(hnp.arrays(np.int64, count, elements=st.integers(0, 12)))
+    alone = draw(hnp.arrays(np.bool_, count))
+    return garments, np.where(alone, -1, clusters)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_clusters(), shares, seeds)
+def test_no_cluster_straddles(data: tuple[np.ndarray, np.ndarray], share: float, seed: int) -> None:
+    """All images of a cluster are on one side."""
+    garments, clusters = data
+    chosen = cut_validation(garments, clusters, share, seed)
+    for number in np.unique(clusters[clusters >= 0]):
+        assert len(set(chosen[clusters == number].tolist())) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_clusters(), shares, seeds)
+def test_quota_is_met_unless_a_cluster_forbids(data: tuple[np.ndarray, np.ndarray], share: float, seed: int) -> None:
+    """No garment exceeds its share; one below its share has no image outside clusters left to choose."""
+    garments, clusters = data
+    chosen = cut_validation(garments, clusters, share, seed)
+    quota = np.rint(np.bincount(garments, minlength=5) * share)
+    taken = np.bincount(garments[chosen], minlength=5)
+    left_alone = np.bincount(garments[~chosen & (clusters < 0)], minlength=5)
+    assert (taken <= quota).all()
+    assert ((taken == quota) | (left_alone == 0)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(labelled_clusters(), shares, seeds)
+def test_seed_decides(data: tuple[np.ndarray, np.ndarray], share: float, seed: int) -> None:
+    """The same seed gives the same cut."""
+    np.testing.assert_array_equal(cut_validation(*data, share, seed), cut_validation(*data, share, seed))
+
+
+def test_another_seed_gives_another_cut() -> None:
+    """Different seeds choose different images."""
+    garments, clusters = np.arange(200) % 10, np.full(200, -1)
+    assert (cut_validation(garments, clusters, 0.1, 1) != cut_validation(garments, clusters, 0.1, 2)).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(labelled_clusters(), shares, seeds)
+def test_names_make_the_cut_independent_of_order(data: tuple[np.ndarray, np.ndarray], share: float, seed: int) -> None:
+    """With names, the order of the images does not change the choice, and the quotas hold."""
+    garments, clusters = data
+    names = [f"image {index}" for index in range(len(garments))]
+    chosen = cut_validation(garments, clusters, share, seed, names)
+    order = np.random.default_rng(seed).permutation(len(garments))
+    shuffled = cut_validation(garments[order], clusters[order], share, seed, [names[index] for index in order])
+    np.testing.assert_array_equal(shuffled, chosen[order])
+    assert (np.bincount(garments[chosen], minlength=5) <= np.rint(np.bincount(garments, minlength=5) * share)).all()
+
+
+def test_added_images_move_few_of_the_old_ones() -> None:
+    """With names, a tenth more images leave nearly all others on their sides; without, most of the chosen ones move."""
+    garments, clusters = np.arange(2200) % 10, np.full(2200, -1)
+    names = [f"image {index}" for index in range(2200)]
+    moved = []
+    for named in (names, None):
+        few, more = (
+            cut_validation(garments[:count], clusters[:count], 0.1, 7, named and named[:count])
+            for count in (2000, 2200)
+        )
+        moved.append(int((few & ~more[:2000]).sum()))
+    assert moved[0] <= 20 and moved[1] >= 100

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.data.fashion_mnist import LabelledImages, Source, load
-from analysis.data.idx import DataError
 from analysis.evaluation.corruptions import (
     CLEAN,
     CORRUPTIONS,
@@ -173,7 +172,7 @@ def test_nearest_neighbour_does_not_profit_from_severity(training: LabelledImage
 )
 def test_says_what_it_cannot_corrupt(change: dict[str, Any], message: str) -> None:
     """Another name, severity, seed, shape or type is refused, and the message says what would be right."""
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ValueError, match=message):
         corrupt(**({"images": IMAGES, "name": "shear", "severity": 1, "seed": 0} | change))
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.data.idx import DataError
 from analysis.experiments.measures.ood_images import STRANGERS, strangers
 from tests.synthetic import images_and_garments
 
@@ -101,5 +100,5 @@ def test_letters_are_of_the_font_that_pillow_carries() -> None:
 )
 def test_says_what_it_cannot_draw(change: dict[str, Any], message: str) -> None:
     """Another name, a negative number or missing garments are refused, and the message says what would be right."""
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ValueError, match=message):
         strangers(**({"name": "half_garments", "count": 3, "seed": 0, "garments_images": GARMENTS} | change))

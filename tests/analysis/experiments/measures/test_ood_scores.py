@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from analysis.data.idx import DataError
 from analysis.experiments.measures.ood_scores import SCORES, Detection, detection, nearness, negative_energy
 from models.taxonomy import Taxonomy
 
@@ -38,9 +37,9 @@ def test_extremes() -> None:
 @pytest.mark.parametrize("bad", [np.zeros(0), np.zeros((3, 2)), np.array([1.0, np.nan])])
 def test_refuses_scores_that_cannot_be_ranked(bad: np.ndarray) -> None:
     """Empty, tabular or undefined scores are named, known and unknown alike."""
-    with pytest.raises(DataError, match="Scores of known images cannot be ranked. Expected: .N. numbers. Received: "):
+    with pytest.raises(ValueError, match="Scores of known images cannot be ranked. Expected: .N. numbers. Received: "):
         detection(bad, np.ones(3))
-    with pytest.raises(DataError, match="Scores of unknown images"):
+    with pytest.raises(ValueError, match="Scores of unknown images"):
         detection(np.ones(3), bad)
 
 
@@ -89,5 +88,5 @@ def test_nearness_is_the_distance_of_directions() -> None:
 @pytest.mark.parametrize("k", [0, 11])
 def test_there_is_no_such_neighbour(k: int) -> None:
     """Neighbours are counted from 1 to the number of training images."""
-    with pytest.raises(DataError, match=f"There is no such neighbour. Expected: 1 to 10. Received: {k}"):
+    with pytest.raises(ValueError, match=f"There is no such neighbour. Expected: 1 to 10. Received: {k}"):
         nearness(np.ones((2, 3)), np.ones((10, 3)), k)

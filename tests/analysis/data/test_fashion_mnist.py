@@ -187,9 +187,7 @@ def test_reads_what_was_written(file: Path) -> None:
 def test_truncated_gzip_is_named(file: Path) -> None:
     """Half a download is no whole gzip file."""
     file.write_bytes(file.read_bytes()[:-12])
-    with pytest.raises(
-        DataError, match="cannot be read.\nExpected: a whole gzip.*\nReceived: Compressed file ended"
-    ):
+    with pytest.raises(DataError, match="cannot be read.\nExpected: a whole gzip.*\nReceived: Compressed file ended"):
         read_idx(file, 3)
 
 

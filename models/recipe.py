@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.families import build
 from models.objective import Objective, hierarchical
+from pipeline.contract.processor import has_bfloat16
 
 Floats = NDArray[np.floating[Any]]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
@@ -153,8 +153,4 @@ def resolve_precision(precision: Precision) -> str:
     """Returns the Keras policy: for "auto" bfloat16 where this processor multiplies in it, else float32."""
     if precision != "auto":
         return precision
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "float32"
-    return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    return "mixed_bfloat16" if has_bfloat16() else "float32"

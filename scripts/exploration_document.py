@@ -6,11 +6,10 @@ The document says what the page says, and its pictures are photographs of the pa
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.explore import artifact_path, publish, run_exploration
+from pipeline.commands.explore import publish, run_exploration
 from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
 from scripts.photographs import photograph, remove_others
@@ -35,14 +34,12 @@ def main() -> None:
     parser.add_argument("--only", choices=["document", "notebook"])
     options = parser.parse_args()
     place = Workspace(options.workspace.resolve())
-    result = run_exploration(place, "default", None, False, display_for(terminal_console()))
+    _, exploration = run_exploration(place, "default", None, False, display_for(terminal_console()))
     if options.only != "notebook":
-        artifact = artifact_path(result, place)
-        sections = json.loads((artifact / "sections.json").read_text(encoding="utf-8"))
-        findings = json.loads((artifact / "findings.json").read_text(encoding="utf-8"))
-        DOCUMENT.write_text(write_document(sections, findings), encoding="utf-8")
+        sections = exploration.sections()
+        DOCUMENT.write_text(write_document(sections, exploration.findings()), encoding="utf-8")
         files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
-        photograph(publish(result, place), files)
+        photograph(publish(exploration, place), files)
         remove_others(PICTURES, {file.name for file in files.values()})
     if options.only != "document":
         execute_notebook(place)

@@ -21,7 +21,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from pipeline.commands.cli import app
-from pipeline.commands.picture import as_mermaid
+from pipeline.commands.graph_rendering import as_mermaid
 from pipeline.contract.component import Argument, Role
 from pipeline.definition import COMPONENTS, fashion
 from pipeline.runner.configuration import Configuration, load_configuration

@@ -1,4 +1,4 @@
-"""The commands `fashion catalogue ...`: reads the product catalogue in PostgreSQL, or shows a made-up one."""
+"""The commands `fashion catalogue ...`: query, classify and demonstrate the product catalogue in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from catalogue.demonstration import pictured, show, what_to_type
-from pipeline.commands.options import DEFAULT_WORKSPACE, WorkspaceOption
-from pipeline.commands.predict import newest_version
+from pipeline.commands.options import DEFAULT_WORKSPACE, AllowPrivateOption, WorkspaceOption, newest_version
 from pipeline.contract.errors import UserError
 from pipeline.runner.workspace import Workspace
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv")
 
 catalogue = typer.Typer(
-    help="The product catalogue in PostgreSQL: queried, scored, and demonstrated.",
+    help="Query, classify and demonstrate the product catalogue in PostgreSQL.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -32,15 +31,13 @@ DsnOption = Annotated[
     Optional[str],
     typer.Option(
         envvar="FASHION_CATALOGUE_DSN",
-        help='The database, as psql takes it: postgresql://user@host/database or "host=... dbname=...". Passwords are '
-        "better left to PGPASSWORD or ~/.pgpass: what stands on a command line, others can see.",
+        help='The database, as psql takes it: postgresql://user@host/database or "host=... dbname=...". Put passwords '
+        "into PGPASSWORD or ~/.pgpass: other users can read a command line.",
     ),
 ]
-CountryOption = Annotated[str, typer.Option(help="Whose text is wanted; compared exactly.")]
-ImageIndexOption = Annotated[int, typer.Option(help="Which of a product's images; 0 is the first.")]
-TimeoutOption = Annotated[
-    float, typer.Option(min=0.001, max=86_400, help="Seconds that the database may take for an answer.")
-]
+CountryOption = Annotated[str, typer.Option(help="The country code of the description; compared exactly.")]
+ImageIndexOption = Annotated[int, typer.Option(help="The index of the product's image; 0 is the first.")]
+TimeoutOption = Annotated[float, typer.Option(min=0.001, max=86_400, help="Time-out of a database query in seconds.")]
 
 
 @catalogue.command()
@@ -49,113 +46,114 @@ def query(
     country: CountryOption = "us",
     image_index: ImageIndexOption = 0,
     out: Annotated[
-        str, typer.Option(help="A file, .parquet or .csv, which appears when it is whole; - is CSV to standard output.")
+        str, typer.Option(help="A .parquet or .csv file, written atomically; - is CSV to standard output.")
     ] = "-",
     timeout: TimeoutOption = 60.0,
 ) -> None:
-    """Writes id, title, image URL and description of every product, in the order of id.
+    """Write the id, title, image URL and description of every product, ordered by id.
 
-    All rows are of one snapshot. Where the connection is lost it goes on behind the last row, with a new one, and says
-    so in the end.
+    All rows come from one snapshot. If the connection is lost, the command reconnects, continues after the last row
+    and reports the number of snapshots.
     """
     if out != "-" and Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"It is not clear how to write {out}.",
+            f"The format of {out} is not known.",
             expected=f"a name that ends in {' or '.join(SUFFIXES)}, or - for CSV to standard output",
             received=Path(out).suffix or "no suffix",
             next_step=f"fashion catalogue query --out {Path(out).stem or 'products'}.parquet",
         )
     if out == "-" and sys.stdout is None:
         raise UserError(
-            "There is nowhere to write.",
+            "There is no output to write to.",
             expected="a standard output, or a file",
             received="a standard output that is closed",
             next_step="fashion catalogue query --out products.parquet",
         )
-    place = given(dsn)
-    with mistakes_told():
+    dsn = require_dsn(dsn)
+    with catalogue_errors():
         from sql.extract import ahead, estimate, read_products
         from sql.product_files import write_csv, write_file
 
         lost: list[int] = []
 
-        def reconnecting(after: int, error: LostConnectionError) -> None:
+        def report_reconnect(after: int, error: LostConnectionError) -> None:
             lost.append(after)
-            print(f"{error.headline} Going on after product {after}.", file=sys.stderr)
+            print(f"{error.headline} Continuing after product {after}.", file=sys.stderr)
 
-        with _bar(estimate(place, timeout=timeout), beside=out != "-" or not sys.stdout.isatty()) as advance:
+        with _bar(estimate(dsn, timeout=timeout), visible=out != "-" or not sys.stdout.isatty()) as advance:
             read = read_products(
-                place, country=country, image_index=image_index, timeout=timeout, on_reconnect=reconnecting
+                dsn, country=country, image_index=image_index, timeout=timeout, on_reconnect=report_reconnect
             )
             batches = _counted(ahead(read), advance)
-            with _unwritable_told(out):
+            with _write_errors(out):
                 rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
                 sys.stdout.flush()
-    again = f", of {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
-    print(f"{rows:,} products{again}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
+    snapshots = f", from {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
+    print(f"{rows:,} products{snapshots}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
 
 
 @catalogue.command()
 def classify(
     dsn: DsnOption = None,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    directory: WorkspaceOption = DEFAULT_WORKSPACE,
     country: CountryOption = "us",
     image_index: ImageIndexOption = 0,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Also fetches URLs that lead into this machine's own network.")
-    ] = False,
+    allow_private: AllowPrivateOption = False,
     files_below: Annotated[
-        Optional[Path], typer.Option(help="The folder whose files the catalogue may name by file: URLs.")
+        Optional[Path], typer.Option(help="The folder whose files the catalogue may refer to by file: URLs.")
     ] = None,
-    per_host: Annotated[int, typer.Option(min=1, max=32, help="The most images fetched from one host at a time.")] = 16,
-    fetch_seconds: Annotated[float, typer.Option(min=0.001, help="The most for one attempt to fetch an image.")] = 10.0,
+    per_host: Annotated[int, typer.Option(min=1, max=32, help="The maximum of concurrent fetches from one host.")] = 16,
+    fetch_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Time-out of one attempt to fetch an image, in seconds.")
+    ] = 10.0,
     trusted_days: Annotated[
-        float, typer.Option(min=0, help="The age from which servers are asked whether an image has changed.")
+        float, typer.Option(min=0, help="The age in days from which cached images are revalidated with their server.")
     ] = 30.0,
     most_failed: Annotated[
-        float, typer.Option(min=0, max=1, help="Of how many of all products the image may fail before it is an error.")
+        float, typer.Option(min=0, max=1, help="The share of products whose image may fail before the command fails.")
     ] = 0.1,
     timeout: TimeoutOption = 60.0,
 ) -> None:
-    """Scores new and changed products with the newest pushed model, and writes the answers beside the catalogue.
+    """Classify new and changed products with the newest pushed model, and write the results into the database.
 
-    Group, confidence and model version go into the table product_classification, a transaction a batch; the view
-    product_to_review lists what needs a human. Started again after whatever ended it, it goes on with what is left.
+    Group, confidence and model version go into the table product_classification, one transaction per batch; the view
+    product_to_review lists the products that need a human. After an interruption the same command continues.
     """
-    place, version = given(dsn), newest_version(workspace)
-    with mistakes_told():
+    workspace = Workspace(directory)
+    dsn, version = require_dsn(dsn), newest_version(workspace)
+    with catalogue_errors():
         from catalogue.images import Fetch
         from catalogue.scoring import CatalogueScorer
 
         fetch = Fetch(allow_private, files_below, per_host, fetch_seconds, trusted_days)
-        scorer = CatalogueScorer(version, Workspace(workspace).cache, fetch)
+        scorer = CatalogueScorer(version, workspace.cache, fetch)
         with _bar(None) as advance:
-            summary = scorer.score(place, country, image_index, timeout, advance)
+            summary = scorer.score(dsn, country, image_index, timeout, advance)
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
     print(
         f"{summary.scored:,} products scored by version {scorer.name}, {summary.abstained:,} of them for a human; "
-        f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} were gone"
+        f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} removed"
     )
     if summary.failed_share > most_failed:
         raise UserError(
-            "Too many images cannot be had. Groups from before stay as they are.",
-            expected=f"at most {most_failed:.0%} of the products with an answer",
+            "Too many images could not be fetched. Earlier results stay as they are.",
+            expected=f"at most {most_failed:.0%} of the answered products",
             received=f"{summary.failed_share:.0%}",
-            next_step="psql, SELECT reason, count(*) FROM product_to_review GROUP BY reason; mend it, and run again",
+            next_step="psql, SELECT reason, count(*) FROM product_to_review GROUP BY reason; fix the cause, run again",
         )
     print("Next: psql, SELECT * FROM product_to_review")
 
 
 @catalogue.command()
 def demo(
-    products: Annotated[int, typer.Option(min=1, help="How many.")] = 300,
-    keep: Annotated[bool, typer.Option("--keep", help="Goes on until Ctrl-C, so that others can ask it too.")] = False,
+    products: Annotated[int, typer.Option(min=1, help="The number of products.")] = 300,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the server until Ctrl-C, for other clients.")] = False,
     pictures: Annotated[
-        Optional[Path], typer.Option(help="A folder for pictures of Fashion-MNIST, one in 50 broken, to learn from.")
+        Optional[Path], typer.Option(help="A folder to write the products' images to: Fashion-MNIST, one in 50 broken.")
     ] = None,
 ) -> None:
-    """Starts a PostgreSQL with a made-up catalogue, asks it, shows what comes of each kind of product, and stops it."""
-    with mistakes_told():
+    """Start a PostgreSQL with a synthetic catalogue, query it, show one product of each kind, and stop it."""
+    with catalogue_errors():
         from sql.demonstration import demonstration, fill
         from sql.extract import read_products
         from sql.server import find_programs, running_server
@@ -172,7 +170,7 @@ def demo(
 
 
 @contextmanager
-def _unwritable_told(out: str) -> Iterator[None]:
+def _write_errors(out: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -180,27 +178,27 @@ def _unwritable_told(out: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{'Standard output' if out == '-' else out} cannot be written.",
-            expected="a folder that is there and may be written to, with room for all of it",
+            expected="an existing folder that this user may write to, with enough free space",
             received=error.strerror or str(error),
             next_step="fashion catalogue query --out products.parquet",
         ) from None
 
 
-def given(dsn: str | None) -> str:
-    """Returns the DSN, or says where one can come from."""
+def require_dsn(dsn: str | None) -> str:
+    """Returns the DSN; raises UserError when there is none."""
     if dsn is None:
         raise UserError(
-            "There is no catalogue to ask.",
+            "No catalogue is named.",
             expected="--dsn, or FASHION_CATALOGUE_DSN in the environment",
             received="neither",
-            next_step="fashion catalogue demo --keep, which makes one up",
+            next_step="fashion catalogue demo --keep, which starts a synthetic one",
         )
     return dsn
 
 
 @contextmanager
-def mistakes_told() -> Iterator[None]:
-    """Raises what is wrong with a catalogue, or what is not installed for it, as a user's error."""
+def catalogue_errors() -> Iterator[None]:
+    """Raises errors of the catalogue, or a package that is not installed for it, as a user's error."""
     from catalogue.dsn import as_user_error
     from sql.server import ServerError
 
@@ -212,22 +210,22 @@ def mistakes_told() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(expected: int | None, beside: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yields what is told how many products more are done: a bar on standard error where that is a terminal.
+def _bar(expected: int | None, visible: bool = True) -> Iterator[Callable[[int], None]]:
+    """Yields a function that adds finished products to a progress bar on standard error, if that is a terminal.
 
     Args:
-        expected: How many there will be, where it is known.
-        beside: Whether the terminal is free for it. Defaults to yes.
+        expected: The number of products, if it is known.
+        visible: Whether to draw the bar; not when standard output goes to the same terminal. Defaults to True.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), "products", TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (beside and console.is_terminal), transient=True) as progress:
+    with Progress(*columns, console=console, disable=not (visible and console.is_terminal), transient=True) as progress:
         task = progress.add_task("", total=expected)
 
-        yield lambda more: progress.advance(task, more)
+        yield lambda count: progress.advance(task, count)
 
 
 def _counted(batches: Iterator[list[Product]], advance: Callable[[int], None]) -> Iterator[list[Product]]:
@@ -237,7 +235,7 @@ def _counted(batches: Iterator[list[Product]], advance: Callable[[int], None]) -
 
 
 def _until_interrupted() -> None:
-    # Shells let what they start in the background ignore it.
+    # Shells start background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         while True:

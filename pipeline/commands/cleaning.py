@@ -1,4 +1,4 @@
-"""Removes what the latest result of every stage did not use; the pushed models are never touched."""
+"""Removes what the latest result of every stage did not use; never a pushed model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.contract.artifacts import ModelBlessing
 from pipeline.contract.errors import UserError
 from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
 from pipeline.runner.workspace import Workspace
@@ -13,27 +14,27 @@ from pipeline.runner.workspace import Workspace
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed: directories and files, and their size in bytes."""
+    """The directories and files that were removed, and their size in bytes."""
 
     paths: list[Path]
     bytes: int
 
 
 def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False) -> Removed:
-    """Removes artifacts and logs that no stage's latest result used; what waits to be resumed stays.
+    """Removes artifacts and logs that no stage's latest result used; keeps what an interrupted stage resumes from.
 
     Args:
         workspace: The workspace; it is locked meanwhile.
-        everything: Whether to remove all artifacts, logs, downloads, the record and what waits to be resumed. Defaults
-            to False.
-        dry_run: Whether only to say what would go. Defaults to False.
+        everything: Whether to remove all artifacts, logs and downloads, the metadata store, and what interrupted stages
+            resume from. Defaults to False.
+        dry_run: Whether only to return what would be removed. Defaults to False.
 
     Raises:
-        UserError: The directory is no workspace, a run holds it, or the metadata store is damaged.
+        UserError: The directory is not a workspace, a run holds it, or the metadata store is damaged.
     """
     if workspace.root.exists() and any(workspace.root.iterdir()) and not (workspace.root / "lock").exists():
         raise UserError(
-            f"{workspace.root} is no workspace; nothing was removed.",
+            f"{workspace.root} is not a workspace; nothing was removed.",
             expected="a directory that a run has written",
             received="other files",
             next_step="fashion clean --workspace DIRECTORY",
@@ -48,7 +49,7 @@ def clean(workspace: Workspace, everything: bool = False, dry_run: bool = False)
 
 
 def _all(workspace: Workspace) -> list[Path]:
-    places = [
+    candidates = [
         workspace.artifacts,
         workspace.scratch,
         workspace.logs,
@@ -57,7 +58,7 @@ def _all(workspace: Workspace) -> list[Path]:
         *workspace.root.glob("metadata.sqlite*"),
         *workspace.root.glob("metadata.damaged-*"),
     ]
-    return [p for p in places if p.exists()]
+    return [p for p in candidates if p.exists()]
 
 
 def _unused(workspace: Workspace) -> list[Path]:
@@ -67,11 +68,11 @@ def _unused(workspace: Workspace) -> list[Path]:
     try:
         used = store.latest_executions()
         # The newest blessed model is the next candidate's baseline, whether or not the latest run used it.
-        kept = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
+        used_paths = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
         logs = {f"{e.type}/{e.cache_key[:16]}" for e in used}
     finally:
         store.close()
-    artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in kept]
+    artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in used_paths]
     logged = [p for p in workspace.logs.glob("*/*") if str(p.relative_to(workspace.logs)) not in logs]
     return [*artifacts, *logged]
 
@@ -81,7 +82,7 @@ def _touched(store: MetadataStore, execution: int) -> list[ArtifactRecord]:
 
 
 def _blessed(store: MetadataStore) -> set[str]:
-    for blessing in reversed(store.artifacts("ModelBlessing")):
+    for blessing in reversed(store.artifacts(ModelBlessing.__name__)):
         judge = store.producer(blessing.id) if blessing.properties.get("blessed") else None
         if judge:
             return {a.uri.rpartition("/")[0] for a in _touched(store, judge.id)}

@@ -1,20 +1,82 @@
-"""Options that several commands have."""
+"""The options that several commands share, and what they select: a configured pipeline, a pushed version."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from pipeline.contract.errors import UserError
+from pipeline.runner.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.runner.configuration import Configuration
+    from pipeline.runner.graph import Pipeline
+    from serving.versions import Version
+
 DEFAULT_WORKSPACE = Path("workspace")
 WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="FASHION_WORKSPACE", help="Where everything is written.")
+    Path, typer.Option("--workspace", "-w", envvar="FASHION_WORKSPACE", help="The directory that holds all output.")
 ]
 ProfileOption = Annotated[
     str, typer.Option("--profile", "-p", help="default, quick, full, or the path of a TOML file.")
 ]
 SetOption = Annotated[
-    Optional[list[str]], typer.Option("--set", help="Sets one parameter, such as trainer.epochs=3; may be repeated.")
+    Optional[list[str]], typer.Option("--set", help="Set one parameter, such as trainer.epochs=3; may be repeated.")
 ]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="Runs even where nothing has changed.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Run stages even where nothing has changed.")]
+AllowPrivateOption = Annotated[
+    bool, typer.Option("--allow-private", help="Also fetch URLs that resolve to private or loopback addresses.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def assemble(
+    name: str, workspace: Workspace, profile: str, overrides: Sequence[str] | None
+) -> tuple[Pipeline, Configuration]:
+    """Returns the pipeline of that name with its configuration.
+
+    Args:
+        name: A function of `pipeline/definition.py`: "fashion" or "exploration".
+        workspace: Where it will run.
+        profile: The profile's name or path.
+        overrides: Assignments such as "trainer.epochs=3".
+
+    Raises:
+        UserError: The configuration or the taxonomy cannot be used.
+    """
+    from models.taxonomy import TaxonomyError
+    from pipeline import definition
+    from pipeline.runner.configuration import load_configuration
+
+    configuration = load_configuration(definition.COMPONENTS, profile, overrides or [])
+    define = {"fashion": definition.fashion, "exploration": definition.exploration}[name]
+    try:
+        return define(configuration, workspace), configuration
+    except TaxonomyError as error:
+        raise UserError(str(error), next_step="correct the file, or leave --set taxonomy out") from None
+
+
+def resume_command() -> str:
+    """Returns the command line that this process was started with, without --fresh; it continues an interrupted run."""
+    arguments = [a for a in sys.argv[1:] if a != "--fresh"]
+    return shlex.join(["fashion", *(arguments or ["run"])])
+
+
+def newest_version(workspace: Workspace) -> Version:
+    """Returns the newest pushed version of a workspace; raises UserError when there is none."""
+    from serving.versions import versions
+
+    pushed = versions(workspace.serving)
+    if not pushed:
+        raise UserError(
+            f"There is no pushed model in {workspace.root}.",
+            expected="one version",
+            received="none",
+            next_step="fashion run",
+        )
+    return pushed[-1]

@@ -1,4 +1,4 @@
-"""The command `fashion predict`: asks a running server about images, or scores many without one."""
+"""The command `fashion predict`: classifies images with a running server, or scores many without one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from pipeline.commands.options import DEFAULT_WORKSPACE, WorkspaceOption
+from pipeline.commands.options import (
+    DEFAULT_WORKSPACE,
+    AllowPrivateOption,
+    JsonOption,
+    WorkspaceOption,
+    newest_version,
+)
 from pipeline.contract.errors import UserError
+from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
     from serving.requests.predictions import Failure, Prediction
-    from serving.versions import Version
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 BATCH = 64
@@ -28,28 +34,28 @@ def predict(
     ] = None,
     url: Annotated[str, typer.Option(help="The server: http, https, grpc or grpcs.")] = DEFAULT_URL,
     model: Annotated[str, typer.Option(help="The model's name on the server.")] = "fashion",
-    version: Annotated[Optional[int], typer.Option(help="The version to ask; the newest by default.")] = None,
-    label: Annotated[Optional[str], typer.Option(help="The label to ask instead, such as canary.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Prints JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Prints CSV.")] = False,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Also fetches URLs that lead into this machine's own network.")
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for a URL, and for 64 images' answers.")] = 10.0,
+    version: Annotated[Optional[int], typer.Option(help="The version of the model; the newest by default.")] = None,
+    label: Annotated[Optional[str], typer.Option(help="The version's label instead, such as canary.")] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    allow_private: AllowPrivateOption = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds to fetch a URL, and seconds for a request of 64 images.")
+    ] = 10.0,
     examples: Annotated[
         Optional[str],
-        typer.Option(metavar="PATTERN", help="Scores TFRecords, Parquet or folders without a server, into --output."),
+        typer.Option(metavar="PATTERN", help="Score TFRecords, Parquet or folders into --output, without a server."),
     ] = None,
     output: Annotated[Optional[Path], typer.Option(help="The directory for the scores of --examples.")] = None,
-    start_over: Annotated[bool, typer.Option("--start-over", help="Replaces what --output holds already.")] = False,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Replace the content of --output.")] = False,
+    directory: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Asks a running server about images: the group, how sure the model is, and whether it abstains.
+    """Classify images with a running server: print the group, the confidence, and whether the model abstains.
 
-    Exits with 1 when an image could not be answered; the others are. With --examples no server is needed.
+    Exits with 1 if an image fails; the others are classified all the same. With --examples no server is needed.
     """
     if examples is not None or output is not None:
-        _score(sources, examples, output, workspace, start_over)
+        _score(sources, examples, output, Workspace(directory), start_over)
         return
     if not sources or (as_json and as_csv) or (version is not None and label):
         raise _misuse(sources, as_json and as_csv)
@@ -77,7 +83,7 @@ def predict(
 
 
 def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction | Failure], UserError | None]:
-    """What came back, and what kept the rest from coming: a server that stops halfway loses no answer."""
+    """Returns the answers, and the error that prevented the rest: a server that stops halfway loses no answer."""
     from serving.client.errors import ClientError
     from serving.requests.predictions import Failure
 
@@ -93,7 +99,7 @@ def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction
 
 
 def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
-    """The images in the order given, folders opened, so many that no more than a request's are held in memory."""
+    """Yields the images of one request at a time, in the order of the sources, with folders expanded."""
     from serving.images.inputs import ImageError, expand
     from serving.requests.predictions import Failure
 
@@ -124,7 +130,7 @@ def _obstacle(error: Exception, url: str) -> UserError:
                 next_step="fashion serve",
             )
         case Overloaded():
-            return UserError(f"The server at {url} has too much to do. {error}", next_step="the same command, later")
+            return UserError(f"The server at {url} is overloaded. {error}", next_step="the same command, later")
         case DeadlineExceeded():
             return UserError(str(error), next_step="the same command with --timeout 60")
         case NotFound():
@@ -164,7 +170,7 @@ def _print_table(predictions: list[Prediction]) -> None:
     table.add_column("confidence", justify="right")
     table.add_column("abstain")
     for p in predictions:
-        # Text: square brackets in a name are no markup.
+        # Text, because square brackets in a name are not markup.
         table.add_row(Text(p.source), Text(p.group), f"{p.confidence:.1%}", "yes" if p.abstain else "no")
     Console(highlight=False).print(table)
 
@@ -182,7 +188,7 @@ def _misuse(sources: list[str] | None, two_formats: bool) -> UserError:
 
 
 def _score(
-    sources: list[str] | None, examples: str | None, output: Path | None, workspace: Path, start_over: bool
+    sources: list[str] | None, examples: str | None, output: Path | None, workspace: Workspace, start_over: bool
 ) -> None:
     if sources or examples is None or output is None:
         raise UserError(
@@ -202,19 +208,3 @@ def _score(
     print(f"{summary.images:,} images scored by version {version.number} into {output}, {summary.failed:,} failed")
     if summary.failed:
         raise typer.Exit(1)
-
-
-def newest_version(workspace: Path) -> Version:
-    """Returns the newest pushed version of a workspace, or says that there is none."""
-    from pipeline.runner.workspace import Workspace
-    from serving.versions import versions
-
-    held = versions(Workspace(workspace).serving)
-    if not held:
-        raise UserError(
-            f"There is no pushed model in {workspace}.",
-            expected="one version",
-            received="none",
-            next_step="fashion run",
-        )
-    return held[-1]

@@ -1,58 +1,114 @@
-"""The panel at the end of a run: how good the model is, whether it was blessed and why, and what to type next."""
+"""What commands print about a run: the expected time, the panel at the end, and the latest run for `status`."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.runner.local_runner import RunResult
+from pipeline.contract.artifacts import Blessing, ModelBlessing, ModelEvaluation, PushedModel
+from pipeline.contract.processor import has_bfloat16
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.runner.graph import Pipeline
+    from pipeline.runner.local_runner import RunResult
+    from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
 
-def refusals(result: RunResult, workspace: Workspace, selected: Sequence[str]) -> list[str]:
+QUICKEST = "quick"
+SLOWER_WITHOUT_BFLOAT16 = 3
+"""Times that a run takes on a processor without bfloat16 arithmetic, measured on an AMD EPYC with and without it."""
+
+
+def expected_time(profile: str, minutes: float | None, quickest: float | None, bfloat16: bool | None) -> str:
+    """Returns how long a profile takes on a processor without bfloat16 arithmetic; empty on one that has it.
+
+    Args:
+        profile: The profile's name or path.
+        minutes: Those of the profile on a processor with bfloat16 arithmetic; None where the profile states none.
+        quickest: The minutes of the quickest profile, likewise.
+        bfloat16: Whether the processor has bfloat16 arithmetic; None where that is not known.
+    """
+    if minutes is None or bfloat16 is not False:
+        return ""
+    text = (
+        f"This processor has no bfloat16 arithmetic: the profile {profile} takes about "
+        f"{SLOWER_WITHOUT_BFLOAT16 * minutes:.0f} minutes on 2 cores, instead of {minutes:g}."
+    )
+    if quickest is None or quickest >= minutes:
+        return text
+    return f"{text} Quicker: --profile {QUICKEST}, about {SLOWER_WITHOUT_BFLOAT16 * quickest:.0f} minutes."
+
+
+def expected_time_announcer(
+    pipeline: Pipeline, selected: Collection[str], profile: str, minutes: float | None, announce: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Returns a function for a runner to call before every stage that runs: it announces the expected time once.
+
+    It does so before the first stage that the Trainer depends on, or the Trainer itself. Where all of these are reused,
+    nothing is trained and nothing is announced.
+    """
+    from components.trainer import trainer
+
+    name = trainer.spec.name
+    waiting = set(pipeline.ancestors(name)) & set(selected) if name in selected else set()
+
+    def before_stage(stage: str) -> None:
+        if stage in waiting:
+            waiting.clear()
+            from pipeline import definition
+            from pipeline.runner.configuration import load_configuration
+
+            quickest = load_configuration(definition.COMPONENTS, QUICKEST).expected_minutes
+            if text := expected_time(profile, minutes, quickest, has_bfloat16()):
+                announce(text)
+
+    return before_stage
+
+
+def refusals(result: RunResult, selected: Collection[str]) -> list[str]:
     """Returns why the model was refused, a sentence a selected stage that judged it; empty when it was blessed."""
-    verdicts = {name: _json(result, workspace, name, "blessing", "verdict.json") for name in selected}
-    return [f"{name}: {v['reason']}" for name, v in verdicts.items() if v is not None and not v["blessed"]]
+    verdicts = {stage: b.verdict() for stage, b in result.find(Blessing).items() if stage in selected}
+    return [f"{stage}: {verdict['reason']}" for stage, verdict in verdicts.items() if not verdict["blessed"]]
 
 
 def print_summary(console: Console, result: RunResult, workspace: Workspace) -> None:
-    """Prints what the run's stages made, as far as they ran."""
-    metrics = _json(result, workspace, "evaluator", "evaluation", "metrics.json")
+    """Prints how good the model is, whether it was blessed and why, and what to type next, as far as stages ran."""
+    evaluation = result.last(ModelEvaluation)
     console.print()
-    if metrics is not None:
+    if evaluation is not None:
+        metrics = evaluation.metrics()
         console.print(_groups(metrics))
         console.print()
         console.print(_ladder(metrics))
         console.print()
-    for line in [*_verdict(result, workspace), *_times(result), *_places(result, workspace)]:
+    for line in [*_verdict(result, workspace), *_times(result), *_paths(evaluation, workspace)]:
         console.print(line, soft_wrap=True, markup=False)
     if not result.seconds:
-        console.print(f"Everything was reused: {len(result.artifacts)} stages, nothing had changed.")
+        console.print(f"All {len(result.artifacts)} stages were reused; nothing has changed.")
 
 
 def _groups(metrics: Mapping[str, Any]) -> Table:
-    """The groups' figures on the official test split."""
+    """Returns the groups' figures on the official test split."""
     table = _table("group", "precision", "recall", "F1")
     table.title = f"Percent of the {metrics['examples']:,} test images, with 95% intervals"
     for name, group in metrics["groups"].items():
         table.add_row(name, *[_interval(group[metric]) for metric in ("precision", "recall", "f1")])
     overall = metrics["overall"]
-    table.add_row("their mean", *[_interval(overall[f"macro_{metric}"]) for metric in ("precision", "recall", "f1")])
+    table.add_row("macro mean", *[_interval(overall[f"macro_{metric}"]) for metric in ("precision", "recall", "f1")])
     return table
 
 
 def _ladder(metrics: Mapping[str, Any]) -> Table:
-    """The model beside simpler ones."""
+    """Returns the figures of the model and of simpler ones."""
     hardest = metrics["ladder"][0]["hardest_group"]
     table = _table("ladder", "accuracy", "macro F1", f"{hardest} F1")
     for rung in metrics["ladder"]:
@@ -78,45 +134,43 @@ def _interval(figure: Mapping[str, Any] | None) -> str:
 
 def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
     lines = []
-    for stage, what in (("evaluator", "Model"), ("infra_validator", "Served model")):
-        verdict = _json(result, workspace, stage, "blessing", "verdict.json")
-        if verdict is not None:
-            passed = sum(rule["passed"] for rule in verdict["rules"])
-            outcome = "blessed" if verdict["blessed"] else "NOT blessed"
-            reason = verdict["reason"] or "Every rule holds."
-            lines.append(f"{what}: {outcome}, {passed} of {len(verdict['rules'])} rules passed. {reason}")
-    pushed = _json(result, workspace, "pusher", "pushed", "pushed.json")
-    if pushed is not None:
+    for blessing in result.find(Blessing).values():
+        verdict = blessing.verdict()
+        model = "Model" if isinstance(blessing, ModelBlessing) else "Served model"
+        passed = sum(rule["passed"] for rule in verdict["rules"])
+        outcome = "blessed" if verdict["blessed"] else "NOT blessed"
+        reason = verdict["reason"] or "Every rule holds."
+        lines.append(f"{model}: {outcome}, {passed} of {len(verdict['rules'])} rules passed. {reason}")
+    if (pushed := result.last(PushedModel)) is not None:
+        record, numbers = pushed.record(), _pushed_numbers(workspace)
         lines.append(
-            f"Pushed as version {pushed['version']}." if pushed["pushed"] else f"Not pushed: {pushed['reason']}"
+            f"Pushed as version {record['version']}." if record["pushed"] else f"Not pushed: {record['reason']}"
         )
-    newest = max((int(p.name) for p in workspace.serving.glob("[0-9]*") if p.name.isdigit()), default=None)
-    if pushed is not None and pushed["pushed"] and newest != pushed["version"]:
-        lines.append(f"Version {newest} is the newest, and is what TensorFlow Serving serves.")
+        if record["pushed"] and numbers[:1] != [record["version"]]:
+            newest = f"Version {numbers[0]}" if numbers else "No version"
+            lines.append(f"{newest} is the newest, and is what TensorFlow Serving serves.")
     return [*lines, ""] if lines else []
 
 
 def _times(result: RunResult) -> list[str]:
     if not result.seconds:
         return []
-    stages = ", ".join(f"{name} {_minutes(seconds)}" for name, seconds in result.seconds.items())
-    total = _minutes(sum(result.seconds.values()))
-    return [f"Time: {total} in all; {stages}. Peak memory {result.peak_mebibytes / 1024:.2f} GiB.", ""]
+    stages = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in result.seconds.items())
+    total = _duration(sum(result.seconds.values()))
+    return [f"Time: {total} in total; {stages}. Peak memory {result.peak_mebibytes / 1024:.2f} GiB.", ""]
 
 
-def _minutes(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def _places(result: RunResult, workspace: Workspace) -> list[str]:
-    """Where things are, and three commands to copy."""
+def _paths(evaluation: ModelEvaluation | None, workspace: Workspace) -> list[str]:
+    """Returns where the output is, and the commands to type next."""
     root = workspace.root
     option = "" if root == Path("workspace") else f" --workspace {shlex.quote(str(root))}"
-    evaluation = result.artifacts.get("evaluator", {}).get("evaluation")
-    lines = [f"Report   {root / evaluation.uri / 'report.html'}"] if evaluation else []
+    lines = [f"Report   {evaluation.report_file}"] if evaluation is not None else []
     lines += [f"Logs     {workspace.logs}", f"Record   {workspace.store}  (fashion status{option})"]
-    versions = [p for p in workspace.serving.glob("[0-9]*") if p.is_dir()]
-    if versions:
+    if _pushed_numbers(workspace):
         lines.insert(0, f"Model    {workspace.serving}")
         lines += ["", *_commands(workspace, option)]
     return lines
@@ -126,16 +180,58 @@ def _commands(workspace: Workspace, option: str) -> list[str]:
     mount = shlex.quote(f"{workspace.serving.absolute()}:/models/fashion")
     # A grey ramp, so that the request can be typed; any 28 rows of 28 numbers from 0 to 255 will do.
     request = "import json; print(json.dumps({'instances': [[list(range(0,252,9))]*28]}))"
-    # Whoever typed `make run` has not activated the environment.
+    # After `make run` the environment is not activated.
     program = "fashion" if shutil.which("fashion") else os.path.relpath(Path(sys.executable).with_name("fashion"))
     return [
         f"Look     {program} tensorboard{option}",
-        f"Serve    docker run --rm -p 127.0.0.1:8501:8501 -v {mount} -e MODEL_NAME=fashion tensorflow/serving",
+        f"Serve    {program} serve{option}",
         f'Ask      python3 -c "{request}" | curl -s -d @- http://127.0.0.1:8501/v1/models/fashion:predict',
+        f"Docker   docker run --rm -p 127.0.0.1:8501:8501 -v {mount} -e MODEL_NAME=fashion tensorflow/serving",
     ]
 
 
-def _json(result: RunResult, workspace: Workspace, stage: str, output: str, name: str) -> Any:
-    artifact = result.artifacts.get(stage, {}).get(output)
-    path = workspace.root / artifact.uri / name if artifact else None
-    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else None
+def _pushed_numbers(workspace: Workspace) -> list[int]:
+    """Returns the numbers of the pushed versions, newest first."""
+    return sorted((int(p.name) for p in workspace.serving.glob("[0-9]*") if p.name.isdigit()), reverse=True)
+
+
+def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:
+    """Returns the latest run with its stages as JSON content; without a run, an empty list of stages."""
+    found = store.latest_run()
+    run, properties = found or (None, {})
+    executions = store.run_executions(run) if run is not None else []
+    return {
+        "run": run,
+        "pipeline": properties.get("pipeline"),
+        "git_commit": properties.get("git_commit"),
+        "profile": properties.get("profile"),
+        "stages": [_stage(store, workspace, e) for e in executions],
+        "pushed_versions": _pushed_numbers(workspace),
+    }
+
+
+def _stage(store: MetadataStore, workspace: Workspace, execution: ExecutionRecord) -> dict[str, Any]:
+    outputs = store.events(execution.id, "OUTPUT")
+    return {
+        "stage": execution.type,
+        "execution": execution.id,
+        "state": execution.state,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(execution.start_time)),
+        "seconds": round(execution.seconds, 1),
+        "peak_mebibytes": execution.properties.get("peak_mebibytes"),
+        "artifacts": {
+            name: {"artifact": a.id, "type": a.type, "path": str(workspace.root / a.uri)} for name, a in outputs.items()
+        },
+    }
+
+
+def latest_run_text(table: Mapping[str, Any]) -> str:
+    """Returns the latest run as lines: a stage a line, its artifacts under it."""
+    if table["run"] is None:
+        return "No run is recorded yet. Next: fashion run"
+    lines = [f"run {table['run']} of {table['pipeline']}, profile {table['profile']}, commit {table['git_commit']}"]
+    for stage in table["stages"]:
+        lines.append(f"{stage['stage']:<18} {stage['state']:<9} {stage['seconds']:>7.1f} s  {stage['started']}")
+        lines += [f"    {a['type']} {a['artifact']}: {a['path']}" for a in stage["artifacts"].values()]
+    versions = ", ".join(map(str, table["pushed_versions"])) or "none"
+    return "\n".join([*lines, f"pushed versions, newest first: {versions}"])

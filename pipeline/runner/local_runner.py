@@ -7,22 +7,26 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from pipeline.contract.artifacts import Artifact
 from pipeline.contract.errors import UserError
 from pipeline.runner.display import Display
 from pipeline.runner.execution import Stage, StageError
 from pipeline.runner.fingerprint import ROOT
-from pipeline.runner.graph import Pipeline
+from pipeline.runner.graph import Channel, Pipeline
 from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
 from pipeline.runner.plan import Available, Decision, Planner
 from pipeline.runner.recovery import adopt_finished
 from pipeline.runner.workspace import Workspace
+
+T = TypeVar("T", bound=Artifact)
 
 
 class InterruptedRunError(UserError):
@@ -36,16 +40,36 @@ class RunResult:
     """What a run left.
 
     Attributes:
+        root: The workspace's directory.
         run: The run's id in the metadata store.
         artifacts: Stage name to its artifacts by output.
         seconds: Stage name to how long it ran; a reused stage is absent.
         peak_mebibytes: The highest memory that the process held.
     """
 
+    root: Path
     run: int
     artifacts: Available
     seconds: Mapping[str, float]
     peak_mebibytes: float
+
+    def artifact(self, channel: Channel) -> Artifact:
+        """Returns the artifact of a stage's output."""
+        return channel.type(self.root / self.artifacts[channel.node][channel.output].uri)
+
+    def find(self, kind: type[T]) -> dict[str, T]:
+        """Returns the artifacts of a type or a subtype of it, by the stage that wrote them, in the stages' order."""
+        types = {found.__name__: found for found in (kind, *kind.__subclasses__())}
+        return {
+            stage: types[record.type](self.root / record.uri)
+            for stage, outputs in self.artifacts.items()
+            for record in outputs.values()
+            if record.type in types
+        }
+
+    def last(self, kind: type[T]) -> T | None:
+        """Returns the artifact of a type from the last stage that wrote one; None where no stage did."""
+        return next(reversed(self.find(kind).values()), None)
 
 
 class LocalRunner:
@@ -56,13 +80,22 @@ class LocalRunner:
         workspace: Where everything is written.
         display: Shows how far it is.
         resume: The command that a message names to go on after a failure. Defaults to "fashion run".
+        before_stage: Called with the name of every stage that runs, before it starts. Defaults to nothing.
     """
 
-    def __init__(self, pipeline: Pipeline, workspace: Workspace, display: Display, resume: str = "fashion run") -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        workspace: Workspace,
+        display: Display,
+        resume: str = "fashion run",
+        before_stage: Callable[[str], None] = lambda stage: None,
+    ) -> None:
         self._pipeline = pipeline
         self._workspace = workspace
         self._display = display
         self._resume = resume
+        self._before_stage = before_stage
         self._seconds: dict[str, float] = {}
 
     def run(
@@ -83,7 +116,8 @@ class LocalRunner:
             try:
                 self._sweep(store)
                 run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
-                return RunResult(run, self._stages(store, run, selected, fresh), self._seconds, _peak_mebibytes())
+                available = self._stages(store, run, selected, fresh)
+                return RunResult(self._workspace.root, run, available, self._seconds, _peak_mebibytes())
             finally:
                 store.close()
 
@@ -116,6 +150,7 @@ class LocalRunner:
         properties = {"key_parts": decision.parts, "reasons": decision.reasons, **_environment()}
         execution = store.start_execution(run, node.name, decision.key, properties)
         stage = Stage(decision, self._workspace, execution, properties)
+        self._before_stage(node.name)
         self._display.started(node.name, decision.reasons)
         begun = time.perf_counter()
         try:

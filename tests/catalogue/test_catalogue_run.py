@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 from analysis.data.examples import read_arrays
-from pipeline.commands.assembly import assemble
+from pipeline.commands.options import assemble
 from pipeline.contract.artifacts import Examples
 from pipeline.contract.errors import UserError
 from pipeline.runner.display import PlainDisplay

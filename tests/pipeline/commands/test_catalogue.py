@@ -79,8 +79,8 @@ def test_a_lost_connection_is_told(dsn: str, rows: list[Product], fashion: Fashi
     with proxy(dsn, Fault(b"no such word"), Fault(b"FETCH", 2, 10_000)) as before:
         done = fashion("catalogue", "query", "--dsn", before.dsn)
     assert from_csv(done.stdout) == rows
-    assert "The connection to the catalogue broke" in done.stderr and "Going on after product 100." in done.stderr
-    assert "3,000 products, of 2 snapshots" in done.stderr
+    assert "The connection to the catalogue broke" in done.stderr and "Continuing after product 100." in done.stderr
+    assert "3,000 products, from 2 snapshots" in done.stderr
 
 
 def test_a_reader_that_has_enough(dsn: str) -> None:
@@ -97,10 +97,10 @@ def test_a_reader_that_has_enough(dsn: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "headline"),
     [
-        ([], "There is no catalogue to ask."),
+        ([], "No catalogue is named."),
         (["--dsn", "host=127.0.0.1 port=1 password=sesame"], "There is no connection to the catalogue (host=127.0.0.1"),
         (["--dsn", "password=open sesame"], "The DSN cannot be read."),
-        (["--dsn", "unused", "--out", "products.xlsx"], "It is not clear how to write products.xlsx."),
+        (["--dsn", "unused", "--out", "products.xlsx"], "The format of products.xlsx is not known."),
     ],
 )
 def test_mistakes(fashion: Fashion, arguments: list[str], headline: str) -> None:
@@ -189,4 +189,4 @@ def test_a_closed_standard_output() -> None:
     """There is a sentence, and nobody is asked."""
     words = f"{sys.executable} -m pipeline.commands.cli catalogue query --dsn host=127.0.0.1 >&-"
     done = subprocess.run(["bash", "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1 and "nowhere to write" in done.stderr
+    assert done.returncode == 1 and "no output to write to" in done.stderr

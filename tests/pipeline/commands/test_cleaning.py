@@ -1,4 +1,4 @@
-"""Cleaning removes what is no longer used, and nothing of anybody else's."""
+"""Cleaning removes what is no longer used, and nothing outside the workspace."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def test_failed_run_does_not_cost_the_finished_one(run: Run, workspace: Workspac
     assert not run().seconds
 
 
-def test_directory_that_is_no_workspace_is_left_alone(tmp_path: Path) -> None:
+def test_directory_that_is_not_a_workspace_is_left_alone(tmp_path: Path) -> None:
     """Somebody else's files are never removed."""
     (tmp_path / "logs").mkdir()
-    with pytest.raises(UserError, match="is no workspace"):
+    with pytest.raises(UserError, match="is not a workspace"):
         clean(Workspace(tmp_path), everything=True)
     assert (tmp_path / "logs").exists()

@@ -17,7 +17,7 @@ from tests.conftest import Fashion
         (["run", "--only", "trainr"], "There is no stage 'trainr'. Did you mean 'trainer'?"),
         (["run", "--set", "taxonomy=none.toml"], "The taxonomy none.toml cannot be read."),
         (["status"], "Nothing has run in the workspace"),
-        (["tensorboard"], "There is nothing to look at"),
+        (["tensorboard"], "There is nothing to show"),
         (["rollback"], "There is no pushed version."),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.commands.experiment import parse_seconds, what_is_left
+from pipeline.commands.experiment import next_step, parse_seconds
 from pipeline.contract.errors import UserError
 from tests.conftest import ROOT, Fashion, TinyRun
 
@@ -102,7 +102,7 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
     """The commands that look at results say what is in them."""
     studies = ("--studies", str(killed.directory))
     again = fashion("experiment", "run", "tiny", *killed.options)
-    assert again.returncode == 0 and "all runs are made" in again.stdout
+    assert again.returncode == 0 and "all runs are finished" in again.stdout
     listed = fashion("experiment", "list", *studies)
     assert "tiny" in listed.stdout and "4/4" in listed.stdout
     compared = fashion("experiment", "compare", "wide", "narrow", *studies)
@@ -118,10 +118,10 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("run",), "a name, or --all"),
         (("run", "tiny", "--all"), "tiny and --all"),
         (("run", "tinny"), "did you mean tiny?"),
-        (("run", "tiny", "--budget", "soon"), "The budget is no time."),
+        (("run", "tiny", "--budget", "soon"), "The budget is not a time."),
         (("run", "broken"), "is not declared as it must be"),
-        (("compare", "wide", "narow"), "an arm such as narrow; wide"),
-        (("compare", "wide", "wide"), "compared with itself"),
+        (("compare", "wide", "narow"), "Did you mean 'narrow'?"),
+        (("compare", "wide", "wide"), "Both arms are the same."),
         (("compare", "wide", "narrow"), "Next: fashion experiment run tiny"),
         (("list",), "not as they were written"),
         (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
@@ -148,7 +148,7 @@ def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: P
 def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:
     """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
     done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
-    assert done.returncode == 1 and "of its default data" in done.stderr
+    assert done.returncode == 1 and "run on its default data only" in done.stderr
     assert "studies/*.toml mine; fashion experiment run ... --studies mine" in done.stderr, "no results are copied"
 
 
@@ -158,13 +158,13 @@ def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> 
 def test_budgets(text: str, seconds: float) -> None:
     """Minutes unless said otherwise; none is no limit."""
     assert parse_seconds(text) == seconds and parse_seconds(None) is None
-    with pytest.raises(UserError, match="no time"):
+    with pytest.raises(UserError, match="not a time"):
         parse_seconds("-1h")
 
 
 def test_what_diverged_is_not_to_be_made_again_as_it_is() -> None:
     """The same command makes what the budget left out, and would diverge again where nothing else is missing."""
-    assert what_is_left(0, 0) == "Next: fashion experiment report"
-    assert what_is_left(3, 0).endswith("Next: the same command")
-    assert what_is_left(3, 2).endswith("2 of them because the training diverged. Next: the same command")
-    assert "smaller peak_learning_rate" in what_is_left(2, 2) and "same command" not in what_is_left(2, 2)
+    assert next_step(0, 0) == "Next: fashion experiment report"
+    assert next_step(3, 0).endswith("Next: the same command")
+    assert next_step(3, 2).endswith("2 of them because the training diverged. Next: the same command")
+    assert "smaller peak_learning_rate" in next_step(2, 2) and "same command" not in next_step(2, 2)

@@ -1,4 +1,4 @@
-"""The graph of a pipeline as text, as a table for programs, and as a Mermaid flowchart."""
+"""Renders the graph of a pipeline as text, as JSON content and as a Mermaid flowchart, and its parameters as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.runner.graph import Latest, LatestBlessed, Node, Pipeline, Source
 
 
 def as_text(pipeline: Pipeline) -> str:
-    """Returns a paragraph a stage: what it does, what it reads and from where, what it writes."""
+    """Returns a paragraph per stage: what it does, what it reads and from where, what it writes."""
     return "\n\n".join(_paragraph(node) for node in pipeline.nodes.values())
 
 
@@ -31,7 +31,7 @@ def _origin(source: Source) -> str:
     return f"{source.node}[{source.output}]"
 
 
-def as_table(pipeline: Pipeline, configuration: Configuration) -> dict[str, Any]:
+def as_json(pipeline: Pipeline, configuration: Configuration) -> dict[str, Any]:
     """Returns the graph and the parameters as JSON content."""
     return {
         "pipeline": pipeline.name,
@@ -50,7 +50,7 @@ def as_table(pipeline: Pipeline, configuration: Configuration) -> dict[str, Any]
 
 
 def as_mermaid(pipeline: Pipeline) -> str:
-    """Returns a flowchart: an arrow an artifact, dotted where it comes from an earlier run."""
+    """Returns a flowchart with an arrow per artifact, dotted where the artifact comes from an earlier run."""
     lines = ["flowchart TD"]
     for node in pipeline.nodes.values():
         lines.append(f"    {node.name}[{node.name}]")

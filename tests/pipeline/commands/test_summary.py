@@ -1,0 +1,86 @@
+"""What a run prints about its expected time, and the typed artifacts that it leaves for the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands import summary
+from pipeline.commands.options import assemble
+from pipeline.commands.summary import expected_time, expected_time_announcer
+from pipeline.contract.artifacts import Blessing, Examples, Model, ModelBlessing, PushedModel
+from pipeline.contract.processor import has_bfloat16
+from pipeline.definition import COMPONENTS
+from pipeline.runner.configuration import load_configuration
+from pipeline.runner.workspace import Workspace
+from tests.pipeline.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_fp16\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16x\n", False),
+    ],
+)
+def test_bfloat16_is_read_from_the_processor_s_flags(flags: str, found: bool, tmp_path: Path) -> None:
+    """Either flag is enough, and only a whole word counts."""
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}", encoding="utf-8")
+    assert has_bfloat16(tmp_path / "cpuinfo") is found
+
+
+def test_without_a_file_of_flags_nothing_is_known(tmp_path: Path) -> None:
+    """Systems other than Linux have none."""
+    assert has_bfloat16(tmp_path / "cpuinfo") is None
+
+
+@pytest.mark.parametrize("profile", ["default", "quick", "full"])
+def test_each_profile_states_its_minutes(profile: str) -> None:
+    """The minutes come from the profile, and on a processor without bfloat16 they are about three times as many."""
+    minutes = load_configuration(COMPONENTS, profile).expected_minutes
+    quickest = load_configuration(COMPONENTS, "quick").expected_minutes
+    assert minutes is not None
+    text = expected_time(profile, minutes, quickest, bfloat16=False)
+    assert f"the profile {profile} takes about {3 * minutes:.0f} minutes" in text
+    assert ("Quicker: --profile quick, about 4 minutes." in text) == (profile != "quick")
+
+
+@pytest.mark.parametrize(("minutes", "bfloat16"), [(4.5, True), (4.5, None), (None, False)])
+def test_nothing_is_announced_where_the_minutes_hold_or_are_unknown(minutes: float | None, bfloat16: bool) -> None:
+    """A processor with bfloat16, one whose flags cannot be read, and a profile without minutes."""
+    assert expected_time("default", minutes, 1.3, bfloat16) == ""
+
+
+@pytest.mark.parametrize(
+    ("only", "stages", "count"),
+    [
+        (None, ["example_gen", "statistics_gen", "trainer", "evaluator"], 1),
+        (None, ["trainer", "evaluator"], 1),
+        (None, ["evaluator", "pusher"], 0),
+        (None, [], 0),
+        ("statistics_gen", ["statistics_gen"], 0),
+    ],
+)
+def test_the_time_is_announced_once_and_only_before_training(
+    only: str | None, stages: list[str], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that trains nothing states no time: everything up to the model is reused, or it was not selected."""
+    monkeypatch.setattr(summary, "has_bfloat16", lambda: False)
+    pipeline, configuration = assemble("fashion", Workspace(tmp_path), "default", None)
+    announced: list[str] = []
+    before_stage = expected_time_announcer(
+        pipeline, pipeline.select(None, None, only), "default", configuration.expected_minutes, announced.append
+    )
+    for stage in stages:
+        before_stage(stage)
+    assert len(announced) == count and all("no bfloat16" in text for text in announced)
+
+
+def test_artifacts_of_a_run_are_found_by_type(run: Run) -> None:
+    """A subtype is found under its own type and under its parent's; a type that no stage wrote is None."""
+    result = run()
+    assert list(result.find(Examples)) == ["source"] and (result.find(Examples)["source"].path / "numbers.txt").exists()
+    assert isinstance(result.last(Blessing), ModelBlessing) and result.last(Blessing) == result.last(ModelBlessing)
+    assert isinstance(result.last(Model), Model) and result.last(PushedModel) is None

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contract.errors import UserError
-
 if TYPE_CHECKING:
-    from serving.fetching.fetching import Fetching
     from serving.fetching.image_cache import ImageCache
+    from serving.fetching.image_fetcher import ImageFetcher
 
 CACHED_IMAGES = "images.sqlite"
 SECONDS_A_DAY = 86_400
@@ -41,20 +39,19 @@ class Fetch:
         urls: Iterable[str],
         kept: ImageCache,
         progress: Callable[[int, int | None], None] | None = None,
-    ) -> Fetching:
-        """Returns the results for URLs, as `serving.fetching.fetching.Fetching` has them."""
-        from serving.fetching.fetching import Fetching, Manners
-        from serving.images.inputs import Limits
+    ) -> ImageFetcher:
+        """Returns the results for URLs, as `serving.fetching.image_fetcher.ImageFetcher` has them."""
+        from serving.fetching.fetch_policy import FetchPolicy
+        from serving.fetching.image_fetcher import ImageFetcher
 
-        return Fetching(
-            urls,
-            cache=kept,
-            manners=Manners(per_host=self.per_host),
-            limits=Limits(seconds=self.seconds, allow_private=self.allow_private),
+        policy = FetchPolicy(
+            allow_private=self.allow_private,
             files_below=self.files_below,
-            trusted_seconds=self.trusted_days * SECONDS_A_DAY,
-            progress=progress,
+            max_age_seconds=self.trusted_days * SECONDS_A_DAY,
+            max_per_host=self.per_host,
+            attempt_seconds=self.seconds,
         )
+        return ImageFetcher(urls, cache=kept, policy=policy, progress=progress)
 
 
 @contextmanager
@@ -65,12 +62,9 @@ def kept_images(cache: Path) -> Iterator[ImageCache]:
         cache: The directory `workspace/cache/`.
 
     Raises:
-        UserError: It cannot be used, now or later in the block.
+        CacheError: It cannot be used, now or later in the block.
     """
-    from serving.fetching.image_cache import CacheError, ImageCache
+    from serving.fetching.image_cache import ImageCache
 
-    try:
-        with ImageCache(cache / CACHED_IMAGES) as kept:
-            yield kept
-    except CacheError as error:
-        raise UserError(str(error)) from None
+    with ImageCache(cache / CACHED_IMAGES) as kept:
+        yield kept

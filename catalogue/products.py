@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from catalogue.dsn import as_user_error, given
-from serving.fetching.errors import shown
+from serving.fetching.errors import redact_url
 
 if TYPE_CHECKING:
     from sql.extract import Product
@@ -101,7 +101,7 @@ def select_products(catalogue: Catalogue) -> Selection:
             selected.counts["without_image"] += 1
         elif garment not in known:
             message = f"Its garment is not known. Expected: {', '.join(known)}. Received: {garment[:80]!r}"
-            selected.failures.append(Failure(product.id, shown(product.url), "unknown_garment", message))
+            selected.failures.append(Failure(product.id, redact_url(product.url), "unknown_garment", message))
         else:
             selected.products.append(product)
             selected.garments.append(known[garment])

@@ -17,8 +17,8 @@ from catalogue.images import SECONDS_A_DAY, Fetch, kept_images
 from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
-    from serving.fetching.fetching import Fetched, Result
     from serving.fetching.image_cache import ImageCache
+    from serving.fetching.image_fetcher import Fetched, Result
     from serving.versions import Version
     from sql.extract import Product
     from sql.write_back import Classification
@@ -141,7 +141,7 @@ class CatalogueScorer:
         yield from self._asked(arrived)
 
     def _asked(self, arrived: list[tuple[Product, Result]]) -> Iterator[Classification]:
-        from serving.fetching.fetching import Fetched
+        from serving.fetching.image_fetcher import Fetched
 
         seen = [(product, result) for product, result in arrived if isinstance(result, Fetched)]
         said = iter(_ask(self._model, seen) if seen else [])
@@ -166,7 +166,7 @@ class CatalogueScorer:
             ) from None
 
     def _row(self, product: Product, result: Result, said: tuple[str, float, bool] | None) -> Classification:
-        from serving.fetching.fetching import Failed, Fetched
+        from serving.fetching.image_fetcher import Failed, Fetched
         from sql.write_back import NO_IMAGE, Classification, fingerprint
 
         group, confidence, abstain = said or (None, None, False)
@@ -210,12 +210,12 @@ def _content_of(kept: ImageCache, url: str, trusted_seconds: float) -> str | Non
 
     None for what is not among what was downloaded: it never was, all of it was removed, or it is a file's URL.
     """
-    from serving.fetching.downloads import parsed
+    from serving.fetching.downloader import parse_url
     from serving.fetching.errors import DownloadError
     from serving.fetching.image_cache import url_key
 
     try:
-        found = kept.find(url_key(parsed(url)))
+        found = kept.find(url_key(parse_url(url)))
     except DownloadError:
         return None
     if found is None:

@@ -18,7 +18,7 @@ from catalogue.products import Catalogue, Failure, Selection, select_products
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import Progress
-from serving.fetching.errors import shown
+from serving.fetching.errors import redact_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ def read_catalogue(
 
 def _fetch(selected: Selection, fetch: Fetch, cache: Path, progress: Progress) -> dict[int, np.ndarray]:
     """Returns the pixels, uint8 [28, 28], by the product's position; the others become failures."""
-    from serving.fetching.fetching import Failed
+    from serving.fetching.image_fetcher import Failed
 
     found: dict[int, np.ndarray] = {}
     with kept_images(cache) as kept:
@@ -78,7 +78,7 @@ def _fetch(selected: Selection, fetch: Fetch, cache: Path, progress: Progress) -
         for result in fetching:
             if isinstance(result, Failed):
                 product = selected.products[result.position].id
-                selected.failures.append(Failure(product, shown(result.url), result.reason, result.message))
+                selected.failures.append(Failure(product, redact_url(result.url), result.reason, result.message))
             else:
                 found[result.position] = result.pixels
     logger.info("Images: %s", ", ".join(f"{count} {kind}" for kind, count in fetching.counts.most_common()))
@@ -123,7 +123,7 @@ def _without_pictures_of_nothing(columns: dict[str, Any], selected: Selection, m
         if blank[row]:
             expected, received = "an item before a ground", "one colour"
         message = f"Its picture is no picture of a product. Expected: {expected}. Received: {received}"
-        selected.failures.append(Failure(product, shown(urls[product]), reason, message))
+        selected.failures.append(Failure(product, redact_url(urls[product]), reason, message))
     return {name: values[~blank & (shared <= most_shared)] for name, values in columns.items()}
 
 

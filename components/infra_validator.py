@@ -171,7 +171,7 @@ def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarr
 
 def _question(server: Running, signatures: Sequence[str], images: np.ndarray, deadline: float, asked: _Asked) -> None:
     """Asks everything over both transports."""
-    from serving.client.client import Client
+    from serving.client import Client
     from serving.requests.inquiry import ask, measure
 
     for transport, address in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):

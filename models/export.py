@@ -24,9 +24,10 @@ import keras
 import tensorflow as tf
 
 from models.calibration import Calibration
-from models.image_files import SIDE, fit_images
+from models.image_files import fit_images
 from models.level_scaling import NEVER, Levels
 from models.taxonomy import Taxonomy
+from pipeline.contract.limits import IMAGE_SIDE
 
 Answer = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 """From images, uint8 [N, 28, 28], and evidence, float32 [N, garments], to all outputs."""
@@ -62,7 +63,7 @@ def export_model(
     archive = keras.export.ExportArchive()
     archive.track(model)
     for name, function, spec in (
-        ("serving_default", answer, tf.TensorSpec((None, SIDE, SIDE), tf.uint8, name="image")),
+        ("serving_default", answer, tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8, name="image")),
         ("serving_bytes", answer_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes")),
         ("serving_examples", answer_examples, tf.TensorSpec((None,), tf.string, name="examples")),
     ):
@@ -86,7 +87,7 @@ def _add_text(archive: keras.export.ExportArchive, answer: Answer, text_evidence
 def parse_images(examples: tf.Tensor) -> tf.Tensor:
     """Returns the images, uint8 [N, 28, 28], of serialized tf.Examples, string [N]."""
     features = tf.io.parse_example(examples, {"image": tf.io.FixedLenFeature((), tf.string)})
-    return tf.reshape(tf.io.decode_raw(features["image"], tf.uint8), (-1, SIDE, SIDE))
+    return tf.reshape(tf.io.decode_raw(features["image"], tf.uint8), (-1, IMAGE_SIDE, IMAGE_SIDE))
 
 
 def _answers(

@@ -10,11 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-SIDE = 28
+from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+
 GROUND_TOLERANCE = 0.05 * 255
 """How much brighter than the ground a pixel of the item is; the data set's authors trimmed with 5% as well."""
-MOST_BYTES = 20_000_000
-MOST_PIXELS = 50_000_000
 MOST_GIF_STEPS = 4_096
 """To the end of the first frame, over its blocks, full ones at once; each takes the graph about 40 µs."""
 
@@ -25,7 +24,9 @@ def fit_images(encoded: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: A file is no readable PNG, JPEG, GIF or BMP, or it is too large.
     """
-    return tf.map_fn(fit_image, check_files(encoded), fn_output_signature=tf.TensorSpec((SIDE, SIDE), tf.uint8))
+    return tf.map_fn(
+        fit_image, check_files(encoded), fn_output_signature=tf.TensorSpec((IMAGE_SIDE, IMAGE_SIDE), tf.uint8)
+    )
 
 
 def check_files(encoded: tf.Tensor) -> tf.Tensor:
@@ -40,7 +41,7 @@ def check_files(encoded: tf.Tensor) -> tf.Tensor:
     head, length = tf.io.decode_raw(encoded, tf.uint8, fixed_length=24), tf.strings.length(encoded)
     png = _has(head, b"\x89PNG\r\n\x1a\n", 0) & _has(head, b"IHDR", 12)
     jpeg, gif, bmp = _has(head, b"\xff\xd8\xff", 0), _has(head, b"GIF8", 0), _has(head, b"BM", 0)
-    small = _require(length <= MOST_BYTES, "A file of {} bytes is too large. Expected: at most 20000000.", length)
+    small = _require(length <= MAX_IMAGE_BYTES, "A file of {} bytes is too large. Expected: at most 20000000.", length)
     known = _require(png | jpeg | gif | bmp, "A file of {} bytes is no PNG, JPEG, GIF or BMP image.", length)
     with tf.control_dependencies([small, known]):
         encoded = tf.identity(encoded)
@@ -72,7 +73,7 @@ def _require(fine: tf.Tensor, message: str, *values: tf.Tensor) -> Any:
 
 def _require_pixels(sizes: tf.Tensor) -> Any:
     # In float64, because the product of two of PNG's 32-bit sizes leaves int64.
-    fine = tf.reduce_prod(tf.cast(sizes, tf.float64), axis=1) <= MOST_PIXELS
+    fine = tf.reduce_prod(tf.cast(sizes, tf.float64), axis=1) <= MAX_IMAGE_PIXELS
     message = "An image of {} x {} pixels is too large. Expected: at most 50 million pixels."
     return _require(fine, message, sizes[:, 0], sizes[:, 1])
 
@@ -144,10 +145,10 @@ def fit_image(encoded: tf.Tensor) -> tf.Tensor:
     """
     image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
     image.set_shape((None, None, None))
-    ready = tf.reduce_all(tf.shape(image) == (SIDE, SIDE, 1))
+    ready = tf.reduce_all(tf.shape(image) == (IMAGE_SIDE, IMAGE_SIDE, 1))
     return tf.cond(
         ready,
-        lambda: tf.reshape(image, (SIDE, SIDE)),
+        lambda: tf.reshape(image, (IMAGE_SIDE, IMAGE_SIDE)),
         lambda: _fill_square(_trim(_dark_ground(_grey(image)))),
     )
 
@@ -186,7 +187,7 @@ def _trim(grey: tf.Tensor) -> tf.Tensor:
 
 def _fill_square(grey: tf.Tensor) -> tf.Tensor:
     size = tf.cast(tf.shape(grey), tf.float32)
-    target = tf.maximum(tf.cast(tf.round(size * SIDE / tf.reduce_max(size)), tf.int32), 1)
+    target = tf.maximum(tf.cast(tf.round(size * IMAGE_SIDE / tf.reduce_max(size)), tf.int32), 1)
     scaled = tf.image.resize(grey[:, :, None], target, antialias=True)
-    centred = tf.image.resize_with_crop_or_pad(scaled, SIDE, SIDE)[:, :, 0]
+    centred = tf.image.resize_with_crop_or_pad(scaled, IMAGE_SIDE, IMAGE_SIDE)[:, :, 0]
     return tf.cast(tf.round(tf.clip_by_value(centred, 0.0, 255.0)), tf.uint8)

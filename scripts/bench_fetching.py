@@ -28,11 +28,12 @@ import numpy as np
 from PIL import Image
 
 from scripts.bench import report, row
-from serving.fetching.downloads import Downloader
-from serving.fetching.fetching import Fetching, Manners
+from serving.fetching.downloader import Downloader
+from serving.fetching.fetch_policy import FetchPolicy
 from serving.fetching.image_cache import ImageCache
+from serving.fetching.image_fetcher import ImageFetcher
+from serving.images.encoding import encode_file
 from serving.images.fitting import fit_file
-from serving.images.inputs import Limits, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 DELAY_SECONDS = 0.02
@@ -47,37 +48,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each; the table has their median and range")
-    parser.add_argument("--at-once", type=int, default=Manners().at_once)
-    parser.add_argument("--per-host", type=int, default=Manners().per_host)
+    parser.add_argument("--at-once", type=int, default=FetchPolicy.max_downloads)
+    parser.add_argument("--per-host", type=int, default=FetchPolicy.max_per_host)
     parser.add_argument("--serve", metavar="FILE", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, default=JSON)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(_serve(options.serve.read_bytes()))
         return
-    manners = Manners(at_once=options.at_once, per_host=options.per_host)
-    measure_and_report(options.images, options.repeat, manners, options.json)
+    policy = FetchPolicy(max_downloads=options.at_once, max_per_host=options.per_host, allow_private=True)
+    measure_and_report(options.images, options.repeat, policy, options.json)
 
 
-def measure_and_report(images: int, repeat: int, manners: Manners | None = None, json: Path = JSON) -> None:
+def measure_and_report(images: int, repeat: int, policy: FetchPolicy | None = None, json: Path = JSON) -> None:
     """Prints the table and writes the JSON.
 
     Args:
         images: How many are fetched of each kind, each time.
         repeat: How often.
-        manners: How hard the server is asked.
+        policy: The limits and retries of the fetch.
         json: Where to.
     """
     kinds = {"JPEG of 400 × 600": _photograph(), "PNG of 28 × 28": _small()}
     rows = [
         each
         for kind, content in kinds.items()
-        for each in _measure(kind, content, images, repeat, manners or Manners())
+        for each in _measure(kind, content, images, repeat, policy or FetchPolicy(allow_private=True))
     ]
     report(rows, json)
 
 
-def _measure(kind: str, content: bytes, count: int, repeat: int, manners: Manners) -> list[dict[str, Any]]:
+def _measure(kind: str, content: bytes, count: int, repeat: int, policy: FetchPolicy) -> list[dict[str, Any]]:
     """The parts and the whole in turns, so that a busy minute spoils no comparison."""
     fit_file(content)
     speeds: dict[str, list[float]] = {}
@@ -85,10 +86,10 @@ def _measure(kind: str, content: bytes, count: int, repeat: int, manners: Manner
     for _ in range(repeat):
         with _server(content) as url:
             parts: dict[str, Callable[[int], object]] = {
-                "server alone": lambda n, url=url: asyncio.run(_ask(url, n, manners.per_host)),
-                "download alone": lambda n, url=url: _download(url, n, manners.per_host),
+                "server alone": lambda n, url=url: asyncio.run(_ask(url, n, policy.max_per_host)),
+                "download alone": lambda n, url=url: _download(url, n, policy.max_per_host),
                 "decode and fit alone, all cores": lambda n: _decode(content, n),
-                "fetch, fit and keep": lambda n, url=url: notes.append(_fetch(url, n, manners)),
+                "fetch, fit and keep": lambda n, url=url: notes.append(_fetch(url, n, policy)),
             }
             for name, part in parts.items():
                 begun = time.perf_counter()
@@ -101,16 +102,16 @@ def _measure(kind: str, content: bytes, count: int, repeat: int, manners: Manner
     ]
 
 
-def _fetch(url: str, count: int, manners: Manners) -> str:
+def _fetch(url: str, count: int, policy: FetchPolicy) -> str:
     """Into an empty cache; returns the results counted, and the processor's time."""
     urls = (f"{url}/whole/{number}" for number in range(count))
     begun = time.process_time()
     with tempfile.TemporaryDirectory(prefix="fashion-bench-") as folder, ImageCache(Path(folder) / "images") as cache:
-        fetching = Fetching(urls, cache=cache, manners=manners, limits=Limits(allow_private=True))
-        for _ in fetching:
+        fetcher = ImageFetcher(urls, cache=cache, policy=policy)
+        for _ in fetcher:
             pass
     milliseconds = (time.process_time() - begun) * 1000 / count
-    return f"{dict(fetching.counts)}, {milliseconds:.2f} ms of a core for an image"
+    return f"{dict(fetcher.counts)}, {milliseconds:.2f} ms of a core for an image"
 
 
 def _download(url: str, count: int, at_once: int) -> None:
@@ -132,8 +133,8 @@ def _decode(content: bytes, count: int) -> None:
     def work() -> None:
         while _next(numbers, lock):
             with lock:
-                payload = prepare(content, find_damage=False)[1]
-            fit_file(bytes(payload))
+                payload = encode_file(content, "image", find_damage=False)
+            fit_file(payload)
 
     _together(work, len(os.sched_getaffinity(0)))
 

@@ -18,11 +18,11 @@ from pipeline.commands.options import (
     WorkspaceOption,
     newest_version,
 )
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
-    from serving.requests.predictions import Failure, Prediction
+    from serving.client.predictions import Failure, Prediction
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 BATCH = 64
@@ -59,18 +59,13 @@ def predict(
         return
     if not sources or (as_json and as_csv) or (version is not None and label):
         raise _misuse(sources, as_json and as_csv)
-    from serving.client.client import Client
-    from serving.images.inputs import Limits
+    from serving.client import Client
 
-    try:
-        client = Client(
-            url, model, version, label, timeout, limits=Limits(seconds=timeout, allow_private=allow_private)
-        )
-    except ValueError as error:
-        raise UserError(str(error), next_step=f"fashion predict --url {DEFAULT_URL} IMAGE") from None
+    with suggest(f"fashion predict --url {DEFAULT_URL} IMAGE"):
+        client = Client(url, model, version, label, timeout, allow_private=allow_private, download_seconds=timeout)
     with client:
         answers, obstacle = _answers(client, sources, url)
-    from serving.requests.predictions import Failure, Prediction
+    from serving.client.predictions import Failure, Prediction
 
     _print([a for a in answers if isinstance(a, Prediction)], as_json, as_csv)
     failures = [a for a in answers if isinstance(a, Failure)]
@@ -85,7 +80,7 @@ def predict(
 def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction | Failure], UserError | None]:
     """Returns the answers, and the error that prevented the rest: a server that stops halfway loses no answer."""
     from serving.client.errors import ClientError
-    from serving.requests.predictions import Failure
+    from serving.client.predictions import Failure
 
     answers: list[Prediction | Failure] = []
     for batch in _batches(sources):
@@ -100,15 +95,16 @@ def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction
 
 def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
     """Yields the images of one request at a time, in the order of the sources, with folders expanded."""
-    from serving.images.inputs import ImageError, expand
-    from serving.requests.predictions import Failure
+    from serving.client.image_sources import expand_folders
+    from serving.client.predictions import Failure
+    from serving.images.encoding import ImageError
 
     batch: list[str | Failure] = []
     for source in sources:
         try:
-            found: list[str | Failure] = [*expand([source])]
+            found: list[str | Failure] = [*expand_folders([source])]
         except ImageError as error:
-            found = [Failure(source, str(error))]
+            found = [Failure(source, error.one_line)]
         for image in found:
             batch.append(image)
             if len(batch) == BATCH:

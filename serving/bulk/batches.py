@@ -14,8 +14,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from pyarrow import parquet
 
+from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.bulk.sources import IMAGES, PARQUET, PIXELS, TFRECORD, Unit, is_bytes, records, unreadable
-from serving.images.inputs import SIDE, ImageError, prepare
+from serving.images.encoding import ImageError, encode_file, read_file
 from serving.requests.prediction_log import first_line
 
 READ_TOGETHER = 32
@@ -70,11 +71,10 @@ def _gather(rows: Iterator[tuple[str, bytes | None, str]], batch_size: int) -> I
 
 def _prepare(source: str | bytes, name: str) -> tuple[str, bytes | None, str]:
     try:
-        _, payload = prepare(Path(source) if isinstance(source, str) else source, name=name)
+        content = read_file(Path(source), MAX_IMAGE_BYTES, name) if isinstance(source, str) else source
+        return name, encode_file(content, name), ""
     except ImageError as error:
-        return name, None, str(error)
-    assert isinstance(payload, bytes)
-    return name, payload, ""
+        return name, None, error.one_line
 
 
 def _read_images(unit: Unit) -> Iterator[tuple[str, bytes | None, str]]:
@@ -129,9 +129,9 @@ def _read_parquet(unit: Unit, batch_size: int) -> Iterator[Batch]:
 
 
 def _check_pixels(pixels: bytes, name: str) -> tuple[str, bytes | None, str]:
-    if len(pixels) == SIDE * SIDE:
+    if len(pixels) == IMAGE_SIDE * IMAGE_SIDE:
         return name, pixels, ""
-    return name, None, f"{name} is no image. Expected: {SIDE * SIDE} bytes. Received: {len(pixels)}"
+    return name, None, f"{name} is no image. Expected: {IMAGE_SIDE * IMAGE_SIDE} bytes. Received: {len(pixels)}"
 
 
 def _is_carried(column: pa.Field, images: str) -> bool:
@@ -143,5 +143,5 @@ def _is_carried(column: pa.Field, images: str) -> bool:
 def to_input(kind: str, payloads: list[bytes]) -> Any:
     """Returns what the signature is sent: strings, or uint8 [N, 28, 28]."""
     if kind == PIXELS:
-        return tf.constant(np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, SIDE, SIDE))
+        return tf.constant(np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, IMAGE_SIDE, IMAGE_SIDE))
     return tf.constant(payloads, tf.string)

@@ -15,7 +15,8 @@ import pyarrow as pa
 import tensorflow as tf
 from pyarrow import parquet
 
-from serving.images.inputs import SIDE, SUFFIXES
+from pipeline.contract.limits import IMAGE_SIDE
+from serving.images.encoding import SUFFIXES
 from serving.requests.prediction_log import first_line
 
 TFRECORD, IMAGES, PARQUET, PIXELS = "TFRecord", "image files", "Parquet", "Parquet with pixels"
@@ -171,7 +172,7 @@ def _cut_parquet(path: Path, size: int) -> list[Unit]:
         held = ", ".join(f"{f.name} {f.type}" for f in schema) or "none"
         raise BulkError(
             f"{path} holds no images. Expected: a binary column image_bytes (image files) or "
-            f"image ({SIDE * SIDE} pixels). Received: columns {held}"
+            f"image ({IMAGE_SIDE * IMAGE_SIDE} pixels). Received: columns {held}"
         )
     units, start = [], 0
     for stop in range(1, len(counts) + 1):

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface as a client uses it. Importing this imports TensorFlow; REST does without."""
+"""The client's side of TensorFlow Serving's gRPC interface. It needs TensorFlow, which REST does not."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from serving.client.errors import ClientError, DeadlineExceeded, InvalidRequest,
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # gRPC waits a second before it connects again, which would use up the client's own retries.
+    # gRPC's default is to wait a second before it reconnects, which would use up the client's own retries.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    # The server may be another one each time: no channel is shared behind the client's back.
+    # Two clients must not share a channel: the server behind an address may change.
     ("grpc.use_local_subchannel_pool", 1),
 )
 BROKEN = ("failed to connect", "connection re", "socket closed", "dns resolution", "goaway", "recvmsg", "broken pipe")
-"""How gRPC itself, rather than a server, words UNAVAILABLE."""
+"""Parts of the messages with which gRPC itself, not a server, reports UNAVAILABLE."""
 
 
 class GrpcTransport:
@@ -38,8 +38,8 @@ class GrpcTransport:
         target: Host and port.
         secure: Whether to use TLS.
         model: The model's name.
-        version: The version asked; the newest, or the label's, when None.
-        label: The label asked.
+        version: The version to use; the newest, or the label's, when None.
+        label: The version label to use.
     """
 
     def __init__(self, target: str, secure: bool, model: str, version: int | None, label: str | None) -> None:
@@ -61,26 +61,26 @@ class GrpcTransport:
         """Returns the outputs by name and the version that answered.
 
         Raises:
-            ClientError: There is no answer.
+            ClientError: The request failed.
         """
         request = PredictRequest(model_spec=self._spec)
         request.model_spec.signature_name = signature
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        answer = self._ask(self._predictions.Predict, request, seconds)
+        answer = self._send(self._predictions.Predict, request, seconds)
         version = answer.model_spec.version.value if answer.model_spec.HasField("version") else None
         return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}, version
 
     def status(self, seconds: float) -> list[tuple[int, str, str]]:
         """Returns version, state and error of every version that the server knows."""
-        answer = self._ask(self._models.GetModelStatus, GetModelStatusRequest(model_spec=self._spec), seconds)
+        answer = self._send(self._models.GetModelStatus, GetModelStatusRequest(model_spec=self._spec), seconds)
         name = ModelVersionStatus.State.Name
         return [(v.version, name(v.state), v.status.error_message) for v in answer.model_version_status]
 
     def metadata(self, seconds: float) -> dict[str, Any]:
         """Returns the signatures by name."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=["signature_def"])
-        answer = self._ask(self._predictions.GetModelMetadata, request, seconds)
+        answer = self._send(self._predictions.GetModelMetadata, request, seconds)
         signatures = SignatureDefMap()
         answer.metadata["signature_def"].Unpack(signatures)
         return dict(MessageToDict(signatures, preserving_proto_field_name=True)["signature_def"])
@@ -89,7 +89,7 @@ class GrpcTransport:
         """Closes the channel."""
         self._channel.close()
 
-    def _ask(self, method: Any, request: Any, seconds: float) -> Any:
+    def _send(self, method: Any, request: Any, seconds: float) -> Any:
         try:
             return method(request, timeout=seconds)
         except grpc.RpcError as error:
@@ -99,13 +99,13 @@ class GrpcTransport:
         details = error.details() or error.code().name
         match error.code():
             case grpc.StatusCode.UNAVAILABLE if any(word in details.lower() for word in BROKEN):
-                raise Unreachable(f"{self._target} cannot be reached. Received: {details}") from None
+                raise Unreachable(f"{self._target} cannot be reached.", received=details) from None
             case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
                 raise InvalidRequest(details) from None
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise Overloaded(details, _pause(error)) from None
+                raise Overloaded(details, _retry_after(error)) from None
             case grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise DeadlineExceeded(f"{self._target} gives no answer in time. Received: {details}") from None
+                raise DeadlineExceeded(f"{self._target} did not answer in time.", received=details) from None
             case grpc.StatusCode.NOT_FOUND:
                 raise NotFound(details) from None
             case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.OUT_OF_RANGE:
@@ -113,8 +113,8 @@ class GrpcTransport:
         raise ClientError(f"The server failed with {error.code().name}: {details}") from None
 
 
-def _pause(error: Any) -> float:
-    """How long a server asks to be left alone, by gRPC's own key or by HTTP's (gRFC A6)."""
+def _retry_after(error: Any) -> float:
+    """Returns the seconds that a server asks to wait, by gRPC's own key or by HTTP's (gRFC A6)."""
     sent = {key: str(value) for key, value in error.trailing_metadata() or ()}
     milliseconds, seconds = sent.get("grpc-retry-pushback-ms", ""), sent.get("retry-after", "")
     if milliseconds.isdecimal():

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface as a client uses it (https://www.tensorflow.org/tfx/serving/api_rest)."""
+"""The client's side of TensorFlow Serving's REST interface (https://www.tensorflow.org/tfx/serving/api_rest)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.contract.retries import parse_retry_after
 from serving.client.errors import (
     ClientError,
     DeadlineExceeded,
@@ -20,21 +21,20 @@ from serving.client.errors import (
     NotFound,
     Overloaded,
     Unreachable,
-    seconds_asked,
 )
 
 ONLY_OUTPUT = "output"
-"""REST does not name the output of a signature that has one; ours have seven."""
+"""The name given to the output of a signature with one output, which REST leaves without a name."""
 
 
 class RestTransport:
-    """Sends requests over HTTP, on connections that are used again.
+    """Sends requests over HTTP on persistent connections.
 
     Args:
-        url: Of the server, such as `http://127.0.0.1:8501`; a path before `/v1` may follow.
+        url: The server's URL, such as `http://127.0.0.1:8501`; a path before `/v1` may follow.
         model: The model's name.
-        version: The version asked; the newest, or the label's, when None.
-        label: The label asked.
+        version: The version to use; the newest, or the label's, when None.
+        label: The version label to use.
     """
 
     def __init__(self, url: str, model: str, version: int | None, label: str | None) -> None:
@@ -42,7 +42,7 @@ class RestTransport:
         self._url = url.rstrip("/")
         self._model = f"/v1/models/{model}{suffix}"
         self.version = version
-        # This machine's own servers are not behind the proxy that the environment may name.
+        # A proxy named in the environment does not reach this machine's own servers.
         self._http = httpx.Client(trust_env=not _is_local(httpx.URL(url).host))
 
     def call(
@@ -51,7 +51,7 @@ class RestTransport:
         """Returns the outputs by name and the version, where it is known.
 
         Raises:
-            ClientError: There is no answer.
+            ClientError: The request failed.
         """
         body: dict[str, Any] = {"signature_name": signature}
         plain = {name: _plain(values) for name, values in inputs.items()}
@@ -59,31 +59,31 @@ class RestTransport:
             body["instances"] = next(iter(plain.values()))
         else:
             body["inputs"] = plain
-        answer = self._ask("POST", f"{self._model}:predict", seconds, body)
+        answer = self._send("POST", f"{self._model}:predict", seconds, body)
         return _outputs(answer), self.version
 
     def status(self, seconds: float) -> list[tuple[int, str, str]]:
         """Returns version, state and error of every version that the server knows."""
-        found = self._ask("GET", self._model, seconds).get("model_version_status", [])
+        found = self._send("GET", self._model, seconds).get("model_version_status", [])
         return [(int(v["version"]), v["state"], v.get("status", {}).get("error_message", "")) for v in found]
 
     def metadata(self, seconds: float) -> dict[str, Any]:
         """Returns the signatures by name."""
-        metadata = self._ask("GET", f"{self._model}/metadata", seconds)["metadata"]
+        metadata = self._send("GET", f"{self._model}/metadata", seconds)["metadata"]
         return dict(metadata["signature_def"]["signature_def"])
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
 
-    def _ask(self, method: str, path: str, seconds: float, body: Any = None) -> dict[str, Any]:
+    def _send(self, method: str, path: str, seconds: float, body: Any = None) -> dict[str, Any]:
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
             response = self._response(method, self._url + path, content, seconds)
         except httpx.TimeoutException:
-            raise DeadlineExceeded(f"{self._url} gives no answer within {seconds:.3g} seconds.") from None
+            raise DeadlineExceeded(f"{self._url} did not answer within {seconds:.3g} seconds.") from None
         except httpx.TransportError as error:
-            raise Unreachable(f"{self._url} cannot be reached. Received: {error}") from None
+            raise Unreachable(f"{self._url} cannot be reached.", received=str(error)) from None
         if response.status_code != httpx.codes.OK:
             raise _error(response)
         try:
@@ -91,21 +91,23 @@ class RestTransport:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ClientError(f"{self._url} speaks another language. Expected: JSON. Received: {response.text[:80]!r}")
+            raise ClientError(
+                f"{self._url} does not answer in JSON.", expected="JSON", received=repr(response.text[:80])
+            )
         return answer
 
     def _response(self, method: str, url: str, content: bytes | None, seconds: float) -> httpx.Response:
-        """Whole, or late: httpx's own timeout starts anew with every part that comes."""
+        """Returns the complete response within the deadline: httpx's own time-out restarts with every chunk."""
         deadline = time.monotonic() + seconds
         with self._http.stream(method, url, content=content, timeout=seconds) as response:
             body = bytearray()
             for part in response.iter_bytes():
                 body += part
                 if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("late")
-        # The body is no longer packed, nor in chunks.
-        gone = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.multi_items() if name not in gone]
+                    raise httpx.ReadTimeout("The deadline has passed")
+        # The body is decompressed and no longer in chunks.
+        obsolete = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in obsolete]
         return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
 
@@ -116,7 +118,7 @@ def _error(response: httpx.Response) -> ClientError:
         message = response.text[:200].strip() or response.reason_phrase
     match response.status_code:
         case 429 | 503:
-            return Overloaded(message, seconds_asked(response.headers.get("retry-after", "")))
+            return Overloaded(message, parse_retry_after(response.headers.get("retry-after", "")))
         case 404:
             return NotFound(message)
         case 504:
@@ -127,7 +129,7 @@ def _error(response: httpx.Response) -> ClientError:
 
 
 def _plain(values: NDArray[Any]) -> Any:
-    """Numbers as lists; strings as `{"b64": ...}`, which holds any bytes."""
+    """Returns numbers as lists, and strings as `{"b64": ...}`, which can hold any bytes."""
     if values.dtype.kind not in "OSU":
         return values.tolist()
     return _with_b64(values.tolist())
@@ -148,12 +150,12 @@ def _outputs(answer: dict[str, Any]) -> dict[str, NDArray[Any]]:
     if isinstance(found, dict) and "b64" not in found:
         return {name: _array(values) for name, values in found.items()}
     if found is None:
-        raise ClientError(f"The answer has no outputs. Expected: predictions. Received: {', '.join(answer)}")
+        raise ClientError("The answer has no outputs.", expected="predictions", received=", ".join(answer))
     return {ONLY_OUTPUT: _array(found)}
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """Strings become bytes, as they are over gRPC."""
+    """Returns an array whose strings are bytes, as they are over gRPC."""
     array = np.array(values)
     if array.dtype.kind not in "OU":
         return array

@@ -24,8 +24,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from models.taxonomy import Taxonomy
-from serving.images.fitting import MOST_BYTES, fit_file
-from serving.images.inputs import ImageError
+from pipeline.contract.limits import MAX_IMAGE_BYTES
+from serving.images.encoding import ImageError
+from serving.images.fitting import fit_file
 
 PAGE: Final = Path(__file__).with_name("page.html")
 MOST_AT_ONCE: Final = 2
@@ -58,7 +59,7 @@ def routes(models: Callable[[], Sequence[str]], taxonomy: Taxonomy | None = None
             async with few:
                 pixels = await run_in_threadpool(fit_file, encoded)
         except ImageError as error:
-            return JSONResponse({"error": str(error)}, 400, HEADERS)
+            return JSONResponse({"error": error.one_line}, 400, HEADERS)
         return JSONResponse({"pixels": pixels.ravel().tolist()}, headers=HEADERS)
 
     return [Route("/", page), Route("/ui/fitted", fitted, methods=["POST"])]
@@ -69,7 +70,7 @@ async def _body(request: Request) -> bytes:
     read = bytearray()
     async for chunk in request.stream():
         read += chunk
-        if len(read) > MOST_BYTES:
+        if len(read) > MAX_IMAGE_BYTES:
             break
     return bytes(read)
 

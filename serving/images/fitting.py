@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from serving.images.inputs import ImageError, ImageReason
+from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from serving.images.encoding import ImageError, ImageReason
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-SIDE: Final = 28
-MOST_BYTES: Final = 20_000_000
-MOST_PIXELS: Final = 50_000_000
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP")
 STRIP_PIXELS: Final = 1 << 18
 GROUND_TOLERANCE: Final = np.float32(0.05 * 255)
@@ -52,13 +50,16 @@ def read_pixels(encoded: bytes) -> Bytes:
     Raises:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
     """
-    if len(encoded) > MOST_BYTES:
+    if len(encoded) > MAX_IMAGE_BYTES:
         raise ImageError(
-            f"The file is too large. Expected: at most 20 MB. Received: {len(encoded) / 1e6:.1f} MB.", "too_large"
+            "The file is too large.",
+            "too_large",
+            expected=f"at most {MAX_IMAGE_BYTES // 10**6} MB",
+            received=f"{len(encoded) / 1e6:.1f} MB",
         )
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise _too_large(f"{image.width} x {image.height}")
             # TensorFlow would unpack every frame of an animation before it takes the first.
             return np.asarray(image.convert("RGB")) if image.format == "GIF" else _decode(encoded)
@@ -81,7 +82,7 @@ def fit_pixels(pixels: Bytes) -> Bytes:
     Returns:
         uint8 [28, 28].
     """
-    if pixels.shape == (SIDE, SIDE, 1):
+    if pixels.shape == (IMAGE_SIDE, IMAGE_SIDE, 1):
         return pixels[:, :, 0].copy()
     grey = _grey(pixels)
     if _ground(grey) > 127.5:
@@ -103,13 +104,13 @@ def shows_one_colour(fitted: Bytes) -> bool:
 
 
 def _too_large(size: str) -> ImageError:
-    return ImageError(
-        f"The image is too large. Expected: at most 50 million pixels. Received: {size}.", "too_many_pixels"
-    )
+    expected = f"at most {MAX_IMAGE_PIXELS // 10**6} million pixels"
+    return ImageError("The image is too large.", "too_many_pixels", expected=expected, received=size)
 
 
 def _no_image(received: str, reason: ImageReason = "damaged") -> ImageError:
-    return ImageError(f"The file is no readable image. Expected: PNG, JPEG, GIF or BMP. Received: {received}.", reason)
+    expected = "PNG, JPEG, GIF or BMP"
+    return ImageError("The file is no readable image.", reason, expected=expected, received=received)
 
 
 def _decode(encoded: bytes) -> Bytes:
@@ -161,10 +162,10 @@ def _trim(grey: Floats) -> Floats:
 
 def _fill_square(grey: Floats) -> Bytes:
     size = np.array(grey.shape, np.float32)
-    height, width = (int(edge) for edge in np.maximum(np.round(size * SIDE / size.max()), 1))
+    height, width = (int(edge) for edge in np.maximum(np.round(size * IMAGE_SIDE / size.max()), 1))
     scaled = _scale(_scale(grey, height).T, width).T
-    square = np.zeros((SIDE, SIDE), np.float32)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    square = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.float32)
+    top, left = (IMAGE_SIDE - height) // 2, (IMAGE_SIDE - width) // 2
     square[top : top + height, left : left + width] = scaled
     return np.round(np.clip(square, 0, 255)).astype(np.uint8)
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 from catalogue.source import PictureReason
 from serving.fetching.errors import DownloadReason
-from serving.images.inputs import ImageReason
+from serving.images.encoding import ImageReason
 from tests.conftest import ROOT
 
 

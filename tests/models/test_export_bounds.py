@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from models.image_files import MOST_BYTES, fit_image, fit_images
+from models.image_files import fit_image, fit_images
+from pipeline.contract.limits import MAX_IMAGE_BYTES
 from tests.serving.exports import export_small
 
 RNG = np.random.default_rng(0)
@@ -66,7 +67,7 @@ REFUSED = {
     "empty": (b"", "A file of 0 bytes is no PNG, JPEG, GIF or BMP image."),
     "no image": (b"<html>no image</html>", "A file of 21 bytes is no PNG, JPEG, GIF or BMP image."),
     "another format": (encoded(GREY, "TIFF"), "is no PNG, JPEG, GIF or BMP image"),
-    "many bytes": (PNG + bytes(MOST_BYTES), f"A file of {MOST_BYTES + len(PNG)} bytes is too large."),
+    "many bytes": (PNG + bytes(MAX_IMAGE_BYTES), f"A file of {MAX_IMAGE_BYTES + len(PNG)} bytes is too large."),
     "vast PNG": (with_png_size(50_000, 50_000), "An image of 50000 x 50000 pixels is too large. Expected: at most 50"),
     "endless PNG": (with_png_size(2**32 - 1, 2**32 - 1), "An image of 4294967295 x 4294967295 pixels is too large"),
     "vast JPEG": (encoded(Image.new("L", (10_000, 6_000)), "JPEG"), "An image of 10000 x 6000 pixels is too large"),

@@ -11,4 +11,4 @@ import pytest
 def no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fails a test in which a thread fell over: `unexpected` costs one URL only, and would be overlooked."""
     yield
-    assert not [record for record in caplog.records if record.name == "serving.fetching.workers"]
+    assert not [record for record in caplog.records if record.name == "serving.fetching.download_workers"]

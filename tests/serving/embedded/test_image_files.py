@@ -12,7 +12,7 @@ from PIL import Image
 
 from serving.engines.server_process import Running
 from tests.serving.embedded.test_server import PREDICT, ask
-from tests.serving.images.test_inputs import encoded, png_header
+from tests.serving.images.test_encoding import encoded, png_header
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8))
 DEEP = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (60, 40), np.uint16))

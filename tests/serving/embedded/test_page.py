@@ -20,8 +20,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models.taxonomy import Taxonomy
+from pipeline.contract.limits import MAX_IMAGE_BYTES
 from serving.engines.server_process import Running
-from serving.images.fitting import MOST_BYTES, fit_file
+from serving.images.fitting import fit_file
 from serving.versions import push
 from tests.serving.embedded.conftest import Start
 
@@ -183,7 +184,7 @@ def test_the_command_does_the_same(visit: Open, server: Running, tmp_path: Path)
     [
         (b"<html>", "notes.txt is no picture that can be read. Expected: PNG, JPEG, GIF or BMP."),
         (picture()[:16] + b"\x00\x00\xff\xff" * 2 + picture()[24:], "An image of 65535 x 65535 pixels is too large."),
-        (b"BM" + bytes(MOST_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
+        (b"BM" + bytes(MAX_IMAGE_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
     ],
     ids=["text", "vast", "large"],
 )

@@ -14,9 +14,10 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from models.taxonomy import Taxonomy
+from pipeline.contract.limits import MAX_IMAGE_BYTES
 from serving.embedded import page
 from serving.embedded.page import routes
-from serving.images.fitting import MOST_BYTES, fit_file
+from serving.images.fitting import fit_file
 
 
 def picture(size: tuple[int, int] = (60, 40)) -> bytes:
@@ -52,7 +53,7 @@ def test_what_the_model_sees_is_returned_or_refused() -> None:
     """784 grey levels for a file; a sentence and 400 for what is no image or too large."""
     answer = answered("POST", "/ui/fitted", picture())
     assert answer.json()["pixels"] == fit_file(picture()).ravel().tolist()
-    for body, message in ((b"", "no readable image"), (bytes(MOST_BYTES + 2**20), "at most 20 MB")):
+    for body, message in ((b"", "no readable image"), (bytes(MAX_IMAGE_BYTES + 2**20), "at most 20 MB")):
         refusal = answered("POST", "/ui/fitted", body)
         assert refusal.status_code == 400 and message in refusal.json()["error"]
 

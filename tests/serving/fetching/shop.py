@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tests.serving.images.test_inputs import png_header
+from pipeline.contract.limits import ImageLimits
+from serving.fetching.fetch_policy import FetchPolicy
+from serving.fetching.image_cache import ImageCache
+from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher
+from tests.serving.images.test_encoding import png_header
 from tests.serving.web import Answer, Asked
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -139,3 +144,22 @@ class Timing(Shop):
         if len(self.times) == 1:
             return Answer(503, headers={"Retry-After": self.seconds})
         return super().__call__(asked)
+
+
+def local_policy(**settings: Any) -> FetchPolicy:
+    """A policy for a server on this machine, with time enough when the machine is busy with other things."""
+    limits = ImageLimits(bytes=100_000, pixels=1_000_000)
+    return FetchPolicy(**{"limits": limits, "attempt_seconds": 20.0, "allow_private": True, **settings})
+
+
+def fetched(
+    urls: Any, cache: ImageCache | None = None, progress: Any = None, **settings: Any
+) -> list[Fetched | Failed]:
+    """All results, in the order of the URLs; the settings are those of `FetchPolicy`."""
+    fetcher = ImageFetcher(urls, cache=cache, policy=local_policy(**settings), progress=progress)
+    return sorted(fetcher, key=lambda result: result.position)
+
+
+def reasons(urls: Any, **settings: Any) -> list[str]:
+    """The result of each URL in one word, in the order of the URLs."""
+    return ["fetched" if isinstance(r, Fetched) else r.reason for r in fetched(urls, **settings)]

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.fetching.downloads import Validators
-from serving.fetching.image_cache import VERSION, CacheError, ImageCache, Kept, url_key
+from serving.fetching.downloader import Validators
+from serving.fetching.image_cache import VERSION, CachedImage, CacheError, ImageCache, url_key
 from serving.images.fitting import fit_file
 from tests.serving.fetching.shop import pixels
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def kept(number: int, content: int | None = None) -> Kept:
+def kept(number: int, content: int | None = None) -> CachedImage:
     """What a URL of that number held: another picture for every content."""
     content = number if content is None else content
     digest = hashlib.sha256(b"%d" % content).hexdigest()
-    return Kept(key(number), digest, pixels(content), Validators(f'"{content}"', "yesterday"), 1.5)
+    return CachedImage(key(number), digest, pixels(content), Validators(f'"{content}"', "yesterday"), 1.5)
 
 
 def key(number: int) -> bytes:
@@ -59,9 +59,9 @@ def test_a_file_behind_two_urls_is_kept_once(tmp_path: Path) -> None:
 
 def test_all_of_a_store_or_nothing(tmp_path: Path) -> None:
     """Where one image is impossible the others of its store are not kept either, and the next store works."""
-    wrong = Kept(key(2), "00" * 32, pixels(2)[:1], Validators(), 0.0)
+    wrong = CachedImage(key(2), "00" * 32, pixels(2)[:1], Validators(), 0.0)
     with ImageCache(tmp_path / "images") as cache:
-        with pytest.raises(CacheError, match="cannot be used. Expected: a cache of images. Received: CHECK"):
+        with pytest.raises(CacheError, match="cannot be used.\nExpected: an image cache\nReceived: CHECK"):
             cache.store([kept(1), wrong])
         assert cache.count() == 0 and cache.find(key(1)) is None
         cache.store([kept(1)])
@@ -88,9 +88,7 @@ def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, content: byte
     """The message says what to do, and nothing is overwritten."""
     path = tmp_path / "images"
     path.write_bytes(content)
-    with pytest.raises(
-        CacheError, match="cannot be used. Expected: a cache of images. Received: .* Next: name another"
-    ):
+    with pytest.raises(CacheError, match="cannot be used.\nExpected: an image cache\nReceived: .*\nNext: name another"):
         ImageCache(path)
     assert path.read_bytes() == content
 
@@ -102,7 +100,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
     db.close()
-    with pytest.raises(CacheError, match=f"Expected: version {VERSION}. Received: version {VERSION + 1}. Next: "):
+    with pytest.raises(CacheError, match=f"Expected: version {VERSION}\nReceived: version {VERSION + 1}\nNext: "):
         ImageCache(path)
 
 

@@ -13,9 +13,10 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from models.image_files import fit_image
+from pipeline.contract.limits import MAX_IMAGE_BYTES
 from serving.images import fitting
-from serving.images.fitting import MOST_BYTES, fit_file, fit_pixels, shows_one_colour
-from serving.images.inputs import ImageError, prepare
+from serving.images.encoding import ImageError, encode_file
+from serving.images.fitting import fit_file, fit_pixels, shows_one_colour
 from tests.synthetic import images_and_garments
 
 KINDS = [
@@ -103,11 +104,11 @@ def test_what_pillow_refuses_is_refused(kind: str, damage: str) -> None:
         else:
             file[place], file[place // 2 + 40] = rng.integers(0, 256, 2)
         try:
-            prepare(bytes(file))
+            encode_file(bytes(file), "file")
         except ImageError:
             refused += 1
             with pytest.raises(ImageError):
-                fit_file(prepare(bytes(file), find_damage=False)[1])
+                fit_file(encode_file(bytes(file), "file", find_damage=False))
     assert refused == 30 or damage != "cut off"
 
 
@@ -132,16 +133,16 @@ def with_png_size(edge: int) -> bytes:
 
 PNG = encoded(Image.new("RGB", (40, 60)), "PNG")
 REFUSED = {
-    "empty": (b"", "no readable image. Expected: PNG, JPEG, GIF or BMP. Received: 0 bytes of something else."),
-    "page": (b"<html>", "Received: 6 bytes of something else."),
+    "empty": (b"", "no readable image.\nExpected: PNG, JPEG, GIF or BMP\nReceived: 0 bytes of something else"),
+    "page": (b"<html>", "Received: 6 bytes of something else"),
     "other format": (encoded(Image.new("L", (9, 9)), "TIFF"), "no readable image"),
     "truncated PNG": (PNG[:-30], "end early or are damaged"),
     "truncated JPEG": (encoded(Image.new("RGB", (40, 60)), "JPEG")[:300], "no readable image"),
     "truncated GIF": (encoded(pictures(1)[0].convert("RGB"), "GIF")[:900], "no readable image"),
-    "many bytes": (PNG + bytes(MOST_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
+    "many bytes": (PNG + bytes(MAX_IMAGE_BYTES), "The file is too large.\nExpected: at most 20 MB\nReceived: 20.0 MB"),
     "many pixels": (
         encoded(Image.new("1", (10_000, 6_000)), "PNG"),
-        "at most 50 million pixels. Received: 10000 x 6000.",
+        "at most 50 million pixels\nReceived: 10000 x 6000",
     ),
     "more pixels": (with_png_size(10_000), "The image is too large"),
     "most pixels": (with_png_size(2**31 - 1), "The image is too large"),

@@ -15,11 +15,11 @@ from analysis.data.fashion_mnist import load, locate
 from analysis.evaluation.tfma import OVERALL, Slice, SliceMetrics, analyse, evaluation_config, read_slices
 from models.taxonomy import Taxonomy
 from pipeline.contract.beam import beam_pipeline
-from serving.client.client import Client
+from serving.client import Client
+from serving.client.predictions import Prediction
 from serving.engines.engine import Embedded, free_port
 from serving.engines.flags import BATCHING, Flags
 from serving.requests import prediction_log as requests
-from serving.requests.predictions import Prediction
 from serving.versions import push
 from tests.serving.exports import export_small
 from tests.synthetic import base_columns, grouped_columns, images_and_garments

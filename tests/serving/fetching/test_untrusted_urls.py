@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from serving.fetching.errors import shown
-from serving.fetching.fetching import Failed, Fetched, Manners
+from serving.fetching.errors import redact_url
 from serving.fetching.image_cache import ImageCache
-from serving.images.inputs import Limits
-from tests.serving.fetching.fetches import fetched, reasons
-from tests.serving.fetching.shop import Shop, png
+from serving.fetching.image_fetcher import Failed, Fetched
+from tests.serving.fetching.shop import Shop, fetched, png, reasons
 from tests.serving.web import Answer, Web, web
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
     """Nothing is sent to a machine inside the network unless this is allowed."""
-    assert reasons([f"{place.url}/fine/1"], limits=Limits()) == ["private_address"]
+    assert reasons([f"{place.url}/fine/1"], allow_private=False) == ["private_address"]
     assert not shop.asked
 
 
@@ -94,9 +92,9 @@ TORN = [
 @pytest.mark.parametrize("files_below", [None, ROOT])
 def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None) -> None:
     """No piece of them, neither by the URL nor by what the parser quotes of it."""
-    (result,) = fetched([url], files_below=files_below, manners=Manners(retries=0), limits=Limits(seconds=1.0))
+    (result,) = fetched([url], files_below=files_below, retries=0, attempt_seconds=1.0, allow_private=False)
     assert isinstance(result, Failed)
-    for told in (result.message, shown(url)):
+    for told in (result.message, redact_url(url)):
         assert not re.search("s3|cret|bob", told), told
 
 
@@ -106,8 +104,8 @@ def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None)
 )
 def test_whole_urls_are_told_whole(url: str) -> None:
     """An @ in a path is no password's end."""
-    assert shown(url) == url
-    assert shown(url.replace("http://", "http://anna:s3c@ret@")) == url
+    assert redact_url(url) == url
+    assert redact_url(url.replace("http://", "http://anna:s3c@ret@")) == url
 
 
 def test_nothing_strange_reaches_log_and_terminal() -> None:
@@ -124,7 +122,7 @@ def test_nothing_strange_reaches_log_and_terminal() -> None:
         results = fetched([*urls, place.url + "/\u202e"], files_below=ROOT)
     for result in results:
         assert isinstance(result, Failed) and result.message.isprintable(), result
-    assert all(shown(url).isprintable() for url in urls)
+    assert all(redact_url(url).isprintable() for url in urls)
     assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
 
 

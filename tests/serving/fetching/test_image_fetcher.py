@@ -14,18 +14,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.fetching import workers as fetch_workers
-from serving.fetching.downloads import Downloader
-from serving.fetching.fetching import Failed, Fetched, Fetching, Manners
-from serving.fetching.image_cache import ImageCache
-from serving.images.inputs import Limits
-from tests.serving.fetching.fetches import LOCAL, fetched
-from tests.serving.fetching.shop import Shop, pixels, png
+from serving.fetching import download_workers
+from serving.fetching.downloader import Downloader
+from serving.fetching.image_cache import ImageCache, url_key
+from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher
+from tests.serving.fetching.shop import Shop, fetched, local_policy, pixels, png
 from tests.serving.web import Answer, Asked, Web, web
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,12 +60,14 @@ OUTCOMES = {
 def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: st.DataObject) -> None:
     """Whatever is mixed, repeated and failing: none is lost, none is twice, and nothing good is downloaded twice."""
     window = data.draw(st.integers(1, 80), "window")
-    manners = Manners(at_once=data.draw(st.integers(1, 8), "at_once"), per_host=4, window=window, silences=1_000)
+    policy = local_policy(
+        max_downloads=data.draw(st.integers(1, 8), "max_downloads"), max_per_host=4, window=window, max_unanswered=1_000
+    )
     shop = Shop()
     with web(shop) as place, TemporaryDirectory() as folder, ImageCache(Path(folder) / "images") as cache:
         urls = [f"{place.url}/{kind}/{number}" for kind, number in wanted]
-        fetching = Fetching(iter(urls), cache=cache, manners=manners, limits=LOCAL)
-        results = list(fetching)
+        fetcher = ImageFetcher(iter(urls), cache=cache, policy=policy)
+        results = list(fetcher)
     assert sorted(result.position for result in results) == list(range(len(urls)))
     for result in results:
         kind, number = wanted[result.position]
@@ -79,7 +80,7 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
         if OUTCOMES[kind] == "fetched":
             assert times == (2 if kind in ("busy", "limited", "reset") else 1)
     good = {place for place in asked if OUTCOMES[place[0]] == "fetched"}
-    assert fetching.counts["fetched"] == len(good) and fetching.counts.total() == len(urls)
+    assert fetcher.counts["fetched"] == len(good) and fetcher.counts.total() == len(urls)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
 def test_bad_answers_have_a_reason_and_a_sentence(place: Web, kind: str, reason: str, message: str) -> None:
     """A word to count by and a sentence to read; and the next URL of the same server is none the worse."""
     # One retry: a server may close the kept connection at the moment in which the next URL is sent over it.
-    results = fetched([f"{place.url}/{kind}/1.jpg", f"{place.url}/fine/2"], manners=Manners(at_once=1, retries=1))
+    results = fetched([f"{place.url}/{kind}/1.jpg", f"{place.url}/fine/2"], max_downloads=1, retries=1)
     assert isinstance(results[0], Failed) and results[0].reason == reason
     assert re.search(message, results[0].message), results[0].message
     assert isinstance(results[1], Fetched)
@@ -116,7 +117,7 @@ def test_urls_are_not_read_far_ahead(place: Web) -> None:
             read += 1
             yield f"{place.url}/fine/{number % 5}" if number % 3 else "no url"
 
-    for done, _ in enumerate(Fetching(urls(), limits=LOCAL, manners=Manners(window=20))):
+    for done, _ in enumerate(ImageFetcher(urls(), policy=local_policy(window=20))):
         most = max(most, read - done)
     assert read == 600 and 2 < most <= 21
 
@@ -125,19 +126,19 @@ def test_a_fault_of_ours_costs_one_url(
     place: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says where it is, without what it quotes; the other images arrive."""
-    real = fetch_workers.Downloader.get
+    real = download_workers.Downloader.get
 
     def get(self: Downloader, url: str, *options: Any) -> Any:
         if "two" in url:
             raise LookupError(url)
         return real(self, url, *options)
 
-    monkeypatch.setattr(fetch_workers.Downloader, "get", get)
+    monkeypatch.setattr(download_workers.Downloader, "get", get)
     results = fetched([f"{place.url}/fine/1", f"http://anna:s3cret@127.0.0.1:{place.port}/two", f"{place.url}/fine/3"])
     assert [getattr(r, "reason", "fetched") for r in results] == ["fetched", "unexpected", "fetched"]
     (record,) = caplog.records
     said = record.getMessage()
-    assert "meets a fault of ours. Expected: none. Received: LookupError\n  File" in said and "in get" in said
+    assert "causes a programming error. Expected: none. Received: LookupError.\n  File" in said and "in get" in said
     assert "s3cret" not in said
     caplog.clear()
 
@@ -148,10 +149,10 @@ def test_a_second_run_asks_nobody(shop: Shop, place: Web, tmp_path: Path) -> Non
     runs = []
     for _ in range(2):
         with ImageCache(tmp_path / "images") as cache:
-            fetching = Fetching(urls, cache=cache, limits=LOCAL)
-            runs.append({r.position: r.pixels.tobytes() for r in fetching if isinstance(r, Fetched)})
+            fetcher = ImageFetcher(urls, cache=cache, policy=local_policy())
+            runs.append({r.position: r.pixels.tobytes() for r in fetcher if isinstance(r, Fetched)})
             assert cache.count() == 5
-    assert runs[0] == runs[1] and fetching.counts == {"cached": 10, "http_404": 5}
+    assert runs[0] == runs[1] and fetcher.counts == {"cached": 10, "http_404": 5}
     assert {shop.asked[f"/{kind}/1"] for kind in ("fine", "same")} == {1} and shop.asked["/gone/1"] == 2
 
 
@@ -166,7 +167,7 @@ def test_what_is_old_is_asked_for_by_its_version(tmp_path: Path) -> None:
     with web(answer) as place, ImageCache(tmp_path / "images") as cache:
         found = []
         for shown in (1, 1, 2):  # noqa: B007
-            (result,) = fetched([place.url], cache=cache, trusted_seconds=0.0)
+            (result,) = fetched([place.url], cache=cache, max_age_seconds=0.0)
             assert isinstance(result, Fetched)
             found.append((result.cached, result.pixels.tobytes()))
     one, two = (pixels(n).tobytes() for n in (1, 2))
@@ -176,12 +177,12 @@ def test_what_is_old_is_asked_for_by_its_version(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from serving.fetching.fetching import Fetching, Manners
+from serving.fetching.fetch_policy import FetchPolicy
 from serving.fetching.image_cache import ImageCache
-from serving.images.inputs import Limits
+from serving.fetching.image_fetcher import ImageFetcher
 with ImageCache(Path(sys.argv[1])) as cache:
     urls = [f"{sys.argv[2]}/fine/{number}" for number in range(60)]
-    for result in Fetching(urls, cache=cache, limits=Limits(allow_private=True), manners=Manners(at_once=4)):
+    for result in ImageFetcher(urls, cache=cache, policy=FetchPolicy(allow_private=True, max_downloads=4)):
         print(result.position, flush=True)
 """
 
@@ -213,8 +214,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_leaving_early_leaves_nothing_behind(shop: Shop, place: Web) -> None:
     """Who takes no more results waits neither for slow servers nor for pauses, and no thread stays."""
     urls = [f"{place.url}/fine/1", *[f"{place.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")]]
-    limits = Limits(seconds=600, allow_private=True)
-    results = iter(Fetching(urls, limits=limits, manners=Manners(seconds=600)))
+    results = iter(ImageFetcher(urls, policy=local_policy(attempt_seconds=600, url_seconds=600)))
     # The others fail first where the machine is busy.
     assert any(isinstance(result, Fetched) for result in results)
     results.close()  # type: ignore[attr-defined]
@@ -230,7 +230,7 @@ def test_a_fault_of_the_urls_source_reaches_the_caller(place: Web) -> None:
         raise ConnectionError("the database is gone")
 
     with pytest.raises(ConnectionError, match="the database is gone"):
-        list(Fetching(urls(), limits=LOCAL))
+        list(ImageFetcher(urls(), policy=local_policy()))
 
 
 def test_progress_is_told(place: Web) -> None:
@@ -241,3 +241,76 @@ def test_progress_is_told(place: Web) -> None:
         note: Callable[[int, int | None], None] = lambda done, total, told=told: told.append((done, total))  # noqa: E731
         fetched(given_urls, progress=note)
         assert told == [(1, total), (2, total), (3, total)]
+
+
+def again(cache: ImageCache, urls: list[str], **settings: Any) -> tuple[list[Fetched | Failed], Counter[str]]:
+    """The results of a run that trusts nothing old, and their counts."""
+    fetcher = ImageFetcher(urls, cache=cache, policy=local_policy(max_age_seconds=0.0, **settings))
+    return sorted(fetcher, key=lambda result: result.position), fetcher.counts
+
+
+BETTER_TOMORROW = [
+    Answer(503),
+    Answer(429, headers={"Retry-After": "3600"}),
+    Answer(0),
+    Answer(body=png(2)[:100], length=len(png(2))),
+    Answer(parts=[b"SSH-2.0-OpenSSH_9.2\r\n"]),
+]
+
+
+@pytest.mark.parametrize("trouble", BETTER_TOMORROW, ids=["503", "429", "reset", "short", "garbage"])
+def test_what_is_kept_outlasts_trouble_of_the_network(trouble: Answer, tmp_path: Path) -> None:
+    """Yesterday's image is shown, counted as stale, and asked for again next time, as old as it was."""
+    answers = [Answer(body=png(1))]
+    with web(lambda asked: answers[0]) as place, ImageCache(tmp_path / "images") as cache:
+        urls = [f"{place.url}/1", f"{place.url}/1#again"]
+        again(cache, urls, retries=0)
+        before = cache.find(url_key(httpx.URL(urls[0])))
+        answers[0] = trouble
+        results, counts = again(cache, urls, retries=0)
+        assert counts == {"stale": 2} and before is not None
+        for result in results:
+            assert isinstance(result, Fetched) and result.cached and result.stale
+            assert (result.pixels.tobytes(), result.sha256) == (pixels(1).tobytes(), before.sha256)
+        after = cache.find(url_key(httpx.URL(urls[0])))
+        assert after is not None and after.fetched_at == before.fetched_at
+        answers[0] = Answer(body=png(2))
+        (one, _), counts = again(cache, urls, retries=0)
+        assert isinstance(one, Fetched) and one.pixels.tobytes() == pixels(2).tobytes() and not one.stale
+        assert counts == {"fetched": 1, "cached": 1}
+
+
+def test_what_is_kept_outlasts_a_host_that_is_silent_or_gone(tmp_path: Path) -> None:
+    """A deadline that passes, nobody who listens, and a host that is given up say nothing of the image either."""
+    answers, ended = [Answer(body=png(1))], threading.Event()
+    with ImageCache(tmp_path / "images") as cache:
+        with web(lambda asked: answers[0]) as place:
+            urls = [f"{place.url}/{number}" for number in range(6)]
+            again(cache, urls)
+            answers[0] = Answer(body=png(1), hold=ended)
+            _, slow = again(cache, urls[:1], attempt_seconds=0.2, retries=0)
+            ended.set()
+        _, gone = again(cache, urls, max_downloads=1, retries=0, max_unanswered=3, min_unanswered_seconds=0)
+    assert (slow, gone) == ({"stale": 1}, {"stale": 6})
+
+
+def test_an_answer_that_there_is_no_image_any_more_counts(tmp_path: Path) -> None:
+    """What the server says of the file is a failure, whatever was there before."""
+    wrong = {
+        "http_404": Answer(404),
+        "http_410": Answer(410),
+        "http_403": Answer(403),
+        "not_an_image": Answer(body=b"<!DOCTYPE html><title>Sold out</title>"),
+        "empty": Answer(),
+        "damaged": Answer(body=png(1)[:200]),
+        "scheme_refused": Answer(302, headers={"Location": "file:///etc/passwd"}),
+    }
+    answers = dict.fromkeys(wrong, Answer(body=png(1)))
+    with web(lambda asked: answers[asked.path[1:]]) as place, ImageCache(tmp_path / "images") as cache:
+        urls = [f"{place.url}/{reason}" for reason in wrong]
+        again(cache, urls)
+        answers = wrong
+        results, counts = again(cache, urls)
+        refused, _ = again(cache, urls[:1], allow_private=False)
+    assert [r.reason for r in results if isinstance(r, Failed)] == list(wrong) and counts == dict.fromkeys(wrong, 1)
+    assert isinstance(refused[0], Failed) and refused[0].reason == "private_address"

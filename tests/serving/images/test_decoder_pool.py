@@ -1,4 +1,4 @@
-"""Tests of serving.images.decoding: files are fitted with bounds on what is under way."""
+"""Tests of serving.images.decoder_pool: files are fitted with bounds on what is under way."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.images import decoding
-from serving.images.decoding import Decoders, Room
+from pipeline.contract.limits import ImageLimits
+from serving.images import decoder_pool
+from serving.images.decoder_pool import DecoderPool, WeightedSemaphore
+from serving.images.encoding import ImageError
 from serving.images.fitting import fit_file
-from serving.images.inputs import ImageError, Limits
-from tests.serving.images.test_inputs import encoded, png_header
+from tests.serving.images.test_encoding import encoded, png_header
 
 
 def together(*each: Callable[[], object]) -> None:
@@ -32,12 +33,12 @@ def together(*each: Callable[[], object]) -> None:
 
 @given(amounts=st.lists(st.integers(0, 15), max_size=20))
 @settings(max_examples=20, deadline=None)
-def test_no_more_is_under_way_than_there_is_room_for(amounts: list[int]) -> None:
-    """What is larger than the room is under way alone, and everyone has a turn."""
-    room, lock, inside, done = Room(10), threading.Lock(), [], []
+def test_no_more_is_under_way_than_there_is_semaphore_for(amounts: list[int]) -> None:
+    """What is larger than the semaphore is under way alone, and everyone has a turn."""
+    semaphore, lock, inside, done = WeightedSemaphore(10), threading.Lock(), [], []
 
     def work(amount: int) -> None:
-        with room.taken(amount):
+        with semaphore.acquire(amount):
             with lock:
                 inside.append(amount)
                 assert sum(min(each, 10) for each in inside) <= 10
@@ -51,19 +52,19 @@ def test_no_more_is_under_way_than_there_is_room_for(amounts: list[int]) -> None
 
 def test_a_large_one_is_not_waited_past() -> None:
     """Small ones that come later have their turn after it, or it would wait for ever."""
-    room, order = Room(10), []
-    first, large = room.taken(5), threading.Event()
+    semaphore, order = WeightedSemaphore(10), []
+    first, large = semaphore.acquire(5), threading.Event()
 
     def take(amount: int) -> None:
         large.set()
-        with room.taken(amount):
+        with semaphore.acquire(amount):
             order.append(amount)
 
     first.__enter__()
     one = threading.Thread(target=take, args=(10,))
     one.start()
     large.wait()
-    while not room._first.locked():
+    while not semaphore._first_in_line.locked():
         pass
     other = threading.Thread(target=take, args=(1,))
     other.start()
@@ -92,7 +93,7 @@ def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             inside -= pixels
         return fit_file(content)
 
-    monkeypatch.setattr(decoding, "fit_file", slow)
+    monkeypatch.setattr(decoder_pool, "fit_file", slow)
     return found
 
 
@@ -103,7 +104,7 @@ def test_pixels_are_counted_not_files(
     """One as large as allowed is decoded alone, those of half the size in pairs, and small ones as there are cores."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     file = encoded(Image.new("RGB", (edge, edge)), "PNG")
-    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+    with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         together(*[lambda: decoders.fit(file, "a")] * 6)
     assert max(most) == at_once * edge**2
 
@@ -111,14 +112,14 @@ def test_pixels_are_counted_not_files(
 def test_small_ones_wait_for_a_large_one(most: list[int]) -> None:
     """They have threads of their own, and the bound is one for all."""
     files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in (10, 100)]
-    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+    with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         together(*[lambda file=file: decoders.fit(file, "a") for file in files * 4])  # type: ignore[misc]
     assert max(most) == 10_000
 
 
 def test_closed_decoders_leave_no_thread() -> None:
     """Also while someone still holds them."""
-    decoders = Decoders(Limits(pixels=10_000))
+    decoders = DecoderPool(ImageLimits(pixels=10_000))
     for edge in (10, 100):
         decoders.fit(encoded(Image.new("RGB", (edge, edge)), "PNG"), "a")
     decoders.close()
@@ -134,18 +135,18 @@ def test_few_threads_decode_and_one_has_all_that_is_large(monkeypatch: pytest.Mo
         names[Image.open(BytesIO(content)).width].add(threading.current_thread().name)
         return fit_file(content)
 
-    monkeypatch.setattr(decoding, "fit_file", told)
+    monkeypatch.setattr(decoder_pool, "fit_file", told)
     files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in names]
-    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+    with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         together(*[lambda file=file: decoders.fit(file, "a") for file in files * 8])  # type: ignore[misc]
     assert len(names[100]) == 1 and len(names[10]) <= 2 and not names[100] & names[10]
 
 
 def test_what_has_no_readable_header_is_refused_as_ever() -> None:
-    """Nothing counts its pixels, and nothing takes room for ever."""
+    """Nothing counts its pixels, and nothing takes semaphore for ever."""
     bad = ((b"<html>", "not_an_image"), (b"", "empty"), (png_header(60_000, 60_000), "too_many_pixels"))
     file = encoded(Image.new("L", (28, 28), 7), "PNG")
-    with closing(Decoders(Limits(pixels=10_000))) as decoders:
+    with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         for content, reason in bad * 3:
             with pytest.raises(ImageError) as caught:
                 decoders.fit(content, "a")

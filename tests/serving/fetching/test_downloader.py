@@ -1,4 +1,4 @@
-"""Tests of serving.fetching.downloads: a real server, asked through redirects, and never through a back door."""
+"""Tests of serving.fetching.downloader: a real server, asked through redirects, and never through a back door."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.fetching.addresses import is_public
-from serving.fetching.downloads import download
+from serving.client.image_sources import load_payload
+from serving.fetching.downloader import download
 from serving.fetching.errors import DownloadError
-from serving.images.inputs import ImageError, Limits, prepare
-from tests.serving.images.test_inputs import encoded
+from serving.fetching.public_addresses import is_public
+from serving.images.encoding import ImageError
+from tests.serving.images.test_encoding import encoded
 from tests.serving.web import Answer, Asked, web
 
 PNG = encoded(Image.fromarray(np.arange(1200, dtype=np.uint16).astype(np.uint8).reshape(40, 30)), "PNG")
@@ -43,9 +44,9 @@ def test_url_is_read_and_its_content_believed() -> None:
     """What is in the answer counts, not what the server calls it."""
     with web(shop) as place:
         url = f"{place.url}/shoe.png"
-        assert prepare(url, Limits(allow_private=True)) == (url, PNG)
+        assert load_payload(url, allow_private=True) == PNG
         with pytest.raises(ImageError, match="page.png is no image"):
-            prepare(f"{place.url}/page.png", Limits(allow_private=True))
+            load_payload(f"{place.url}/page.png", allow_private=True)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_private_addresses_are_refused_before_anything_is_sent() -> None:
     """A machine inside the network is not asked at all, under whatever name it goes."""
     with web(shop) as place:
         for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
-            with pytest.raises(DownloadError, match="a public address, or leave .*--allow-private.* Received: "):
+            with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
                 download(f"http://{host}:{place.port}/shoe.png", 10_000)
         assert place.asked == []
 
@@ -123,14 +124,14 @@ def test_other_schemes_are_refused(target: str) -> None:
     """Neither given nor by a redirect is anything but http and https fetched."""
     with web(shop) as place:
         for url in (target, f"{place.url}/to/{target}"):
-            with pytest.raises(DownloadError, match="is not fetched. Expected: http:// or https:// and a host."):
+            with pytest.raises(DownloadError, match="is not fetched.\nExpected: http:// or https:// and a host"):
                 download(url, 10_000, allow_private=True)
 
 
 def test_every_hop_is_resolved_and_checked() -> None:
     """A metadata address is refused, and the target of a redirect goes through the same check as the first one."""
     with web(shop) as place:
-        with pytest.raises(DownloadError, match="^http://169.254.169.254/.* is not fetched. .*Received: 169.254"):
+        with pytest.raises(DownloadError, match="^http://169.254.169.254/.* is not fetched.\n.*\nReceived: 169.254"):
             download("http://169.254.169.254/latest", 10_000)
         with pytest.raises(DownloadError, match="^http://nowhere.invalid has an unknown host"):
             download(f"{place.url}/to/http://nowhere.invalid/", 10_000, allow_private=True)
@@ -139,7 +140,9 @@ def test_every_hop_is_resolved_and_checked() -> None:
 @pytest.fixture
 def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes 127.0.0.1 for the internet and 127.0.0.2 for the network inside: a test has no other addresses."""
-    monkeypatch.setattr("serving.fetching.addresses.is_public", lambda address: address == ip_address("127.0.0.1"))
+    monkeypatch.setattr(
+        "serving.fetching.public_addresses.is_public", lambda address: address == ip_address("127.0.0.1")
+    )
 
 
 @pytest.mark.usefixtures("one_public_address")
@@ -149,8 +152,8 @@ def test_public_server_does_not_lead_inside(host: str) -> None:
     with web(shop) as place:
         assert download(f"{place.url}/shoe.png", 10_000) == PNG
         # In the words of the command line, and of a run's parameters.
-        leave = r"\(--allow-private, or in a run --set example_gen.allow_private=true\)"
-        with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{leave}") as caught:
+        permission = r"\(--allow-private, or in a run --set example_gen.allow_private=true\)"
+        with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{permission}") as caught:
             download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
         assert caught.value.reason == "private_address"
         assert [asked.path.split("/")[1] for asked in place.asked] == ["shoe.png", "to"]
@@ -176,7 +179,7 @@ def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_host() -> None:
     """A name that nobody knows is said, with the system's reason."""
-    with pytest.raises(DownloadError, match="has an unknown host. Expected: a name that resolves. Received: .+"):
+    with pytest.raises(DownloadError, match="has an unknown host.\nExpected: a name that resolves\nReceived: .+"):
         download("https://shop.invalid/1.png", 10_000)
 
 
@@ -191,7 +194,7 @@ def test_name_is_kept_where_the_address_is_connected_to() -> None:
 def test_size_is_bounded_whatever_is_declared() -> None:
     """Reading ends at the bound, and a packed answer is not unpacked."""
     with web(shop) as place:
-        with pytest.raises(DownloadError, match="too large. Expected: at most 100 bytes. Received: more"):
+        with pytest.raises(DownloadError, match="too large.\nExpected: at most 100 bytes\nReceived: more"):
             download(f"{place.url}/shoe.png", 100, allow_private=True)
         assert download(f"{place.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
 
@@ -209,11 +212,11 @@ def test_slow_server_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("none.png", "Expected: status 200. Received: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],
+    [("none.png", "Expected: status 200\nReceived: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],
 )
 def test_failures_are_one_sentence(path: str, message: str) -> None:
     """A refusal, a broken transfer and a reset name the URL and what came."""
-    with web(shop) as place, pytest.raises(DownloadError, match=f"/{path} .*{message}"):
+    with web(shop) as place, pytest.raises(DownloadError, match=f"(?s)/{path} .*{message}"):
         download(f"{place.url}/{path}", 10_000, allow_private=True)
 
 
@@ -221,5 +224,5 @@ def test_nobody_listens() -> None:
     """A port without a server is told apart from a host without an address."""
     with web(shop) as place:
         url = place.url
-    with pytest.raises(DownloadError, match="cannot be reached. Expected: an answer. Received: .*refused"):
+    with pytest.raises(DownloadError, match="cannot be reached.\nExpected: an answer\nReceived: .*refused"):
         download(url, 10_000, allow_private=True)

@@ -1,0 +1,235 @@
+"""A client that sends images to a model server over REST or gRPC: the embedded server or TensorFlow Serving.
+
+with Client("http://127.0.0.1:8501") as client:
+    for prediction in client.predict(["shoe.jpg", pixels]):
+        print(prediction.source, prediction.group, prediction.confidence)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.taxonomy import Taxonomy
+from pipeline.contract.limits import IMAGE_SIDE, ImageLimits
+from serving.client.errors import ClientError, InvalidRequest, call_until_answered
+from serving.client.image_sources import Payload, Source, load_payload
+from serving.client.predictions import Failure, ImagesFailed, Prediction, to_prediction
+from serving.fetching.errors import DownloadError
+from serving.images.encoding import ImageError
+
+MAX_REQUEST_BYTES = 20_000_000
+"""The most image bytes in one request: in base64 they fit into the 32 MiB that the embedded server accepts."""
+
+Arrays = dict[str, NDArray[Any]]
+Answer = TypeVar("Answer")
+_NamedPayload = tuple[int, str, Payload]
+"""The position of an image among those given, its name, and what a request carries."""
+
+
+class Transport(Protocol):
+    """What the client needs of REST or gRPC."""
+
+    def call(self, signature: str, inputs: Mapping[str, NDArray[Any]], seconds: float) -> tuple[Arrays, int | None]:
+        """Returns the outputs by name, and the version if the server reports it."""
+
+    def status(self, seconds: float) -> list[tuple[int, str, str]]:
+        """Returns version, state and error of every version that the server knows."""
+
+    def metadata(self, seconds: float) -> dict[str, Any]:
+        """Returns the signatures by name."""
+
+    def close(self) -> None:
+        """Closes the connections."""
+
+
+class Client:
+    """A client of one model on one server.
+
+    Args:
+        url: `http://`, `https://`, `grpc://` or `grpcs://`, host and port.
+        model: The model's name. Defaults to "fashion".
+        version: The version to use. Defaults to the newest.
+        label: The version label to use instead, such as "canary".
+        timeout_seconds: The time limit for a whole call, with all its requests, retries and pauses. It starts after
+            the images are read. Defaults to 10.
+        retries: The most retries of a request after an overload or a broken connection. Other errors are not retried.
+            Defaults to 3.
+        batch_size: The most images in a request. Defaults to 64.
+        limits: The largest file and image. Defaults to those of the exported graph.
+        allow_private: Whether the URL of an image may lead to an address that is not on the public internet. Defaults
+            to False.
+        download_seconds: The time limit for downloading one image. Defaults to 10.
+        taxonomy: The names of groups and garments. Defaults to the project's own.
+
+    Raises:
+        ClientError: The URL has another scheme or no host.
+        ValueError: Both a version and a label are set.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str = "fashion",
+        version: int | None = None,
+        label: str | None = None,
+        timeout_seconds: float = 10.0,
+        retries: int = 3,
+        batch_size: int = 64,
+        limits: ImageLimits | None = None,
+        allow_private: bool = False,
+        download_seconds: float = 10.0,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
+        if version is not None and label:
+            raise ValueError(f"Set either a version or a label, not both. Received: {version} and {label!r}")
+        self._transport = _transport(url, model, version, label)
+        self._timeout, self._retries, self._batch_size = timeout_seconds, retries, max(batch_size, 1)
+        self._limits, self._allow_private, self._download_seconds = limits, allow_private, download_seconds
+        self._taxonomy = taxonomy or Taxonomy.load()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def predict(self, images: Sequence[Source] | NDArray[np.uint8] | Source) -> list[Prediction]:
+        """Returns the prediction of each image, in their order.
+
+        Args:
+            images: Paths, URLs, bytes, PIL images or arrays, in any mixture; one of them; or uint8 [N, 28, 28].
+
+        Raises:
+            ImagesFailed: Some images cannot be read, or the server rejects them; the error holds the other predictions.
+            ClientError: The server does not answer.
+        """
+        results = self.predict_each(images)
+        predictions = [result for result in results if isinstance(result, Prediction)]
+        if failures := [result for result in results if isinstance(result, Failure)]:
+            raise ImagesFailed(failures, predictions)
+        return predictions
+
+    def predict_each(self, images: Sequence[Source] | NDArray[np.uint8] | Source) -> list[Prediction | Failure]:
+        """Returns the prediction of each image, and a `Failure` for an image that cannot be read or is rejected.
+
+        Raises:
+            ClientError: The server does not answer.
+        """
+        results: dict[int, Prediction | Failure] = {}
+        requests: dict[str, list[_NamedPayload]] = {"serving_default": [], "serving_bytes": []}
+        for position, image in enumerate(_iterate_images(images)):
+            name = str(image) if isinstance(image, str | Path) else f"image {position + 1}"
+            try:
+                payload = load_payload(
+                    image,
+                    name,
+                    self._limits,
+                    allow_private=self._allow_private,
+                    download_seconds=self._download_seconds,
+                )
+                signature = "serving_bytes" if isinstance(payload, bytes) else "serving_default"
+                requests[signature].append((position, name, payload))
+            except (ImageError, DownloadError) as error:
+                results[position] = Failure(name, error.one_line)
+        deadline = time.monotonic() + self._timeout
+        for signature, payloads in requests.items():
+            for batch in _batches(payloads, self._batch_size):
+                results |= self._predict_batch(signature, batch, deadline)
+        return [results[position] for position in sorted(results)]
+
+    def call(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Sends arrays to a signature unchanged and returns its outputs; strings are object arrays of bytes.
+
+        Raises:
+            ClientError: The server does not answer.
+        """
+        return self._retry(lambda left: self._transport.call(signature, inputs, left))[0]
+
+    def status(self) -> list[tuple[int, str, str]]:
+        """Returns version, state and error message of every version that the server knows."""
+        return self._retry(self._transport.status)
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns the signatures by name, each with `inputs` and `outputs`."""
+        return self._retry(self._transport.metadata)
+
+    def _retry(self, attempt: Callable[[float], Answer]) -> Answer:
+        return call_until_answered(attempt, self._retries, time.monotonic() + self._timeout)
+
+    def _predict_batch(
+        self, signature: str, batch: list[_NamedPayload], deadline: float
+    ) -> dict[int, Prediction | Failure]:
+        """Returns the results by position; halves a rejected batch until the images that cause it stand alone."""
+        payloads = [payload for _, _, payload in batch]
+        inputs = {"image_bytes": _strings(payloads)} if signature == "serving_bytes" else {"image": np.stack(payloads)}
+        try:
+            outputs, version = call_until_answered(
+                lambda left: self._transport.call(signature, inputs, left), self._retries, deadline
+            )
+        except InvalidRequest as error:
+            if len(batch) == 1:
+                position, name, _ = batch[0]
+                return {position: Failure(name, f"The server rejects {name}: {error.one_line}")}
+            left, right = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+            return self._predict_batch(signature, left, deadline) | self._predict_batch(signature, right, deadline)
+        if missing := [name for name in ("group", "confidence", "abstain") if len(outputs.get(name, ())) != len(batch)]:
+            raise ClientError(
+                "The answer comes from another kind of model.", expected=f"a {missing[0]} an image", received="none"
+            )
+        return {
+            position: to_prediction(name, {key: v[row] for key, v in outputs.items()}, version, self._taxonomy)
+            for row, (position, name, _) in enumerate(batch)
+        }
+
+
+def _transport(url: str, model: str, version: int | None, label: str | None) -> Transport:
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        from serving.client.rest_transport import RestTransport
+
+        return RestTransport(url, model, version, label)
+    if parts.scheme in ("grpc", "grpcs") and parts.hostname:
+        from serving.client.grpc_transport import GrpcTransport
+
+        return GrpcTransport(parts.netloc, parts.scheme == "grpcs", model, version, label)
+    raise ClientError(
+        f"{url!r} is not the URL of a server.", expected="http, https, grpc or grpcs, host and port", received=url
+    )
+
+
+def _iterate_images(images: Any) -> Iterator[Source]:
+    """Yields the images one by one, also a single one that is not in a list."""
+    several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 3)
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[1:] != (IMAGE_SIDE, IMAGE_SIDE):
+        several = False
+    return iter(images if several or hasattr(images, "__next__") else [images])
+
+
+def _batches(payloads: list[_NamedPayload], batch_size: int) -> Iterator[list[_NamedPayload]]:
+    batch: list[_NamedPayload] = []
+    size = 0
+    for named in payloads:
+        if batch and (len(batch) == batch_size or size + len(named[2]) > MAX_REQUEST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(named)
+        size += len(named[2])
+    if batch:
+        yield batch
+
+
+def _strings(payloads: list[Any]) -> NDArray[Any]:
+    array = np.empty(len(payloads), dtype=object)
+    array[:] = payloads
+    return array

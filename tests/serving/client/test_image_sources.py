@@ -1,0 +1,80 @@
+"""Tests of serving.client.image_sources: whatever a user names as an image becomes a payload, or is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.contract.limits import ImageLimits
+from serving.client.image_sources import expand_folders, load_payload
+from serving.images.encoding import ImageError
+from tests.serving.images.test_encoding import COLOURS, NOISE, decoded, encoded
+
+
+def test_the_bounds_can_be_set(tmp_path: Path) -> None:
+    """Bytes and pixels are bounded by what the caller says."""
+    content = encoded(COLOURS, "PNG")
+    (tmp_path / "a.png").write_bytes(content)
+    limits = ImageLimits(bytes=len(content), pixels=1200)
+    assert load_payload(tmp_path / "a.png", limits=limits) == content
+    with pytest.raises(ImageError, match="at most 100 bytes"):
+        load_payload(tmp_path / "a.png", limits=ImageLimits(bytes=100))
+    for source in (content, COLOURS):
+        with pytest.raises(ImageError, match="at most 1,199 pixels\nReceived: 30 × 40"):
+            load_payload(source, limits=ImageLimits(pixels=1199))
+
+
+def test_pixels_of_the_network_go_as_pixels() -> None:
+    """A uint8 array of 28 x 28 is what the network takes, so it is not encoded."""
+    pixels = NOISE[:28, :28, 0]
+    assert load_payload(pixels) is pixels
+    assert np.array_equal(load_payload(pixels[:, :, None], name="a"), pixels)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1), (40, 30, 3), (40, 30, 4), (1, 1)])
+def test_arrays_of_other_sizes_become_png(shape: tuple[int, ...]) -> None:
+    """Grey, colour and colour with opacity arrive pixel by pixel, also from a view of a larger array."""
+    array = np.random.default_rng(1).integers(0, 256, shape, np.uint8)[::-1]
+    sent = np.asarray(decoded(load_payload(array)))
+    assert np.array_equal(sent.reshape(shape), array)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [np.zeros((28, 28)), np.zeros((3, 28, 28), np.uint8), np.zeros((0, 28), np.uint8), np.zeros(5, np.uint8), 7, None],
+)
+def test_what_is_no_picture_is_refused(source: Any) -> None:
+    """Another dtype, shape or type is told what was expected, and guessed at never."""
+    with pytest.raises(ImageError, match="it is no image.\nExpected: .*\nReceived: "):
+        load_payload(source, name="it")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """What is not there, and what is no file, is one sentence."""
+    with pytest.raises(ImageError, match="none.png cannot be read.\n.*\nReceived: No such file"):
+        load_payload(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="is not a regular file"):
+        load_payload(tmp_path)
+    with pytest.raises(ImageError, match="/dev/zero is not a regular file"):
+        load_payload("/dev/zero")
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_payload("a\0b")
+
+
+def test_folders_give_their_images_sorted(tmp_path: Path) -> None:
+    """Images of a folder and those below it come in order; files and URLs named beside it stay where they were."""
+    (tmp_path / "sub").mkdir()
+    for name in ("b.PNG", "a.jpg", "notes.txt", "sub/c.webp"):
+        (tmp_path / name).write_bytes(b"")
+    inside = [str(tmp_path / name) for name in ("a.jpg", "b.PNG", "sub/c.webp")]
+    url = "https://shop.example/folder/1.png"
+    assert expand_folders(["z.png", str(tmp_path), url]) == ["z.png", *inside, url]
+
+
+def test_folder_without_images_is_said(tmp_path: Path) -> None:
+    """An empty folder is a mistake, not nothing to do."""
+    with pytest.raises(ImageError, match="contains no image"):
+        expand_folders([str(tmp_path)])

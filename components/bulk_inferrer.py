@@ -15,19 +15,7 @@ from pipeline.contract.progress import Progress
 HELD_BACK = "test"
 
 
-@component(
-    libraries=(
-        "apache-beam",
-        "httpcore",
-        "httpx",
-        "numpy",
-        "pillow",
-        "protobuf",
-        "pyarrow",
-        "tensorflow",
-        "tensorflow-serving-api",
-    )
-)
+@component
 def bulk_inferrer(
     examples: Input[Examples],
     model: Input[Model],

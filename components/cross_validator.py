@@ -12,7 +12,7 @@ from pipeline.contract.component import Input, Output, component
 from pipeline.contract.progress import Progress
 
 
-@component(libraries=("keras", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
+@component
 def cross_validator(
     examples: Input[Examples],
     predictions: Output[OutOfFoldPredictions],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.exploration.data import Data
 
 
-@component(libraries=("keras", "numpy", "opentsne", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
+@component
 def embedder(
     examples: Input[Examples],
     predictions: Input[OutOfFoldPredictions],

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 SPLIT = "test"
 STEPS = ("predictions", "ladder", "TFMA", "corruptions", "intervals", "report")
-LIBRARIES = (
+REPORTED_LIBRARIES = (
     "apache-beam", "numpy", "pillow", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow",
     "tensorflow-model-analysis", "tfx-bsl",
 )  # fmt: skip
 
 
-@component(libraries=LIBRARIES)
+@component
 def evaluator(
     examples: Input[Examples],
     model: Input[Model],
@@ -203,4 +203,4 @@ def _write_report(
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in LIBRARIES}
+    return {name: version(name) for name in REPORTED_LIBRARIES}

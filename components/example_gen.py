@@ -25,13 +25,7 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "validation", "test")
 
 
-@component(
-    libraries=(
-        "httpcore", "httpx", "numpy", "pillow", "protobuf", "psycopg", "pyarrow", "scipy", "tensorflow",
-        "tensorflow-datasets", "tfx-bsl",
-    ),
-    outside=catalogue_state,
-)  # fmt: skip
+@component(outside=catalogue_state)
 def example_gen(
     examples: Output[Examples],
     failures: Output[IngestionFailures],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
+@component
 def example_validator(
     statistics: Input[ExampleStatistics],
     schema: Input[Schema],

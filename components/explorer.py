@@ -20,26 +20,8 @@ from pipeline.contract.progress import Progress
 if TYPE_CHECKING:
     from analysis.exploration.sections import Pieces
 
-LIBRARIES = (
-    "cleanlab",
-    "faiss-cpu",
-    "keras",
-    "markdown-it-py",
-    "numpy",
-    "opentsne",
-    "pandas",
-    "pillow",
-    "plotly",
-    "protobuf",
-    "pyarrow",
-    "scikit-learn",
-    "scipy",
-    "tensorflow",
-    "tfx-bsl",
-)
 
-
-@component(libraries=LIBRARIES)
+@component
 def explorer(
     examples: Input[Examples],
     neighbours: Input[ImageNeighbours],

@@ -37,27 +37,7 @@ TIMED = 100
 """How many requests a transport is timed with: the least that have a 99th percentile."""
 
 
-@component(
-    libraries=(
-        "grpcio",
-        "grpcio-health-checking",
-        "httpcore",
-        "httpx",
-        "keras",
-        "numpy",
-        "pillow",
-        "protobuf",
-        "pyarrow",
-        "python-rapidjson",
-        "scipy",
-        "starlette",
-        "tensorflow",
-        "tensorflow-serving-api",
-        "tfx-bsl",
-        "uvicorn",
-        "uvloop",
-    )
-)
+@component
 def infra_validator(
     model: Input[Model],
     examples: Input[Examples],

@@ -23,7 +23,7 @@ class Measured(NamedTuple):
     values: dict[str, np.ndarray]
 
 
-@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
+@component
 def label_grouping(
     examples: Input[Examples],
     schema: Input[Schema],

@@ -11,10 +11,8 @@ from pipeline.contract.artifacts import Examples, LearningCurves
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.progress import Progress
 
-LIBRARIES = ("keras", "numpy", "pandas", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow", "tfx-bsl")
 
-
-@component(libraries=LIBRARIES)
+@component
 def learning_curve_gen(
     examples: Input[Examples],
     learning_curves: Output[LearningCurves],

@@ -12,7 +12,7 @@ from pipeline.contract.component import Input, Output, component
 from pipeline.contract.progress import Progress
 
 
-@component(libraries=("faiss-cpu", "numpy", "protobuf", "pyarrow", "scipy", "tensorflow", "tfx-bsl"))
+@component
 def neighbour_finder(
     examples: Input[Examples],
     neighbours: Output[ImageNeighbours],

@@ -14,7 +14,7 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.files import write_json
 
 
-@component(libraries=("numpy", "pillow", "protobuf", "pyarrow", "tensorflow", "tensorflow-serving-api", "tfx-bsl"))
+@component
 def pusher(
     model: Input[Model],
     model_blessing: Input[ModelBlessing],

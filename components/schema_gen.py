@@ -20,7 +20,7 @@ CURATED = Path(__file__).with_name("schema.pbtxt")
 logger = logging.getLogger(__name__)
 
 
-@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
+@component
 def schema_gen(
     statistics: Input[ExampleStatistics],
     schema: Output[Schema],

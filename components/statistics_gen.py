@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from analysis.data.statistics import Summary
 
 
-@component(libraries=("apache-beam", "numpy", "protobuf", "pyarrow", "tensorflow", "tensorflow-metadata", "tfx-bsl"))
+@component
 def statistics_gen(examples: Input[Examples], statistics: Output[ExampleStatistics], progress: Progress) -> None:
     """Counts, ranges and distributions of every feature, a split at a time."""
     import apache_beam as beam

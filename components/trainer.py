@@ -19,20 +19,7 @@ if TYPE_CHECKING:
     from models.training import Task
 
 
-@component(
-    libraries=(
-        "keras",
-        "numpy",
-        "pillow",
-        "protobuf",
-        "pyarrow",
-        "scikit-learn",
-        "scipy",
-        "tensorboard",
-        "tensorflow",
-        "tfx-bsl",
-    )
-)
+@component
 def trainer(
     examples: Input[Examples],
     hyperparameters: Input[HyperParameters],

@@ -28,20 +28,7 @@ if TYPE_CHECKING:
 Width = Annotated[int, Field(ge=8, le=512, multiple_of=8)]
 
 
-@component(
-    libraries=(
-        "keras",
-        "keras-tuner",
-        "numpy",
-        "protobuf",
-        "pyarrow",
-        "scikit-learn",
-        "scipy",
-        "tensorboard",
-        "tensorflow",
-        "tfx-bsl",
-    )
-)
+@component
 def tuner(
     examples: Input[Examples],
     hyperparameters: Output[HyperParameters],

@@ -266,33 +266,3 @@ def test_tensorboard_shows_scalars_images_hyperparameters_and_the_projector(tens
     run = next(name for name in asked(f"{tensorboard}/projector/runs") if name.startswith("trainer"))
     embeddings = asked(f"{tensorboard}/projector/info?run={run}")["embeddings"]
     assert embeddings[0]["tensorShape"][0] == 50 and embeddings[0]["sprite"]["imagePath"] == "sprite.png"
-
-
-def test_components_declare_the_libraries_that_they_import() -> None:
-    """The versions that belong to the cache key are those of everything that a stage's modules import."""
-    code = """
-import ast, sys
-from importlib import metadata
-from pipeline.definition import COMPONENTS
-from pipeline.runner.fingerprint import ROOMS, ROOT, digest_modules
-owners = metadata.packages_distributions()
-for component in COMPONENTS:
-    imported = set()
-    for module in digest_modules(component.spec.module):
-        base = ROOT.joinpath(*module.split("."))
-        source = base.with_suffix(".py") if base.with_suffix(".py").exists() else base / "__init__.py"
-        for node in ast.walk(ast.parse(source.read_text())):
-            found = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            found += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            imported |= {f.split(".")[0] for f in found}
-    # pydantic checks what the user typed; no result depends on its version.
-    third = {n for n in imported if n not in sys.stdlib_module_names and n not in (*ROOMS, "pydantic")}
-    needed = {"protobuf" if n == "google" else owners[n][0].lower().replace("_", "-") for n in third}
-    missing = sorted(needed - set(component.spec.libraries))
-    if missing:
-        print(component.spec.name, missing)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=90
-    )
-    assert done.stdout == ""

@@ -117,9 +117,12 @@ def show(
     """Show the graph: every stage with its inputs and outputs."""
     from pipeline.commands import graph_rendering
 
-    pipeline, configuration = assemble("fashion", Workspace(directory), profile, set_)
+    workspace = Workspace(directory)
+    pipeline, configuration = assemble("fashion", workspace, profile, set_)
     if as_json:
-        _print_json(graph_rendering.as_json(pipeline, configuration))
+        from pipeline.runner.fingerprint import SourceReader
+
+        _print_json(graph_rendering.as_json(pipeline, configuration, SourceReader(memory=workspace.source_memory)))
     elif mermaid:
         print(graph_rendering.as_mermaid(pipeline))
     elif parameters:

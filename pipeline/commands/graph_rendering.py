@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.contract.component import Role
 from pipeline.runner.configuration import Configuration
+from pipeline.runner.fingerprint import SourceReader
 from pipeline.runner.graph import Latest, LatestBlessed, Node, Pipeline, Source
 
 
@@ -31,7 +32,7 @@ def _origin(source: Source) -> str:
     return f"{source.node}[{source.output}]"
 
 
-def as_json(pipeline: Pipeline, configuration: Configuration) -> dict[str, Any]:
+def as_json(pipeline: Pipeline, configuration: Configuration, sources: SourceReader) -> dict[str, Any]:
     """Returns the graph and the parameters as JSON content."""
     return {
         "pipeline": pipeline.name,
@@ -41,7 +42,7 @@ def as_json(pipeline: Pipeline, configuration: Configuration) -> dict[str, Any]:
                 "summary": node.component.spec.summary,
                 "inputs": {name: _origin(source) for name, source in node.sources.items()},
                 "outputs": {o.name: o.type.__name__ for o in node.component.spec.by_role(Role.OUTPUT).values()},
-                "libraries": list(node.component.spec.libraries),
+                "libraries": list(sources.read(node.component.spec.module).libraries),
             }
             for node in pipeline.nodes.values()
         ],

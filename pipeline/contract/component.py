@@ -1,6 +1,6 @@
 """The contract of a component: a plain function whose signature says what it reads, writes and takes as parameters.
 
-    @component(libraries=("tensorflow",))
+    @component
     def label_grouping(
         examples: Input[Examples],
         grouped: Output[Examples],
@@ -90,7 +90,6 @@ class ComponentSpec:
         module: Where it is defined.
         summary: The first line of its docstring.
         arguments: In the order of the signature.
-        libraries: The distributions whose versions belong to the cache key.
         outside: Digests what it reads that is neither input nor file; they belong to the cache key as well.
     """
 
@@ -98,7 +97,6 @@ class ComponentSpec:
     module: str
     summary: str
     arguments: tuple[Argument, ...]
-    libraries: tuple[str, ...]
     outside: Outside = nothing_outside
 
     def by_role(self, role: Role) -> dict[str, Argument]:
@@ -109,11 +107,9 @@ class ComponentSpec:
 class Component:
     """A declared component: `spec` is what its signature says, `run` the function itself."""
 
-    def __init__(
-        self, function: Callable[..., None], libraries: tuple[str, ...], outside: Outside = nothing_outside
-    ) -> None:
+    def __init__(self, function: Callable[..., None], outside: Outside = nothing_outside) -> None:
         self.run = function
-        self.spec = _read_signature(function, libraries, outside)
+        self.spec = _read_signature(function, outside)
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -123,38 +119,31 @@ class Component:
 @overload
 def component(function: Callable[..., None], /) -> Component: ...
 @overload
+def component(*, outside: Outside = nothing_outside) -> Callable[[Callable[..., None]], Component]: ...
 def component(
-    *, libraries: tuple[str, ...] = (), outside: Outside = nothing_outside
-) -> Callable[[Callable[..., None]], Component]: ...
-def component(
-    function: Callable[..., None] | None = None,
-    /,
-    *,
-    libraries: tuple[str, ...] = (),
-    outside: Outside = nothing_outside,
+    function: Callable[..., None] | None = None, /, *, outside: Outside = nothing_outside
 ) -> Component | Callable[[Callable[..., None]], Component]:
     """Declares a function as a component.
 
     Args:
         function: The function; its type hints are the declaration.
-        libraries: Distribution names (as on PyPI) whose versions belong to the cache key. Defaults to none.
         outside: Digests what the component reads that is neither input nor file. Defaults to nothing.
 
     Raises:
         TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, or no docstring.
     """
     if function is not None:
-        return Component(function, libraries, outside)
-    return lambda f: Component(f, libraries, outside)
+        return Component(function, outside)
+    return lambda f: Component(f, outside)
 
 
-def _read_signature(function: Callable[..., None], libraries: tuple[str, ...], outside: Outside) -> ComponentSpec:
+def _read_signature(function: Callable[..., None], outside: Outside) -> ComponentSpec:
     hints = typing.get_type_hints(function, include_extras=True)
     arguments = tuple(_read_argument(function, p, hints) for p in inspect.signature(function).parameters.values())
     summary = (inspect.getdoc(function) or "").split("\n", 1)[0]
     if not summary:
         raise TypeError(f"Component {function.__name__} has no docstring; its first line is shown to users.")
-    return ComponentSpec(function.__name__, function.__module__, summary, arguments, tuple(sorted(libraries)), outside)
+    return ComponentSpec(function.__name__, function.__module__, summary, arguments, outside)
 
 
 def _read_argument(function: Callable[..., None], parameter: inspect.Parameter, hints: dict[str, Any]) -> Argument:

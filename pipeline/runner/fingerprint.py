@@ -1,17 +1,53 @@
-"""What a result depends on, as digests: the content of directories, and the source of modules without its prose."""
+"""Digests of what a stage's result depends on: the content of directories, the source code, the library versions."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from functools import cache
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.files import write_text
+
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("pipeline", "components", "catalogue", "analysis", "serving", "models", "sql")
+"""The directory that holds our packages: the repository, or `site-packages` where the wheel is installed."""
+
+PACKAGES = ("pipeline", "components", "catalogue", "analysis", "serving", "models", "sql")
+
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "apache_beam": "apache-beam",
+    "faiss": "faiss-cpu",
+    "google.protobuf": "protobuf",
+    "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking",
+    "keras_tuner": "keras-tuner",
+    "markdown_it": "markdown-it-py",
+    "openTSNE": "opentsne",
+    "rapidjson": "python-rapidjson",
+    "sklearn": "scikit-learn",
+    "tensorflow_datasets": "tensorflow-datasets",
+    "tensorflow_metadata": "tensorflow-metadata",
+    "tensorflow_model_analysis": "tensorflow-model-analysis",
+    "tensorflow_serving": "tensorflow-serving-api",
+    "tfx_bsl": "tfx-bsl",
+}
+"""Import name to distribution name, where the two differ.
+
+`importlib.metadata.packages_distributions()` would say the same, but it reads the files of every installed package; a
+test compares the two.
+"""
+
+WITHOUT_EFFECT = frozenset({"pydantic"})
+"""Libraries whose version changes no result: pydantic checks parameters, and their values are in the cache key."""
+
+MOST_REMEMBERED = 2000
 
 
 def digest_json(content: Any) -> str:
@@ -25,8 +61,8 @@ def manifest(path: Path) -> dict[str, str]:
     return {str(p.relative_to(path)): _digest_file(p) for p in files}
 
 
-def differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Names what differs between two manifests: "x is missing", "x has changed", "x is new"."""
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Returns how two manifests differ: "x is missing", "x has changed", "x is new"."""
     missing = [f"{name} is missing" for name in before if name not in now]
     changed = [f"{name} has changed" for name in before if name in now and before[name] != now[name]]
     return missing + changed + [f"{name} is new" for name in now if name not in before]
@@ -37,53 +73,121 @@ def _digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_modules(module: str, root: Path = ROOT) -> dict[str, str]:
-    """Digests a module and every module of ours that it reaches through imports, those inside functions included.
+@dataclass(frozen=True)
+class Source:
+    """The source code that a module runs.
 
-    Comments, formatting and docstrings do not count: the digest is taken over the syntax tree without them.
+    Attributes:
+        modules: Every module of ours that it reaches, itself included, to the first 16 hex digits of the SHA-256 of its
+            syntax tree.
+        libraries: The distributions that these modules import, sorted.
+    """
+
+    modules: Mapping[str, str]
+    libraries: tuple[str, ...]
+
+
+class SourceReader:
+    """Follows the imports of our modules, and digests what it finds.
+
+    Parsing 150 files takes a second, so the reader remembers the digest and the imports of a file by the SHA-256 of its
+    bytes: what it remembers holds for every file with these bytes, wherever and whenever, and a changed file is parsed
+    again. The memory lies in the workspace's cache folder, which is a run's own place for what can be made again. It
+    carries its own checksum; a damaged one is ignored.
 
     Args:
-        module: A dotted name, such as "components.trainer".
-        root: The directory that holds the packages. Defaults to the repository.
-
-    Returns:
-        Module name to the first 16 hex digits of the SHA-256 of its tree.
+        root: The directory that holds the packages. Defaults to ours.
+        memory: The file that remembers. Defaults to none.
     """
-    found: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _source(name, root)
-        if name in found or path is None:
-            continue
-        found[name], imports = _read_module(path, path.stat().st_mtime_ns, root)
-        waiting += imports
-    return dict(sorted(found.items()))
+
+    def __init__(self, root: Path = ROOT, memory: Path | None = None) -> None:
+        self._root = root
+        self._memory = memory
+        self._known = _read_memory(memory)
+        self._files: dict[str, tuple[str, list[str]]] = {}
+        self._learnt = False
+
+    def read(self, module: str) -> Source:
+        """Returns what a module reaches through imports, those inside functions included.
+
+        Comments, formatting and docstrings do not count. An import under `if TYPE_CHECKING` counts: code that names the
+        type of an object handles such objects, and `serving.engines` names in that way the server that it starts.
+
+        Args:
+            module: A dotted name, such as "components.trainer".
+        """
+        found: dict[str, str] = {}
+        libraries: set[str] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found[name], imports = self._read_module(name)
+            ours = {i for i in imports if i.partition(".")[0] in PACKAGES}
+            waiting += ours & self._paths.keys()
+            libraries |= {d for i in imports if i not in ours and (d := distribution(i)) is not None}
+        self._save()
+        return Source(dict(sorted(found.items())), tuple(sorted(libraries)))
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        """Our modules by dotted name; a package is its `__init__.py`."""
+        files = {p.relative_to(self._root): p for name in PACKAGES for p in (self._root / name).rglob("*.py")}
+        return {".".join(f.with_suffix("").parts).removesuffix(".__init__"): path for f, path in files.items()}
+
+    def _read_module(self, module: str) -> tuple[str, list[str]]:
+        if module not in self._files:
+            # A component may be declared outside of our packages, as in a test.
+            path = self._paths.get(module) or self._root.joinpath(*module.split(".")).with_suffix(".py")
+            self._files[module] = self._parse(path.read_bytes(), module)
+        return self._files[module]
+
+    def _parse(self, content: bytes, module: str) -> tuple[str, list[str]]:
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self._known:
+            self._known[key] = parse_module(content, module)
+            self._learnt = True
+        return self._known[key]
+
+    def _save(self) -> None:
+        if not self._learnt or self._memory is None:
+            return
+        self._learnt = False
+        if len(self._known) > MOST_REMEMBERED:
+            self._known = {}  # what is in use is parsed once more
+        content = json.dumps(self._known, separators=(",", ":"))
+        with suppress(OSError):  # a workspace that this user may only read
+            write_text(self._memory, f"{_checksum(content)}\n{content}")
 
 
-@cache
-def _read_module(path: Path, modified: int, root: Path) -> tuple[str, tuple[str, ...]]:
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    imports = tuple(sorted({name for node in ast.walk(tree) for name in _imported(node, root)}))
+def parse_module(content: bytes, name: str) -> tuple[str, list[str]]:
+    """Returns the digest of a module's syntax tree without docstrings, and the dotted names that it imports, sorted.
+
+    `from models.taxonomy import Taxonomy` gives `models.taxonomy` and `models.taxonomy.Taxonomy`: either may be the
+    module.
+    """
+    tree = ast.parse(content, filename=name)
+    imports = sorted({imported for node in ast.walk(tree) for imported in _imported(node)})
     for node in ast.walk(tree):
         _strip_docstring(node)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16], imports
 
 
-def _source(module: str, root: Path) -> Path | None:
-    base = root.joinpath(*module.split("."))
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return next((c for c in candidates if c.is_file()), None)
+def distribution(imported: str) -> str | None:
+    """Returns the distribution that an imported name belongs to; None for the standard library and without effect."""
+    parts = imported.split(".")
+    if parts[0] in sys.stdlib_module_names or parts[0] in WITHOUT_EFFECT:
+        return None
+    return DISTRIBUTIONS.get(parts[0]) or DISTRIBUTIONS.get(".".join(parts[:2])) or parts[0]
 
 
-def _imported(node: ast.AST, root: Path) -> Iterator[str]:
-    names: Iterable[str] = ()
+def _imported(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
-        names = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        # `from models import taxonomy` names a module, `from models.taxonomy import Taxonomy` one of its members.
-        names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return (n for n in names if n.split(".")[0] in ROOMS and _source(n, root) is not None)
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def _strip_docstring(node: ast.AST) -> None:
@@ -91,3 +195,23 @@ def _strip_docstring(node: ast.AST) -> None:
         first = node.body[0] if node.body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
             node.body = node.body[1:]
+
+
+def _read_memory(path: Path | None) -> dict[str, tuple[str, list[str]]]:
+    try:
+        content = b"" if path is None else path.read_bytes()
+    except OSError:
+        return {}
+    checksum, _, text = content.decode(errors="replace").partition("\n")
+    known: dict[str, tuple[str, list[str]]] = json.loads(text) if checksum == _checksum(text) else {}
+    return known
+
+
+def _checksum(text: str) -> str:
+    """The syntax tree's text differs between versions of Python, and what is remembered with this module's code."""
+    return hashlib.sha256(f"{sys.version}\n{_own_source()}\n{text}".encode()).hexdigest()
+
+
+@cache
+def _own_source() -> str:
+    return Path(__file__).read_text(encoding="utf-8")

@@ -1,13 +1,15 @@
 """Decides for every stage whether it runs or an earlier result is reused, and can say why.
 
 The cache key of a stage is made of its parameters, the digests of its inputs, the source of its module and of every
-module of ours that it reaches, the versions of the libraries it declares, and what it reads from outside, a database.
+module of ours that it reaches, the versions of the libraries that these import, and what it reads from outside, such
+as a database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +18,7 @@ from pydantic import BaseModel
 
 from pipeline.contract.component import Role
 from pipeline.contract.errors import UserError
-from pipeline.runner.fingerprint import ROOT, differences, digest_json, digest_modules, manifest
+from pipeline.runner.fingerprint import ROOT, SourceReader, differences, digest_json, manifest
 from pipeline.runner.graph import Channel, Latest, LatestBlessed, Node, Pipeline, Source
 from pipeline.runner.metadata_store import ArtifactRecord, ExecutionRecord, MetadataStore
 from pipeline.runner.workspace import Workspace
@@ -62,7 +64,7 @@ class Planner:
         self._pipeline = pipeline
         self._workspace = workspace
         self._store = store
-        self._root = root
+        self._sources = SourceReader(root, workspace.source_memory)
         self._verified: dict[int, str] = {}
 
     def explain(self, selected: Sequence[str], fresh: bool = False) -> list[Decision]:
@@ -165,12 +167,13 @@ class Planner:
     def _parts(self, node: Node, inputs: Mapping[str, ArtifactRecord]) -> dict[str, Any]:
         spec = node.component.spec
         declared = spec.by_role(Role.PARAMETER)
+        source = self._sources.read(spec.module)
         return {
             "component": spec.name,
             "parameters": {n: _plain(n, v, declared[n].type) for n, v in node.parameters.items()},
             "inputs": {name: artifact.digest for name, artifact in inputs.items()},
-            "modules": digest_modules(spec.module, self._root),
-            "libraries": {library: _version(library) for library in spec.libraries},
+            "modules": dict(source.modules),
+            "libraries": {library: _version(library) for library in source.libraries},
             "outside": dict(spec.outside(node.parameters)),
         }
 
@@ -211,6 +214,7 @@ def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     return changes
 
 
+@cache
 def _version(library: str) -> str:
     try:
         return metadata.version(library)

@@ -43,6 +43,11 @@ class Workspace:
         return self.root / "cache"
 
     @property
+    def source_memory(self) -> Path | None:
+        """`cache/modules.json`: digests of our source files; None before the first run, so that nothing is written."""
+        return self.cache / "modules.json" if self.store.exists() else None
+
+    @property
     def store(self) -> Path:
         """`metadata.sqlite`: the record of every execution."""
         return self.root / "metadata.sqlite"

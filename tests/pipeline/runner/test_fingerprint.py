@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runner.fingerprint import differences, digest_json, digest_modules, manifest
+from pipeline.runner import fingerprint
+from pipeline.runner.fingerprint import (
+    DISTRIBUTIONS,
+    PACKAGES,
+    ROOT,
+    SourceReader,
+    differences,
+    digest_json,
+    distribution,
+    manifest,
+    parse_module,
+)
 
 STAGE = '"""Prose."""\nfrom models import helper\n\n\ndef stage():\n    """More prose."""\n    return helper.value()\n'
 HELPER = "def value():\n    return 1\n"
@@ -22,6 +37,11 @@ def tree(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(content)
         (tmp_path / name).parent.joinpath("__init__.py").touch()
     return tmp_path
+
+
+def digest_modules(module: str, root: Path) -> dict[str, str]:
+    """The digests of what a module reaches, with nothing remembered."""
+    return dict(SourceReader(root).read(module).modules)
 
 
 def rewritten(tree: Path, name: str, content: str) -> dict[str, str]:
@@ -59,6 +79,91 @@ def test_import_inside_a_function_is_reached(tree: Path) -> None:
     """Heavy modules are imported inside functions, and count all the same."""
     lazy = "def stage():\n    from models.other import x\n    return x\n"
     assert "models.other" in rewritten(tree, "components/stage.py", lazy)
+
+
+def test_remembered_files_are_not_parsed_again(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second reader takes digests and imports from the memory, by the bytes of the files and not by their names."""
+    memory = tmp_path / "cache" / "modules.json"
+    before = SourceReader(tree, memory).read("components.stage")
+    tree.joinpath("models").touch()
+    monkeypatch.setattr(fingerprint, "parse_module", lambda *_: pytest.fail("parsed again"))
+    assert SourceReader(tree, memory).read("components.stage") == before
+
+
+def test_changed_file_is_parsed_though_it_has_size_and_time_of_the_old(tree: Path, tmp_path: Path) -> None:
+    """What is remembered belongs to bytes, so an edit that keeps size and time is noticed all the same."""
+    memory, helper = tmp_path / "cache" / "modules.json", tree / "models" / "helper.py"
+    before, times = SourceReader(tree, memory).read("components.stage"), helper.stat()
+    helper.write_text(HELPER.replace("1", "2"))
+    os.utime(helper, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = SourceReader(tree, memory).read("components.stage")
+    assert before.modules["models.helper"] != after.modules["models.helper"] and helper.stat().st_size == times.st_size
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checksum", b"\xff\xfe", b"flip", b"cut"])
+def test_damaged_memory_is_ignored_and_written_again(tree: Path, tmp_path: Path, damage: bytes) -> None:
+    """A cut, overwritten or altered file changes no digest; the next reader finds an intact one."""
+    memory = tmp_path / "cache" / "modules.json"
+    right = SourceReader(tree, memory).read("components.stage")
+    intact = memory.read_bytes()
+    broken = {b"flip": intact.replace(right.modules["models.helper"].encode(), b"0" * 16), b"cut": intact[:-9]}
+    memory.write_bytes(broken.get(damage, damage))
+    assert SourceReader(tree, memory).read("components.stage") == right
+    assert memory.read_bytes() == intact
+
+
+def test_read_only_memory_is_no_obstacle(tree: Path, tmp_path: Path) -> None:
+    """Where the memory cannot be written, the digests are the same."""
+    (tmp_path / "file").write_text("")
+    assert SourceReader(tree, tmp_path / "file" / "modules.json").read("components.stage").modules
+
+
+def test_concurrent_readers_leave_an_intact_memory(tree: Path, tmp_path: Path) -> None:
+    """Processes that write the memory at the same time do not mix their writes."""
+    memory = tmp_path / "cache" / "modules.json"
+    code = (
+        "import sys; from pathlib import Path; from pipeline.runner.fingerprint import SourceReader\n"
+        "for _ in range(20):\n"
+        "    SourceReader(Path(sys.argv[1]), Path(sys.argv[2])).read('components.stage')\n"
+        "    Path(sys.argv[2]).unlink(missing_ok=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(tree), str(memory)]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+
+
+def test_libraries_are_those_that_the_reached_modules_import(tree: Path) -> None:
+    """Imports inside functions and of types count; the standard library, our packages and pydantic do not."""
+    (tree / "models" / "helper.py").write_text(
+        "import json\nfrom typing import TYPE_CHECKING\nfrom pydantic import Field\n"
+        "if TYPE_CHECKING:\n    import pyarrow as pa\n"
+        "def value():\n    from google.protobuf import text_format\n    import sklearn.linear_model\n"
+    )
+    (tree / "models" / "other.py").write_text("import jinja2\n")
+    assert SourceReader(tree).read("components.stage").libraries == ("protobuf", "pyarrow", "scikit-learn")
+
+
+def test_distributions_are_those_of_the_installed_packages() -> None:
+    """Every library that our modules import is mapped to the distribution that holds it."""
+    imported = {
+        name
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in parse_module(path.read_bytes(), path.name)[1]
+        if name.partition(".")[0] not in PACKAGES
+    }
+    owners = {name: {o.lower() for o in each} for name, each in metadata.packages_distributions().items()}
+    third_party = {name: d for name in imported if (d := distribution(name)) is not None}
+    wrong = {
+        n: d for n, d in third_party.items() if d.lower().replace("_", "-") not in _normal(owners.get(n.split(".")[0]))
+    }
+    # What an extra brings, and JAX, may not be installed.
+    assert {n: d for n, d in wrong.items() if n.split(".")[0] in owners} == {}
+    assert set(DISTRIBUTIONS.values()) <= set(third_party.values()), "a name that nothing imports"
+
+
+def _normal(names: set[str] | None) -> set[str]:
+    return {name.replace("_", "-") for name in names or ()}
 
 
 def test_manifest_differences_name_the_files(tmp_path: Path) -> None:

@@ -262,6 +262,6 @@ def test_record_holds_what_reproduces_an_execution(run: Run, workspace: Workspac
     execution = store.latest_execution("source")
     assert execution is not None and execution.end_time is not None
     assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None, "table": ""}
-    versions = {"pydantic": metadata.version("pydantic"), "a-library-of-an-extra": "not installed"}
+    versions = {"numpy": metadata.version("numpy"), "a_library_of_an_extra": "not installed"}
     assert execution.properties["key_parts"]["libraries"] == versions
     assert {"git_commit", "python", "peak_mebibytes", "reasons"} <= set(execution.properties)

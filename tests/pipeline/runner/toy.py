@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.contract.artifacts import Examples, Model, ModelBlessing
@@ -22,7 +23,7 @@ def _table_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
     return {"table": Path(parameters["table"]).read_text(encoding="utf-8")} if parameters["table"] else {}
 
 
-@component(libraries=("pydantic", "a-library-of-an-extra"), outside=_table_state)
+@component(outside=_table_state)
 def source(
     examples: Output[Examples],
     cache: Cache,
@@ -37,7 +38,7 @@ def source(
     if extra is not None:
         (examples.path / "extra.txt").write_bytes(extra.read_bytes())
     examples.properties["count"] = count
-    examples.properties["downloads"] = len(list(cache.iterdir()))
+    examples.properties["downloads"] = len(list(cache.glob("download-*")))
     (cache / f"download-{seed}").touch()
 
 
@@ -62,7 +63,7 @@ def learn(
         state.write_text(str(step + 1))
         progress(step + 1, steps, "steps")
     _go_wrong(fail, model.path)
-    total = sum(map(int, (examples.path / "numbers.txt").read_text().split()))
+    total = int(np.sum([int(number) for number in (examples.path / "numbers.txt").read_text().split()]))
     model.write_json("model.json", {"total": total, "steps": steps})
     model.properties["resumed_at"] = begin
 
@@ -74,6 +75,10 @@ def _go_wrong(how: str, directory: Path) -> None:
         raise KeyError("nobody expected this")
     if how == "interrupt":
         raise KeyboardInterrupt
+    if how == "extra":
+        import a_library_of_an_extra
+
+        a_library_of_an_extra.use()
     if how == "full":
         # Every write to this device fails as on a full disk.
         with Path("/dev/full").open("w", encoding="utf-8") as file:

@@ -59,7 +59,7 @@ def evaluator(
     TFMA evaluates the candidate alone: the baseline answers the same examples through its own export, and a paired
     bootstrap of the difference says more than a second run of TFMA would.
     """
-    from analysis.evaluation import model_evaluation as layout
+    from analysis.evaluation import model_evaluation
     from analysis.evaluation.predictions import predict
 
     shards = examples.split(SPLIT)
@@ -72,7 +72,7 @@ def evaluator(
     seconds = time.perf_counter() - start
     previous = None if baseline is None else predict(baseline.saved_model, shards)
     progress(1, len(STEPS), "steps", STEPS[1])
-    rungs = _climb(examples, columns["image"], taxonomy)
+    rungs = _ladder(examples, columns["image"], taxonomy)
     progress(2, len(STEPS), "steps", STEPS[2])
     slices = _run_tfma(model.saved_model, shards, features, taxonomy, evaluation.path / "tfma")
     progress(3, len(STEPS), "steps", STEPS[3])
@@ -83,8 +83,10 @@ def evaluator(
             tables = evaluation.path / "tfma_corruptions"
             corruptions = _run_tfma(model.saved_model, corrupted, [CORRUPTION], taxonomy, tables)
     progress(4, len(STEPS), "steps", STEPS[4])
-    judged = layout.Judged(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
-    metrics = layout.describe(judged, slices, corruptions, rungs, seconds, previous) | {"versions": _versions()}
+    tested = model_evaluation.TestedModel(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
+    metrics = model_evaluation.compute_metrics(tested, slices, corruptions, rungs, seconds, previous) | {
+        "versions": _versions()
+    }
     write_json(evaluation.metrics_file, metrics)
     _write_predictions(columns, predictions, taxonomy, evaluation.predictions_file)
     verdict = judge(metrics, rules)
@@ -118,10 +120,10 @@ def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, see
     import numpy as np
 
     from analysis.data.examples import write_shards
-    from analysis.evaluation.corruptions import JUDGED_SEVERITY, clean_and_corrupted
+    from analysis.evaluation.corruptions import EVALUATED_SEVERITY, clean_and_corrupted
 
     drawn = np.random.default_rng(seed).permutation(len(columns["image"]))[:count]
-    copies = clean_and_corrupted(columns["image"][drawn], JUDGED_SEVERITY, seed)
+    copies = clean_and_corrupted(columns["image"][drawn], EVALUATED_SEVERITY, seed)
     corrupted = {
         "image": np.concatenate(list(copies.values())),
         "group": np.tile(columns["group"][drawn], len(copies)),
@@ -139,12 +141,12 @@ def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str,
     return read_arrays(shards, tuple(dict.fromkeys(needed)))
 
 
-def _climb(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
+def _ladder(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
     from analysis.data.examples import read_arrays
-    from analysis.evaluation.ladder import climb
+    from analysis.evaluation.ladder import evaluate_ladder
 
     train = read_arrays(examples.split("train"), ("image", "garment"))
-    return climb(train["image"], train["garment"], test, taxonomy)
+    return evaluate_ladder(train["image"], train["garment"], test, taxonomy)
 
 
 def _run_tfma(

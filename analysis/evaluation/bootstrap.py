@@ -23,7 +23,7 @@ BLOCK = 100
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure on the examples themselves, and its interval over the resamples; NaN where it is not defined."""
+    """A metric on the examples themselves, and its interval over the resamples; NaN where it is not defined."""
 
     value: float
     low: float
@@ -37,13 +37,13 @@ class Estimate:
 def estimate(value: float, resampled: Values, level: float = 0.95) -> Estimate:
     """Returns the percentile interval of resampled values [resamples]; NaN among them is left out.
 
-    A class that is absent from a resample has no recall there: those resamples say nothing about it.
+    A class that is absent from a resample has no recall there.
     """
-    held = resampled[~np.isnan(resampled)]
-    if not len(held):
+    defined = resampled[~np.isnan(resampled)]
+    if not len(defined):
         return Estimate(float(value), float("nan"), float("nan"))
     tail = 50 * (1 - level)
-    low, high = np.percentile(held, [tail, 100 - tail])
+    low, high = np.percentile(defined, [tail, 100 - tail])
     return Estimate(float(value), float(low), float(high))
 
 

@@ -26,7 +26,7 @@ SHAPE = (28, 28)
 CLEAN = "none"
 """The name of the images as they are, beside the corruptions' names."""
 
-JUDGED_SEVERITY = 3
+EVALUATED_SEVERITY = 3
 """The evaluation's. The first tells little: the six recipes of the experiment `robustness` are within 0.7 points of one
 another, on the mean of all corruptions. At the last the best of them is wrong on one image in three."""
 

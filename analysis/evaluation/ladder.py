@@ -1,7 +1,7 @@
-"""The ladder of simple classifiers below the model: what a figure is worth shows only beside them.
+"""The ladder of simple classifiers that the model is compared with, from the majority class to 1-nearest neighbour.
 
-Every rung is fitted on all training examples and judged on the test examples. 1-nearest-neighbour on raw pixels is the
-honest floor: it reaches 0.966 on Fashion-MNIST's five groups without learning anything.
+Every rung is fitted on all training examples and evaluated on the test examples. 1-nearest neighbour on raw pixels
+reaches an accuracy of 0.966 on Fashion-MNIST's five groups without learning anything.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ NEIGHBOUR_BLOCK = 500
 
 @dataclass(frozen=True)
 class Rung:
-    """One classifier's answers: the group int64 [N] it gives each test example, and the seconds it took."""
+    """One classifier: its name, the group int64 [N] that it predicts for each test example, and the seconds it took."""
 
     name: str
     predicted: Classes
     seconds: float
 
 
-def climb(
+def evaluate_ladder(
     train: Images,
     garments: Classes,
     test: Images,
     taxonomy: Taxonomy,
-    report: Callable[[int, int, str], None] = lambda done, total, name: None,
+    on_rung: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> list[Rung]:
-    """Fits and judges every rung, simplest first.
+    """Fits every rung and predicts the test images, simplest first.
 
     Args:
         train: uint8 [M, height, width].
         garments: int64 [M], the garment of each training image.
         test: uint8 [N, height, width].
         taxonomy: Which garments make which group.
-        report: Called before each rung with its place, how many there are, and its name.
+        on_rung: Called before each rung with its index, the number of rungs, and its name.
     """
     known, unknown = unit_pixels(train), unit_pixels(test)
     rungs = []
-    for place, (name, fit) in enumerate(RUNGS.items()):
-        report(place, len(RUNGS), name)
+    for index, (name, fit) in enumerate(RUNGS.items()):
+        on_rung(index, len(RUNGS), name)
         start = time.perf_counter()
         predicted = fit(known, garments, unknown, taxonomy)
         rungs.append(Rung(name, predicted, time.perf_counter() - start))
@@ -60,13 +60,13 @@ def climb(
 
 
 def majority(train: Pixels, garments: Classes, test: Pixels, taxonomy: Taxonomy) -> Classes:
-    """Answers the largest group, always."""
+    """Predicts the largest group for every image."""
     groups = np.array(taxonomy.group_of, np.int64)
     return np.full(len(test), np.bincount(groups[garments]).argmax(), np.int64)
 
 
 def nearest_centroid(train: Pixels, garments: Classes, test: Pixels, taxonomy: Taxonomy) -> Classes:
-    """Answers the group of the garment whose mean image is nearest: a group's own would be a blur."""
+    """Predicts the group of the garment whose mean image is nearest; the mean image of a whole group is a blur."""
     present = np.unique(garments)
     means = np.stack([train[garments == garment].mean(axis=0) for garment in present])
     nearest = ((means**2).sum(axis=1) - 2 * test @ means.T).argmin(axis=1)
@@ -74,10 +74,10 @@ def nearest_centroid(train: Pixels, garments: Classes, test: Pixels, taxonomy: T
 
 
 def logistic_regression(train: Pixels, garments: Classes, test: Pixels, taxonomy: Taxonomy) -> Classes:
-    """Fits multinomial logistic regression to the garments and answers the group with the largest summed probability.
+    """Fits multinomial logistic regression to the garments and predicts the group of the largest summed probability.
 
-    The pixels are first turned into their hundred strongest principal directions, each of about unit variance: L-BFGS
-    then converges in thirty steps, not in hundreds, and the test accuracy is no worse (0.954 on the groups).
+    The pixels are first projected on their hundred strongest principal directions, each of about unit variance: L-BFGS
+    then converges in thirty steps instead of hundreds, at the same test accuracy (0.954 on the groups).
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -88,9 +88,9 @@ def logistic_regression(train: Pixels, garments: Classes, test: Pixels, taxonomy
 
 
 def nearest_neighbour(train: Pixels, garments: Classes, test: Pixels, taxonomy: Taxonomy) -> Classes:
-    """Answers the group of the training image at the least Euclidean distance over raw pixels."""
+    """Predicts the group of the training image at the smallest Euclidean distance over raw pixels."""
     groups = np.array(taxonomy.group_of, np.int64)[garments]
-    # |a - b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 is the same for all candidates: one matrix product does the work.
+    # |a - b|^2 = |a|^2 - 2ab + |b|^2, and |a|^2 is the same for all candidates: one matrix product is enough.
     lengths = (train**2).sum(axis=1)
     blocks = (test[start : start + NEIGHBOUR_BLOCK] for start in range(0, len(test), NEIGHBOUR_BLOCK))
     return np.concatenate([groups[(lengths - 2 * block @ train.T).argmin(axis=1)] for block in blocks])

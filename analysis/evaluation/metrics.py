@@ -1,4 +1,4 @@
-"""Figures of a classifier from its confusion matrix or its probabilities, vectorised over bootstrap resamples.
+"""Metrics of a classifier from its confusion matrix or its probabilities, vectorised over bootstrap resamples.
 
 Functions of a confusion matrix take [..., classes, classes] (truth down, prediction across) and keep the leading axes;
 those of probabilities take weights [R, N] and return [R]. Definitions are scikit-learn's, with NaN where those warn.
@@ -64,10 +64,10 @@ OVERALL: dict[str, Metric] = {
     "macro_precision": macro_precision,
     "macro_recall": balanced_accuracy,
 }
-"""Figures of the whole confusion matrix; macro recall is balanced accuracy under its other name."""
+"""Metrics of the whole confusion matrix; macro recall is another name of balanced accuracy."""
 
 PER_CLASS: dict[str, Metric] = {"precision": precision, "recall": recall, "f1": f1}
-"""Figures of one class."""
+"""Metrics of one class."""
 
 
 def of_class(metric: Metric, index: int) -> Metric:
@@ -93,24 +93,24 @@ def areas_under_curve(truth: Array, probabilities: Array) -> Metric:
 
 def calibration_error(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> Metric:
     """Returns a metric: weights [R, N] to the expected calibration error [R], in bins of equal width."""
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     excess = np.zeros((len(correct), bins))
-    excess[np.arange(len(correct)), place] = correct - confidence
+    excess[np.arange(len(correct)), bin_of] = correct - confidence
     return lambda weights: np.abs(weights @ excess).sum(axis=1) / weights.sum(axis=1)
 
 
 def log_losses(truth: Array, probabilities: Array) -> Array:
     """Returns -ln of the probability of the true class of each example, float64 [N]; probabilities of 0 count 1e-7."""
-    held = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    return -np.log(np.clip(held, 1e-7, 1.0))
+    of_truth = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return -np.log(np.clip(of_truth, 1e-7, 1.0))
 
 
 def reliability(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> list[dict[str, float]]:
     """Returns `{"confidence", "accuracy", "count"}` of every bin that holds examples, for a reliability diagram."""
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    hits = np.bincount(place, weights=correct, minlength=bins)
-    stated = np.bincount(place, weights=confidence, minlength=bins)
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
+    hits = np.bincount(bin_of, weights=correct, minlength=bins)
+    stated = np.bincount(bin_of, weights=confidence, minlength=bins)
     return [
         {"confidence": stated[b] / count[b], "accuracy": hits[b] / count[b], "count": int(count[b])}
         for b in np.flatnonzero(count)
@@ -167,5 +167,5 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 
 def mean_of_defined(values: Array) -> Array:
     """Returns the mean over the last axis of what is not NaN."""
-    held = ~np.isnan(values)
-    return _ratio(np.where(held, values, 0.0).sum(axis=-1), held.sum(axis=-1))
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))

@@ -1,12 +1,12 @@
-"""The content of `metrics.json`: every figure of a model on the test examples, each with its interval, in one layout.
+"""The content of `metrics.json`: every metric of a model on the test examples, each with its interval.
 
     overall           {metric: estimate}: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1,
                       macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour
     groups            {group: {precision, recall, f1, auc, coverage: estimate, support: int}}
     garments          {accuracy: estimate, per_garment: {garment: {accuracy, group_accuracy: estimate, support: int}}}
     slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
-    corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn by
-                      chance, clean ("none") and by every corruption of `corruptions` at `JUDGED_SEVERITY`
+    corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn at
+                      random, clean ("none") and by every corruption of `corruptions` at `EVALUATED_SEVERITY`
     confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
     reliability       [{confidence, accuracy, count}], the points of the reliability diagram
     ladder            [{name, accuracy, macro_f1, hardest_group_f1: estimate, hardest_group, seconds}], the model last
@@ -42,12 +42,12 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model is judged on.
+class TestedModel:
+    """The predictions of a model with the true classes, and how its intervals are computed.
 
     Attributes:
         garments: int64 [N], the garment of each test example.
-        predictions: The model's answers.
+        predictions: The model's.
         taxonomy: Which garments make which group.
         seed: Of the resamples.
         resamples: How many.
@@ -77,8 +77,8 @@ class Judged:
         return {name: value.to_json() for name, value in found.items()}
 
 
-def describe(
-    judged: Judged,
+def compute_metrics(
+    tested: TestedModel,
     slices: Mapping[Slice, SliceMetrics],
     corruptions: Mapping[Slice, SliceMetrics],
     rungs: Sequence[Rung],
@@ -88,42 +88,42 @@ def describe(
     """Returns the content of `metrics.json` but for the versions.
 
     Args:
-        judged: The test examples and the model's answers.
+        tested: The test examples and the model's predictions.
         slices: TFMA's figures.
         corruptions: TFMA's figures of corrupted examples, sliced by the corruption's name; empty for none.
         rungs: The ladder; without 1-nearest neighbour there is no `accuracy_over_nearest_neighbour`.
-        model_seconds: How long the model took to answer, for its own rung.
-        baseline: The answers of the last blessed model to the same examples. Defaults to none.
+        model_seconds: How long the model's predictions took, for its own rung.
+        baseline: The predictions of the last blessed model for the same examples. Defaults to none.
     """
-    areas = _areas(judged)
+    areas = _areas(tested)
     return {
-        "overall": _overall(judged, areas) | _over_nearest_neighbour(judged, rungs),
-        "groups": _groups(judged, areas),
-        "garments": _garments(judged),
+        "overall": _overall(tested, areas) | _over_nearest_neighbour(tested, rungs),
+        "groups": _groups(tested, areas),
+        "garments": _garments(tested),
         "slices": [
-            {"feature": feature, "value": value} | _of_slice(judged, held)
-            for (feature, value), held in slices.items()
+            {"feature": feature, "value": value} | _of_slice(tested, metrics)
+            for (feature, value), metrics in slices.items()
             if (feature, value) != OVERALL
         ],
         "corruptions": [
-            {"name": name} | _of_slice(judged, held)
-            for (feature, name), held in corruptions.items()
+            {"name": name} | _of_slice(tested, metrics)
+            for (feature, name), metrics in corruptions.items()
             if (feature, name) != OVERALL
         ],
-        "confusion_matrix": judged.confusion.tolist(),
-        "reliability": _reliability(judged),
-        "ladder": _ladder(judged, [*rungs, Rung(MODEL, judged.predictions.group, model_seconds)]),
-        "baseline": None if baseline is None else _baseline(judged, baseline),
-        "examples": len(judged.garments),
-        "resamples": judged.resamples,
-        "level": judged.level,
-        "group_names": list(judged.taxonomy.groups),
-        "garment_names": list(judged.taxonomy.garments),
+        "confusion_matrix": tested.confusion.tolist(),
+        "reliability": _reliability(tested),
+        "ladder": _ladder(tested, [*rungs, Rung(MODEL, tested.predictions.group, model_seconds)]),
+        "baseline": None if baseline is None else _baseline(tested, baseline),
+        "examples": len(tested.garments),
+        "resamples": tested.resamples,
+        "level": tested.level,
+        "group_names": list(tested.taxonomy.groups),
+        "garment_names": list(tested.taxonomy.garments),
     }
 
 
-def _overall(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
-    predictions, groups = judged.predictions, judged.groups
+def _overall(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
+    predictions, groups = tested.predictions, tested.groups
     covered = predictions.prediction_set[np.arange(len(groups)), groups]
     values = np.stack(
         [group_metrics.log_losses(groups, predictions.group_probabilities), covered, predictions.abstain], 1
@@ -135,15 +135,15 @@ def _overall(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
 
     names = ("log_loss", "coverage", "abstention", "calibration_error")
     found = bootstrap.from_examples(
-        figures, len(groups), judged.resamples, judged.seed, judged.level, {names.index("calibration_error")}
+        figures, len(groups), tested.resamples, tested.seed, tested.level, {names.index("calibration_error")}
     )
     estimates = dict(zip(names, found, strict=True)) | {"macro_auc": areas[-1]}
-    return judged.of_confusion(group_metrics.OVERALL, judged.confusion) | {n: e.to_json() for n, e in estimates.items()}
+    return tested.of_confusion(group_metrics.OVERALL, tested.confusion) | {n: e.to_json() for n, e in estimates.items()}
 
 
-def _areas(judged: Judged) -> list[bootstrap.Estimate]:
+def _areas(tested: TestedModel) -> list[bootstrap.Estimate]:
     """Estimates the area under the ROC curve of each group, and last their mean."""
-    areas = group_metrics.areas_under_curve(judged.groups, judged.predictions.group_probabilities)
+    areas = group_metrics.areas_under_curve(tested.groups, tested.predictions.group_probabilities)
 
     def with_mean(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         values = areas(weights)
@@ -151,99 +151,99 @@ def _areas(judged: Judged) -> list[bootstrap.Estimate]:
 
     # Each resample sorts nothing but gathers 10,000 weights a group: 1,000 of them are enough for this interval.
     return bootstrap.from_examples(
-        with_mean, len(judged.garments), min(judged.resamples, 1000), judged.seed, judged.level
+        with_mean, len(tested.garments), min(tested.resamples, 1000), tested.seed, tested.level
     )
 
 
-def _groups(judged: Judged, areas: Sequence[bootstrap.Estimate]) -> Block:
+def _groups(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
     block = {}
-    for index, name in enumerate(judged.taxonomy.groups):
-        chosen = judged.groups == index
-        covered = int(judged.predictions.prediction_set[chosen, index].sum())
+    for index, name in enumerate(tested.taxonomy.groups):
+        chosen = tested.groups == index
+        covered = int(tested.predictions.prediction_set[chosen, index].sum())
         metrics = {key: group_metrics.of_class(metric, index) for key, metric in group_metrics.PER_CLASS.items()}
-        block[name] = judged.of_confusion(metrics, judged.confusion)
-        block[name] |= {"auc": areas[index].to_json(), "coverage": _share(judged, covered, int(chosen.sum()))}
+        block[name] = tested.of_confusion(metrics, tested.confusion)
+        block[name] |= {"auc": areas[index].to_json(), "coverage": _share(tested, covered, int(chosen.sum()))}
         block[name]["support"] = int(chosen.sum())
     return block
 
 
-def _garments(judged: Judged) -> Block:
-    """The ten garments: how often the garment itself is told, and how often at least its group."""
-    classes = len(judged.taxonomy.garments)
-    counts = bootstrap.confusion(judged.garments, judged.predictions.garment, classes)
+def _garments(tested: TestedModel) -> Block:
+    """The accuracy of each garment, and of the group predicted for it."""
+    classes = len(tested.taxonomy.garments)
+    counts = bootstrap.confusion(tested.garments, tested.predictions.garment, classes)
     per_garment = {}
-    for garment, name in enumerate(judged.taxonomy.garments):
-        chosen = judged.garments == garment
-        right = (judged.predictions.group == judged.groups)[chosen]
+    for garment, name in enumerate(tested.taxonomy.garments):
+        chosen = tested.garments == garment
+        right = (tested.predictions.group == tested.groups)[chosen]
         per_garment[name] = {
-            "accuracy": _share(judged, int(counts[garment, garment]), int(chosen.sum())),
-            "group_accuracy": _share(judged, int(right.sum()), int(chosen.sum())),
+            "accuracy": _share(tested, int(counts[garment, garment]), int(chosen.sum())),
+            "group_accuracy": _share(tested, int(right.sum()), int(chosen.sum())),
             "support": int(chosen.sum()),
         }
-    overall = _share(judged, int(np.trace(counts)), int(counts.sum()))
+    overall = _share(tested, int(np.trace(counts)), int(counts.sum()))
     return {"accuracy": overall, "per_garment": per_garment}
 
 
-def _of_slice(judged: Judged, held: SliceMetrics) -> Block:
-    accuracy = _share(judged, int(np.trace(held.confusion)), held.count)
-    return {"count": held.count, "accuracy": accuracy, "log_loss": {"value": held.log_loss}}
+def _of_slice(tested: TestedModel, metrics: SliceMetrics) -> Block:
+    accuracy = _share(tested, int(np.trace(metrics.confusion)), metrics.count)
+    return {"count": metrics.count, "accuracy": accuracy, "log_loss": {"value": metrics.log_loss}}
 
 
-def _share(judged: Judged, hits: int, count: int) -> Block:
-    """A share with Wilson's interval (1927); resamples of a slice without a mistake would all be without one."""
+def _share(tested: TestedModel, hits: int, count: int) -> Block:
+    """A share with Wilson's interval (1927); every resample of a slice without errors would have none either."""
     if not count:
         return bootstrap.Estimate(float("nan"), float("nan"), float("nan")).to_json()
-    low, high = group_metrics.wilson_interval(hits, count, judged.level)
+    low, high = group_metrics.wilson_interval(hits, count, tested.level)
     return bootstrap.Estimate(hits / count, float(low), float(high)).to_json()
 
 
-def _over_nearest_neighbour(judged: Judged, rungs: Sequence[Rung]) -> Block:
+def _over_nearest_neighbour(tested: TestedModel, rungs: Sequence[Rung]) -> Block:
     nearest = next((rung for rung in rungs if rung.name == NEAREST_NEIGHBOUR), None)
     if nearest is None:
         return {}
-    return {"accuracy_over_nearest_neighbour": _change(judged, group_metrics.accuracy, nearest.predicted)}
+    return {"accuracy_over_nearest_neighbour": _change(tested, group_metrics.accuracy, nearest.predicted)}
 
 
-def _change(judged: Judged, metric: group_metrics.Metric, other: Classes) -> Block:
-    answers, classes = judged.predictions.group, len(judged.taxonomy.groups)
-    settings = (judged.resamples, judged.seed, judged.level)
-    return bootstrap.paired_difference(metric, judged.groups, answers, other, classes, *settings).to_json()
+def _change(tested: TestedModel, metric: group_metrics.Metric, other: Classes) -> Block:
+    answers, classes = tested.predictions.group, len(tested.taxonomy.groups)
+    settings = (tested.resamples, tested.seed, tested.level)
+    return bootstrap.paired_difference(metric, tested.groups, answers, other, classes, *settings).to_json()
 
 
-def _reliability(judged: Judged) -> list[Block]:
-    right = judged.predictions.group == judged.groups
-    return [dict(point) for point in group_metrics.reliability(right, judged.predictions.confidence)]
+def _reliability(tested: TestedModel) -> list[Block]:
+    right = tested.predictions.group == tested.groups
+    return [dict(point) for point in group_metrics.reliability(right, tested.predictions.confidence)]
 
 
-def _ladder(judged: Judged, rungs: Sequence[Rung]) -> list[Block]:
-    hardest = hardest_group(judged)
+def _ladder(tested: TestedModel, rungs: Sequence[Rung]) -> list[Block]:
+    hardest = hardest_group(tested)
     metrics = {
         "accuracy": group_metrics.accuracy,
         "macro_f1": group_metrics.macro_f1,
         "hardest_group_f1": group_metrics.of_class(group_metrics.f1, hardest),
     }
-    classes = len(judged.taxonomy.groups)
+    classes = len(tested.taxonomy.groups)
     return [
-        judged.of_confusion(metrics, bootstrap.confusion(judged.groups, rung.predicted, classes))
-        | {"name": rung.name, "hardest_group": judged.taxonomy.groups[hardest], "seconds": round(rung.seconds, 2)}
+        tested.of_confusion(metrics, bootstrap.confusion(tested.groups, rung.predicted, classes))
+        | {"name": rung.name, "hardest_group": tested.taxonomy.groups[hardest], "seconds": round(rung.seconds, 2)}
         for rung in rungs
     ]
 
 
-def hardest_group(judged: Judged) -> int:
+def hardest_group(tested: TestedModel) -> int:
     """Returns the index of the group on which the model's F1 is lowest."""
-    return int(np.nanargmin(group_metrics.f1(judged.confusion)))
+    return int(np.nanargmin(group_metrics.f1(tested.confusion)))
 
 
-def _baseline(judged: Judged, baseline: Predictions) -> Block:
-    counts = bootstrap.confusion(judged.groups, baseline.group, len(judged.taxonomy.groups))
+def _baseline(tested: TestedModel, baseline: Predictions) -> Block:
+    counts = bootstrap.confusion(tested.groups, baseline.group, len(tested.taxonomy.groups))
     overall = {name: {"value": float(metric(counts))} for name, metric in group_metrics.OVERALL.items()}
-    change = {name: _change(judged, metric, baseline.group) for name, metric in group_metrics.OVERALL.items()}
+    change = {name: _change(tested, metric, baseline.group) for name, metric in group_metrics.OVERALL.items()}
     groups = {
         group: {
-            name: _change(judged, group_metrics.of_class(metric, index), baseline.group)
+            name: _change(tested, group_metrics.of_class(metric, index), baseline.group)
             for name, metric in group_metrics.PER_CLASS.items()
         }
-        for index, group in enumerate(judged.taxonomy.groups)
+        for index, group in enumerate(tested.taxonomy.groups)
     }
     return {"overall": overall, "change": change, "groups": groups}

@@ -1,4 +1,4 @@
-"""What an exported model answers to stored examples, as arrays: the ground of every figure, interval and picture."""
+"""The predictions of an exported model for stored examples, as arrays and as an Arrow table."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's answers to N examples, in the order of the examples.
+    """A model's predictions for N examples, in the order of the examples.
 
     Attributes:
         group_probabilities: float32 [N, groups], calibrated.
         garment_probabilities: float32 [N, garments].
-        confidence: float32 [N], the probability of the answered group.
+        confidence: float32 [N], the probability of the predicted group.
         abstain: bool [N], whether the prediction set does not hold exactly one group.
         prediction_set: bool [N, groups], conformal.
     """
@@ -35,44 +35,44 @@ class Predictions:
 
     @property
     def group(self) -> npt.NDArray[np.int64]:
-        """The answered group of each example, int64 [N]."""
+        """The predicted group of each example, int64 [N]."""
         return self.group_probabilities.argmax(axis=1)
 
     @property
     def garment(self) -> npt.NDArray[np.int64]:
-        """The likeliest garment of each example, int64 [N]."""
+        """The predicted garment of each example, int64 [N]."""
         return self.garment_probabilities.argmax(axis=1)
 
 
 def predict(
-    saved_model: Path, shards: Sequence[Path], report: Callable[[int], None] = lambda done: None
+    saved_model: Path, shards: Sequence[Path], on_progress: Callable[[int], None] = lambda done: None
 ) -> Predictions:
     """Runs the signature `serving_examples` of a SavedModel on the records of gzipped TFRecord files.
 
     Args:
         saved_model: The export.
         shards: The files, in order.
-        report: Called with the number of examples done after every thousand.
+        on_progress: Called with the number of examples done after every thousand.
     """
     import tensorflow as tf
 
     model = tf.saved_model.load(str(saved_model))
-    answer = model.signatures["serving_examples"]
+    signature = model.signatures["serving_examples"]
     parts: list[Mapping[str, Any]] = []
     records = tf.data.TFRecordDataset([str(shard) for shard in shards], compression_type="GZIP").batch(BATCH)
     for batch in records.prefetch(2):
-        parts.append({name: values.numpy() for name, values in answer(examples=batch).items()})
-        report(sum(len(part["confidence"]) for part in parts))
+        parts.append({name: values.numpy() for name, values in signature(examples=batch).items()})
+        on_progress(sum(len(part["confidence"]) for part in parts))
     names = ("group_probabilities", "garment_probabilities", "confidence", "abstain", "prediction_set")
     return Predictions(**{name: np.concatenate([part[name] for part in parts]) for name in names})
 
 
 def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxonomy: Taxonomy) -> Any:
-    """Returns an Arrow table, one row an example: what it is, what the model answers, and what it is sliced by.
+    """Returns an Arrow table, one row an example: its source and classes, the predictions, and the slicing features.
 
     Args:
         examples: Columns [N] by feature: source_id, garment_name, group_name, and the slicing features.
-        predictions: The answers to the same examples.
+        predictions: For the same examples.
         taxonomy: For the names.
     """
     import pyarrow as pa
@@ -89,6 +89,6 @@ def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxo
     }
     for index, group in enumerate(taxonomy.groups):
         columns[f"probability: {group}"] = predictions.group_probabilities[:, index]
-    shown = ("source_id", "garment", "garment_name", "group", "group_name", "image")
-    columns |= {name: values for name, values in examples.items() if name not in shown}
+    included = ("source_id", "garment", "garment_name", "group", "group_name", "image")
+    columns |= {name: values for name, values in examples.items() if name not in included}
     return pa.table({name: pa.array(values) for name, values in columns.items()})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.evaluation.corruptions import JUDGED_SEVERITY, SEVERITIES
+from analysis.evaluation.corruptions import EVALUATED_SEVERITY, SEVERITIES
 from analysis.evaluation.predictions import Predictions
 from analysis.pages.template import render
 from models.taxonomy import Taxonomy
@@ -101,7 +101,7 @@ def write_report(metrics: Metrics, verdict: Metrics, errors: Sequence[Misclassif
         weakest=sorted(slices, key=_accuracy)[:WEAKEST],
         corruptions=corruptions,
         corruptions_low=_lowest(corruptions),
-        severity=JUDGED_SEVERITY,
+        severity=EVALUATED_SEVERITY,
         severities=len(SEVERITIES),
     )
 

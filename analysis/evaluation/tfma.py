@@ -1,12 +1,12 @@
 """Slice metrics by TensorFlow Model Analysis over Beam, on the exported model as it will be served.
 
-TFMA runs the `serving_examples` signature on the stored examples, so what is judged includes the parsing and
-the casting of the export. TFMA is asked for what it does exactly and cheaply: count, accuracy, log loss, confusion
-matrix of every slice. The rest is worked out from the stored predictions, because of TFMA 0.52, measured on 10,000
+TFMA runs the `serving_examples` signature on the stored examples, so the evaluation includes the parsing and
+the casting of the export. TFMA computes what it does exactly and cheaply: count, accuracy, log loss, confusion
+matrix of every slice. The rest is computed from the stored predictions, because of TFMA 0.52, measured on 10,000
 examples:
 
 - its AUC sums over fixed thresholds: 0.9538 where the rank statistic is 0.9607, for scores crowded at 0 and 1;
-- its binarized precision and recall cut each probability at 0.5, which is not the group that the model answers;
+- its binarized precision and recall cut each probability at 0.5, which is not the group that the model predicts;
 - both together make 48 slices take several times as long, and its intervals minutes (`bootstrap`: a second).
 """
 
@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 BATCH_SIZE = 1000
-"""Examples that the model is given at once. Left open, Beam fits it to the seconds that a batch takes, and sums of
-float32 values, taken in another order, differ in the seventh digit from run to run."""
+"""Examples in a batch. Without a fixed size Beam adapts it to the seconds that a batch takes, and sums of float32
+values in another order differ in the seventh digit from run to run."""
 
 SIGNATURE = "serving_examples"
 LABEL = "group"
@@ -40,7 +40,7 @@ class SliceMetrics:
 
 
 Slice = tuple[str, str]
-"""A feature and its value; the whole is `OVERALL`."""
+"""A feature and its value; `OVERALL` stands for all examples."""
 
 OVERALL: Slice = ("", "")
 
@@ -63,10 +63,10 @@ def evaluation_config(features: Sequence[str]) -> Any:
 
 
 def analyse(pipeline: Any, saved_model: Path, shards: Sequence[Path], features: Sequence[str], output: Path) -> None:
-    """Adds to a Beam pipeline what evaluates a SavedModel and writes TFMA's result files.
+    """Adds the evaluation of a SavedModel to a Beam pipeline, which writes TFMA's result files.
 
     Args:
-        pipeline: The Beam pipeline; it runs when its owner says so.
+        pipeline: The Beam pipeline; its owner runs it.
         saved_model: The export, with the signature `serving_examples`.
         shards: Gzipped TFRecords of tf.Example that hold the features and `group`.
         features: The features to slice by, one slice a value.
@@ -87,27 +87,27 @@ def read_slices(output: Path, groups: int) -> dict[Slice, SliceMetrics]:
     import tensorflow_model_analysis as tfma
 
     result = tfma.load_eval_result(str(output))
-    plots = {key: held[""][""] for key, held in result.plots}
-    slices = {_slice(key): _metrics(held[""][""], plots[key], groups) for key, held in result.slicing_metrics}
-    return dict(sorted(slices.items(), key=lambda item: _order(item[0])))
+    plots = {key: outputs[""][""] for key, outputs in result.plots}
+    slices = {_slice(key): _metrics(outputs[""][""], plots[key], groups) for key, outputs in result.slicing_metrics}
+    return dict(sorted(slices.items(), key=lambda item: _sort_key(item[0])))
 
 
 def _slice(key: tuple[tuple[str, Any], ...]) -> Slice:
     return (key[0][0], str(key[0][1])) if key else OVERALL
 
 
-def _order(name: Slice) -> tuple[str, int, str]:
-    """Deciles in the order of their numbers, not of their letters."""
+def _sort_key(name: Slice) -> tuple[str, int, str]:
+    """Sorts deciles by number, not by letter."""
     return name[0], int(name[1]) if name[1].isdigit() else -1, name[1]
 
 
-def _metrics(held: dict[str, Any], plot: dict[str, Any], groups: int) -> SliceMetrics:
+def _metrics(metrics: dict[str, Any], plot: dict[str, Any], groups: int) -> SliceMetrics:
     confusion = np.zeros((groups, groups), np.int64)
     matrix = plot["multiClassConfusionMatrixAtThresholds"]["matrices"][0]
     for entry in matrix["entries"]:
         # Protocol buffers leave out what is 0: the first class has no id.
         confusion[entry.get("actualClassId", 0), entry.get("predictedClassId", 0)] = entry["numWeightedExamples"]
-    values = {name: value["doubleValue"] for name, value in held.items()}
+    values = {name: value["doubleValue"] for name, value in metrics.items()}
     return SliceMetrics(
         count=int(values["example_count"]),
         accuracy=float(values["sparse_categorical_accuracy"]),

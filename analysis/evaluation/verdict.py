@@ -1,4 +1,4 @@
-"""Rules a model must pass to be blessed, and the verdict that lists every one of them with value, bound and outcome."""
+"""The rules that a model must pass to be blessed, and the verdict: each rule with its value, bound and outcome."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class VerdictError(UserError):
 
 
 class Rule(BaseModel):
-    """One rule: a figure of the evaluation and the bound it must keep."""
+    """One rule: a metric of the evaluation and its bound."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(description="The figure, such as accuracy, macro_f1, f1, recall, calibration_error.")
+    metric: str = Field(description="The metric, such as accuracy, macro_f1, f1, recall, calibration_error.")
     slice: str = Field(
         default=OVERALL,
         description='"overall", "group:One piece", "every group", "<feature>:<value>" or "corruption:jpeg".',
@@ -60,14 +60,14 @@ class Rule(BaseModel):
         return next(iter(self._bounds().values()))
 
     def text(self) -> str:
-        """Says the rule in words, such as "f1 of One piece at least 0.88"."""
+        """Returns the rule in words, such as "f1 of One piece at least 0.88"."""
         where = "" if self.slice == OVERALL else f" of {self.slice.removeprefix('group:').removeprefix('garment:')}"
         if self.kind == "change_at_least":
             return f"{self.metric}{where} changes by at least {self.bound:+g}"
         return f"{self.metric}{where} {self.kind.replace('_', ' ')} {self.bound:g}"
 
     def holds(self, value: float) -> bool:
-        """Whether a value keeps the bound; NaN keeps none."""
+        """Whether a value passes; NaN never does."""
         return value <= self.bound if self.kind == "at_most" else value >= self.bound
 
     def _bounds(self) -> dict[str, float]:
@@ -85,8 +85,8 @@ DEFAULT_RULES = (
     Rule(metric="accuracy", change_at_least=-0.002),
     Rule(metric="macro_f1", change_at_least=-0.004),
 )
-"""What the shop asks of a model: good overall and in its hardest group, no group neglected, probabilities that mean
-something, better than looking up the nearest training image, and no step back from the model that serves now."""
+"""The default: high accuracy overall and in the hardest group, a minimum recall in every group, calibrated
+probabilities, more accurate than 1-nearest neighbour, and no regression against the last blessed model."""
 
 
 MACRO = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
@@ -141,10 +141,10 @@ def judge(metrics: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, Any]:
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Returns every figure that a rule can name, by slice and metric, off the content of `metrics.json`."""
+    """Returns every figure that a rule can name, by slice and metric, from the content of `metrics.json`."""
     table = {OVERALL: _values(metrics["overall"])}
-    table |= {f"group:{name}": _values(held) for name, held in metrics["groups"].items()}
-    table |= {f"garment:{name}": _values(held) for name, held in metrics["garments"]["per_garment"].items()}
+    table |= {f"group:{name}": _values(block) for name, block in metrics["groups"].items()}
+    table |= {f"garment:{name}": _values(block) for name, block in metrics["garments"]["per_garment"].items()}
     for line in metrics["slices"]:
         table.setdefault(f"{line['feature']}:{line['value']}", {}).update(_values(line))
     return table | {f"{CORRUPTION}:{line['name']}": _values(line) for line in metrics["corruptions"]}
@@ -154,12 +154,12 @@ def _changes(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]] | None:
     if metrics["baseline"] is None:
         return None
     table = {OVERALL: _values(metrics["baseline"]["change"])}
-    return table | {f"group:{name}": _values(held) for name, held in metrics["baseline"]["groups"].items()}
+    return table | {f"group:{name}": _values(block) for name, block in metrics["baseline"]["groups"].items()}
 
 
-def _values(held: Mapping[str, Any]) -> dict[str, float]:
+def _values(block: Mapping[str, Any]) -> dict[str, float]:
     """Returns the figures among a block's entries: those with a value; null stands for not defined."""
-    entries = {name: entry["value"] for name, entry in held.items() if isinstance(entry, Mapping) and "value" in entry}
+    entries = {name: entry["value"] for name, entry in block.items() if isinstance(entry, Mapping) and "value" in entry}
     return {name: math.nan if value is None else float(value) for name, value in entries.items()}
 
 
@@ -184,8 +184,8 @@ def _judge(rule: Rule, current: Mapping[str, Any], changes: Mapping[str, Any] | 
 
 
 def _look_up(rule: Rule, table: Mapping[str, Mapping[str, float]]) -> float:
-    held = _named(rule.slice, table, "slice", rule)
-    return float(_named(rule.metric, held, "metric", rule))
+    values = _named(rule.slice, table, "slice", rule)
+    return float(_named(rule.metric, values, "metric", rule))
 
 
 def _named(name: str, table: Mapping[str, Any], what: str, rule: Rule) -> Any:

@@ -1,4 +1,4 @@
-"""How every figure looks: the taxonomy's colours, one template, grounds that leave light and dark to the page."""
+"""The style of every plotly figure: the taxonomy's colours, one template, and a transparent background."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import plotly.graph_objects as go
 from models.taxonomy import Taxonomy
 
 NEUTRAL = "#7a838e"
-"""For what belongs to no group; it reads on a light and on a dark ground."""
+"""For what belongs to no group; it is legible on a light and on a dark background."""
 TRAIN, TEST = "#7a838e", "#56B4E9"
 """The official splits; Okabe and Ito's sky blue belongs to no group."""
 SEQUENTIAL = [[0.0, "rgba(0,114,178,0)"], [1.0, "rgba(0,114,178,1)"]]
-"""A colour scale from nothing to blue, for counts and shares: its zero is the ground, light or dark."""
+"""A colour scale from nothing to blue, for counts and shares: its zero is the background, light or dark."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
-"""Telling garments of one group apart where colour alone would not."""
+"""Markers that distinguish the garments of one group, whose colours are alike."""
 HEIGHT = 420
 _LIGHTNESS = (0.0, 0.38, -0.32, 0.62)
 
@@ -36,10 +36,10 @@ TEMPLATE = go.layout.Template(
 
 def figure(x: str = "", y: str = "", height: int = HEIGHT) -> go.Figure:
     """Returns an empty figure in the style, with the titles of its axes, units included."""
-    made = go.Figure(layout={"template": TEMPLATE, "height": height})
-    made.update_xaxes(title_text=x)
-    made.update_yaxes(title_text=y)
-    return made
+    empty = go.Figure(layout={"template": TEMPLATE, "height": height})
+    empty.update_xaxes(title_text=x)
+    empty.update_yaxes(title_text=y)
+    return empty
 
 
 def group_colours(taxonomy: Taxonomy) -> tuple[str, ...]:
@@ -50,27 +50,27 @@ def group_colours(taxonomy: Taxonomy) -> tuple[str, ...]:
 def garment_colours(taxonomy: Taxonomy) -> tuple[str, ...]:
     """Returns a colour for each garment: its group's, lighter or darker from the second garment on."""
     return tuple(
-        _shade(taxonomy.colours[group], _LIGHTNESS[_place(taxonomy, garment) % len(_LIGHTNESS)])
+        _shade(taxonomy.colours[group], _LIGHTNESS[_rank_in_group(taxonomy, garment) % len(_LIGHTNESS)])
         for garment, group in enumerate(taxonomy.group_of)
     )
 
 
 def garment_symbols(taxonomy: Taxonomy) -> tuple[str, ...]:
     """Returns a marker for each garment, different from those of its group's other garments."""
-    return tuple(SYMBOLS[_place(taxonomy, garment) % len(SYMBOLS)] for garment in range(len(taxonomy.garments)))
+    return tuple(SYMBOLS[_rank_in_group(taxonomy, garment) % len(SYMBOLS)] for garment in range(len(taxonomy.garments)))
 
 
 def matrix(values: Sequence[Sequence[float]], names: Sequence[str], text: str = ".0%") -> go.Figure:
-    """Returns a square table of shares, rows down, with its numbers in the cells and no colour bar."""
-    made = figure(height=max(HEIGHT, 44 * len(names)))
-    made.add_heatmap(
+    """Returns a heatmap of a square table of shares, rows down, with the numbers in the cells and no colour bar."""
+    heatmap = figure(height=max(HEIGHT, 44 * len(names)))
+    heatmap.add_heatmap(
         z=values, x=list(names), y=list(names), colorscale=SEQUENTIAL, showscale=False, texttemplate=f"%{{z:{text}}}"
     )
-    made.update_yaxes(autorange="reversed")
-    return made
+    heatmap.update_yaxes(autorange="reversed")
+    return heatmap
 
 
-def _place(taxonomy: Taxonomy, garment: int) -> int:
+def _rank_in_group(taxonomy: Taxonomy, garment: int) -> int:
     return taxonomy.members(taxonomy.group_of[garment]).index(garment)
 
 

@@ -32,7 +32,7 @@ def _show_block(block: Block) -> None:
     elif isinstance(block, Gallery):
         for row in block.rows:
             display(Markdown(f"**{row.title}**" + (f": {', '.join(row.notes)}" if row.notes else "")))
-            display(as_picture(row.images))
+            display(as_strip(row.images))
     else:
         block.figure.show(width=760, height=block.figure.layout.height or 420)
 
@@ -43,7 +43,7 @@ def as_markdown(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def as_picture(images: Images) -> object:
+def as_strip(images: Images) -> object:
     """Returns images, uint8 [n, H, W], side by side as something that a notebook displays."""
     from IPython.display import Image as Displayed
 

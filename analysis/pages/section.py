@@ -1,4 +1,4 @@
-"""What a part of the exploration is made of: prose, a decision, and figures, tables and pictures with captions.
+"""The sections of a page: a finding, a decision, and figures, tables and galleries of images with captions.
 
 The page, the document and the notebook all show the same sections, so that a figure or a sentence exists once.
 """
@@ -24,11 +24,11 @@ class Picture:
     """A figure.
 
     Attributes:
-        name: A word of its own, such as "class-balance": the anchor on the page and the file name in the document.
-        figure: What is drawn.
-        caption: What to see in it.
-        thumbnails: uint8 [P, 28, 28], shown when a point is touched whose `customdata` is the number of its image;
-            None for a figure without.
+        name: A unique word, such as "class-balance": the anchor on the page and the file name in the document.
+        figure: The plotly figure.
+        caption: What it shows.
+        thumbnails: uint8 [P, 28, 28], shown beside the pointer when it is over a point; the point's `customdata`
+            is the number of its image. None for a figure without.
         documented: Whether the document shows it too.
     """
 
@@ -46,7 +46,7 @@ class Listing:
     Attributes:
         name: As of a picture.
         table: Its columns are the headings; floats are shown with four digits at most, the index is not shown.
-        caption: What to see in it.
+        caption: What it shows.
         documented: Whether the document shows it too.
     """
 
@@ -80,7 +80,7 @@ class Gallery:
     Attributes:
         name: As of a picture.
         rows: The rows.
-        caption: What to see in them.
+        caption: What they show.
         documented: Whether the document shows it too.
     """
 
@@ -95,14 +95,14 @@ Block = Picture | Listing | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the exploration.
+    """A section of a page.
 
     Attributes:
-        name: A word of its own: the anchor.
+        name: A unique word: the anchor.
         title: The heading.
         finding: What was found, with its figures: Markdown, a few short paragraphs.
-        decision: What the pipeline does about it: Markdown that begins with "So we".
-        blocks: What shows it.
+        decision: What the pipeline does about it, Markdown that begins with "So we".
+        blocks: The evidence.
     """
 
     name: str

@@ -14,7 +14,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from analysis.data.examples import read_arrays
-from analysis.evaluation.corruptions import CLEAN, CORRUPTIONS, JUDGED_SEVERITY, corrupt
+from analysis.evaluation.corruptions import CLEAN, CORRUPTIONS, EVALUATED_SEVERITY, corrupt
 from analysis.evaluation.predictions import predict
 from analysis.evaluation.verdict import NO_BASELINE, Rule
 from components.evaluator import evaluator, slicing_features, write_corrupted
@@ -156,7 +156,7 @@ def test_corrupted_examples_are_the_same_ones_clean_and_by_every_corruption(exam
     assert len(set(drawn)) == CORRUPTED
     for name in CORRUPTIONS:
         chosen = found["corruption"] == name
-        assert (found["image"][chosen] == corrupt(clean, name, JUDGED_SEVERITY, SEED)).all()
+        assert (found["image"][chosen] == corrupt(clean, name, EVALUATED_SEVERITY, SEED)).all()
         assert (found["group"][chosen] == test["group"][drawn]).all()
     assert len(found["image"]) == CORRUPTED * (1 + len(CORRUPTIONS))
 

@@ -15,7 +15,7 @@ from analysis.data.fashion_mnist import LabelledImages, Source, load
 from analysis.evaluation.corruptions import (
     CLEAN,
     CORRUPTIONS,
-    JUDGED_SEVERITY,
+    EVALUATED_SEVERITY,
     SEVERITIES,
     clean_and_corrupted,
     corrupt,
@@ -179,6 +179,6 @@ def test_says_what_it_cannot_corrupt(change: dict[str, Any], message: str) -> No
 def test_every_corruption_stands_beside_the_clean_images() -> None:
     """The images as they were come first, and then what `corrupt` makes of them under each name."""
     before = IMAGES.copy()
-    found = clean_and_corrupted(IMAGES, JUDGED_SEVERITY, 4)
+    found = clean_and_corrupted(IMAGES, EVALUATED_SEVERITY, 4)
     assert list(found) == [CLEAN, *CORRUPTIONS] and np.array_equal(found.pop(CLEAN), before)
-    assert all(np.array_equal(images, corrupt(IMAGES, name, JUDGED_SEVERITY, 4)) for name, images in found.items())
+    assert all(np.array_equal(images, corrupt(IMAGES, name, EVALUATED_SEVERITY, 4)) for name, images in found.items())

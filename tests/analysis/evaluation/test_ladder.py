@@ -18,7 +18,7 @@ def rungs() -> dict[str, ladder.Rung]:
     """The ladder on 600 and 200 synthetic garments."""
     train, garments = images_and_garments(600, 0)
     test, _ = images_and_garments(200, 1)
-    return {rung.name: rung for rung in ladder.climb(train, garments, test, TAXONOMY)}
+    return {rung.name: rung for rung in ladder.evaluate_ladder(train, garments, test, TAXONOMY)}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def truth() -> np.ndarray:
     return np.array(TAXONOMY.group_of)[images_and_garments(200, 1)[1]]
 
 
-def test_rungs_climb(rungs, truth):
+def test_rungs_ladder(rungs, truth):
     """Majority is right on the largest group's share, and learning anything at all does better."""
     scores = {name: (rung.predicted == truth).mean() for name, rung in rungs.items()}
     assert list(scores) == ["majority", "nearest centroid", "logistic regression", "1-nearest neighbour"]
@@ -51,7 +51,7 @@ def test_same_data_same_answers(rungs):
     """Nothing in the ladder is random."""
     train, garments = images_and_garments(600, 0)
     test, _ = images_and_garments(200, 1)
-    for rung in ladder.climb(train, garments, test, TAXONOMY):
+    for rung in ladder.evaluate_ladder(train, garments, test, TAXONOMY):
         assert (rung.predicted == rungs[rung.name].predicted).all()
 
 
@@ -60,5 +60,5 @@ def test_garments_absent_from_training_are_no_obstacle():
     train, garments = images_and_garments(300, 0)
     kept = garments < 4
     test, _ = images_and_garments(20, 1)
-    for rung in ladder.climb(train[kept], garments[kept], test, TAXONOMY):
+    for rung in ladder.evaluate_ladder(train[kept], garments[kept], test, TAXONOMY):
         assert rung.predicted.shape == (20,)

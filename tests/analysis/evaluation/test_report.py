@@ -14,7 +14,7 @@ from PIL import Image
 
 from analysis.evaluation import model_evaluation as evaluation
 from analysis.evaluation import verdict
-from analysis.evaluation.ladder import climb
+from analysis.evaluation.ladder import evaluate_ladder
 from analysis.evaluation.predictions import Predictions
 from analysis.evaluation.report import most_confident_errors, png_data_uri, write_report
 from analysis.evaluation.tfma import OVERALL, SliceMetrics
@@ -40,13 +40,13 @@ def content(baseline: Predictions | None = None) -> dict[str, Any]:
     """Returns the content of a `metrics.json` with one slice and three corruptions."""
     train, known = images_and_garments(300, 0)
     images, garments = images_and_garments(COUNT, 1)
-    judged = evaluation.Judged(garments, answers(0), TAXONOMY, resamples=200)
-    whole = SliceMetrics(COUNT, 0.9, 0.2, judged.confusion)
+    tested = evaluation.TestedModel(garments, answers(0), TAXONOMY, resamples=200)
+    whole = SliceMetrics(COUNT, 0.9, 0.2, tested.confusion)
     slices = {OVERALL: whole, ("shop_window", "<b>left</b>"): whole}
     rights = {"jpeg": 38, "none": 39, "shot_noise": 21}
     corruptions = {("corruption", name): corrupted(right) for name, right in rights.items()}
-    rungs = climb(train, known, images, TAXONOMY)
-    return evaluation.describe(judged, slices, corruptions, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
+    rungs = evaluate_ladder(train, known, images, TAXONOMY)
+    return evaluation.compute_metrics(tested, slices, corruptions, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
 
 
 def corrupted(right: int) -> SliceMetrics:

@@ -56,8 +56,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-def test_page_opens_without_a_complaint_and_without_network(page: Path, width: int, scheme: str) -> None:
-    """Every figure is drawn, nothing is asked for but the page, nothing is wider than the window."""
+def test_page_opens_without_errors_and_without_network(page: Path, width: int, scheme: str) -> None:
+    """Every figure is drawn, nothing is requested but the page, nothing is wider than the window."""
     with opened(page, width, "dark" if scheme == "dark" else "light") as held:
         held.draw_everything()
         assert held.errors == []
@@ -69,7 +69,7 @@ def test_page_opens_without_a_complaint_and_without_network(page: Path, width: i
         assert all(place == drawn > 300 for place, drawn in widths)
 
 
-def test_touched_point_shows_its_image(page: Path) -> None:
+def test_point_under_the_pointer_shows_its_image(page: Path) -> None:
     """The number in `customdata` decides which image is shown beside the pointer."""
     with opened(page) as held:
         held.draw_everything()
@@ -82,7 +82,7 @@ def test_touched_point_shows_its_image(page: Path) -> None:
 
 
 def test_axes_follow_the_colour_scheme(page: Path) -> None:
-    """A change from day to night changes the figures' letters without a reload."""
+    """A change from light to dark changes the colour of the figures' text without a reload."""
     colour = "document.querySelector('#plot-bars .xtick text').style.fill"
     with opened(page) as held:
         held.draw_everything()
@@ -91,8 +91,8 @@ def test_axes_follow_the_colour_scheme(page: Path) -> None:
         held.page.wait_for_function(f"{colour} !== '{day}'")
 
 
-def test_letters_in_clear_cells_can_be_read_at_night(page: Path) -> None:
-    """A cell of a matrix that is nearly clear has light letters on the dark ground, and dark ones again by day."""
+def test_text_in_transparent_cells_is_legible_in_the_dark(page: Path) -> None:
+    """A nearly transparent cell of a heatmap has light text on the dark background, and dark text in the light."""
     fill = "[...document.querySelectorAll('#plot-shares .hm text')].map(t => t.style.fill)"
     with opened(page, scheme="dark") as held:
         held.draw_everything()
@@ -117,6 +117,6 @@ def test_table_cells_are_text() -> None:
 
 
 def test_names_from_the_data_cannot_write_html(page: Path) -> None:
-    """A tag in a table or a title is shown, not obeyed."""
+    """A tag in a table or a title is shown as text."""
     text = page.read_text(encoding="utf-8")
     assert "<b>Bag</b>" not in text and "&lt;b&gt;Bag&lt;/b&gt;" in text and "Second &lt;/script&gt;" in text

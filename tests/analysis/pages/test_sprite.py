@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from analysis.pages.sprite import COLUMNS, Sprite
+from analysis.pages.page import COLUMNS, Sprite
 
 
 def test_every_image_stands_in_its_cell() -> None:

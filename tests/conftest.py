@@ -1,14 +1,16 @@
-"""What many tests share: the real data when they can be had, and one whole run on tiny synthetic data."""
+"""What many tests share: the markers that a test gets from what it starts, and one run on tiny synthetic data."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +22,54 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE = ROOT / "tests" / "tiny.toml"
+
+MARKERS = {
+    "running_server": "postgres",
+    "sync_playwright": "browser",
+    "tiny_run": "slow",
+    "export_tiny": "slow",
+    "export_small": "slow",
+    "ExportArchive": "slow",
+    "Pool": "slow",
+}
+"""The marker of every test that reaches a function or fixture of this name."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test that starts PostgreSQL or a browser, or that needs an exported model or a whole run."""
+    known: dict[CodeType, frozenset[str]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            fixtures = item._fixtureinfo.name2fixturedefs
+            functions = [item.function, *(definition.func for found in fixtures.values() for definition in found)]
+            names = frozenset[str]().union(fixtures, *(_reached_names(function, known) for function in functions))
+            for marker in {MARKERS[name] for name in names & MARKERS.keys()}:
+                item.add_marker(marker)
+
+
+def _reached_names(function: Any, known: dict[CodeType, frozenset[str]]) -> frozenset[str]:
+    """Returns the names that a function mentions, itself or in functions of tests/ and scripts/ that it mentions."""
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return frozenset()
+    if code not in known:
+        known[code] = frozenset()  # Ends a recursion.
+        names = {function.__name__, *_mentioned(code)}
+        for name in list(names):
+            value = function.__globals__.get(name)
+            if callable(value) and str(getattr(value, "__module__", "")).split(".")[0] in ("tests", "scripts"):
+                names |= _reached_names(value, known)
+        known[code] = frozenset(names)
+    return known[code]
+
+
+def _mentioned(code: CodeType) -> Iterator[str]:
+    """Yields the global names and attributes in a function's code and in the functions defined inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _mentioned(constant)
 
 
 @dataclass(frozen=True)

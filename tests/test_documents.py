@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documents agree with the code: generated pages, links, commands and make targets."""
 
 from __future__ import annotations
 
@@ -38,12 +38,9 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
-# TensorBoard is a server: test_whole_pipeline starts it and asks.
-# They run until they are stopped, or need images and a server: test_serve.py starts and asks one.
-# Experiments are run by test_experiment.py: those of the README take hours. An exploration and a rollback take
-# a minute each and are tests of their own: test_exploration and test_whole_pipeline.
-# A catalogue to query is made by test_catalogue.py.
-ELSEWHERE = (
+# Commands of the README that other tests run: test_whole_pipeline (TensorBoard, rollback), test_serve (serve, predict),
+# test_experiment (the README's experiments take hours), test_explore, and test_catalogue (they need a catalogue).
+TESTED_ELSEWHERE = (
     "tensorboard",
     "serve",
     "predict",
@@ -56,12 +53,12 @@ ELSEWHERE = (
 )
 
 
-def elsewhere(line: str) -> bool:
+def tested_elsewhere(line: str) -> bool:
     """Whether another test runs the command of a line."""
-    return any(line.startswith(f"fashion {command}") for command in ELSEWHERE)
+    return any(line.startswith(f"fashion {command}") for command in TESTED_ELSEWHERE)
 
 
-@pytest.mark.parametrize("line", [c for c in commands("fashion") if not elsewhere(c)])
+@pytest.mark.parametrize("line", [c for c in commands("fashion") if not tested_elsewhere(c)])
 def test_fashion_commands_of_the_readme_work(line: str, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
     """Every `fashion` line of the README runs, in a workspace with a finished run of synthetic data."""
     arguments = shlex.split(line)[1:]
@@ -79,3 +76,11 @@ def test_make_commands_of_the_readme_exist(line: str) -> None:
     """Every `make` line of the README names a target that make knows."""
     done = subprocess.run(["make", "--dry-run", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_make_help_lists_every_documented_target() -> None:
+    """Targets with a hyphen are listed too, each with its description on the same line."""
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = [line.split()[0] for line in done.stdout.splitlines()]
+    assert listed == re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"test", "test-fast", "test-long", "bench-serving"} <= set(listed)

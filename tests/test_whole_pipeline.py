@@ -165,6 +165,7 @@ def undisturbed(tiny_run: TinyRun, fashion: Fashion) -> dict[str, Any]:
     return metrics(fashion, tiny_run.workspace)
 
 
+@pytest.mark.long
 def test_kill_in_every_stage_changes_no_figure(
     tiny_run: TinyRun, undisturbed: dict[str, Any], fashion: Fashion, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def test_without_psycopg() -> None:
         assert done.stderr.endswith("Next: pip install '.[catalogue]'\n")
 
 
+@pytest.mark.postgres
 def test_the_demonstration(fashion: Fashion) -> None:
     """It shows a product of each kind with its answer."""
     done = fashion("catalogue", "demo", "--products", "40", env={"COLUMNS": "200"})
@@ -167,6 +168,7 @@ def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> Non
     assert load_configuration(COMPONENTS, "catalogue", settings).model_dump()["example_gen"]["files_below"] == pictures
 
 
+@pytest.mark.postgres
 def test_the_demonstration_can_be_kept() -> None:
     """With --keep the server answers others until Ctrl-C, and is gone then."""
     with subprocess.Popen(

@@ -100,6 +100,7 @@ def test_a_taxonomy_that_is_not_there_ends_in_a_paragraph(explored: Explored, fa
     assert done.returncode == 1 and "nowhere.toml" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_the_notebook_runs_from_top_to_bottom(
     explored: Explored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
-    from analysis.exploration.sections import Pieces
+    from analysis.exploration.report import ExplorationInputs
 
 
 @component
@@ -35,15 +35,14 @@ def explorer(
     seed: int,
 ) -> None:
     """Measures and draws what the images, their garments and the grouping are like, on one page."""
-    from analysis.exploration.findings import main_findings
-    from analysis.exploration.sections import draw, explore, to_json
+    from analysis.exploration.report import build_sections, explore, main_findings, to_json
     from analysis.pages.page import write_page
 
-    pieces = read_pieces(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
-    explored = explore(pieces, seed, lambda done, total, note: progress(done, total, "parts", note))
+    inputs = read_inputs(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
+    explored = explore(inputs, seed, lambda done, total, note: progress(done, total, "parts", note))
     findings = main_findings(explored)
-    sections = draw(pieces, explored)
-    data = pieces.data
+    sections = build_sections(inputs, explored)
+    data = inputs.data
     subtitle = f"{len(data.train_rows):,} training and {len(data.test_rows):,} test images, {len(taxonomy.garments)} "
     subtitle += f"garments in {len(taxonomy.groups)} groups"
     page = write_page(sections, findings, subtitle)
@@ -53,15 +52,15 @@ def explorer(
     exploration.properties["sections"] = len(sections)
 
 
-def read_pieces(
+def read_inputs(
     examples: Examples,
     neighbours: ImageNeighbours,
     predictions: OutOfFoldPredictions,
     learning_curves: LearningCurves,
     embedding: ImageEmbedding,
     taxonomy: Taxonomy,
-) -> Pieces:
-    """Reads what the stages before left."""
+) -> ExplorationInputs:
+    """Reads the results of the stages before."""
     import numpy as np
     import pandas as pd
 
@@ -70,10 +69,10 @@ def read_pieces(
     from analysis.exploration.data import read_data
     from analysis.exploration.embedding import Embedding
     from analysis.exploration.neighbours import Neighbours
-    from analysis.exploration.sections import Pieces
+    from analysis.exploration.report import ExplorationInputs
 
     trained = embedding.trained_file
-    return Pieces(
+    return ExplorationInputs(
         data=read_data(examples.split, taxonomy),
         neighbours=Neighbours.load(neighbours.path),
         pairs=Pairs.load(neighbours.path),

@@ -175,10 +175,10 @@ class Laboratory:
     @cached_property
     def _suspects(self) -> Garments:
         """int64, the rows of the training images whose garment is suspected to be given wrongly."""
-        from analysis.exploration.suspects import find_suspects
+        from analysis.exploration.label_errors import find_suspected_errors
 
         garments = self.garments["train"]
-        return find_suspects(garments, self._out_of_fold, np.arange(len(garments))).rows
+        return find_suspected_errors(garments, self._out_of_fold, np.arange(len(garments))).rows
 
 
 def predict(network: keras.Model, images: Images) -> Logits:

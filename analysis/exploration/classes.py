@@ -1,65 +1,35 @@
-"""Classes before and after the regrouping: their sizes, their looks, what a pixel tells, what accuracy hides."""
+"""Class balance before and after the regrouping, and the section on classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis.evaluation.bootstrap import confusion
 from analysis.evaluation.metrics import accuracy, balanced_accuracy, macro_f1, recall
-from analysis.exploration import pixel_statistics
+from analysis.exploration import pixel_information
+from analysis.exploration.data import Data
+from analysis.exploration.pixel_information import (
+    Information,
+    information_figure,
+    information_text,
+    measure_information,
+)
 from analysis.exploration.principal_components import principal_components
-from analysis.exploration.typicality import Samples, choose
+from analysis.exploration.typical_images import Looks, Samples, choose, galleries, looks
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Listing, Picture, Section
+from models.taxonomy import Taxonomy
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.exploration.data import Data
-    from models.taxonomy import Taxonomy
-
-Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 SHOWN = 8
 COMPONENTS = 40
-
-
-@dataclass(frozen=True)
-class Looks:
-    """The mean, median and standard deviation of each class's training images, float64 [classes, 28, 28], in levels."""
-
-    means: Values
-    medians: Values
-    deviations: Values
-
-
-@dataclass(frozen=True)
-class Information:
-    """What a pixel tells about the classes of the training images, in bits.
-
-    Attributes:
-        group: float64 [28, 28], about the group, the pixel in 16 levels.
-        silhouette: float64 [28, 28], about the group, the pixel only ground or cloth.
-        garment: float64 [28, 28], about the garment.
-        pair: float64 [28, 28], about which of the pair, among the images of the two groups alone.
-        shuffled: The largest of all pixels about shuffled groups: what chance finds.
-        group_entropy: Of the groups: all there is to know.
-        garment_entropy: Of the garments.
-        pair_entropy: Of the two groups of the pair.
-    """
-
-    group: Values
-    silhouette: Values
-    garment: Values
-    pair: Values
-    shuffled: float
-    group_entropy: float
-    garment_entropy: float
-    pair_entropy: float
+SCORES = (("accuracy", "circle"), ("balanced accuracy", "square-open"), ("macro F1", "x-thin-open"))
 
 
 @dataclass(frozen=True)
@@ -94,8 +64,8 @@ def measure(data: Data) -> ClassStatistics:
     rows, taxonomy = data.train_rows, data.taxonomy
     pair = hardest_pair(data)
     garments, groups = len(taxonomy.garments), len(taxonomy.groups)
-    table = pixel_statistics.count_values(data.images[rows], data.garments[rows], garments)
-    grouped = pixel_statistics.merge(table, taxonomy.group_of, groups)
+    table = pixel_information.count_values(data.images[rows], data.garments[rows], garments)
+    grouped = pixel_information.merge(table, taxonomy.group_of, groups)
     return ClassStatistics(
         sizes=sizes(data),
         answers=naive_answers(np.bincount(data.groups[data.test], minlength=groups), taxonomy, pair),
@@ -104,16 +74,14 @@ def measure(data: Data) -> ClassStatistics:
         group_looks=looks(grouped),
         garment_samples=[choose(data.pixels, rows[data.garments[rows] == g], SHOWN) for g in range(garments)],
         group_samples=[choose(data.pixels, rows[data.groups[rows] == g], SHOWN) for g in range(groups)],
-        information=measure_information(table, grouped, _shuffled(data, groups), pair),
-        garments_explain=pixel_statistics.explained_variance(table),
-        groups_explain=pixel_statistics.explained_variance(grouped),
+        information=measure_information(table, grouped, _count_shuffled(data, groups), pair),
+        garments_explain=pixel_information.explained_variance(table),
+        groups_explain=pixel_information.explained_variance(grouped),
     )
 
 
 def sizes(data: Data) -> pd.DataFrame:
     """Returns a row a garment: garment, group, train and test, the numbers of its images in each split."""
-    import pandas as pd
-
     taxonomy = data.taxonomy
     count = len(taxonomy.garments)
     return pd.DataFrame(
@@ -154,8 +122,6 @@ def naive_answers(group_sizes: Counts, taxonomy: Taxonomy, pair: tuple[int, int]
         taxonomy: Names the groups.
         pair: A small group, and the one that it is mistaken for; every other group is mistaken for the largest other.
     """
-    import pandas as pd
-
     largest = int(group_sizes.argmax())
     rows = [_score(f"always {taxonomy.groups[largest]}", _misanswer(group_sizes, range(len(group_sizes)), largest))]
     for group in range(len(group_sizes)):
@@ -165,38 +131,6 @@ def naive_answers(group_sizes: Counts, taxonomy: Taxonomy, pair: tuple[int, int]
     half = _misanswer(group_sizes, [pair[0]], pair[1], share=0.5)
     rows.append(_score(f"half of {taxonomy.groups[pair[0]]}", half))
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True, kind="stable")
-
-
-def looks(table: Counts) -> Looks:
-    """Returns the mean, median and deviation images from `pixel_statistics.count_values`."""
-    means, medians = pixel_statistics.means(table), pixel_statistics.medians(table)
-    deviations = np.sqrt(pixel_statistics.variances(table))
-    return Looks(*(_as_images(values) for values in (means, medians, deviations)))
-
-
-def measure_information(table: Counts, grouped: Counts, shuffled: Counts, pair: tuple[int, int]) -> Information:
-    """Returns what pixels tell, from the values counted by garment, by group, and by shuffled group."""
-    information, binned = pixel_statistics.information, pixel_statistics.binned
-    two = grouped[list(pair)]
-    entropies = [float(pixel_statistics.entropy(counts[:, 0].sum(axis=-1))) for counts in (grouped, table, two)]
-    return Information(
-        _as_images(information(binned(grouped))),
-        _as_images(information(pixel_statistics.silhouettes(grouped))),
-        _as_images(information(binned(table))),
-        _as_images(information(binned(two))),
-        float(information(binned(shuffled)).max()),
-        *entropies,
-    )
-
-
-def _shuffled(data: Data, groups: int) -> Counts:
-    mixed = np.random.default_rng(0).permutation(data.groups[data.train_rows])
-    return pixel_statistics.count_values(data.images[data.train_rows], mixed, groups)
-
-
-def _as_images(values: Values) -> Values:
-    side = round(values.shape[-1] ** 0.5)
-    return values.reshape(*values.shape[:-1], side, -1)
 
 
 def _misanswer(sizes: Counts, groups: Sequence[int], target: int, share: float = 1.0) -> Counts:
@@ -217,3 +151,104 @@ def _score(name: str, counts: Counts) -> dict[str, str | float]:
         "macro F1": float(macro_f1(counts)),
         "least recall": float(np.nanmin(recall(counts))),
     }
+
+
+def _count_shuffled(data: Data, groups: int) -> Counts:
+    mixed = np.random.default_rng(0).permutation(data.groups[data.train_rows])
+    return pixel_information.count_values(data.images[data.train_rows], mixed, groups)
+
+
+def section(data: Data, statistics: ClassStatistics) -> Section:
+    """Returns the section "Classes and grouping"."""
+    looks_of = statistics.garment_looks, statistics.group_looks
+    samples = statistics.garment_samples, statistics.group_samples
+    explain = statistics.garments_explain, statistics.groups_explain
+    return Section(
+        "classes",
+        "Classes and grouping",
+        "\n\n".join(
+            [
+                _balance_text(data, statistics),
+                _accuracy_text(data, statistics),
+                information_text(data, statistics.information, statistics.pair, *explain),
+            ]
+        ),
+        "So we never judge by accuracy alone: the Evaluator reports macro F1, balanced accuracy and the precision, "
+        "recall and F1 of every group, each with an interval, and its rules bound macro F1 and the recall of every "
+        "group beside accuracy. And the network learns the garments, which have shapes of their own; the probability "
+        "of a group is the sum over its garments.",
+        [
+            *_size_blocks(data, statistics),
+            _score_figure(statistics),
+            *galleries(data, *looks_of, *samples),
+            information_figure(data, statistics.information, statistics.pair),
+        ],
+    )
+
+
+def _balance_text(data: Data, statistics: ClassStatistics) -> str:
+    taxonomy, sizes, known = data.taxonomy, statistics.sizes, statistics.information
+    groups = sizes.groupby("group", sort=False)["test"].sum()
+    garments = len(taxonomy.garments)
+    members = [len(taxonomy.members(group)) for group in range(len(taxonomy.groups))]
+    return (
+        f"A garment has {_count_range(sizes['train'])} training and {_count_range(sizes['test'])} test images. A group "
+        f"has {_count_range(groups)} test images: the largest, {groups.idxmax()}, "
+        f"{groups.max() / max(1, groups.min()):.3g} times as many as the smallest. The regrouping forgives {sum(count * (count - 1) for count in members)} of "
+        f"the {garments * (garments - 1)} ways to take one garment for another. Of the {known.garment_entropy:.2f} "
+        f"bits that say which garment it is, {known.group_entropy:.2f} say which group."
+    )
+
+
+def _accuracy_text(data: Data, statistics: ClassStatistics) -> str:
+    answers = statistics.answers.set_index("answers")
+    small, large = (data.taxonomy.groups[group] for group in statistics.pair)
+    never = answers.loc[f"never {small}"]
+    always = answers[answers.index.str.startswith("always ")].iloc[0]
+    return (
+        f"**What accuracy hides.** Who answers {str(always.name).removeprefix('always ')} to every image has accuracy "
+        f"{always['accuracy']:.3f} and macro F1 {always['macro F1']:.3f}. A model that is perfect but takes every "
+        f"{small} for {large} has accuracy {never['accuracy']:.3f}, balanced accuracy "
+        f"{never['balanced accuracy']:.3f} and macro F1 {never['macro F1']:.3f}, and is of no use for a whole group."
+    )
+
+
+def _size_blocks(data: Data, statistics: ClassStatistics) -> list[Block]:
+    figure = style.figure("training images", height=90 + 48 * len(data.taxonomy.groups))
+    for (_, size), colour in zip(statistics.sizes.iterrows(), style.garment_colours(data.taxonomy), strict=True):
+        figure.add_bar(
+            x=[size["train"]], y=[size["group"]], orientation="h", name=size["garment"], text=size["garment"],
+            textangle=0, textposition="inside", insidetextanchor="middle", marker_color=colour,
+            hovertemplate="%{fullData.name}: %{x:,}<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack", showlegend=False)
+    figure.update_yaxes(autorange="reversed")
+    return [
+        Picture("class-balance", figure, "Garments that were balanced make groups that are not.", documented=True),
+        Listing("class-sizes", statistics.sizes, "Images of each garment in the official splits."),
+    ]
+
+
+def _score_figure(statistics: ClassStatistics) -> Picture:
+    answers = statistics.answers
+    figure = style.figure("score on the test images", height=110 + 36 * len(answers))
+    for name, symbol in SCORES:
+        figure.add_scatter(
+            x=answers[name].round(4), y=answers["answers"], mode="markers", name=name,
+            marker={"symbol": symbol, "size": 11, "color": style.NEUTRAL, "line": {"width": 2, "color": style.NEUTRAL}},
+        )  # fmt: skip
+    figure.update_xaxes(range=[0, 1.03])
+    figure.update_yaxes(autorange="reversed")
+    return Picture(
+        "naive-answers",
+        figure,
+        'Imagined classifiers. "Always" gives one answer; "never" and "half of" are right but for one group, of which '
+        "they miss all or half. Accuracy hardly minds the loss of a small group; macro F1 does.",
+        documented=True,
+    )
+
+
+def _count_range(counts: pd.Series[int]) -> str:
+    """Says "6,000", or "10 to 20" where the counts differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,34 +1,31 @@
-"""The two groups that are taken for each other most often: which garments, what the images look like, and why."""
+"""The two groups that are confused most often: garments, features and examples of the confused images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import plotly.graph_objects as go
 
-from analysis.data.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
+from analysis.data.slicing_features import brightness, elongation, ink_coverage, symmetry, taper
+from analysis.evaluation.metrics import wilson_interval
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
+from analysis.exploration.group_separation import area_with_interval
+from analysis.exploration.image_features import side_ink
 from analysis.exploration.neighbours import Neighbours
-from analysis.exploration.shares import wilson
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 from models.probabilities import softmax
 
 Images = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 
-SIDE = 7
-"""Columns at either side that sleeves reach into and a dress without sleeves does not."""
-
-
-def side_ink(images: Images) -> Values:
-    """Returns the share of each garment's pixels in the outer quarters of the picture, in [0, 1]."""
-    ink = images >= INK_THRESHOLD
-    outer = ink[:, :, :SIDE].sum(axis=(1, 2)) + ink[:, :, -SIDE:].sum(axis=(1, 2))
-    return outer / np.maximum(ink.sum(axis=(1, 2)), 1)
-
+IN_A_ROW = 12
 
 MEASURES: dict[str, Callable[[Images], Values]] = {
     "elongation (height / width)": elongation,
@@ -88,7 +85,7 @@ class ConfusedPair:
     directions: tuple[Direction, Direction]
 
 
-def look_into(
+def measure_pair(
     data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, answers: Mapping[str, Indices], suspects: Indices
 ) -> ConfusedPair:
     """Finds the pair and looks into it; arguments as of `difficulty.measure`."""
@@ -100,8 +97,8 @@ def look_into(
     first, second = (_direction(data, neighbours, groups, way, suspects) for way in (pair, pair[::-1]))
     return ConfusedPair(
         groups=pair,
-        shares=_shares(data, found, answers, pair),
-        by_garment=_by_garment(data, garments, found, pair),
+        shares=_error_shares(data, found, answers, pair),
+        by_garment=_confused_garments(data, garments, found, pair),
         directions=(first, second),
     )
 
@@ -113,24 +110,6 @@ def most_confused(truth: Indices, found: Indices, group_of: tuple[int, ...]) -> 
     both = np.triu(table + table.T, 1)
     one, other = divmod(int(both.argmax()), count)
     return (one, other) if group_of.count(one) >= group_of.count(other) else (other, one)
-
-
-def separation(confused: Values, safe: Values) -> tuple[float, float, float]:
-    """Returns the probability that a confused image has more of a measure than a safe one, and its 95% interval.
-
-    The area under the ROC curve, ties counting half, with the standard error of Hanley and McNeil, 1982.
-    """
-    from scipy.stats import rankdata
-
-    n, m = len(confused), len(safe)
-    if not n or not m:
-        return float("nan"), float("nan"), float("nan")
-    ranks = rankdata(np.concatenate([confused, safe]))[:n]
-    area = (ranks.sum() - n * (n + 1) / 2) / (n * m)
-    one, two = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (n - 1) * (one - area**2) + (m - 1) * (two - area**2)) / (n * m)
-    half = 1.96 * np.sqrt(max(variance, 0.0))
-    return float(area), float(max(area - half, 0)), float(min(area + half, 1))
 
 
 def _direction(
@@ -149,8 +128,8 @@ def _direction(
         rows=rows[confused],
         probability=groups[confused, taken],
         images=int((truth == given).sum()),
-        neighbours=_share(mostly[rows[confused]]),
-        neighbours_safe=_share(mostly[rows[safe]]),
+        neighbours=_share_of(mostly[rows[confused]]),
+        neighbours_safe=_share_of(mostly[rows[safe]]),
         suspects=int(np.isin(rows[confused], suspects).sum()),
         measures=_compare(*(data.images[rows[place]] for place in (confused, safe, other))),
     )
@@ -161,12 +140,12 @@ def _compare(confused: Images, safe: Images, other: Images) -> pd.DataFrame:
     for name, measure in MEASURES.items():
         values = [measure(images) if len(images) else np.empty(0) for images in (confused, safe, other)]
         medians = [float(np.median(found)) if len(found) else float("nan") for found in values]
-        rows.append((name, *medians, *separation(values[0], values[1])))
+        rows.append((name, *medians, *area_with_interval(values[0], values[1])))
     table = pd.DataFrame(rows, columns=["measure", "confused", "safe", "other", "auc", "low", "high"])
     return table.sort_values("auc", key=lambda auc: -(auc - 0.5).abs(), kind="stable", ignore_index=True)
 
 
-def _shares(data: Data, found: Indices, answers: Mapping[str, Indices], pair: tuple[int, int]) -> pd.DataFrame:
+def _error_shares(data: Data, found: Indices, answers: Mapping[str, Indices], pair: tuple[int, int]) -> pd.DataFrame:
     judged = [("small networks", "training, out of fold", data.groups[data.train_rows], found)]
     judged += [(name, "test", data.groups[data.test_rows], groups) for name, groups in answers.items()]
     rows = []
@@ -176,19 +155,19 @@ def _shares(data: Data, found: Indices, answers: Mapping[str, Indices], pair: tu
         wrong = truth != groups
         between = wrong & np.isin(truth, pair) & np.isin(groups, pair)
         errors, count = int(wrong.sum()), int(between.sum())
-        low, high = wilson(count, errors)
+        low, high = wilson_interval(count, max(errors, 1))
         rows.append((name, on, errors, count, count / max(errors, 1), float(low), float(high)))
     return pd.DataFrame(rows, columns=["model", "on", "errors", "between", "share", "low", "high"])
 
 
-def _by_garment(data: Data, garments: Values, found: Indices, pair: tuple[int, int]) -> pd.DataFrame:
+def _confused_garments(data: Data, garments: Values, found: Indices, pair: tuple[int, int]) -> pd.DataFrame:
     taxonomy, truth = data.taxonomy, data.garments[data.train_rows]
     rows = []
     for given, taken in (pair, pair[::-1]):
         for garment in taxonomy.members(given):
             confused = (truth == garment) & (found == taken)
             count, images = int(confused.sum()), int((truth == garment).sum())
-            low, high = wilson(count, images)
+            low, high = wilson_interval(count, max(images, 1))
             # Of the garments of the other group: the sum over them is what was more probable than the given group.
             others = np.array(taxonomy.members(taken))
             favourite = others[np.bincount(garments[confused][:, others].argmax(axis=1), minlength=1).argmax()]
@@ -198,5 +177,189 @@ def _by_garment(data: Data, garments: Values, found: Indices, pair: tuple[int, i
     return pd.DataFrame(rows, columns=["garment", "group", "images", "confused", "share", "low", "high", "taken"])
 
 
-def _share(marked: npt.NDArray[np.bool_]) -> float:
+def _share_of(marked: npt.NDArray[np.bool_]) -> float:
     return float(marked.mean()) if len(marked) else 0.0
+
+
+def confusion_text(data: Data, pair: ConfusedPair) -> str:
+    """Returns what was found, as Markdown."""
+    return "\n\n".join(
+        (_share_text(data, pair), _garment_text(data, pair), _feature_text(data, pair), _cause_text(data, pair))
+    )
+
+
+def pair_blocks(data: Data, pair: ConfusedPair) -> Iterator[Block]:
+    """Yields what shows it."""
+    yield Picture("pair-share", _share_figure(pair), _SHARES.format(_names(data, pair)), documented=True)
+    yield Picture("pair-garments", _garment_figure(data, pair), _GARMENTS, documented=True)
+    yield Gallery("pair-confused", [_direction_row(data, way) for way in pair.directions], _CONFUSED, documented=True)
+    yield Picture("pair-measures", _area_figure(data, pair), _MEASURES, documented=True)
+    yield Listing("pair-medians", _median_table(data, pair), _MEDIANS)
+
+
+def _names(data: Data, pair: ConfusedPair) -> str:
+    one, other = (data.taxonomy.groups[group] for group in pair.groups)
+    return f"{other} and {one}"
+
+
+def _share_text(data: Data, pair: ConfusedPair) -> str:
+    first, rest = pair.shares.iloc[0], pair.shares.iloc[1:]
+    others = (
+        f" On the test split it is between {rest['share'].min():.0%} ({_model_at(rest, rest['share'].argmin())}) and "
+        f"{rest['share'].max():.0%} ({_model_at(rest, rest['share'].argmax())})."
+        if len(rest)
+        else ""
+    )
+    return (
+        f"**{_names(data, pair)}.** Of the {first['errors']:,} groups that the small networks get wrong out of fold, "
+        f"{first['share']:.0%} [{first['low']:.0%}, {first['high']:.0%}] lie between these two.{others}"
+    )
+
+
+def _model_at(shares: pd.DataFrame, place: int | np.integer[Any]) -> str:
+    return str(shares["model"].iloc[int(place)])
+
+
+def _garment_text(data: Data, pair: ConfusedPair) -> str:
+    large = pair.by_garment[pair.by_garment["group"] == data.taxonomy.groups[pair.groups[0]]]
+    ranked = large.sort_values("confused", ascending=False)
+    listed = ", ".join(f"{r.garment} {r.confused:,} ({r.share:.1%})" for r in ranked.itertuples())
+    small = pair.by_garment[pair.by_garment["group"] == data.taxonomy.groups[pair.groups[1]]]
+    other = "; ".join(
+        f"{r.garment} {r.confused:,} of {r.images:,} ({r.share:.1%}), most often for a {r.taken}"
+        for r in small.itertuples()
+    )
+    return (
+        f"Taken for {data.taxonomy.groups[pair.groups[1]]}, by garment: {listed}. The other way round: {other}. "
+        f"{ranked.iloc[0]['garment']} alone is {ranked.iloc[0]['confused'] / max(ranked['confused'].sum(), 1):.0%} of "
+        "the first."
+    )
+
+
+def _feature_text(data: Data, pair: ConfusedPair) -> str:
+    return " ".join(_direction_text(data, way) for way in pair.directions)
+
+
+def _direction_text(data: Data, way: Direction) -> str:
+    best = way.measures.iloc[0]
+    given, taken = data.taxonomy.groups[way.given], data.taxonomy.groups[way.taken]
+    if not len(way.rows):
+        return f"No {given} is taken for {taken}."
+    return (
+        f"What tells confused {given} from safe ones best is {best['measure']}: the median is {best['confused']:.2f} "
+        f"among the confused, {best['safe']:.2f} among the safe, {best['other']:.2f} in {taken} (area under the curve "
+        f"{best['auc']:.2f} [{best['low']:.2f}, {best['high']:.2f}])."
+    )
+
+
+def _cause_text(data: Data, pair: ConfusedPair) -> str:
+    parts = []
+    for way in pair.directions:
+        given, taken = data.taxonomy.groups[way.given], data.taxonomy.groups[way.taken]
+        count = max(len(way.rows), 1)
+        parts.append(
+            f"Of {len(way.rows):,} {given} taken for {taken}, {way.neighbours:.0%} have mostly {taken} among their "
+            f"nearest neighbours by pixels ({way.neighbours_safe:.1%} of the safe ones), and "
+            f"{way.suspects / count:.0%} are suspected of a wrong group."
+        )
+    return (
+        f"{' '.join(parts)} The neighbours agree without any network, so that part is what a silhouette of 28 × 28 "
+        "pixels cannot tell or what is given wrongly. The suspects are named by the same networks that make the "
+        "mistakes: that share is what looks like a wrong garment, not what is proved to be one."
+    )
+
+
+def _share_figure(pair: ConfusedPair) -> go.Figure:
+    table = pair.shares.iloc[::-1]
+    made = style.figure("% of the model's errors", height=140 + 34 * len(table))
+    made.add_scatter(
+        x=(100 * table["share"]).round(1).tolist(),
+        y=[f"{row.model}<br>({row.on})" if row.on != "test" else row.model for row in table.itertuples()],
+        error_x={
+            "array": (100 * (table["high"] - table["share"])).round(1).tolist(),
+            "arrayminus": (100 * (table["share"] - table["low"])).round(1).tolist(),
+        },
+        customdata=table["errors"].tolist(),
+        mode="markers",
+        marker={"color": style.NEUTRAL, "size": 9},
+        hovertemplate="%{x:.0f}% of %{customdata:,} errors<extra></extra>",
+    )
+    made.update_xaxes(range=[0, 100])
+    return made
+
+
+def _garment_figure(data: Data, pair: ConfusedPair) -> go.Figure:
+    table = pair.by_garment
+    colours = dict(zip(data.taxonomy.groups, style.group_colours(data.taxonomy), strict=True))
+    made = style.figure("% of the garment's images", height=140 + 36 * len(table))
+    made.add_bar(
+        y=table["garment"].tolist(),
+        x=(100 * table["share"]).round(2).tolist(),
+        orientation="h",
+        error_x={
+            "array": (100 * (table["high"] - table["share"])).round(2).tolist(),
+            "arrayminus": (100 * (table["share"] - table["low"])).round(2).tolist(),
+        },
+        marker={"color": [colours[group] for group in table["group"]]},
+        customdata=table["confused"].tolist(),
+        hovertemplate="%{y}: %{x:.2f}% (%{customdata} images)<extra></extra>",
+    )
+    made.update_yaxes(autorange="reversed")
+    return made
+
+
+def _direction_row(data: Data, way: Direction) -> Row:
+    rows = way.rows[:IN_A_ROW]
+    given, taken = data.taxonomy.groups[way.given], data.taxonomy.groups[way.taken]
+    return Row(
+        title=f"given {given}, taken for {taken} ({len(way.rows):,})",
+        images=data.images[rows],
+        notes=[f"{data.garment_name(row)} {p:.2f}" for row, p in zip(rows, way.probability, strict=False)],
+        colour=style.group_colours(data.taxonomy)[way.given],
+    )
+
+
+def _area_figure(data: Data, pair: ConfusedPair) -> go.Figure:
+    made = style.figure("area under the ROC curve", height=440)
+    order = pair.directions[0].measures["measure"].tolist()
+    for way in pair.directions:
+        table = way.measures.set_index("measure").loc[order]
+        made.add_scatter(
+            x=table["auc"].round(3).tolist(),
+            y=[name.split(" (")[0] for name in order],
+            error_x={
+                "array": (table["high"] - table["auc"]).round(3).tolist(),
+                "arrayminus": (table["auc"] - table["low"]).round(3).tolist(),
+            },
+            mode="markers",
+            name=f"given {data.taxonomy.groups[way.given]}",
+            marker={"color": style.group_colours(data.taxonomy)[way.given], "size": 9},
+            hovertemplate="%{y}: %{x:.2f}",
+        )
+    made.add_vline(x=0.5, line={"color": style.NEUTRAL, "width": 1, "dash": "dot"})
+    made.update_xaxes(range=[0, 1])
+    made.update_yaxes(autorange="reversed")
+    return made
+
+
+def _median_table(data: Data, pair: ConfusedPair) -> pd.DataFrame:
+    tables = []
+    for way in pair.directions:
+        given, taken = data.taxonomy.groups[way.given], data.taxonomy.groups[way.taken]
+        table = way.measures[["measure", "safe", "confused", "other"]].copy()
+        table.insert(0, "given, taken for", f"{given}, {taken}")
+        tables.append(table.rename(columns={"other": "safe, of the other group"}))
+    return pd.concat(tables, ignore_index=True)
+
+
+_SHARES = "The share of a model's errors on groups that lie between {}, with 95% intervals."
+_GARMENTS = "The share of each garment that networks take for the other group, out of fold, with 95% intervals."
+_CONFUSED = (
+    "The surest mistakes in both directions. Under each: the given garment and the probability of the wrong group."
+)
+_MEASURES = (
+    "What of an image tells that it will be taken for the other group: the probability that a confused image of a "
+    "group has more of the measure than a safe one, with 95% intervals. Right of the line: confused images have more "
+    "of it."
+)
+_MEDIANS = "Medians of the measures: where the confused lie between the two groups."

@@ -1,4 +1,4 @@
-"""What networks say of images that they were not trained on: cross-validation over the official training split."""
+"""Small networks cross-validated on the official training split: out-of-fold logits and features."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.repeated_training import RepeatedTraining
 
 if TYPE_CHECKING:
     import keras
 
 Floats = npt.NDArray[np.float32]
 Folds = npt.NDArray[np.int8]
-Report = Callable[[int, int, str], None]
 
+Report = Callable[[int, int, str], None]
 FILE = "out_of_fold.npz"
 PREDICT_BATCH = 1000
+AfterEpoch = Callable[[int, "keras.Model"], None]
+WIDTH = 16
+PEAK_LEARNING_RATE = 6e-3
+BATCHES = (32, 256)
+"""Fewest and most images a step."""
+STEPS_AN_EPOCH = 20
+"""At least, where the fewest images a step allow it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def cross_validate(
     fold = assign_folds(data.garments[rows], data.clusters[rows], folds, seed)
     logits = np.zeros((epochs, len(rows), len(data.taxonomy.garments)), np.float32)
     test_logits, features = [], np.zeros((0, 0), np.float32)
-    training = RepeatedTraining(len(data.taxonomy.garments), seed)
+    training = SmallNetwork(len(data.taxonomy.garments), seed)
     for held_out in range(folds):
         known, place = rows[fold != held_out], np.flatnonzero(fold == held_out)
 
@@ -85,7 +91,7 @@ def cross_validate(
 
         network = training.train(data.images[known], data.garments[known], epochs, after_epoch)
         asked = np.arange(len(data)) if held_out == 0 else data.test_rows
-        found, answers = _ask(network, data.images[asked])
+        found, answers = _features_and_logits(network, data.images[asked])
         features = found if held_out == 0 else features
         test_logits.append(answers[data.test[asked]])
     return OutOfFold(fold, logits, np.stack(test_logits), features)
@@ -138,10 +144,73 @@ def _fill(held: Indices, count: int) -> Folds:
     return np.repeat(order[:wet], np.maximum(target - level[:wet], 0))[:count].astype(np.int8)
 
 
-def _ask(network: keras.Model, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+def _features_and_logits(network: keras.Model, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Returns the features [n, F] and the logits [n, garments] of images."""
     import keras
 
     both = keras.Model(network.inputs, [network.get_layer("features").output, *network.outputs])
     features, logits = both.predict(images, batch_size=PREDICT_BATCH, verbose=0)
     return np.asarray(features, np.float32), np.asarray(logits, np.float32)
+
+
+class SmallNetwork:
+    """A network of the quick family that can be trained many times.
+
+    Args:
+        garments: How many garments.
+        seed: Of the first weights, and of the order and the mirroring of the images.
+    """
+
+    def __init__(self, garments: int, seed: int) -> None:
+        import keras
+
+        from models.families import build
+        from models.recipe import resolve_precision
+        from models.training import policy
+
+        keras.utils.set_random_seed(seed)
+        self._seed, self._garments = seed, garments
+        with policy(resolve_precision("auto")):
+            self._network = build("quick", garments, width=WIDTH, dropout=0.0)
+        optimizer = keras.optimizers.AdamW(weight_decay=0.05)
+        # No smoothing: the probabilities are to be read as such.
+        self._network.compile(optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+        optimizer.build(self._network.trainable_variables)
+        self._first = self._network.get_weights()
+
+    def train(
+        self,
+        images: npt.NDArray[np.uint8],
+        garments: Indices,
+        epochs: int,
+        after_epoch: AfterEpoch = lambda epoch, network: None,
+    ) -> keras.Model:
+        """Trains from the first weights; the network returned is trained on when this is called again.
+
+        Args:
+            images: uint8 [n, 28, 28].
+            garments: int64 [n].
+            epochs: Passes over the images.
+            after_epoch: Is called after every epoch with its number, from 0, and the network.
+        """
+        from models.augmentation import Augmentation
+        from models.batches import Batches, one_hot
+        from models.recipe import WarmUp
+
+        self._reset()
+        batch = min(int(np.clip(len(images) // STEPS_AN_EPOCH, *BATCHES)), len(images))
+        targets = one_hot(garments, self._garments)
+        batches = Batches(images, targets, batch_size=batch, seed=self._seed, augmentation=Augmentation(shift=0))
+        steps = epochs * batches.an_epoch
+        rates = np.asarray(WarmUp(PEAK_LEARNING_RATE, steps)(np.arange(steps)))
+        for step, rate in enumerate(rates):
+            self._network.optimizer.learning_rate = rate
+            self._network.train_on_batch(*batches[step])
+            if (step + 1) % batches.an_epoch == 0:
+                after_epoch(step // batches.an_epoch, self._network)
+        return self._network
+
+    def _reset(self) -> None:
+        self._network.set_weights(self._first)
+        for variable in self._network.optimizer.variables:
+            variable.assign(np.zeros(variable.shape))

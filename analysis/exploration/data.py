@@ -59,7 +59,7 @@ class Data:
     @cached_property
     def pixels(self) -> npt.NDArray[np.float32]:
         """float32 [N, 784], the pixels in [0, 1]."""
-        return self.images.reshape(len(self), -1).astype(np.float32) / np.float32(255)
+        return unit_pixels(self.images)
 
     def garment_name(self, row: int) -> str:
         """Returns the name of an image's garment."""
@@ -68,6 +68,11 @@ class Data:
     def group_name(self, row: int) -> str:
         """Returns the name of an image's group."""
         return self.taxonomy.groups[self.groups[row]]
+
+
+def unit_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Returns the pixels of uint8 [N, height, width] in [0, 1], float32 [N, height * width]."""
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def read_data(shards_of: Callable[[str], Sequence[Path]], taxonomy: Taxonomy) -> Data:

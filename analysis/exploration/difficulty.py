@@ -1,19 +1,30 @@
-"""Which images are hard, for whom and why: shared errors, data maps, prototypes and critics, the most confused pair."""
+"""The section on difficult images, with prototypes and critics of each group.
+
+Kim, Khanna and Koyejo, "Examples are not Enough, Learn to Criticize! Criticism for Interpretability", 2016: both are
+chosen greedily, by the maximum mean discrepancy between the prototypes and all images of the group.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from analysis.exploration.confused_pair import ConfusedPair, look_into
+from analysis.data.slicing_features import FEATURES
+from analysis.exploration.confused_pair import MEASURES, ConfusedPair, confusion_text, measure_pair, pair_blocks
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.data_maps import DataMap, map_data
+from analysis.exploration.data_maps import DataMap, map_blocks, map_data, map_text
 from analysis.exploration.neighbours import Neighbours
-from analysis.exploration.prototypes import Exemplars, choose_exemplars
-from analysis.exploration.shared_errors import SharedErrors, share_errors
+from analysis.exploration.shared_errors import SharedErrors, compare_errors, error_blocks, errors_text
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Row, Section
+
+Floats = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 
 SAMPLE = 1200
 """Images of a group that its prototypes are chosen for: the kernel of 1,200 takes 11 MB."""
@@ -56,13 +67,13 @@ def measure(
         answers: For each model, the groups int64 [n_test] that it gives the test images.
         suspects: int64, rows of Data suspected of a wrong group.
     """
-    shared = share_errors(answers, data.groups[data.test_rows])
+    shared = compare_errors(answers, data.groups[data.test_rows])
     return Difficulty(
         shared=shared,
         suspects_of_all=int(np.isin(data.test_rows[shared.by_all], suspects).sum()),
         map=map_data(data, out_of_fold),
         exemplars=tuple(_exemplars(data, out_of_fold, group) for group in range(len(data.taxonomy.groups))),
-        pair=look_into(data, neighbours, out_of_fold, answers, suspects),
+        pair=measure_pair(data, neighbours, out_of_fold, answers, suspects),
     )
 
 
@@ -72,3 +83,127 @@ def _exemplars(data: Data, out_of_fold: OutOfFold, group: int) -> Exemplars:
     rows = np.random.default_rng(SEED).permutation(rows)[:SAMPLE]
     chosen = choose_exemplars(out_of_fold.features[rows], EXEMPLARS)
     return Exemplars(rows[chosen.prototypes], rows[chosen.critics])
+
+
+@dataclass(frozen=True)
+class Exemplars:
+    """Of one group: rows int64 of prototypes, the best first, and of critics, the strongest first."""
+
+    prototypes: Indices
+    critics: Indices
+
+
+def choose_exemplars(features: Floats, count: int) -> Exemplars:
+    """Chooses prototypes and critics, as many of each.
+
+    The kernel is Gaussian, its width the median distance. Critics lie where the density of all images and that of the
+    prototypes differ most, and are kept apart by the determinant of their kernel matrix, as in the paper.
+
+    Args:
+        features: float32 [n, F]; n x n values must fit into memory.
+        count: How many of each; at most n.
+    """
+    kernel = _gaussian(features.astype(np.float64))
+    count = min(count, len(kernel) // 2)
+    prototypes = _prototypes(kernel, count)
+    witness = np.abs(kernel.mean(axis=0) - kernel[prototypes].mean(axis=0))
+    witness[prototypes] = -np.inf
+    return Exemplars(prototypes, _critics(kernel, witness, count))
+
+
+def _gaussian(features: Values) -> Values:
+    lengths = (features**2).sum(axis=1)
+    squares = np.maximum(lengths[:, None] + lengths[None] - 2 * features @ features.T, 0)
+    return np.exp(-squares / max(float(np.median(squares)), 1e-12))
+
+
+def _prototypes(kernel: Values, count: int) -> Indices:
+    """Adds, one at a time, the image that brings the prototypes' mean embedding closest to that of all images."""
+    to_all, to_chosen = kernel.mean(axis=0), np.zeros(len(kernel))
+    chosen: list[int] = []
+    for size in range(1, count + 1):
+        gain = 2 * to_all - (2 * to_chosen + np.diagonal(kernel)) / size
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        to_chosen += kernel[chosen[-1]]
+    return np.array(chosen, np.int64)
+
+
+def _critics(kernel: Values, witness: Values, count: int) -> Indices:
+    """Adds, one at a time, the image with the largest witness plus gain in the logarithm of the determinant."""
+    chosen: list[int] = []
+    left = np.diagonal(kernel).copy()
+    factor = np.zeros((0, len(kernel)))
+    for _ in range(count):
+        gain = witness + np.log(np.maximum(left, 1e-12))
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        row = (kernel[chosen[-1]] - factor[:, chosen[-1]] @ factor) / np.sqrt(max(left[chosen[-1]], 1e-12))
+        factor, left = np.vstack([factor, row]), left - row**2
+    return np.array(chosen, np.int64)
+
+
+def section(data: Data, difficulty: Difficulty) -> Section:
+    """Tells which images are hard, for whom and why."""
+    return Section(
+        name="difficulty",
+        title="Difficulty",
+        finding="\n\n".join(
+            (
+                errors_text(data, difficulty.shared, difficulty.suspects_of_all),
+                map_text(data, difficulty.map),
+                confusion_text(data, difficulty.pair),
+            )
+        ),
+        decision=_decision(data, difficulty),
+        blocks=tuple(_blocks(data, difficulty)),
+    )
+
+
+def _decision(data: Data, difficulty: Difficulty) -> str:
+    one, other = (data.taxonomy.groups[group] for group in difficulty.pair.groups)
+    return (
+        f"So we watch the F1 of {other} beside the accuracy, and slice the evaluation by what an image looks like: of "
+        f"the measures it slices by, {_strongest_features(difficulty)} tell most about where {other} "
+        f"and {one} are mistaken. The exported model may abstain: where it cannot tell, its prediction set holds both groups instead of a guess."
+    )
+
+
+def _strongest_features(difficulty: Difficulty) -> str:
+    """Names the two measures that the evaluation slices by and that separate confused images from safe ones best."""
+    both = pd.concat([way.measures for way in difficulty.pair.directions])
+    names = both["measure"].str.split(" (", regex=False).str[0]
+    strength = (both["auc"] - 0.5).abs().groupby(names).mean()
+    sliced_by = {feature.measure for feature in FEATURES}
+    known = {name.split(" (")[0] for name, measure in MEASURES.items() if measure in sliced_by}
+    sliced = strength[[name in known for name in strength.index]]
+    return " and ".join(str(name) for name in sliced.sort_values(ascending=False).index[:2])
+
+
+def _blocks(data: Data, difficulty: Difficulty) -> Iterator[Block]:
+    yield from error_blocks(data, difficulty.shared)
+    yield from map_blocks(data, difficulty.map)
+    yield Gallery("prototypes", _exemplar_rows(data, difficulty, critics=False), _PROTOTYPES)
+    yield Gallery("critics", _exemplar_rows(data, difficulty, critics=True), _CRITICS)
+    yield from pair_blocks(data, difficulty.pair)
+
+
+def _exemplar_rows(data: Data, difficulty: Difficulty, critics: bool) -> list[Row]:
+    colours = style.group_colours(data.taxonomy)
+    return [
+        Row(
+            title=data.taxonomy.groups[group],
+            images=data.images[rows],
+            notes=[data.garment_name(row) for row in rows],
+            colour=colours[group],
+        )
+        for group, chosen in enumerate(difficulty.exemplars)
+        if len(rows := chosen.critics if critics else chosen.prototypes)
+    ]
+
+
+_PROTOTYPES = (
+    "Prototypes: training images whose features stand for all of their group, the best first (MMD-critic over the "
+    "last features of a network that was not trained on them)."
+)
+_CRITICS = "Critics: training images that the prototypes leave unexplained, the strongest first."

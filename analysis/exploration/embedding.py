@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analysis.exploration.data import Data, Indices
+from analysis.exploration.data import Data, Indices, unit_pixels
 from analysis.exploration.principal_components import principal_components
 
 Floats = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ def embed(data: Data, features: Floats, rows: Indices, network_name: str, seed: 
         network_name: Whose features they are.
         seed: Of the layout.
     """
-    pixels = lay_out(data.images[rows].reshape(len(rows), -1).astype(np.float32) / np.float32(255), seed)
+    pixels = lay_out(unit_pixels(data.images[rows]), seed)
     network = lay_out(features, seed)
     return Embedding(rows, pixels, _turned(network, pixels), network_name)
 

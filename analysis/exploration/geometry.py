@@ -1,4 +1,4 @@
-"""How the images lie to each other: directions, dimension, which garments overlap, how well simple models do."""
+"""Overlap of garments, separability of groups and maps of the images: the section on geometry."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import pandas as pd
 from analysis.evaluation.bootstrap import confusion, from_confusion
 from analysis.evaluation.metrics import OVERALL, Metric, of_class, recall
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.intrinsic_dimension import many_nearest, two_nearest
-from analysis.exploration.neighbours import Floats, Neighbours, Rows, search
-from analysis.exploration.principal_components import (
-    PrincipalComponents,
-    directions_for,
-    principal_components,
-    variances,
+from analysis.exploration.embedding import Embedding
+from analysis.exploration.intrinsic_dimension import (
+    NEIGHBOURS,
+    dimension_figure,
+    dimension_text,
+    dimensions,
+    dimensions_by_scale,
+    direction_gallery,
+    error_bars,
+    variance_figure,
 )
+from analysis.exploration.neighbours import Floats, Neighbours, search
+from analysis.exploration.principal_components import PrincipalComponents, principal_components
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Listing, Picture, Section
 
-DIMENSION_SAMPLE = 2000
-"""Images that a dimension is estimated from: the same number everywhere, for the estimate depends on it."""
-
-NEIGHBOURS = 10
 RESAMPLES = 1000
 
 
@@ -68,30 +71,16 @@ def measure(
         answers: By name of a model, the group int64 [n_test] that it gives each test image, the weakest model first.
         seed: Of samples and resamples. Defaults to 0.
     """
-    separability, recalls = separate(data, answers, seed)
+    separability, recalls = judge_models(data, answers, seed)
     return Geometry(
         components=principal_components(data.pixels[data.train_rows]),
         dimensions=dimensions(data, seed),
-        scales=_scales(data, neighbours, seed),
+        scales=dimensions_by_scale(data, neighbours, seed),
         nearest_garment=nearest_garments(data, neighbours),
         purity=purity(data, neighbours, features),
         separability=separability,
         recalls=recalls,
     )
-
-
-def dimensions(data: Data, seed: int) -> pd.DataFrame:
-    """Estimates the intrinsic dimension of the training images, of each group and of each garment."""
-    rng = np.random.default_rng(seed)
-    table = []
-    for kind, name, place, rows in _kinds(data):
-        sample = data.pixels[rng.permutation(rows)[:DIMENSION_SAMPLE]]
-        distances = _distances_within(sample)
-        two = two_nearest(distances)
-        linear = directions_for(variances(sample), 0.95)
-        table.append((kind, name, place, len(sample), two.value, two.low, two.high, many_nearest(distances), linear))
-    columns = ["kind", "name", "place", "images", "two_nearest", "low", "high", "many_nearest", "linear"]
-    return pd.DataFrame(table, columns=columns)
 
 
 def nearest_garments(data: Data, neighbours: Neighbours) -> npt.NDArray[np.float64]:
@@ -117,7 +106,7 @@ def purity(data: Data, neighbours: Neighbours, features: Floats) -> pd.DataFrame
     return table.rename_axis("place").reset_index()
 
 
-def separate(data: Data, answers: Mapping[str, Indices], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def judge_models(data: Data, answers: Mapping[str, Indices], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Judges models by their groups of the official test split.
 
     Returns:
@@ -149,34 +138,196 @@ def _worst_pair(counts: npt.NDArray[np.int64], groups: tuple[str, ...]) -> tuple
     return f"{groups[first]} and {groups[second]}", float(errors.max() / max(errors.sum(), 1))
 
 
-def _kinds(data: Data) -> Iterator[tuple[str, str, int, Indices]]:
-    """Yields kind, name, number and training rows of all images, of each group and of each garment."""
-    train = data.train_rows
-    yield "all", "All images", 0, train
-    for place, name in enumerate(data.taxonomy.groups):
-        yield "group", name, place, train[data.groups[train] == place]
-    for place, name in enumerate(data.taxonomy.garments):
-        yield "garment", name, place, train[data.garments[train] == place]
+def section(data: Data, geometry: Geometry, embedding: Embedding) -> Section:
+    """Tells how the images lie to each other, and what that asks of a model."""
+    return Section(
+        name="geometry",
+        title="Geometry",
+        finding="\n\n".join(
+            (
+                dimension_text(geometry.components, geometry.dimensions, geometry.scales),
+                _overlap_text(data, geometry),
+                _separability_text(geometry),
+                _network_text(geometry),
+            )
+        ),
+        decision=_decision(geometry),
+        blocks=tuple(_blocks(data, geometry, embedding)),
+    )
 
 
-def _scales(data: Data, neighbours: Neighbours, seed: int) -> pd.DataFrame:
-    """Estimates the dimension from fewer and fewer images: the fewer, the coarser the scale that it is of."""
-    train = data.train_rows
-    order = np.random.default_rng(seed).permutation(train)
-    table = []
-    for count in (len(train) // 60, len(train) // 20, len(train) // 6):
-        two = two_nearest(_distances_within(data.pixels[order[:count]]))
-        table.append((count, two.value, two.low, two.high))
-    two = two_nearest(neighbours.rmse[train])
-    table.append((len(train), two.value, two.low, two.high))
-    return pd.DataFrame(table, columns=["images", "two_nearest", "low", "high"])
+def _overlap_text(data: Data, geometry: Geometry) -> str:
+    shares, names = geometry.nearest_garment, data.taxonomy.garments
+    apart = np.where(np.eye(len(names), dtype=bool), 0, shares)
+    first, second = np.unravel_index(apart.argmax(), apart.shape)
+    owner = np.array(data.taxonomy.group_of)
+    across = np.where(owner[:, None] == owner[None], 0, shares)
+    source, target = np.unravel_index(across.argmax(), across.shape)
+    loneliest = int(np.diagonal(shares).argmin())
+    return (
+        f"**Which garments overlap.** {names[loneliest]} hardly has a region of its own: the nearest training image of "
+        f"one is a {names[loneliest]} in {shares[loneliest, loneliest]:.0%} of the cases. The strongest pull is from "
+        f"{names[first]} to {names[second]} ({apart.max():.1%}), "
+        f"{'inside one group' if owner[first] == owner[second] else 'across groups'}. The strongest across groups is "
+        f"from {names[source]} to {names[target]} ({across.max():.1%}); in all, {across.sum(axis=1)[source]:.1%} of "
+        f"the images of {names[source]} lie nearest to another group."
+    )
 
 
-def _distances_within(values: Floats) -> Floats:
-    """Returns the distances of each row to its nearest others, float32 [n, up to NEIGHBOURS]."""
-    index: Rows
-    index, squared = search(values, values, NEIGHBOURS + 1)
-    # A copy may stand before the image itself: the own row is taken out by name, or else the last.
-    own = index == np.arange(len(values))[:, None]
-    own[~own.any(axis=1), -1] = True
-    return np.sqrt(np.maximum(squared[~own].reshape(len(values), -1), 0))
+def _separability_text(geometry: Geometry) -> str:
+    told = "; ".join(
+        f"{r.model} {r.accuracy:.4f} [{r.accuracy_low:.4f}, {r.accuracy_high:.4f}]"
+        for r in geometry.separability.itertuples()
+    )
+    table = geometry.separability
+    best, worst = table.iloc[table["accuracy"].argmax()], table.iloc[table["accuracy"].argmin()]
+    return (
+        f"**How well groups part**, as accuracy on the official test split: {told}. Of the errors of "
+        f"{best['model']}, {best['worst_share']:.0%} are between {best['worst_pair']}; of those of {worst['model']}, "
+        f"{worst['worst_share']:.0%} are between {worst['worst_pair']}."
+    )
+
+
+def _network_text(geometry: Geometry) -> str:
+    table = geometry.purity
+    gain = table["network_garment"] - table["pixels_garment"]
+    gain_of_groups = table["network_group"] - table["pixels_group"]
+    most, best = int(gain.argmax()), int(gain_of_groups.argmax())
+    weakest = table.iloc[table["network_group"].argmin()]
+    return (
+        "**What a network changes.** Of a test image's ten nearest training images, "
+        f"{table['pixels_garment'].mean():.1%} have its garment by pixels and {table['network_garment'].mean():.1%} by "
+        f"the features of a small network; {table['pixels_group'].mean():.1%} and {table['network_group'].mean():.1%} "
+        f"have its group. {table['garment'][most]} gains most in garments ({gain[most]:+.1%}), "
+        f"{table['garment'][best]} in groups ({gain_of_groups[best]:+.1%}). {weakest['garment']} stays the least pure "
+        f"by group ({weakest['network_group']:.1%})."
+    )
+
+
+def _decision(geometry: Geometry) -> str:
+    best = geometry.separability.iloc[geometry.separability["accuracy"].argmax()]
+    return (
+        "So we measure a model against nearest centroids, a linear model and 1-nearest neighbour, which stand in the "
+        "Evaluator's report, and not against the majority alone. So we watch the F1 of each group beside accuracy, "
+        f"because the errors gather between {best['worst_pair']}. The network learns the garments and its answers are "
+        "summed to groups: the overlaps inside a group then cost nothing."
+    )
+
+
+def _blocks(data: Data, geometry: Geometry, embedding: Embedding) -> Iterator[Block]:
+    """Yields what shows the geometry, in the order of the prose."""
+    yield variance_figure(geometry.components)
+    yield direction_gallery(geometry.components)
+    yield dimension_figure(data, geometry.dimensions)
+    yield _nearest_figure(data, geometry)
+    yield _purity_figure(data, geometry)
+    yield _recall_figure(data, geometry)
+    yield _separability_table(geometry)
+    yield _map_figure(data, embedding, embedding.pixels, "map-pixels", "by their pixels")
+    yield _map_figure(data, embedding, embedding.network, "map-network", f"by the features of {embedding.network_name}")
+
+
+def _nearest_figure(data: Data, geometry: Geometry) -> Picture:
+    percent = (100 * geometry.nearest_garment).round(1)
+    figure = style.matrix(percent.tolist(), data.taxonomy.garments, ".0f")
+    figure.update_xaxes(title_text="nearest training image", tickangle=-45)
+    caption = (
+        "Of all images of a garment (down), the share in % whose nearest training image is of each garment (across). "
+        "Each row sums to 100. Dark cells off the diagonal are overlaps; the grouping makes those inside a group "
+        "harmless."
+    )
+    return Picture("nearest-garment", figure, caption, documented=True)
+
+
+def _purity_figure(data: Data, geometry: Geometry) -> Picture:
+    table = geometry.purity.sort_values("pixels_group")
+    colours = [style.garment_colours(data.taxonomy)[place] for place in table["place"]]
+    figure = style.figure("of the same class, %", height=480)
+    looks = (
+        ("group", "pixels", "square-open"),
+        ("group", "network", "square"),
+        ("garment", "pixels", "circle-open"),
+        ("garment", "network", "circle"),
+    )
+    for kind, space, symbol in looks:
+        name = f"{space}_{kind}"
+        figure.add_scatter(
+            x=(100 * table[name]).round(1).tolist(),
+            y=table["garment"].tolist(),
+            error_x={
+                "type": "data",
+                "array": (196 * table[f"{name}_error"]).round(2).tolist(),
+                "width": 0,
+                "thickness": 1,
+                "color": style.NEUTRAL,
+            },
+            mode="markers",
+            marker={"symbol": symbol, "size": 9, "color": colours},
+            name=f"same {kind}, {space}",
+        )
+    caption = (
+        "Test images: how many of the ten nearest training images have the same garment (circles) or group (squares), "
+        "by pixels (open) and by the features of a small network that has not seen the test images (filled). Bars: "
+        "95% intervals."
+    )
+    return Picture("neighbour-purity", figure, caption, documented=True)
+
+
+def _recall_figure(data: Data, geometry: Geometry) -> Picture:
+    figure = style.figure("recall, %", height=380)
+    for place, group in enumerate(data.taxonomy.groups):
+        part = geometry.recalls[geometry.recalls["group"] == group]
+        figure.add_scatter(
+            x=(100 * part["recall"]).round(2).tolist(),
+            y=part["model"].tolist(),
+            error_x=error_bars(100 * part["recall"], 100 * part["low"], 100 * part["high"]),
+            mode="markers",
+            marker={"size": 10, "color": style.group_colours(data.taxonomy)[place]},
+            name=group,
+        )
+    caption = "Recall of each group of the test split by models of rising strength, with 95% bootstrap intervals."
+    return Picture("separability", figure, caption)
+
+
+def _separability_table(geometry: Geometry) -> Listing:
+    shown = pd.DataFrame(
+        {
+            "model": geometry.separability["model"],
+            "group accuracy": _with_intervals(geometry.separability, "accuracy"),
+            "macro F1": _with_intervals(geometry.separability, "macro_f1"),
+            "most confused": geometry.separability["worst_pair"],
+            "of its errors": [f"{share:.0%}" for share in geometry.separability["worst_share"]],
+        }
+    )
+    return Listing("separability-table", shown, "Models on the official test split, with 95% bootstrap intervals.")
+
+
+def _with_intervals(table: pd.DataFrame, name: str) -> list[str]:
+    columns = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+    return [f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in columns]
+
+
+def _map_figure(data: Data, embedding: Embedding, places: npt.NDArray[np.float32], name: str, by: str) -> Picture:
+    figure = style.figure(height=560)
+    # Whole numbers of 16 bits: a quarter of the page's weight, and a two-thousandth of the map is below a pixel.
+    scaled = np.rint(1000 * places / max(float(np.abs(places).max()), 1e-9)).astype(np.int16)
+    colours, symbols = style.garment_colours(data.taxonomy), style.garment_symbols(data.taxonomy)
+    for garment in np.argsort(data.taxonomy.group_of, kind="stable"):
+        shown = np.flatnonzero(data.garments[embedding.rows] == garment)
+        figure.add_scattergl(
+            x=scaled[shown, 0],
+            y=scaled[shown, 1],
+            customdata=shown.astype(np.int16),
+            mode="markers",
+            marker={"size": 4, "color": colours[garment], "symbol": symbols[garment], "opacity": 0.75},
+            name=data.taxonomy.garments[garment],
+            hovertemplate="%{fullData.name}<extra></extra>",
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 4, "r": 4})
+    caption = (
+        f"{len(embedding.rows):,} test images laid out {by} (t-SNE): near ones are alike; distances between islands "
+        "and the axes mean nothing. Touch a point to see its image."
+    )
+    return Picture(name, figure, caption, thumbnails=data.images[embedding.rows], documented=True)

@@ -1,15 +1,29 @@
-"""In how many directions images vary around a point: the intrinsic dimension, from distances to near neighbours."""
+"""Dimension of the images: principal directions, and intrinsic dimension from distances to near neighbours."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis.evaluation.bootstrap import Estimate
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.neighbours import Floats, Neighbours, Rows, search
+from analysis.exploration.principal_components import PrincipalComponents, directions_for, variances
+from analysis.pages import figures as style
+from analysis.pages.section import Gallery, Picture, Row
 
 Distances = npt.NDArray[np.floating[Any]]
+
+DIMENSION_SAMPLE = 2000
+"""Images that a dimension is estimated from: the same number everywhere, for the estimate depends on it."""
+NEIGHBOURS = 10
+DIRECTIONS = 10
+SPREAD = 2.0
+"""Standard deviations from the mean that a principal direction is shown at."""
 
 
 def two_nearest(distances: Distances, level: float = 0.95) -> Estimate:
@@ -49,3 +63,160 @@ def many_nearest(distances: Distances) -> float:
         return float("nan")
     inverse = np.log(apart[:, -1:] / apart[:, :-1]).sum(axis=1) / (apart.shape[1] - 1)
     return float(1 / inverse.mean()) if inverse.mean() > 0 else float("nan")
+
+
+def dimensions(data: Data, seed: int) -> pd.DataFrame:
+    """Estimates the intrinsic dimension of the training images, of each group and of each garment."""
+    rng = np.random.default_rng(seed)
+    table = []
+    for kind, name, place, rows in _subsets(data):
+        sample = data.pixels[rng.permutation(rows)[:DIMENSION_SAMPLE]]
+        distances = _distances_within(sample)
+        two = two_nearest(distances)
+        linear = directions_for(variances(sample), 0.95)
+        table.append((kind, name, place, len(sample), two.value, two.low, two.high, many_nearest(distances), linear))
+    columns = ["kind", "name", "place", "images", "two_nearest", "low", "high", "many_nearest", "linear"]
+    return pd.DataFrame(table, columns=columns)
+
+
+def dimensions_by_scale(data: Data, neighbours: Neighbours, seed: int) -> pd.DataFrame:
+    """Estimates the dimension from fewer and fewer images: the fewer, the coarser the scale that it is of."""
+    train = data.train_rows
+    order = np.random.default_rng(seed).permutation(train)
+    table = []
+    for count in (len(train) // 60, len(train) // 20, len(train) // 6):
+        two = two_nearest(_distances_within(data.pixels[order[:count]]))
+        table.append((count, two.value, two.low, two.high))
+    two = two_nearest(neighbours.rmse[train])
+    table.append((len(train), two.value, two.low, two.high))
+    return pd.DataFrame(table, columns=["images", "two_nearest", "low", "high"])
+
+
+def _subsets(data: Data) -> Iterator[tuple[str, str, int, Indices]]:
+    """Yields kind, name, number and training rows of all images, of each group and of each garment."""
+    train = data.train_rows
+    yield "all", "All images", 0, train
+    for place, name in enumerate(data.taxonomy.groups):
+        yield "group", name, place, train[data.groups[train] == place]
+    for place, name in enumerate(data.taxonomy.garments):
+        yield "garment", name, place, train[data.garments[train] == place]
+
+
+def _distances_within(values: Floats) -> Floats:
+    """Returns the distances of each row to its nearest others, float32 [n, up to NEIGHBOURS]."""
+    index: Rows
+    index, squared = search(values, values, NEIGHBOURS + 1)
+    # A copy may stand before the image itself: the own row is taken out by name, or else the last.
+    own = index == np.arange(len(values))[:, None]
+    own[~own.any(axis=1), -1] = True
+    return np.sqrt(np.maximum(squared[~own].reshape(len(values), -1), 0))
+
+
+def dimension_text(components: PrincipalComponents, table: pd.DataFrame, scales: pd.DataFrame) -> str:
+    """Returns the paragraph on the dimension, as Markdown.
+
+    Args:
+        components: The principal components of all training images.
+        table: As `dimensions` returns it.
+        scales: As `dimensions_by_scale` returns it.
+    """
+    pixels = len(components.variances)
+    half, most = (directions_for(components.variances, share) for share in (0.5, 0.95))
+    every, garments = table[table["kind"] == "all"].iloc[0], table[table["kind"] == "garment"]
+    flat, rich = garments.iloc[garments["two_nearest"].argmin()], garments.iloc[garments["two_nearest"].argmax()]
+    plain, varied = garments.iloc[garments["linear"].argmin()], garments.iloc[garments["linear"].argmax()]
+    return (
+        f"**{pixels} pixels, but about {every['two_nearest']:.0f} ways to vary.** {half} "
+        f"principal directions explain half of the variance and {most} explain 95%. Around "
+        f"a single image the data vary in far fewer: the intrinsic dimension is {_interval(every)} by the two nearest "
+        f"neighbours and {every['many_nearest']:.1f} by ten. It depends on the scale that is looked at, but little: "
+        f"from {scales['images'].iloc[0]:,} to {scales['images'].iloc[-1]:,} images the first estimate lies between "
+        f"{scales['two_nearest'].min():.1f} and {scales['two_nearest'].max():.1f}. {flat['name']} has the lowest "
+        f"dimension ({_interval(flat)}), {rich['name']} the highest ({_interval(rich)}). Straight directions are many "
+        f"more: {plain['name']} needs {plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. "
+        "So the images of a garment lie near a sheet that is bent, not flat."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row['two_nearest']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+
+
+def variance_figure(components: PrincipalComponents) -> Picture:
+    """Returns the variance that ever more principal directions explain."""
+    explained = 100 * components.explained.cumsum()
+    count = np.arange(1, len(explained) + 1)
+    figure = style.figure("principal directions", "variance explained, %", height=360)
+    figure.add_scatter(
+        x=count, y=explained.round(2).tolist(), mode="lines", line={"color": style.NEUTRAL}, showlegend=False
+    )
+    marks = [directions_for(components.variances, share) for share in (0.5, 0.8, 0.9, 0.95, 0.99)]
+    figure.add_scatter(
+        x=marks,
+        y=[50, 80, 90, 95, 99],
+        mode="markers+text",
+        text=[str(mark) for mark in marks],
+        textposition="top left",
+        marker={"color": style.TEST, "size": 8},
+        showlegend=False,
+    )
+    figure.update_xaxes(type="log", dtick=1)
+    caption = "How many directions it takes to explain 50, 80, 90, 95 and 99% of the variance of the training images."
+    return Picture("variance-explained", figure, caption)
+
+
+def direction_gallery(components: PrincipalComponents) -> Gallery:
+    """Returns the mean image moved along each of the strongest directions, to either side."""
+    side = int(np.sqrt(len(components.mean)))
+    steps = SPREAD * np.sqrt(components.variances[:DIRECTIONS])[:, None] * components.directions[:, :DIRECTIONS].T
+    notes = [f"{number}: {share:.0%}" for number, share in enumerate(components.explained[:DIRECTIONS], 1)]
+    rows = [
+        Row(title, _as_images(components.mean + sign * steps, side), notes if sign > 0 else ())
+        for title, sign in ((f"Mean plus {SPREAD:g} standard deviations", 1), ("Mean minus as much", -1))
+    ]
+    caption = "The mean image moved along the strongest directions, with the share of the variance that each explains."
+    return Gallery("principal-directions", rows, caption)
+
+
+def _as_images(values: npt.NDArray[Any], side: int) -> npt.NDArray[np.uint8]:
+    return (np.clip(values, 0, 1) * 255).astype(np.uint8).reshape(-1, side, side)
+
+
+def dimension_figure(data: Data, dimensions: pd.DataFrame) -> Picture:
+    """Returns the intrinsic dimension of each garment with its interval."""
+    table = dimensions[dimensions["kind"] == "garment"].sort_values("two_nearest")
+    colours = style.garment_colours(data.taxonomy)
+    figure = style.figure("intrinsic dimension", height=440)
+    figure.add_scatter(
+        x=table["two_nearest"].round(2).tolist(),
+        y=table["name"].tolist(),
+        error_x=error_bars(table["two_nearest"], table["low"], table["high"]),
+        mode="markers",
+        marker={"size": 10, "color": [colours[place] for place in table["place"]]},
+        name="two nearest",
+    )
+    figure.add_scatter(
+        x=table["many_nearest"].round(2).tolist(),
+        y=table["name"].tolist(),
+        mode="markers",
+        marker={"size": 9, "symbol": "line-ns-open", "color": style.NEUTRAL},
+        name="ten nearest",
+    )
+    caption = (
+        f"Intrinsic dimension of each garment, from {int(table['images'].max()):,} training images each, by two "
+        "estimators. Bars: 95% intervals that take the images for independent."
+    )
+    return Picture("intrinsic-dimension", figure, caption, documented=True)
+
+
+def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, object]:
+    """Returns plotly's error bars of values with an interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (high - value).round(4).tolist(),
+        "arrayminus": (value - low).round(4).tolist(),
+        "thickness": 1.5,
+        "color": style.NEUTRAL,
+        "width": 0,
+    }

@@ -1,4 +1,4 @@
-"""How the error falls with the number of training images, and what ten times as many would buy."""
+"""Learning curves: the error of three kinds of model on ever more training images."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.data.near_duplicates import cut_validation
-from analysis.exploration.data import Data, Indices
-from analysis.exploration.power_law import fit_power_law
+from analysis.exploration.data import Data, Indices, unit_pixels
 
 Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
-Report = Callable[[int, int, str], None]
 
+Report = Callable[[int, int, str], None]
 HELD_OUT = 0.1
 LARGEST = 2 / 3
 SMALLEST = 1000
 NEIGHBOUR_BLOCK = 1000
 PREDICT_BATCH = 1000
 DIRECTIONS = 100
-SEEN = 330
-"""A network sees `SEEN * n**0.5` images while it learns from n: few images take more passes, many take more steps."""
+IMAGES_SEEN = 330
+"""A network sees `IMAGES_SEEN * n**0.5` images while it learns from n: few take more epochs, many take more steps."""
 EPOCHS = (2, 24)
-"""Fewest and most passes over the images: two over the largest sizes are what four minutes for everything leave.
+"""Fewest and most epochs: two on the largest sizes are what fits into four minutes for everything.
 
-The fitted floor hangs on them: 2 passes over 40,000 images and 5 over 10,000 gave 2.5% of the groups, 3 and 4 gave
-0.2%. So the section calls it the least certain figure.
+The fitted floor depends on them: 2 epochs on 40,000 images and 5 on 10,000 gave 2.5% of the groups, 3 and 4 gave 0.2%.
+So the section calls the floor the least certain figure.
 """
 
 
@@ -126,7 +125,7 @@ def stratified_order(garments: Indices, seed: int) -> Indices:
 
 def nearest_neighbour(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
     """Says the garment of the nearest image by raw pixels; what is nearest so far is kept from size to size."""
-    known, unknown = _unit_pixels(drawn.images), _unit_pixels(drawn.unknown)
+    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.unknown)
     best, answer = np.full(len(unknown), np.inf, np.float32), np.zeros(len(unknown), np.int64)
     certain = np.eye(len(drawn.membership), dtype=np.float32)
     begin = 0
@@ -150,7 +149,7 @@ def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    known, unknown = _unit_pixels(drawn.images), _unit_pixels(drawn.unknown)
+    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.unknown)
     for size in sizes:
         components = PCA(min(DIRECTIONS, size - 1), whiten=True, svd_solver="covariance_eigh")
         model = make_pipeline(components, LogisticRegression(C=0.01, max_iter=200))
@@ -162,12 +161,12 @@ def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
 
 def small_network(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
     """Trains a small convolutional network; the fewer the images, the more often it sees them."""
-    from analysis.exploration.repeated_training import RepeatedTraining
+    from analysis.exploration.cross_validation import SmallNetwork
     from models.probabilities import softmax
 
-    training = RepeatedTraining(len(drawn.membership), drawn.seed)
+    training = SmallNetwork(len(drawn.membership), drawn.seed)
     for size in sizes:
-        network = training.train(drawn.images[:size], drawn.garments[:size], passes(size))
+        network = training.train(drawn.images[:size], drawn.garments[:size], epochs_for(size))
         yield softmax(network.predict(drawn.unknown, batch_size=PREDICT_BATCH, verbose=0)).astype(np.float32)
 
 
@@ -178,63 +177,9 @@ LEARNERS: dict[str, Learner] = {
 }
 
 
-def passes(size: int) -> int:
+def epochs_for(size: int) -> int:
     """Returns how often a network sees each of `size` images."""
-    return int(np.clip(round(SEEN * size**0.5 / size), *EPOCHS))
-
-
-def fit(curves: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Fits a power law to every curve and says what it promises for ten times more images.
-
-    Intervals are of 95%, by bootstrap over the repeats at every size. Means of so few repeats vary too little in
-    resamples, by the factor sqrt((R - 1) / R), which is made good. They hold what the repeats vary by, not whether the
-    curve is a power law that far out: for that two other fits of the same curve stand beside them.
-
-    Args:
-        curves: As `curves` returns them.
-        resamples: How many. Defaults to 1000.
-        seed: Of the resamples. Defaults to 0.
-
-    Returns:
-        One row a model and target ("garment" or "group"): model, target, images (the most measured), error (measured
-        there), floor, scale and exponent of floor + scale * images ** -exponent, floor_low, floor_high, exponent_low,
-        exponent_high, then the error for ten times as many images: tenfold, tenfold_low, tenfold_high,
-        tenfold_without_floor (fitted with a floor of 0), tenfold_from_larger (fitted without the smaller half of the
-        sizes).
-    """
-    rows = []
-    for model, of_model in curves.groupby("model", sort=False):
-        for target in ("garment", "group"):
-            table = of_model.pivot(index="repeat", columns="images", values=f"{target}_error")
-            sizes, errors = table.columns.to_numpy(np.float64), table.to_numpy(np.float64)
-            rows.append({"model": model, "target": target} | _fit_one(sizes, errors, resamples, seed))
-    return pd.DataFrame(rows)
-
-
-def _fit_one(sizes: Values, errors: Values, resamples: int, seed: int) -> dict[str, float]:
-    mean, ten = errors.mean(axis=0), 10 * sizes[-1]
-    law, drawn = fit_power_law(sizes, mean), fit_power_law(sizes, _resample(errors, resamples, seed))
-    larger = len(sizes) // 2
-    found = {"images": sizes[-1], "error": mean[-1], "floor": law.floor, "scale": law.scale, "exponent": law.exponent}
-    found |= _interval("floor", drawn.floor) | _interval("exponent", drawn.exponent)
-    found |= {"tenfold": law.error(ten)} | _interval("tenfold", drawn.error(ten))
-    found["tenfold_without_floor"] = fit_power_law(sizes, mean, floor=False).error(ten)
-    found["tenfold_from_larger"] = fit_power_law(sizes[larger:], mean[larger:]).error(ten)
-    return {name: float(value) for name, value in found.items()}
-
-
-def _resample(errors: Values, resamples: int, seed: int) -> Values:
-    """Returns means over resampled repeats, float64 [resamples, sizes], each size on its own."""
-    repeats, sizes = errors.shape
-    chosen = np.random.default_rng(seed).integers(0, repeats, (resamples, repeats, sizes))
-    means = np.take_along_axis(errors[None], chosen, axis=1).mean(axis=1)
-    widened = errors.mean(axis=0) + np.sqrt(repeats / max(repeats - 1, 1)) * (means - errors.mean(axis=0))
-    return np.maximum(widened, 1e-6)
-
-
-def _interval(name: str, drawn: Values) -> dict[str, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {f"{name}_low": low, f"{name}_high": high}
+    return int(np.clip(round(IMAGES_SEEN * size**0.5 / size), *EPOCHS))
 
 
 def _errors(drawn: Draw, probabilities: Floats) -> tuple[float, float]:
@@ -243,7 +188,3 @@ def _errors(drawn: Draw, probabilities: Floats) -> tuple[float, float]:
     garment_error = (probabilities.argmax(axis=1) != drawn.truth).mean()
     group_error = ((probabilities @ drawn.membership).argmax(axis=1) != groups).mean()
     return float(garment_error), float(group_error)
-
-
-def _unit_pixels(images: npt.NDArray[np.uint8]) -> Floats:
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)

@@ -1,4 +1,4 @@
-"""Do models err on the same images? Counts of models that are wrong, against what independent errors would give.
+"""Errors that models share: predictions of models of rising strength, and how consistent their errors are.
 
 Geirhos, Meding and Wichmann, "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring
 error consistency", 2020 (https://arxiv.org/abs/2006.16736).
@@ -6,15 +6,48 @@ error consistency", 2020 (https://arxiv.org/abs/2006.16736).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import plotly.graph_objects as go
 
-from analysis.exploration.data import Indices
+from analysis.evaluation.ladder import logistic_regression, nearest_centroid
+from analysis.exploration.cross_validation import OutOfFold
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.neighbours import Neighbours
+from analysis.pages import figures as style
+from analysis.pages.section import Block, Gallery, Picture, Row
+from models.probabilities import softmax
 
 Values = npt.NDArray[np.float64]
+
+IN_A_ROW = 12
+ROWS = 4
+
+
+def predict_groups(
+    data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, trained: Indices | None = None
+) -> dict[str, Indices]:
+    """Returns the groups that each model gives the test images, int64 [n_test], the weakest model first.
+
+    Args:
+        data: The images.
+        neighbours: The nearest training images: the first is 1-nearest-neighbour's predict_groups.
+        out_of_fold: The small networks, whose mean probability answers.
+        trained: The answers of a model that was trained elsewhere; None where there is none.
+    """
+    known, garments, unknown = data.pixels[data.train_rows], data.garments[data.train_rows], data.pixels[data.test_rows]
+    probabilities = np.mean([softmax(logits) for logits in out_of_fold.test_logits], axis=0)
+    networks = probabilities @ np.array(data.taxonomy.membership())
+    answers = {
+        "nearest centroid": nearest_centroid(known, garments, unknown, data.taxonomy),
+        "logistic regression": logistic_regression(known, garments, unknown, data.taxonomy),
+        "1-nearest neighbour": data.groups[neighbours.index[data.test_rows, 0]],
+        "small networks": networks.argmax(axis=1).astype(np.int64),
+    }
+    return answers if trained is None else {**answers, "trained model": trained}
 
 
 @dataclass(frozen=True)
@@ -41,7 +74,7 @@ class SharedErrors:
         return np.flatnonzero(self.wrong.all(axis=0))
 
 
-def share_errors(answers: Mapping[str, Indices], truth: Indices) -> SharedErrors:
+def compare_errors(answers: Mapping[str, Indices], truth: Indices) -> SharedErrors:
     """Compares the errors of models; one that answers the same to every image is left out.
 
     Args:
@@ -68,3 +101,74 @@ def _kappa(wrong: npt.NDArray[np.bool_]) -> Values:
     agree = (one @ one.T + (1 - one) @ (1 - one).T) / wrong.shape[1]
     chance = np.outer(rate, rate) + np.outer(1 - rate, 1 - rate)
     return (agree - chance) / np.maximum(1 - chance, 1e-12)
+
+
+def errors_text(data: Data, shared: SharedErrors, suspects_of_all: int) -> str:
+    """Returns the paragraph on shared errors, as Markdown.
+
+    Args:
+        data: The images.
+        shared: The errors.
+        suspects_of_all: How many images that every model misclassifies are suspected of a wrong group.
+    """
+    count, tested, models = len(shared.by_all), shared.wrong.shape[1], len(shared.models)
+    kappa = shared.consistency[np.triu_indices(models, 1)]
+    pair = np.unravel_index(np.argmax(np.triu(shared.consistency, 1)), shared.consistency.shape)
+    any_wrong = int(shared.wrong.any(axis=0).sum())
+    groups = np.bincount(data.groups[data.test_rows[shared.by_all]], minlength=len(data.taxonomy.groups))
+    return (
+        f"Of {tested:,} test images {count:,} are put into a wrong group by all {models} models, where independent "
+        f"errors would leave {shared.expected[-1]:.2g}; {tested - any_wrong:,} ({1 - any_wrong / tested:.0%}) are "
+        f"right for every one. {data.taxonomy.groups[groups.argmax()]} is the given group of {groups.max():,} of the "
+        f"{count:,}, and {suspects_of_all:,} are suspected of a wrong group. Beyond chance, the models "
+        f"agree on what is hard with a kappa of {kappa.min():.2f} to {kappa.max():.2f}, most so "
+        f"{shared.models[pair[0]]} and {shared.models[pair[1]]}: part of the difficulty lies in the images, whatever "
+        "looks at them."
+    )
+
+
+def error_blocks(data: Data, shared: SharedErrors) -> Iterator[Block]:
+    """Yields the figures of shared errors and the images that every model misclassifies."""
+    yield Picture("errors-shared", _count_figure(shared), _SHARED, documented=True)
+    yield Picture(
+        "errors-consistency", style.matrix(shared.consistency.round(3).tolist(), shared.models, ".2f"), _KAPPA
+    )
+    yield Gallery("errors-of-all", _rows_by_group(data, shared), _ALL, documented=True)
+
+
+def _count_figure(shared: SharedErrors) -> go.Figure:
+    made = style.figure("models that are wrong", "test images")
+    names = list(range(len(shared.observed)))
+    for name, values, colour in (
+        ("observed", shared.observed, style.TEST),
+        ("if errors were independent", shared.expected, style.NEUTRAL),
+    ):
+        made.add_bar(
+            x=names, y=np.round(values, 3).tolist(), name=name, marker={"color": colour}, hovertemplate="%{y:,.3~g}"
+        )
+    made.update_yaxes(type="log", range=[-1, np.log10(shared.wrong.shape[1]) + 0.1], dtick=1)
+    made.update_xaxes(dtick=1)
+    return made
+
+
+def _rows_by_group(data: Data, shared: SharedErrors) -> list[Row]:
+    rows = data.test_rows[shared.by_all]
+    counts = np.bincount(data.groups[rows], minlength=len(data.taxonomy.groups))
+    return [
+        Row(
+            title=f"given {data.taxonomy.groups[group]} ({counts[group]:,})",
+            images=data.images[rows[data.groups[rows] == group][:IN_A_ROW]],
+            notes=[data.garment_name(row) for row in rows[data.groups[rows] == group][:IN_A_ROW]],
+            colour=style.group_colours(data.taxonomy)[group],
+        )
+        for group in np.argsort(-counts, kind="stable")[:ROWS]
+        if counts[group]
+    ]
+
+
+_SHARED = (
+    "How many test images so many models put into a wrong group, and how many it would be if each erred at its own "
+    "rate but independently of the others; the vertical axis is logarithmic."
+)
+_KAPPA = "Error consistency: how far two models are right on the same test images, beyond chance (Cohen's kappa)."
+_ALL = "Test images that every model puts into a wrong group, with the given garment."

@@ -20,7 +20,7 @@ from pipeline.contract.files import atomic_path
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
-    from analysis.exploration.sections import Pieces
+    from analysis.exploration.report import ExplorationInputs
     from pipeline.runner.display import Display
     from pipeline.runner.local_runner import RunResult
 
@@ -62,11 +62,13 @@ def run_exploration(
     return result, exploration
 
 
-def read_exploration(workspace: Workspace, profile: str = "default", overrides: list[str] | None = None) -> Pieces:
+def read_exploration(
+    workspace: Workspace, profile: str = "default", overrides: list[str] | None = None
+) -> ExplorationInputs:
     """Returns the inputs of the last stage for a notebook; runs the stages before it, or reuses their results."""
     from rich.console import Console
 
-    from components.explorer import explorer, read_pieces
+    from components.explorer import explorer, read_inputs
     from pipeline.runner.display import PlainDisplay
     from pipeline.runner.graph import Channel
 
@@ -75,7 +77,7 @@ def read_exploration(workspace: Workspace, profile: str = "default", overrides: 
     result, _ = run_exploration(workspace, profile, overrides, False, display)
     channels = {name: source for name, source in node.sources.items() if isinstance(source, Channel)}
     inputs: dict[str, Any] = {name: result.artifact(channel) for name, channel in channels.items()}
-    return read_pieces(**inputs, taxonomy=node.parameters["taxonomy"])
+    return read_inputs(**inputs, taxonomy=node.parameters["taxonomy"])
 
 
 def publish(exploration: Exploration, workspace: Workspace) -> Path:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.data.slicing_features import INK_THRESHOLD
 from analysis.evaluation.bootstrap import from_examples
-from analysis.exploration.confused_pair import SIDE
+from analysis.exploration.image_features import SIDE
 
 Images = npt.NDArray[np.uint8]
 Maps = npt.NDArray[Any]

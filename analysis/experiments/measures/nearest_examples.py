@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.evaluation.metrics import wilson_interval
 from analysis.exploration.neighbours import search
-from analysis.exploration.shares import wilson
 
 if TYPE_CHECKING:
     import keras
@@ -131,5 +131,5 @@ def summary(table: pd.DataFrame, subsets: Mapping[str, Masks]) -> pd.DataFrame:
 
 
 def _counted(marked: Masks) -> tuple[float, float, float]:
-    low, high = wilson(int(marked.sum()), len(marked))
+    low, high = wilson_interval(int(marked.sum()), len(marked))
     return float(marked.mean()), max(float(low), 0.0), min(float(high), 1.0)

@@ -7,20 +7,19 @@ import re
 import numpy as np
 import pytest
 
-from analysis.exploration import classes, features, shift
+from analysis.exploration import classes, distribution_shift, distributions
 from analysis.exploration.data import Data
-from analysis.exploration.drawing import classes as drawn_classes
-from analysis.exploration.drawing import distributions
+from analysis.exploration.image_features import measure_features
 from analysis.pages.section import Gallery, Listing, Picture, Section
 from tests.analysis.exploration.two_splits import make_data, make_other_data
 
 
 def sections(data: Data) -> list[Section]:
     """Measures and draws both sections."""
-    table = features.measure(data)
+    table = measure_features(data.images)
     return [
-        drawn_classes.section(data, classes.measure(data)),
-        distributions.section(data, table, shift.measure(data, table)),
+        classes.section(data, classes.measure(data)),
+        distributions.section(data, table, distribution_shift.measure(data, table)),
     ]
 
 
@@ -74,6 +73,6 @@ def test_a_garment_without_images_is_drawn_as_nothing() -> None:
     there = Data(
         data.images[keep], data.garments[keep], data.test[keep], data.clusters[keep], data.names[keep], data.taxonomy
     )
-    section = drawn_classes.section(there, classes.measure(there))
+    section = classes.section(there, classes.measure(there))
     rows = next(block.rows for block in section.blocks if block.name == "typical-garments")
     assert len(rows[9].images) == 0 and len(rows[8].images) == classes.SHOWN

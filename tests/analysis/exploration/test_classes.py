@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from analysis.data.fashion_mnist import Source, load
-from analysis.exploration import pixel_statistics
+from analysis.exploration import pixel_information
 from analysis.exploration.classes import hardest_pair, measure, naive_answers, sizes
-from analysis.exploration.typicality import choose, isolation
+from analysis.exploration.typical_images import choose, isolation
 from models.taxonomy import Taxonomy
 from tests.analysis.exploration.two_splits import as_data, make_data, make_other_data
 
@@ -20,7 +20,7 @@ def drawn_counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     images, classes = rng.integers(0, 256, (200, 28, 28)).astype(np.uint8), rng.permutation(np.arange(200) % 2)
     images[:, 3, 5] = np.where(classes == 1, 200, 0)
-    return images, classes, pixel_statistics.count_values(images, classes, 2)
+    return images, classes, pixel_information.count_values(images, classes, 2)
 
 
 def test_planted_sizes_are_counted() -> None:
@@ -46,15 +46,15 @@ def test_counts_give_numpys_moments() -> None:
     """Means, lower medians and variances from the counts are those of the images."""
     images, classes, table = drawn_counts()
     own = images[classes == 1].reshape(-1, 784)
-    assert np.allclose(pixel_statistics.means(table)[1], own.mean(axis=0))
-    assert np.allclose(pixel_statistics.variances(table)[1], own.var(axis=0))
-    assert np.array_equal(pixel_statistics.medians(table)[1], np.sort(own, axis=0)[(len(own) - 1) // 2])
+    assert np.allclose(pixel_information.means(table)[1], own.mean(axis=0))
+    assert np.allclose(pixel_information.variances(table)[1], own.var(axis=0))
+    assert np.array_equal(pixel_information.medians(table)[1], np.sort(own, axis=0)[(len(own) - 1) // 2])
 
 
 def test_an_informative_pixel_is_found() -> None:
     """A pixel that is bright in one of two equal classes alone tells one bit; noise tells far less."""
     _, _, table = drawn_counts()
-    bits = pixel_statistics.information(pixel_statistics.binned(table)).reshape(28, 28)
+    bits = pixel_information.information(pixel_information.binned(table)).reshape(28, 28)
     assert np.unravel_index(bits.argmax(), bits.shape) == (3, 5)
     assert bits[3, 5] == pytest.approx(1) and np.sort(bits.ravel())[-2] < 0.3
 
@@ -65,24 +65,24 @@ def test_information_is_scikit_learns() -> None:
 
     images, classes, table = drawn_counts()
     expected = mutual_info_score(classes, images[:, 7, 9] // 16) / np.log(2)
-    assert pixel_statistics.information(pixel_statistics.binned(table))[7 * 28 + 9] == pytest.approx(expected)
+    assert pixel_information.information(pixel_information.binned(table))[7 * 28 + 9] == pytest.approx(expected)
 
 
 def test_explained_variance_is_that_of_the_means() -> None:
     """Nothing is explained where classes are alike, everything where images are their class's mean."""
     classes = np.arange(40) % 2
     flat = np.repeat((classes * 200).astype(np.uint8), 784).reshape(-1, 28, 28)
-    assert pixel_statistics.explained_variance(pixel_statistics.count_values(flat, classes, 2)) == pytest.approx(1)
-    mixed = pixel_statistics.count_values(flat, np.arange(40) // 2 % 2, 2)
-    assert pixel_statistics.explained_variance(mixed) == pytest.approx(0)
+    assert pixel_information.explained_variance(pixel_information.count_values(flat, classes, 2)) == pytest.approx(1)
+    mixed = pixel_information.count_values(flat, np.arange(40) // 2 % 2, 2)
+    assert pixel_information.explained_variance(mixed) == pytest.approx(0)
 
 
 def test_merged_counts_are_those_of_the_coarser_classes() -> None:
     """Adding up the garments of a group gives what counting by group gives."""
     data = make_data()
-    table = pixel_statistics.count_values(data.images, data.garments, 10)
-    merged = pixel_statistics.merge(table, data.taxonomy.group_of, 5)
-    assert np.array_equal(merged, pixel_statistics.count_values(data.images, data.groups, 5))
+    table = pixel_information.count_values(data.images, data.garments, 10)
+    merged = pixel_information.merge(table, data.taxonomy.group_of, 5)
+    assert np.array_equal(merged, pixel_information.count_values(data.images, data.groups, 5))
 
 
 def test_a_stranger_is_the_loneliest_and_the_mean_is_typical() -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.exploration.confused_pair import most_confused, separation
+from analysis.exploration.confused_pair import most_confused
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data
 from analysis.exploration.data_maps import REGIONS, map_data
-from analysis.exploration.difficulty import Difficulty, measure
-from analysis.exploration.drawing.difficulty import section
+from analysis.exploration.difficulty import Difficulty, choose_exemplars, measure, section
+from analysis.exploration.group_separation import area_with_interval
 from analysis.exploration.neighbours import Neighbours, nearest
-from analysis.exploration.prototypes import choose_exemplars
-from analysis.exploration.shared_errors import share_errors
-from analysis.exploration.shares import wilson
+from analysis.exploration.shared_errors import compare_errors
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_answers, make_data, make_models
 
@@ -68,7 +66,7 @@ def test_consistency_is_one_for_the_same_errors_and_none_for_independent_ones() 
     random = np.random.default_rng(0)
     truth = np.zeros(20_000, np.int64)
     first, second = (random.random((2, 20_000)) < 0.1).astype(np.int64)
-    found = share_errors({"a": first, "b": first, "c": second, "constant": truth}, truth)
+    found = compare_errors({"a": first, "b": first, "c": second, "constant": truth}, truth)
     assert found.models == ("a", "b", "c")
     assert found.consistency[0, 1] == pytest.approx(1.0) and abs(found.consistency[0, 2]) < 0.03
 
@@ -108,22 +106,16 @@ def test_critics_are_no_prototypes_and_reach_what_lies_alone() -> None:
 
 def test_separation_is_the_probability_of_having_more() -> None:
     """1 when every confused image has more, 0.5 for the same values, not defined without images."""
-    assert separation(np.array([3.0, 4.0]), np.array([1.0, 2.0]))[0] == 1.0
-    area, low, high = separation(np.arange(50.0), np.arange(50.0))
+    assert area_with_interval(np.array([3.0, 4.0]), np.array([1.0, 2.0]))[0] == 1.0
+    area, low, high = area_with_interval(np.arange(50.0), np.arange(50.0))
     assert low < area == 0.5 < high
-    assert np.isnan(separation(np.empty(0), np.arange(3.0))[0])
+    assert np.isnan(area_with_interval(np.empty(0), np.arange(3.0))[0])
 
 
 def test_the_pair_of_most_errors_has_the_larger_group_first() -> None:
     """Errors count in both directions."""
     truth, found = np.array([0, 1, 1, 2, 2]), np.array([1, 0, 2, 2, 2])
     assert most_confused(truth, found, (0, 1, 1, 2)) == (1, 0)
-
-
-def test_wilson_intervals_are_the_published_ones() -> None:
-    """0 of 10 and 5 of 10, as Brown, Cai and DasGupta (2001) compute them."""
-    low, high = wilson([0, 5], 10)
-    assert low == pytest.approx([0.0, 0.2366], abs=1e-3) and high == pytest.approx([0.2775, 0.7634], abs=1e-3)
 
 
 def test_section_is_made(data: Data, difficulty: Difficulty) -> None:

@@ -7,9 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis.exploration.drawing.geometry import section
 from analysis.exploration.embedding import Embedding
-from analysis.exploration.geometry import Geometry, measure, nearest_garments, purity
+from analysis.exploration.geometry import Geometry, measure, nearest_garments, purity, section
 from analysis.exploration.neighbours import Neighbours, nearest
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_data

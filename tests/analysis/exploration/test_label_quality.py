@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from analysis.exploration.data import Data
-from analysis.exploration.drawing.label_quality import section
-from analysis.exploration.label_quality import LabelQuality, excluding, measure, noise_estimates
-from analysis.exploration.planted_swaps import plant
-from analysis.exploration.suspects import find_suspects
+from analysis.exploration.label_errors import find_suspected_errors, plant_swaps
+from analysis.exploration.label_noise import accuracy_without, noise_estimates
+from analysis.exploration.label_quality import LabelQuality, measure, section
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_answers, make_data, make_models
 
@@ -76,7 +75,7 @@ def test_the_table_of_garments_adds_up(quality: LabelQuality) -> None:
 def test_nothing_is_suspected_of_networks_that_agree() -> None:
     """Where the networks see the given class everywhere, there is no suspect."""
     given = np.arange(300) % 5
-    assert not len(find_suspects(given, np.eye(5)[given] * 0.9 + 0.02, np.arange(300)).rows)
+    assert not len(find_suspected_errors(given, np.eye(5)[given] * 0.9 + 0.02, np.arange(300)).rows)
 
 
 def test_leaving_out_a_models_own_errors_lifts_it_to_the_most_possible() -> None:
@@ -84,7 +83,7 @@ def test_leaving_out_a_models_own_errors_lifts_it_to_the_most_possible() -> None
     data = make_data()
     answers = make_models(data)
     wrong = data.test_rows[answers["small networks"] != data.groups[data.test_rows]]
-    row = excluding(data, wrong[:5], answers).set_index("model").loc["small networks"]
+    row = accuracy_without(data, wrong[:5], answers).set_index("model").loc["small networks"]
     assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_wrong"] == 5
     assert row["official"] < row["without"] and row["random"] == row["official"]
 
@@ -117,7 +116,7 @@ def test_near_duplicates_that_disagree_are_counted() -> None:
 def test_planted_swaps_are_found_again() -> None:
     """The sanity check finds most of what it swapped when the features tell the garments apart."""
     data = make_data(2400, 50)
-    found = {(p.kind, p.target): p for p in plant(data, make_answers(data))}
+    found = {(p.kind, p.target): p for p in plant_swaps(data, make_answers(data))}
     assert len(found) == 4
     assert all(p.recall > 0.7 and p.precision > 0.9 for p in found.values()), found
 

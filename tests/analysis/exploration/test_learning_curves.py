@@ -7,18 +7,16 @@ import pandas as pd
 import pytest
 
 from analysis.evaluation.ladder import nearest_neighbour as ladder_nearest_neighbour
-from analysis.exploration.drawing.data_needed import section
 from analysis.exploration.learning_curves import (
     LEARNERS,
     curves,
     draw,
-    fit,
+    epochs_for,
     nearest_neighbour,
-    passes,
     stratified_order,
     training_sizes,
 )
-from analysis.exploration.power_law import fit_power_law
+from analysis.exploration.power_law_fits import fit_curves, fit_power_law, section
 from tests.analysis.exploration.blocks import check_section
 from tests.analysis.exploration.ready_made import make_data
 
@@ -82,7 +80,7 @@ def test_many_laws_are_fitted_as_one_is() -> None:
 
 def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> None:
     """Noisy repeats of a planted curve give an interval around what the curve has there."""
-    fits = fit(planted_curves())
+    fits = fit_curves(planted_curves())
     for _, row in fits.iterrows():
         assert row["tenfold_low"] <= row["tenfold"] <= row["tenfold_high"]
         true = 0.01 + 2.0 * 400_000**-0.4
@@ -91,7 +89,7 @@ def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> Non
 
 def test_few_images_are_seen_more_often_than_many() -> None:
     """Passes fall with the number of images and never to less than one."""
-    seen = [passes(int(size)) for size in SIZES]
+    seen = [epochs_for(int(size)) for size in SIZES]
     assert seen == sorted(seen, reverse=True) and seen[-1] >= 1
 
 
@@ -107,7 +105,7 @@ def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
 def test_section_is_made_of_planted_curves() -> None:
     """The section can be drawn and says what ten times more images would bring."""
     table = planted_curves()
-    made = section(make_data(60, 20), table, fit(table))
+    made = section(make_data(60, 20), table, fit_curves(table))
     check_section(made)
     assert "400,000" in made.finding
 

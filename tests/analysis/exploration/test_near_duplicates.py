@@ -11,10 +11,21 @@ import pytest
 from analysis.data.fashion_mnist import Source, load
 from analysis.data.near_duplicates import Pairs, close_pairs
 from analysis.exploration.data import Data
-from analysis.exploration.drawing.duplicates import section
-from analysis.exploration.leak_effect import NEAREST, NEAREST_CLEANED, effects, look_alikes, without_look_alikes
-from analysis.exploration.leakage import Leakage, clusters_within, count_near, measure
-from analysis.exploration.look_alikes import match_shades
+from analysis.exploration.near_duplicate_effect import (
+    NEAREST,
+    NEAREST_CLEANED,
+    measure_effects,
+    near_test_images,
+    nearest_without,
+)
+from analysis.exploration.near_duplicates import (
+    NearDuplicates,
+    clusters_within,
+    count_near,
+    match_brightness,
+    measure,
+)
+from analysis.exploration.near_duplicates_section import section
 from analysis.exploration.neighbours import Neighbours, nearest
 from models.taxonomy import Taxonomy
 from tests.analysis.exploration.blocks import check_section
@@ -59,38 +70,38 @@ def pairs() -> Pairs:
 
 
 @pytest.fixture(scope="module")
-def leakage(neighbours: Neighbours, pairs: Pairs) -> Leakage:
+def duplicates(neighbours: Neighbours, pairs: Pairs) -> NearDuplicates:
     """All that is measured."""
     answers = {"nearest centroid": DATA.groups[DATA.test_rows]}
     return measure(DATA, neighbours, pairs, answers, np.eye(10, dtype=np.float32)[DATA.garments])
 
 
-def test_planted_copies_and_conflicts_are_found(leakage: Leakage) -> None:
+def test_planted_copies_and_conflicts_are_found(duplicates: NearDuplicates) -> None:
     """One exact pair, three test images with a look-alike, one of which conflicts on the group."""
-    widest = leakage.counts.iloc[-1]
-    assert leakage.exact == 1 and len(leakage.conflicts) == 1 and leakage.removed == 3
+    widest = duplicates.counts.iloc[-1]
+    assert duplicates.exact == 1 and len(duplicates.conflicts) == 1 and duplicates.removed == 3
     assert widest[["pairs", "across", "test_images", "group_conflicts", "largest_cluster"]].tolist() == [3, 3, 3, 1, 2]
-    assert leakage.conflicts["second"].tolist() == [TRAIN] and leakage.across["first"].iloc[0] == TRAIN
-    assert [len(rows) for rows in leakage.clusters] == [2, 2, 2]
+    assert duplicates.conflicts["second"].tolist() == [TRAIN] and duplicates.across["first"].iloc[0] == TRAIN
+    assert [len(rows) for rows in duplicates.clusters] == [2, 2, 2]
 
 
-def test_another_shade_is_found_at_equal_brightness_alone(leakage: Leakage) -> None:
+def test_another_shade_is_found_at_equal_brightness_alone(duplicates: NearDuplicates) -> None:
     """The picture at half its brightness is far by pixels and near once both are equally bright."""
-    shades = leakage.shades
+    shades = duplicates.shades
     place = shades.variants(0.08)[0]
     assert (shades.test[place], shades.train[place]) == (TRAIN + 3, 60)
     assert shades.rmse[place] > 0.08 and shades.ratio[place] == pytest.approx(2, abs=0.05)
-    assert len(match_shades(DATA).test) == 80
+    assert len(match_brightness(DATA).test) == 80
 
 
 def test_look_alikes_are_taken_out_of_the_training_images(neighbours: Neighbours, pairs: Pairs) -> None:
     """The nearest of what is left is what a direct comparison finds, even where all known neighbours are gone."""
-    removed = look_alikes(DATA, pairs, 0.08)
+    removed = near_test_images(DATA, pairs, 0.08)
     assert np.flatnonzero(removed).tolist()[-2:] == [51, 52] and removed.sum() == 3
     removed[neighbours.index[TRAIN + 9]] = True
     known = np.flatnonzero(~removed & ~DATA.test)
     distances = ((DATA.pixels[DATA.test_rows, None] - DATA.pixels[known]) ** 2).sum(axis=2)
-    assert (without_look_alikes(DATA, neighbours, removed) == known[distances.argmin(axis=1)]).all()
+    assert (nearest_without(DATA, neighbours, removed) == known[distances.argmin(axis=1)]).all()
 
 
 def test_accuracy_is_told_apart(neighbours: Neighbours, pairs: Pairs) -> None:
@@ -98,7 +109,7 @@ def test_accuracy_is_told_apart(neighbours: Neighbours, pairs: Pairs) -> None:
     near = neighbours.rmse[DATA.test_rows, 0] <= 0.08
     truth = DATA.groups[DATA.test_rows]
     remembers = np.where(near, truth, (truth + 1) % 5)
-    table = effects(DATA, neighbours, look_alikes(DATA, pairs, 0.08), {"remembers": remembers}, 0.08, 0)
+    table = measure_effects(DATA, neighbours, near_test_images(DATA, pairs, 0.08), {"remembers": remembers}, 0.08, 0)
     table = table.set_index("model")
     assert table.loc["remembers", ["near", "far", "gap", "fair_gap"]].tolist() == [1, 0, 1, 1]
     assert table.loc["remembers", "all"] == pytest.approx(3 / 80)
@@ -112,9 +123,9 @@ def test_clusters_chain_across_the_splits() -> None:
     assert clusters_within(10, chain, 0.001) == []
 
 
-def test_section_is_complete(leakage: Leakage) -> None:
+def test_section_is_complete(duplicates: NearDuplicates) -> None:
     """Every block has a name of its own and a caption."""
-    check_section(section(DATA, leakage))
+    check_section(section(DATA, duplicates))
 
 
 def test_known_near_duplicates_of_the_real_data(real_data: Path) -> None:

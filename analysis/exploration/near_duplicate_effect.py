@@ -1,4 +1,4 @@
-"""What near-duplicates between the splits do to the measured accuracy, apart from lying in easy garments."""
+"""Effect of near-duplicates between the splits on the measured accuracy, at equal shares of garments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from analysis.evaluation.bootstrap import Estimate, from_examples, paired_differ
 from analysis.evaluation.metrics import accuracy
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours, search
+from analysis.pages import figures as style
+from analysis.pages.section import Listing, Picture
 
 Values = npt.NDArray[np.float64]
 
@@ -21,7 +23,7 @@ NEAREST, NEAREST_CLEANED = "1-nearest neighbour", "1-nearest neighbour, cleaned"
 FIGURES = ("all", "near", "far", "far_as_near", "added", "gap", "fair_gap")
 
 
-def effects(
+def measure_effects(
     data: Data,
     neighbours: Neighbours,
     removed: npt.NDArray[np.bool_],
@@ -48,7 +50,7 @@ def effects(
         `added`: all minus far; `gap`: near minus far; `fair_gap`: near minus far_as_near.
     """
     test, index = data.test_rows, neighbours.index
-    cleaned = without_look_alikes(data, neighbours, removed)
+    cleaned = nearest_without(data, neighbours, removed)
     # `answers` may hold the nearest neighbour, too; its two rows stand together all the same.
     judged = {NEAREST: data.groups[index[test, 0]], NEAREST_CLEANED: data.groups[cleaned], **answers}
     right = np.column_stack([groups == data.groups[test] for groups in judged.values()])
@@ -62,15 +64,15 @@ def effects(
     return found
 
 
-def removal(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_], seed: int) -> Estimate:
+def measure_removal(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_], seed: int) -> Estimate:
     """Estimates what taking training images out, bool [N], adds to the group accuracy of 1-nearest neighbour."""
     test, groups = data.test_rows, data.groups
     before = groups[neighbours.index[test, 0]]
-    after = groups[without_look_alikes(data, neighbours, removed)]
+    after = groups[nearest_without(data, neighbours, removed)]
     return paired_difference(accuracy, groups[test], after, before, len(data.taxonomy.groups), RESAMPLES, seed)
 
 
-def look_alikes(data: Data, pairs: Pairs, near: float) -> npt.NDArray[np.bool_]:
+def near_test_images(data: Data, pairs: Pairs, near: float) -> npt.NDArray[np.bool_]:
     """Marks the training images that are within `near` of a test image, bool [N]."""
     within, marked = pairs.within(near), np.zeros(len(data), bool)
     across = data.test[within.first] != data.test[within.second]
@@ -78,7 +80,7 @@ def look_alikes(data: Data, pairs: Pairs, near: float) -> npt.NDArray[np.bool_]:
     return marked & ~data.test
 
 
-def without_look_alikes(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_]) -> Indices:
+def nearest_without(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_]) -> Indices:
     """Returns the nearest training image that is not removed of every test image, int64 [n_test]."""
     test = data.test_rows
     index = neighbours.index[test]
@@ -118,3 +120,95 @@ def _figures(sums: Values, models: int) -> Values:
 def _ratio(part: Values, whole: Values) -> Values:
     part, whole = np.broadcast_arrays(part, whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def effect_text(effects: pd.DataFrame, removal: Estimate, removed: int, near: float) -> str:
+    """Returns the paragraph on the effect, as Markdown.
+
+    Args:
+        effects: As `measure_effects` returns it.
+        removal: As `measure_removal` returns it.
+        removed: How many training images were removed for it.
+        near: The RMSE within which a training image is a near-duplicate.
+    """
+    rows = effects.set_index("model")
+    best = rows.drop(index=[NEAREST, NEAREST_CLEANED], errors="ignore")
+    best = rows.loc[[best["all"].idxmax()]] if len(best) else rows.loc[[NEAREST]]
+    name, figures = str(best.index[0]), best.iloc[0]
+    plain, cleaned = rows.loc[NEAREST].to_dict(), rows.loc[NEAREST_CLEANED].to_dict()
+    return (
+        f"**Do they flatter the accuracy?** Without the test images that have a look-alike, the accuracy of {name} is "
+        f"{figures['far']:.4f} instead of {figures['all']:.4f} ({100 * figures['added']:.2f} points less "
+        f"[{100 * figures['added_low']:.2f}, {100 * figures['added_high']:.2f}]). That is no proof of leakage: an "
+        f"image with a look-alike may be an easy one{_centroid_text(effects)}. The test of it is to take the "
+        f"look-alikes away. 1-nearest neighbour, which lives on them, loses its {removed:,} training images within "
+        f"{near:g} of any test image, and its accuracy changes by {100 * removal.value:+.2f} "
+        f"points [{100 * removal.low:+.2f}, {100 * removal.high:+.2f}]. On the images with a look-alike it is then "
+        f"still right in {cleaned['near']:.4f} of the cases ({plain['near']:.4f} before), on the others in "
+        f"{cleaned['far']:.4f}."
+    )
+
+
+def _centroid_text(effects: pd.DataFrame) -> str:
+    """Says how far apart the model is that can remember no single image; nothing where it was not asked."""
+    centroid = effects[effects["model"] == "nearest centroid"]
+    if centroid.empty:
+        return ""
+    gap = 100 * centroid[["fair_gap", "fair_gap_low", "fair_gap_high"]].iloc[0]
+    return (
+        f", and even nearest centroids, which remember no single image, do better on them, by {gap.iloc[0]:.1f} points "
+        f"[{gap.iloc[1]:.1f}, {gap.iloc[2]:.1f}] at equal shares of garments"
+    )
+
+
+def effect_figure(effects: pd.DataFrame) -> Picture:
+    """Returns the accuracies of every model with and without near-duplicates."""
+    figure = style.figure("group accuracy, %", height=400)
+    series = (
+        ("near", "with a look-alike", "triangle-up"),
+        ("all", "all", "circle"),
+        ("far", "without", "triangle-down"),
+    )
+    for name, title, symbol in series:
+        value, low, high = (100 * effects[f"{name}{end}"] for end in ("", "_low", "_high"))
+        figure.add_scatter(
+            x=value.round(2).tolist(),
+            y=effects["model"].tolist(),
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (high - value).round(2).tolist(),
+                "arrayminus": (value - low).round(2).tolist(),
+                "width": 0,
+            },
+            mode="markers",
+            marker={"symbol": symbol, "size": 10, "color": style.TEST if name == "all" else style.NEUTRAL},
+            name=title,
+        )
+    caption = (
+        "Group accuracy on all test images, on those with a look-alike among the training images, and on the others, "
+        "with 95% bootstrap intervals. Cleaned: the look-alikes are taken out of the training images."
+    )
+    return Picture("accuracy-without-look-alikes", figure, caption, documented=True)
+
+
+def effect_table(effects: pd.DataFrame) -> Listing:
+    """Returns the same accuracies as text."""
+    names = {
+        "all": "all",
+        "near": "with a look-alike",
+        "far": "without",
+        "far_as_near": "without, garments weighted as with",
+        "added": "all minus without",
+    }
+    columns = {
+        title: [
+            f"{v:.4f} [{low:.4f}, {high:.4f}]"
+            for v, low, high in zip(*(effects[f"{name}{e}"] for e in ("", "_low", "_high")), strict=True)
+        ]
+        for name, title in names.items()
+    }
+    shown = pd.DataFrame({"model": effects["model"], **columns})
+    return Listing(
+        "accuracy-without-look-alikes-table", shown, "Group accuracy on the test split, with 95% bootstrap intervals."
+    )

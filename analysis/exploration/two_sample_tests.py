@@ -1,23 +1,37 @@
-"""Tests of whether two samples come from one distribution: of single figures, by a classifier, and by kernel means."""
+"""Two-sample tests (single features, a classifier, kernel means), and the smallest shift that each detects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from analysis.exploration.image_features import ImageColumns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
+Images = npt.NDArray[np.uint8]
 
 FOLDS = 5
 RIDGE = 10.0
 OUTLIER = 5.0
 MEDIAN_STEP = 7
 """Every seventh row of the distances has the same median, and sorting it takes a seventh of the time."""
+Test = Callable[[Rows, Flags], float]
+LEVEL = 0.05
+SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
+DRAWS = 3
+DISCREPANCY_ROWS = 1000
+PERMUTATIONS = 19
+"""The least number with which p can reach 0.05: a planted shift is seen if it beats them all."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,7 @@ def classifier_test(values: Rows, second: Flags, permutations: int, seed: int) -
     targets = np.column_stack([second, *(rng.permutation(second) for _ in range(permutations))])
     folds = np.array_split(rng.permutation(len(values)), FOLDS)
     scores = _cross_fitted(_with_squares(values), targets.astype(np.float32), folds)
-    statistics = _areas(scores, targets)
+    statistics = _column_areas(scores, targets)
     return Outcome(float(statistics[0]), statistics[1:])
 
 
@@ -144,7 +158,7 @@ def _cross_fitted(design: Rows, targets: Rows, folds: Sequence[Indices]) -> Rows
     return scores
 
 
-def _areas(scores: Rows, members: Flags) -> Values:
+def _column_areas(scores: Rows, members: Flags) -> Values:
     """Returns the area under the ROC curve of each column's scores for its members."""
     ordered = np.take_along_axis(members, scores.argsort(axis=0), axis=0)
     rank_sums = np.arange(1, len(scores) + 1, dtype=np.float64) @ ordered
@@ -173,3 +187,99 @@ def _discrepancies(kernel: Rows, members: Rows) -> Values:
     return (
         inside / (first * (first - 1)) + outside / (other * (other - 1)) - 2 * (from_first - inside) / (first * other)
     )
+
+
+def move(images: Images) -> Images:
+    """Returns the images one pixel further right."""
+    moved = np.roll(images, 1, axis=2)
+    moved[:, :, 0] = 0
+    return moved
+
+
+def brighten(images: Images) -> Images:
+    """Returns the images a tenth brighter."""
+    return np.minimum(np.rint(images * np.float32(1.1)), 255).astype(np.uint8)
+
+
+def blur(images: Images) -> Images:
+    """Returns the images averaged over 3 x 3 pixels."""
+    from scipy.ndimage import uniform_filter
+
+    return np.rint(uniform_filter(images.astype(np.float32), size=(1, 3, 3), mode="constant")).astype(np.uint8)
+
+
+PLANTS: dict[str, Callable[[Images], Images]] = {
+    "moved one pixel right": move,
+    "a tenth brighter": brighten,
+    "blurred over 3 × 3 pixels": blur,
+}
+
+
+def by_features(rows: Rows, second: Flags) -> float:
+    """Returns the smallest p-value of Kolmogorov and Smirnov's test over the readable features, corrected."""
+    features = ImageColumns.features(rows)
+    one, two = np.sort(features[~second], axis=0), features[second]
+    return float(holm(np.array([kolmogorov_smirnov(o, t)[1] for o, t in zip(one.T, two.T, strict=True)])).min())
+
+
+def by_classifier(rows: Rows, second: Flags) -> float:
+    """Returns the p-value of the classifier."""
+    return classifier_test(rows, second, PERMUTATIONS, seed=0).p
+
+
+def by_discrepancy(rows: Rows, second: Flags) -> float:
+    """Returns the p-value of the mean discrepancy of the principal components."""
+    return discrepancy_test(ImageColumns.components(rows), second, DISCREPANCY_ROWS, PERMUTATIONS, seed=0).p
+
+
+TESTS: dict[str, Test] = {
+    "single features": by_features,
+    "classifier": by_classifier,
+    "mean discrepancy": by_discrepancy,
+}
+
+
+def measure_power(images: Images, rows: Rows, columns: ImageColumns, aside: int) -> pd.DataFrame:
+    """Measures the smallest share of changed images that each test sees at the level 0.05, for each planted shift.
+
+    Args:
+        images: uint8 [N, 28, 28], of one distribution.
+        rows: float32 [N, columns], the same as `columns.place` has them.
+        columns: Places the changed images.
+        aside: How many images each draw sets aside as the second sample.
+
+    Returns:
+        Columns plant, test, draw, and share: the smallest of `SHARES` that is seen; NaN if not even all are.
+    """
+    import pandas as pd
+
+    found = [line for draw in range(DRAWS) for line in _draw(images, rows, columns, aside, draw)]
+    return pd.DataFrame(found, columns=["plant", "test", "draw", "share"])
+
+
+def least_seen(power: pd.DataFrame) -> pd.DataFrame:
+    """Returns the smallest share seen in every draw, a row a plant, a column a test; NaN if a draw saw none."""
+    table = power.pivot_table(
+        index="plant", columns="test", values="share", aggfunc=lambda draws: draws.max(skipna=False), dropna=False
+    )
+    return table.reindex(index=list(PLANTS), columns=list(TESTS))
+
+
+def _draw(
+    images: Images, rows: Rows, columns: ImageColumns, aside: int, draw: int
+) -> Iterator[tuple[str, str, int, float]]:
+    chosen = np.random.default_rng(draw).permutation(len(images))[:aside]
+    second = np.isin(np.arange(len(images)), chosen)
+    for plant, change in PLANTS.items():
+        changed = columns.place(change(images[chosen]))
+        for name, test in TESTS.items():
+            seen = (share for share in SHARES if test(_mix(rows, chosen, changed, share), second) <= LEVEL)
+            yield plant, name, draw, next(seen, float("nan"))
+
+
+def _mix(rows: Rows, chosen: Indices, changed: Rows, share: float) -> Rows:
+    """Returns the rows with a share of the chosen ones changed."""
+    some = max(1, round(share * len(chosen)))
+    mixed = rows.copy()
+    mixed[chosen[:some]] = changed[:some]
+    return mixed

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from analysis.exploration.features import FEATURES, bounding_boxes, contrast, measure_images, sharpness
+from analysis.exploration.image_features import FEATURES, bounding_boxes, contrast, measure_features, sharpness
 
 
 def drawn(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
@@ -19,7 +19,7 @@ def drawn(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
 
 def test_a_rectangle_is_measured_as_drawn() -> None:
     """Box, proportions, covered share, centre and symmetry of a rectangle are those it was drawn with."""
-    row = measure_images(drawn(slice(4, 24), slice(9, 19))).iloc[0]
+    row = measure_features(drawn(slice(4, 24), slice(9, 19))).iloc[0]
     assert (row["height"], row["width"], row["aspect"]) == (20, 10, 2)
     assert (row["centre row"], row["centre column"], row["symmetry"]) == (13.5, 13.5, 1)
     assert row["ink coverage"] == pytest.approx(200 / 784) and row["brightness"] == pytest.approx(200 * 200 / 784)
@@ -54,13 +54,13 @@ def test_sharpness_is_the_deviation_of_the_laplacian() -> None:
 def test_every_figure_is_finite(images: np.ndarray) -> None:
     """Whatever the picture, a black one included, there is a number for every feature."""
     images[0] = 0
-    table = measure_images(images)
+    table = measure_features(images)
     assert table.shape == (3, len(FEATURES)) and np.isfinite(table.to_numpy()).all()
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table is the same however many images are measured at a time."""
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28)).astype(np.uint8)
-    whole = measure_images(images)
-    monkeypatch.setattr("analysis.exploration.features.BLOCK", 3)
-    assert measure_images(images).equals(whole)
+    whole = measure_features(images)
+    monkeypatch.setattr("analysis.exploration.image_features.BLOCK", 3)
+    assert measure_features(images).equals(whole)

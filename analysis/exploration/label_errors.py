@@ -1,4 +1,8 @@
-"""Does the search for wrong garments find any? Some are swapped on purpose, and then searched for."""
+"""Suspected label errors by confident learning, and how many swapped labels the search finds.
+
+Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021
+(https://jair.org/index.php/jair/article/view/12125).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ import numpy.typing as npt
 
 from analysis.exploration.cross_validation import OutOfFold, assign_folds
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.suspects import find_suspects
 
 Probabilities = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
+
 SHARE = 0.02
 FOLDS = 3
 MOST_IMAGES = 12_000
@@ -21,7 +25,43 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Planted:
+class SuspectedErrors:
+    """Images whose given class is probably wrong, the surest first.
+
+    Attributes:
+        rows: int64 [S], of Data.
+        suggested: int64 [S], the class that the networks find most probable.
+        probability: float64 [S], of the suggested class.
+        given: float64 [S], the probability of the given class.
+    """
+
+    rows: Indices
+    suggested: Indices
+    probability: Probabilities
+    given: Probabilities
+
+
+def find_suspected_errors(given: Indices, probabilities: Probabilities, rows: Indices) -> SuspectedErrors:
+    """Finds the images whose given class is probably wrong, by cleanlab.
+
+    Args:
+        given: int64 [n], the given classes.
+        probabilities: [n, classes], of a model that was not trained on these images.
+        rows: int64 [n], what the images are called in the answer.
+    """
+    from cleanlab.filter import find_label_issues
+
+    place = np.asarray(
+        find_label_issues(given, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1), np.int64
+    )
+    suggested = probabilities[place].argmax(axis=1)
+    # Pruned by counts, an image may be among them whose given class is the most probable all the same.
+    place, suggested = place[suggested != given[place]], suggested[suggested != given[place]]
+    return SuspectedErrors(rows[place], suggested, probabilities[place, suggested], probabilities[place, given[place]])
+
+
+@dataclass(frozen=True)
+class PlantedSwaps:
     """What became of garments swapped on purpose.
 
     Attributes:
@@ -53,7 +93,7 @@ class Planted:
         return self.found / max(self.suspects, 1)
 
 
-def plant(data: Data, out_of_fold: OutOfFold) -> tuple[Planted, ...]:
+def plant_swaps(data: Data, out_of_fold: OutOfFold) -> tuple[PlantedSwaps, ...]:
     """Swaps 2% of the garments of images that the network of fold 0 has not seen, and searches for them.
 
     The probabilities come from a logistic regression on the network's features, fitted to the swapped garments in
@@ -91,16 +131,16 @@ class _Search:
         others[np.arange(len(others)), self.garments] = -1
         return others.argmax(axis=1)
 
-    def planted(self, kind: str, given: Indices) -> Iterator[Planted]:
+    def planted(self, kind: str, given: Indices) -> Iterator[PlantedSwaps]:
         """Searches for wrong garments and for wrong groups after some garments were swapped."""
         probabilities = self._probabilities(given)
         for target, matrix in self._matrix.items():
             true, seen = (matrix[classes].argmax(axis=1) for classes in (self.garments, given))
             place, changed = np.arange(len(true)), seen != true
-            before = find_suspects(true, self._honest @ matrix, place).rows
-            after = find_suspects(seen, probabilities @ matrix, place).rows
+            before = find_suspected_errors(true, self._honest @ matrix, place).rows
+            after = find_suspected_errors(seen, probabilities @ matrix, place).rows
             found = int(changed[after].sum())
-            yield Planted(kind, target, len(true), int(changed.sum()), len(after), found, len(before))
+            yield PlantedSwaps(kind, target, len(true), int(changed.sum()), len(after), found, len(before))
 
     def _probabilities(self, given: Indices) -> Probabilities:
         """Returns [n, garments] of a regression that was not fitted to the image."""

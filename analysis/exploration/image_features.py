@@ -1,6 +1,6 @@
-"""A table of figures of every image, each readable off the picture: how bright, how large, how even, how sharp.
+"""Readable features of an image (brightness, size, symmetry, sharpness), and principal components beside them.
 
-Those that evaluation is sliced by are `analysis.data.slicing_features`; the others are added here.
+The features that evaluation is sliced by come from `analysis.data.slicing_features`; the others are added here.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.data.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
+from analysis.exploration.data import unit_pixels
+from analysis.exploration.principal_components import PrincipalComponents, principal_components
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.exploration.data import Data
-
 Images = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
 
 BLOCK = 4096
 """Images at a time: the float32 pixels of a block are 13 MB."""
+SIDE = 7
+"""Columns at either side that sleeves reach into and a dress without sleeves does not."""
+COMPONENTS = 40
+FITTED = 10_000
 
 
 def contrast(images: Images) -> Values:
@@ -106,12 +111,7 @@ FEATURES = (
 )
 
 
-def measure(data: Data) -> pd.DataFrame:
-    """Returns the features of all images: a row an image, a column a feature, in the order of `FEATURES`."""
-    return measure_images(data.images)
-
-
-def measure_images(images: Images) -> pd.DataFrame:
+def measure_features(images: Images) -> pd.DataFrame:
     """Returns the features of uint8 [N, 28, 28]: N rows, float64."""
     import pandas as pd
 
@@ -130,3 +130,38 @@ def _centre(mass: Values) -> Values:
     total = mass.sum(axis=1)
     middle = (mass.shape[1] - 1) / 2
     return np.where(total > 0, mass @ np.arange(mass.shape[1]) / np.maximum(total, 1.0), middle)
+
+
+def side_ink(images: Images) -> Values:
+    """Returns the share of each garment's pixels in the outer quarters of the picture, in [0, 1]."""
+    ink = images >= INK_THRESHOLD
+    outer = ink[:, :, :SIDE].sum(axis=(1, 2)) + ink[:, :, -SIDE:].sum(axis=(1, 2))
+    return outer / np.maximum(ink.sum(axis=(1, 2)), 1)
+
+
+@dataclass(frozen=True)
+class ImageColumns:
+    """The readable features and then the coordinates along fixed principal directions."""
+
+    directions: PrincipalComponents
+
+    @classmethod
+    def fit(cls, images: Images) -> ImageColumns:
+        """Finds the principal directions of uint8 [N, 28, 28], of evenly spaced ones if there are many."""
+        return cls(principal_components(unit_pixels(images[:: max(1, len(images) // FITTED)])))
+
+    def place(self, images: Images, features: pd.DataFrame | None = None) -> Rows:
+        """Returns float32 [N, features + components]; the features are measured unless they are given."""
+        measured = measure_features(images) if features is None else features
+        projected = self.directions.project(unit_pixels(images), COMPONENTS)
+        return np.column_stack([measured.to_numpy(np.float32), projected])
+
+    @staticmethod
+    def features(rows: Rows) -> Rows:
+        """Returns the readable features of rows that `place` made."""
+        return rows[:, : len(FEATURES)]
+
+    @staticmethod
+    def components(rows: Rows) -> Rows:
+        """Returns the principal components of rows that `place` made."""
+        return rows[:, len(FEATURES) :]

@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.exploration import features, shift
+from analysis.exploration import distribution_shift, image_features
 from analysis.exploration.data import Data
-from analysis.exploration.image_columns import ImageColumns
-from analysis.exploration.planted_shift import PLANTS, TESTS, brighten, least_seen, measure_power, move
-from analysis.exploration.separation import areas, measure
-from analysis.exploration.two_sample import classifier_test
+from analysis.exploration.group_separation import measure_separation, roc_areas
+from analysis.exploration.image_features import ImageColumns, measure_features
+from analysis.exploration.two_sample_tests import (
+    PLANTS,
+    TESTS,
+    brighten,
+    classifier_test,
+    least_seen,
+    measure_power,
+    move,
+)
 from tests.analysis.exploration.two_splits import as_data, make_data
 
 
@@ -28,12 +35,12 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="module")
-def nothing(data: Data) -> shift.Shift:
+def nothing(data: Data) -> distribution_shift.Shift:
     """What is found between splits that do not differ."""
-    return shift.measure(data, features.measure(data))
+    return distribution_shift.measure(data, measure_features(data.images))
 
 
-def test_one_distribution_passes(nothing: shift.Shift) -> None:
+def test_one_distribution_passes(nothing: distribution_shift.Shift) -> None:
     """No test sees a shift between two samples of one distribution."""
     assert nothing.found == ()
 
@@ -41,8 +48,8 @@ def test_one_distribution_passes(nothing: shift.Shift) -> None:
 def test_a_brighter_split_is_found(data: Data) -> None:
     """If all test images are a fifth brighter, single features, brightness among them, and the classifier see it."""
     brighter = changed(data, lambda images: brighten(brighten(images)))
-    table = features.measure(brighter)
-    compared = shift.compare_features(table, brighter)
+    table = measure_features(brighter.images)
+    compared = distribution_shift.compare_features(table, brighter)
     assert "brightness" in set(compared.query("adjusted < 0.05 and garments == 'all garments'")["feature"])
     rows = ImageColumns.fit(brighter.images).place(brighter.images, table)
     assert classifier_test(rows, brighter.test, 39, seed=0).p == pytest.approx(1 / 40)
@@ -51,24 +58,24 @@ def test_a_brighter_split_is_found(data: Data) -> None:
 def test_a_moved_split_is_found_where_it_moved(data: Data) -> None:
     """Test images a pixel further right differ in the centre's column by a pixel, and not in the centre's row."""
     moved = changed(data, move)
-    table = shift.differences(features.measure(moved), moved.test).set_index("feature")
+    table = distribution_shift.differences(measure_features(moved.images), moved.test).set_index("feature")
     assert table.loc["centre column", "low"] > 0
     assert table.loc["centre row", "low"] < 0 < table.loc["centre row", "high"]
 
 
-def test_every_garment_is_compared(nothing: shift.Shift, data: Data) -> None:
+def test_every_garment_is_compared(nothing: distribution_shift.Shift, data: Data) -> None:
     """Every feature is compared over all images and within each garment, and corrected for all of them."""
-    assert len(nothing.by_feature) == len(features.FEATURES) * (1 + len(data.taxonomy.garments))
+    assert len(nothing.by_feature) == len(image_features.FEATURES) * (1 + len(data.taxonomy.garments))
     assert (nothing.by_feature["adjusted"] >= nothing.by_feature["p"]).all()
 
 
-def test_the_power_names_every_plant_and_test(nothing: shift.Shift) -> None:
+def test_the_power_names_every_plant_and_test(nothing: distribution_shift.Shift) -> None:
     """The table has a row a plant and a column a test, each with the least share seen."""
     table = least_seen(nothing.power)
     assert list(table.index) == list(PLANTS) and list(table.columns) == list(TESTS)
 
 
-def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: shift.Shift) -> None:
+def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: distribution_shift.Shift) -> None:
     """One blind draw of three is enough: the least share is not known."""
     power = nothing.power.copy()
     power["share"] = 0.1
@@ -91,13 +98,13 @@ def test_areas_are_scikit_learns() -> None:
 
     rng = np.random.default_rng(0)
     values, first = rng.integers(0, 9, (80, 2)).astype(float), rng.random(80) < 0.3
-    assert areas(values, first) == pytest.approx([roc_auc_score(first, column) for column in values.T])
+    assert roc_areas(values, first) == pytest.approx([roc_auc_score(first, column) for column in values.T])
 
 
 def test_the_feature_that_was_planted_separates_best(data: Data) -> None:
     """If one group of a pair is given its own brightness, brightness tells the two apart without a mistake."""
-    table = features.measure(data)
+    table = measure_features(data.images)
     table.loc[data.groups == 1, "brightness"] += 1000
-    separated = measure(data, table, (1, 0))
+    separated = measure_separation(data, table, (1, 0))
     assert separated.of_pair.loc[0, "feature"] == "brightness" and separated.of_pair.loc[0, "area"] == 1
     assert separated.together > 0.99

@@ -1,4 +1,4 @@
-"""Exact and near duplicates: how many, across which cut, with which conflicts, and what they do to the accuracy."""
+"""Exact and near-duplicates: counts, clusters, conflicts, and pairs that differ in brightness alone."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pandas as pd
 from analysis.data.near_duplicates import Pairs, cluster
 from analysis.evaluation.bootstrap import Estimate
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.leak_effect import effects, look_alikes, removal
-from analysis.exploration.look_alikes import Shades, match_shades
-from analysis.exploration.neighbours import Floats, Neighbours, search
+from analysis.exploration.near_duplicate_effect import measure_effects, measure_removal, near_test_images
+from analysis.exploration.neighbours import Floats, Neighbours, nearest, search
 
 BOUNDS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 """RMSE on the pixel scale [0, 1]."""
-
 NEAR = BOUNDS[-1]
 CUT = 0.06
 """Within this, training images are kept on one side of the validation cut (docs/decisions/0005)."""
+SHADE = 1.2
+"""From this ratio of brightness on, two pictures are called different shades: 20% is plain to see side by side."""
 
 
 @dataclass(frozen=True)
-class Leakage:
+class NearDuplicates:
     """What `measure` found.
 
     Attributes:
@@ -58,12 +58,12 @@ class Leakage:
     removed: int
     removal: Estimate
     effects: pd.DataFrame
-    agreement: Agreement
-    shades: Shades
+    agreement: FeatureAgreement
+    shades: BrightnessMatches
 
 
 @dataclass(frozen=True)
-class Agreement:
+class FeatureAgreement:
     """The nearest training images of the test images by a network's features, beside those by pixels.
 
     Attributes:
@@ -95,7 +95,7 @@ def measure(
     answers: Mapping[str, Indices],
     features: Floats,
     seed: int = 0,
-) -> Leakage:
+) -> NearDuplicates:
     """Looks for duplicates and for what they do.
 
     Args:
@@ -106,26 +106,26 @@ def measure(
         features: float32 [N, F], a network's features of all images.
         seed: Of the resamples. Defaults to 0.
     """
-    removed = look_alikes(data, pairs, NEAR)
-    return Leakage(
+    removed = near_test_images(data, pairs, NEAR)
+    return NearDuplicates(
         exact=int((pairs.rmse == 0).sum()),
         counts=count_near(data, neighbours, pairs),
-        by_garment=_by_garment(data, neighbours),
-        curve=_curve(data, neighbours),
+        by_garment=_garment_shares(data, neighbours),
+        curve=_distance_curve(data, neighbours),
         conflicts=_conflicts(data, pairs),
         garment_conflicts=_garment_conflicts(data, pairs),
         across=_across(data, neighbours),
         clusters=clusters_within(len(data), pairs, CUT),
         removed=int(removed.sum()),
-        removal=removal(data, neighbours, removed, seed),
-        effects=effects(data, neighbours, removed, answers, NEAR, seed),
+        removal=measure_removal(data, neighbours, removed, seed),
+        effects=measure_effects(data, neighbours, removed, answers, NEAR, seed),
         agreement=compare_with_features(data, neighbours, features),
-        shades=match_shades(data),
+        shades=match_brightness(data),
     )
 
 
 def count_near(data: Data, neighbours: Neighbours, pairs: Pairs) -> pd.DataFrame:
-    """Counts near-duplicates for every bound: the table `counts` of a Leakage."""
+    """Counts near-duplicates for every bound: the table `counts` of a NearDuplicates."""
     test, table = data.test_rows, []
     first, distance = neighbours.index[test, 0], neighbours.rmse[test, 0]
     other_garment = data.garments[first] != data.garments[test]
@@ -149,7 +149,7 @@ def clusters_within(count: int, pairs: Pairs, bound: float) -> list[Indices]:
     return sorted(parts, key=len, reverse=True)
 
 
-def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) -> Agreement:
+def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) -> FeatureAgreement:
     """Compares the nearest training image of each test image by features with that by pixels."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     train, test = data.train_rows, data.test_rows
@@ -158,7 +158,7 @@ def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) 
     by_pixels, near = neighbours.index[test, 0], neighbours.rmse[test, 0] <= NEAR
     nearest = np.zeros(len(test), bool)
     nearest[np.argsort(distance, kind="stable")[: near.sum()]] = True
-    return Agreement(
+    return FeatureAgreement(
         index=index,
         distance=distance,
         same_image=_share(index == by_pixels, near),
@@ -170,7 +170,7 @@ def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) 
     )
 
 
-def _by_garment(data: Data, neighbours: Neighbours) -> pd.DataFrame:
+def _garment_shares(data: Data, neighbours: Neighbours) -> pd.DataFrame:
     near = neighbours.rmse[:, 0] <= NEAR
     table = []
     for place, name in enumerate(data.taxonomy.garments):
@@ -180,7 +180,7 @@ def _by_garment(data: Data, neighbours: Neighbours) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["place", "garment", "test", "train", "test_images"])
 
 
-def _curve(data: Data, neighbours: Neighbours) -> pd.DataFrame:
+def _distance_curve(data: Data, neighbours: Neighbours) -> pd.DataFrame:
     bounds = np.arange(0.02, 0.2001, 0.004)
     shares = {
         name: np.searchsorted(np.sort(neighbours.rmse[rows, 0]), bounds, side="right") / len(rows)
@@ -220,3 +220,38 @@ def _across(data: Data, neighbours: Neighbours) -> pd.DataFrame:
 
 def _share(holds: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
     return float(holds[among].mean()) if among.any() else float("nan")
+
+
+@dataclass(frozen=True)
+class BrightnessMatches:
+    """Every test image and the training image that is nearest once all images are made equally bright.
+
+    Attributes:
+        test: int64 [n_test], rows of the test images.
+        train: int64 [n_test], rows of those training images.
+        rmse: float32 [n_test], their pixel distance as they are.
+        matched: float32 [n_test], their pixel distance at equal brightness.
+        ratio: float32 [n_test], the brightness of the brighter by that of the darker, at least 1.
+    """
+
+    test: Indices
+    train: Indices
+    rmse: Floats
+    matched: Floats
+    ratio: Floats
+
+    def variants(self, near: float) -> npt.NDArray[np.int64]:
+        """Returns the places of pairs that are within `near` at equal brightness alone, the most alike first."""
+        found = np.flatnonzero((self.matched <= near) & (self.rmse > near) & (self.ratio >= SHADE))
+        return found[np.argsort(self.matched[found], kind="stable")]
+
+
+def match_brightness(data: Data) -> BrightnessMatches:
+    """Looks for the same picture in another shade: scales all images to the same norm, and searches."""
+    pixels, test = data.pixels, data.test_rows
+    norms = np.maximum(np.sqrt(np.einsum("ij,ij->i", pixels, pixels)), 1e-6)
+    found = nearest(pixels * (norms.mean() / norms)[:, None], len(data.train_rows), k=1, first=len(data.train_rows))
+    train = found.index[:, 0].astype(np.int64)
+    ratio = norms[test] / norms[train]
+    rmse = np.sqrt(((pixels[test] - pixels[train]) ** 2).mean(axis=1))
+    return BrightnessMatches(test, train, rmse, found.rmse[:, 0], np.maximum(ratio, 1 / ratio))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from sklearn.metrics.pairwise import rbf_kernel
 
-from analysis.exploration.two_sample import classifier_test, discrepancy_test, holm, kolmogorov_smirnov
+from analysis.exploration.two_sample_tests import classifier_test, discrepancy_test, holm, kolmogorov_smirnov
 
 values = st.lists(st.integers(-5, 5).map(float), min_size=2, max_size=40).map(np.array)
 

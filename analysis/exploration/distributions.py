@@ -1,30 +1,95 @@
-"""The figures of the features: boxes by garment, curves by group and by split, areas under ROC curves."""
+"""The section on the features' distributions, by garment, group and split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from analysis.exploration.features import FEATURES, Feature
+from analysis.exploration.classes import hardest_pair
+from analysis.exploration.data import Data
+from analysis.exploration.distribution_shift import (
+    Shift,
+    difference_figure,
+    power_table,
+    power_text,
+    shift_text,
+    test_table,
+)
+from analysis.exploration.group_separation import (
+    explained_variance,
+    group_separation_figure,
+    measure_separation,
+    pair_text,
+    separation_figure,
+)
+from analysis.exploration.image_features import FEATURES, Feature
 from analysis.pages import figures as style
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from analysis.exploration.data import Data
-    from analysis.exploration.separation import Separation
-    from analysis.exploration.shift import Shift
+from analysis.pages.section import Picture, Section
 
 Values = npt.NDArray[np.float64]
 
+SHOWN = 4
 COLUMNS = 2
 CURVE_BINS = 24
 BOX_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+_BOXES = (
+    "Each feature by garment, all images: the box holds the middle half, the whiskers hold 90%. The colour is "
+    "the group's."
+)
+_DENSITIES = (
+    "The features that tell this pair best, by group (training images): where the curves overlap, the feature "
+    "cannot decide. (Height and width are whole pixels, so that the aspect comes in steps.)"
+)
+_SPLITS = "Each feature in both splits: the line of the test images lies on the training images' area."
+
+
+def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
+    """Returns the section "Distributions and shift"."""
+    separated = measure_separation(data, features, hardest_pair(data))
+    return Section(
+        "distributions",
+        "Distributions and shift",
+        "\n\n".join([_size_text(data, features), pair_text(data, separated), shift_text(shift), power_text(shift)]),
+        "So we slice the evaluation by five of these figures (brightness, ink coverage, symmetry, aspect and taper) "
+        "and report where the model is weak, and shift training images by one pixel at most, since garments reach the "
+        "border. The test split only judges, with bootstrap intervals; validation is cut from the training split. And "
+        "the ExampleValidator compares garments and brightness of every split with the training split before anything "
+        "is trained: photographs from elsewhere need not have what these two splits have in common.",
+        [
+            Picture("feature-by-garment", boxes(data, features), _BOXES, documented=True),
+            separation_figure(data, separated),
+            Picture(
+                "feature-by-group", densities(data, features, list(separated.of_pair["feature"][:SHOWN])), _DENSITIES
+            ),
+            group_separation_figure(separated),
+            difference_figure(shift),
+            Picture("feature-by-split", split_histograms(data, features), _SPLITS),
+            test_table(shift),
+            power_table(shift),
+        ],
+    )
+
+
+def _size_text(data: Data, features: pd.DataFrame) -> str:
+    longest = features[["height", "width"]].max(axis=1)
+    spans = float((longest >= min(data.images.shape[1:]) - 1).mean())
+    explained = explained_variance(features, data.garments)
+    telling = str(explained.idxmax())
+    medians = features[telling].groupby(data.garments).median().rename(dict(enumerate(data.taxonomy.garments)))
+    return (
+        f"**How large, how bright.** In {spans:.1%} of the images the garment spans the picture in one direction, but "
+        f"for a pixel; {float((features['height'] > features['width']).mean()):.0%} are taller than wide. The more "
+        f"images are scaled so, the less a garment's size can tell. Of these features {telling} differs most between "
+        f"garments, which explain {explained.max():.0%} of its variance (median {medians.max():.2f} for "
+        f"{medians.idxmax()}, {medians.min():.2f} for {medians.idxmin()}); "
+        f"{explained.idxmin()} differs least ({explained.min():.0%})."
+    )
 
 
 def boxes(data: Data, features: pd.DataFrame) -> go.Figure:
@@ -48,9 +113,9 @@ def split_histograms(data: Data, features: pd.DataFrame) -> go.Figure:
     """Returns a panel a feature: its distribution in the training split as an area, in the test split as a line."""
     made = _panels(row_height=150, shared_y=False)
     for place, feature in enumerate(FEATURES):
-        edges = _edges(features[feature.name].to_numpy())
+        edges = _bin_edges(features[feature.name].to_numpy())
         for name, rows, colour in (("train", ~data.test, style.TRAIN), ("test", data.test, style.TEST)):
-            middle, share = _curve(features[feature.name].to_numpy()[rows], edges)
+            middle, share = _histogram(features[feature.name].to_numpy()[rows], edges)
             made.add_scatter(
                 x=middle, y=share, name=name, legendgroup=name, showlegend=place == 0, mode="lines",
                 line={"color": colour, "width": 0 if name == "train" else 2},
@@ -67,9 +132,9 @@ def densities(data: Data, features: pd.DataFrame, names: Sequence[str]) -> go.Fi
     made = _panels(row_height=220, shared_y=False, features=chosen)
     for place, feature in enumerate(chosen):
         values, groups = features[feature.name].to_numpy()[data.train_rows], data.groups[data.train_rows]
-        edges = _edges(values)
+        edges = _bin_edges(values)
         for group, colour in enumerate(style.group_colours(data.taxonomy)):
-            middle, share = _curve(values[groups == group], edges)
+            middle, share = _histogram(values[groups == group], edges)
             name = data.taxonomy.groups[group]
             made.add_scatter(
                 x=middle, y=share, name=name, legendgroup=name, showlegend=place == 0, mode="lines",
@@ -77,49 +142,6 @@ def densities(data: Data, features: pd.DataFrame, names: Sequence[str]) -> go.Fi
             )  # fmt: skip
     made.update_yaxes(showticklabels=False, rangemode="tozero")
     made.update_yaxes(title_text="share of the group", col=1)
-    return made
-
-
-def areas(separated: Separation) -> go.Figure:
-    """Returns the features by how often each orders an image of one group and one of the other right."""
-    table = separated.of_pair
-    right = np.maximum(table["area"], 1 - table["area"])
-    reach = (table["high"] - table["low"]) / 2
-    made = style.figure("ordered right (%)", height=110 + 28 * len(table))
-    made.add_scatter(
-        x=(100 * right).round(2), y=table["feature"], mode="markers", marker={"size": 9, "color": style.NEUTRAL},
-        error_x={"array": (100 * reach).round(2), "color": style.NEUTRAL}, showlegend=False,
-    )  # fmt: skip
-    made.add_vline(x=50, line_dash="dot", line_color=style.NEUTRAL)
-    made.update_yaxes(autorange="reversed")
-    return made
-
-
-def area_table(separated: Separation) -> go.Figure:
-    """Returns the features (down) and groups (across), each cell how often the feature orders two images right."""
-    table = separated.of_groups
-    right = np.maximum(table.to_numpy(), 1 - table.to_numpy())
-    made = style.figure(height=140 + 28 * len(table))
-    made.add_heatmap(
-        z=(100 * right).round(0).tolist(), x=list(table.columns), y=list(table.index), zmin=50, zmax=100,
-        colorscale=style.SEQUENTIAL, showscale=False, texttemplate="%{z:.0f}%",
-    )  # fmt: skip
-    made.update_xaxes(showgrid=False)
-    made.update_yaxes(autorange="reversed", showgrid=False)
-    return made
-
-
-def split_differences(shift: Shift) -> go.Figure:
-    """Returns each feature's difference of means between the splits with its interval, and zero as a line."""
-    table = shift.differences
-    made = style.figure("test less train (SDs)", height=110 + 28 * len(table))
-    made.add_scatter(
-        x=table["difference"].round(4), y=table["feature"], mode="markers", showlegend=False,
-        marker={"size": 9, "color": style.TEST},
-        error_x={"array": ((table["high"] - table["low"]) / 2).round(4), "color": style.TEST},
-    )  # fmt: skip
-    made.add_vline(x=0, line_dash="dot", line_color=style.NEUTRAL)
-    made.update_yaxes(autorange="reversed")
     return made
 
 
@@ -140,7 +162,7 @@ def _cell(place: int) -> dict[str, int]:
     return {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
 
 
-def _edges(values: Values) -> Values:
+def _bin_edges(values: Values) -> Values:
     """Returns the edges of the bins: a whole number each for counts, else equal widths without the farthest tails."""
     low, high = np.quantile(values, [0.001, 0.999])
     if np.array_equal(values, np.rint(values)):
@@ -148,7 +170,7 @@ def _edges(values: Values) -> Values:
     return np.linspace(low, high if high > low else low + 1, CURVE_BINS + 1)
 
 
-def _curve(values: Values, edges: Values) -> tuple[list[float], list[float]]:
+def _histogram(values: Values, edges: Values) -> tuple[list[float], list[float]]:
     """Returns the bins' middles and the share of the values in each; the outer bins hold what lies beyond."""
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     middle = (edges[:-1] + edges[1:]) / 2

@@ -1,1 +1,0 @@
-"""The sections of the exploration, one module a part: what was measured, as prose, figures, tables and pictures."""

@@ -1,0 +1,224 @@
+"""The whole exploration: measures every part, and returns the page's sections and the main findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.near_duplicates import Pairs
+from analysis.exploration import (
+    classes,
+    difficulty,
+    distribution_shift,
+    distributions,
+    geometry,
+    label_quality,
+    near_duplicates,
+    near_duplicates_section,
+    power_law_fits,
+)
+from analysis.exploration.cross_validation import OutOfFold
+from analysis.exploration.data import Data, Indices
+from analysis.exploration.embedding import Embedding
+from analysis.exploration.image_features import measure_features
+from analysis.exploration.neighbours import Neighbours
+from analysis.exploration.shared_errors import predict_groups
+from analysis.pages.section import Listing, Section
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class ExplorationInputs:
+    """What takes long, computed before.
+
+    Attributes:
+        data: The images.
+        neighbours: The nearest training images of every image.
+        pairs: All pairs of near-duplicates.
+        out_of_fold: What networks say of training images that they were not trained on.
+        curves: Errors by model and number of training images.
+        embedding: Maps of test images.
+        trained_groups: The groups that a trained model gives the test images, int64 [n_test]; None without a model.
+    """
+
+    data: Data
+    neighbours: Neighbours
+    pairs: Pairs
+    out_of_fold: OutOfFold
+    curves: pd.DataFrame
+    embedding: Embedding
+    trained_groups: Indices | None
+
+
+@dataclass(frozen=True)
+class Explored:
+    """The measurements of every part."""
+
+    data: Data
+    predictions: Mapping[str, Indices]
+    classes: classes.ClassStatistics
+    features: pd.DataFrame
+    shift: distribution_shift.Shift
+    geometry: geometry.Geometry
+    near_duplicates: near_duplicates.NearDuplicates
+    label_quality: label_quality.LabelQuality
+    difficulty: difficulty.Difficulty
+    fits: pd.DataFrame
+
+
+def explore(inputs: ExplorationInputs, seed: int, report: Report = lambda done, total, note: None) -> Explored:
+    """Measures every part, in half a minute for 70,000 images.
+
+    Args:
+        inputs: The results of the stages before.
+        seed: Of samples and resamples.
+        report: Called before every part with the parts done and in all, and the name of the next.
+    """
+    data, neighbours, out_of_fold = inputs.data, inputs.neighbours, inputs.out_of_fold
+    report(0, 8, "models")
+    predictions = predict_groups(data, neighbours, out_of_fold, inputs.trained_groups)
+    report(1, 8, "classes")
+    class_statistics = classes.measure(data)
+    report(2, 8, "distributions")
+    features = measure_features(data.images)
+    shift = distribution_shift.measure(data, features)
+    report(3, 8, "geometry")
+    measured_geometry = geometry.measure(data, neighbours, out_of_fold.features, predictions, seed)
+    report(4, 8, "near-duplicates")
+    duplicates = near_duplicates.measure(data, neighbours, inputs.pairs, predictions, out_of_fold.features, seed)
+    report(5, 8, "label quality")
+    quality = label_quality.measure(data, out_of_fold, predictions)
+    report(6, 8, "difficulty")
+    difficult = difficulty.measure(data, neighbours, out_of_fold, predictions, quality.group_suspects)
+    report(7, 8, "learning curves")
+    fits = power_law_fits.fit_curves(inputs.curves, seed=seed)
+    report(8, 8, "")
+    return Explored(
+        data,
+        predictions,
+        class_statistics,
+        features,
+        shift,
+        measured_geometry,
+        duplicates,
+        quality,
+        difficult,
+        fits,
+    )
+
+
+def build_sections(inputs: ExplorationInputs, explored: Explored) -> list[Section]:
+    """Returns the sections in the order of the page."""
+    data = inputs.data
+    return [
+        classes.section(data, explored.classes),
+        distributions.section(data, explored.features, explored.shift),
+        geometry.section(data, explored.geometry, inputs.embedding),
+        near_duplicates_section.section(data, explored.near_duplicates),
+        label_quality.section(data, explored.label_quality),
+        difficulty.section(data, explored.difficulty),
+        power_law_fits.section(data, inputs.curves, explored.fits),
+    ]
+
+
+def to_json(section: Section) -> dict[str, Any]:
+    """Returns a section's prose, captions and tables as JSON content: all but its figures and pictures."""
+    return {
+        "name": section.name,
+        "title": section.title,
+        "finding": section.finding,
+        "decision": section.decision,
+        "blocks": [
+            {
+                "name": block.name,
+                "kind": type(block).__name__.lower(),
+                "caption": block.caption,
+                "documented": block.documented,
+            }
+            | ({"table": json.loads(block.table.to_json(orient="split"))} if isinstance(block, Listing) else {})
+            for block in section.blocks
+        ],
+    }
+
+
+def main_findings(explored: Explored) -> list[str]:
+    """Returns five findings, Markdown."""
+    return [
+        _balance_finding(explored),
+        _pair_finding(explored),
+        _duplicate_finding(explored),
+        _label_finding(explored),
+        _data_finding(explored),
+    ]
+
+
+def _balance_finding(explored: Explored) -> str:
+    answers, groups = explored.classes.answers, explored.data.taxonomy.groups
+    always = answers[answers["answers"].str.startswith("always")].iloc[0]
+    small = groups[explored.classes.pair[0]]
+    never = answers[answers["answers"] == f"never {small}"].iloc[0]
+    return (
+        f"**Accuracy flatters.** Answering {always['answers'].removeprefix('always ')} always is "
+        f"right for {always['accuracy']:.0%} of the images; a model that never says {small} still reaches "
+        f"{never['accuracy']:.0%}, and a macro F1 of {never['macro F1']:.2f}."
+    )
+
+
+def _pair_finding(explored: Explored) -> str:
+    pair = explored.difficulty.pair
+    one, other = (explored.data.taxonomy.groups[group] for group in pair.groups)
+    share = pair.shares.iloc[0]
+    return (
+        f"**The errors lie in one place.** {share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%}) of the "
+        f"small networks' {share['errors']:,} errors out of fold are between {other} and {one}."
+    )
+
+
+def _duplicate_finding(explored: Explored) -> str:
+    counts = explored.near_duplicates.counts
+    near = counts.iloc[-1]
+    return (
+        f"**Test images have look-alikes among the training images.** {near['test_images']:,.0f} of "
+        f"{len(explored.data.test_rows):,} have one within RMSE {near['rmse']:.2f}, and of these pairs "
+        f"{near['group_conflicts']:,.0f} disagree on the group. {_effect_sentence(explored)}"
+    )
+
+
+def _effect_sentence(explored: Explored) -> str:
+    models = explored.near_duplicates.effects.set_index("model")
+    last = models.iloc[-1]
+    change, least, most = (-100 * last[name] for name in ("added", "added_high", "added_low"))
+    sentence = (
+        f"Judged on the others alone, the accuracy of the {models.index[-1]} changes by {change:+.2f} points "
+        f"({least:+.2f} to {most:+.2f})."
+    )
+    return sentence.replace("-", "−")
+
+
+def _label_finding(explored: Explored) -> str:
+    quality, images = explored.label_quality, len(explored.data.train_rows)
+    garments, groups = len(quality.train_garments.rows), len(quality.train_groups.rows)
+    noise = quality.noise.iloc[0]
+    return (
+        f"**Grouping heals most doubtful garments.** {garments / images:.1%} of the training images are suspected of a "
+        f"wrong garment, {groups / images:.2%} of a wrong group. If confident learning is right about the test images "
+        f"too, a model without a fault would be measured at {1 - noise['share']:.2%} ({1 - noise['high']:.2%} to "
+        f"{1 - noise['low']:.2%}) on the groups."
+    )
+
+
+def _data_finding(explored: Explored) -> str:
+    fits = explored.fits
+    best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
+    guesses = np.array([best[name] for name in ("tenfold", "tenfold_without_floor", "tenfold_from_larger")])
+    return (
+        f"**More images of this kind would help, slowly.** The {best['model']} errs on {best['error']:.2%} of the "
+        f"groups with {best['images']:,.0f} images; with ten times as many it would err on {guesses.min():.2%} to "
+        f"{guesses.max():.2%}, by what its learning curve says."
+    )

@@ -194,7 +194,8 @@ def _balance_text(data: Data, statistics: ClassStatistics) -> str:
     return (
         f"A garment has {_count_range(sizes['train'])} training and {_count_range(sizes['test'])} test images. A group "
         f"has {_count_range(groups)} test images: the largest, {groups.idxmax()}, "
-        f"{groups.max() / max(1, groups.min()):.3g} times as many as the smallest. The regrouping forgives {sum(count * (count - 1) for count in members)} of "
+        f"{groups.max() / max(1, groups.min()):.3g} times as many as the smallest. "
+        f"The regrouping forgives {sum(count * (count - 1) for count in members)} of "
         f"the {garments * (garments - 1)} ways to take one garment for another. Of the {known.garment_entropy:.2f} "
         f"bits that say which garment it is, {known.group_entropy:.2f} say which group."
     )

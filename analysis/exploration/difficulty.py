@@ -165,7 +165,8 @@ def _decision(data: Data, difficulty: Difficulty) -> str:
     return (
         f"So we watch the F1 of {other} beside the accuracy, and slice the evaluation by what an image looks like: of "
         f"the measures it slices by, {_strongest_features(difficulty)} tell most about where {other} "
-        f"and {one} are mistaken. The exported model may abstain: where it cannot tell, its prediction set holds both groups instead of a guess."
+        f"and {one} are mistaken. "
+        "The exported model may abstain: where it cannot tell, its prediction set holds both groups instead of a guess."
     )
 
 

@@ -52,7 +52,8 @@ def _count_text(data: Data, leakage: NearDuplicates) -> str:
         f"{exact} among the {len(data):,} images. **{widest['test_images']:,.0f} of {len(data.test_rows):,} test "
         f"images have a training image within RMSE {NEAR:g}** ({NEAR * GREY_LEVELS:.0f} grey levels; the median "
         f"distance to the nearest is {_median_distance(leakage):.2f}). A training image has another as near about as "
-        f"often: for every distance the two shares differ by at most {100 * gap:.1f} points. So the official cut looks like a "
+        f"often: for every distance the two shares differ by at most {100 * gap:.1f} points. "
+        f"So the official cut looks like a "
         f"random one, neither cleaned of look-alikes nor worse than chance. {most['test_images']:,} of these test "
         f"images are of {most['garment']}, {most['test']:.0%} of that garment."
     )

@@ -1,9 +1,9 @@
-"""The page to try the model in a browser, and what it needs beside the REST interface.
+"""A web page to try the model in a browser, with the one route that it needs beside the REST interface.
 
 | path | answer |
 | --- | --- |
-| `GET /` | the page, one file without anything from another host |
-| `POST /ui/fitted` | the 28 x 28 grey levels that the model sees of the image file in the body |
+| `GET /` | the page, one file that loads nothing from another host |
+| `POST /ui/fitted` | the 28 x 28 grey levels that the model gets for the image file in the body |
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -28,9 +27,9 @@ from pipeline.contract.limits import MAX_IMAGE_BYTES
 from serving.images.encoding import ImageError
 from serving.images.fitting import fit_file
 
-PAGE: Final = Path(__file__).with_name("page.html")
-MOST_AT_ONCE: Final = 2
-"""Pictures that are fitted; the largest that is taken needs 400 to 500 MiB meanwhile."""
+TEMPLATE: Final = Path(__file__).with_name("page.html")
+MAX_CONCURRENT_IMAGES: Final = 2
+"""Images that are fitted at the same time; the largest allowed one needs 400 to 500 MiB meanwhile."""
 HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -42,21 +41,21 @@ def routes(models: Callable[[], Sequence[str]], taxonomy: Taxonomy | None = None
     """Returns the routes of the page.
 
     Args:
-        models: Gives the names of the models that are served, the one to begin with first.
-        taxonomy: Names and colours of the answer's groups. Defaults to the five groups of the shop.
+        models: Returns the names of the served models; the page selects the first.
+        taxonomy: Names and colours of the groups. Defaults to the five groups of the shop.
     """
     taxonomy = taxonomy or Taxonomy.load()
 
     async def page(request: Request) -> Response:
-        html, policy = _document(tuple(models()), taxonomy)
+        html, policy = _render(tuple(models()), taxonomy)
         return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
 
-    few = asyncio.Semaphore(MOST_AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_IMAGES)
 
     async def fitted(request: Request) -> Response:
-        encoded = await _body(request)
+        encoded = await _read_body(request)
         try:
-            async with few:
+            async with slots:
                 pixels = await run_in_threadpool(fit_file, encoded)
         except ImageError as error:
             return JSONResponse({"error": error.one_line}, 400, HEADERS)
@@ -65,31 +64,32 @@ def routes(models: Callable[[], Sequence[str]], taxonomy: Taxonomy | None = None
     return [Route("/", page), Route("/ui/fitted", fitted, methods=["POST"])]
 
 
-async def _body(request: Request) -> bytes:
-    """Reads no more of a body than the limit, and lets `fit_file` say that there is more."""
-    read = bytearray()
+async def _read_body(request: Request) -> bytes:
+    """Reads a body up to the first chunk beyond the limit, which `fit_file` then reports."""
+    body = bytearray()
     async for chunk in request.stream():
-        read += chunk
-        if len(read) > MAX_IMAGE_BYTES:
+        body += chunk
+        if len(body) > MAX_IMAGE_BYTES:
             break
-    return bytes(read)
+    return bytes(body)
 
 
 @lru_cache(maxsize=8)
-def _document(models: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str, str]:
-    """The page for these models, and the policy that lets the browser run what it holds and nothing else."""
-    source = PAGE.read_text(encoding="utf-8")
-    style, script = (re.findall(rf"<{tag}>(.*?)</{tag}>", source, re.DOTALL)[0] for tag in ("style", "script"))
-    # A name could close the element that holds it, if "<" were left as it is.
-    config = json.dumps(_config(models, taxonomy)).replace("<", "\\u003c")
+def _render(models: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str, str]:
+    """Returns the page for these models, and a security policy that allows its own style and script only."""
+    from jinja2 import Environment
+
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    html = template.render(configuration=_configuration(models, taxonomy))
+    style, script = (re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[0] for tag in ("style", "script"))
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return source.replace(">CONFIG<", f">{config}<", 1), policy
+    return html, policy
 
 
-def _config(models: tuple[str, ...], taxonomy: Taxonomy) -> dict[str, object]:
+def _configuration(models: tuple[str, ...], taxonomy: Taxonomy) -> dict[str, object]:
     return {
         "models": models,
         "groups": [

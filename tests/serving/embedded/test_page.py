@@ -182,7 +182,7 @@ def test_the_command_does_the_same(visit: Open, server: Running, tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (b"<html>", "notes.txt is no picture that can be read. Expected: PNG, JPEG, GIF or BMP."),
+        (b"<html>", "notes.txt cannot be read as an image. Expected: PNG, JPEG, GIF or BMP."),
         (picture()[:16] + b"\x00\x00\xff\xff" * 2 + picture()[24:], "An image of 65535 x 65535 pixels is too large."),
         (b"BM" + bytes(MAX_IMAGE_BYTES), "The file is too large. Expected: at most 20 MB. Received: 20.0 MB."),
     ],

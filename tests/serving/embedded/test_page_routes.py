@@ -81,4 +81,4 @@ def test_few_pictures_are_fitted_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
             return await asyncio.gather(*(client.post("/ui/fitted", content=picture((1000, 1000))) for _ in range(8)))
 
     assert [answer.status_code for answer in asyncio.run(ask_together())] == [200] * 8
-    assert most == page.MOST_AT_ONCE
+    assert most == page.MAX_CONCURRENT_IMAGES

@@ -32,7 +32,7 @@ def test_code_below_components_knows_no_artifacts_and_no_progress(room: str) -> 
 
 
 def test_the_table_of_folders_is_complete() -> None:
-    """The table in docs/architecture.md names every folder of a top-level package, and each one that it names exists."""
+    """The table in docs/architecture.md names every folder of a top-level package, and all that it names exist."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = text[text.index("## Folders") : text.index("## A component")]
     assert [name for name in re.findall(r"^\| `([a-z_/]+)/`", table, re.MULTILINE) if not (ROOT / name).is_dir()] == []

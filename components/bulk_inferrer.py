@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.contract.artifacts import Examples, InferenceResult, Model, PushedModel
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
@@ -46,9 +46,9 @@ def bulk_inferrer(
         # A refused model is served to nobody: there is no traffic to compare with.
         _record(inference, {"scored": False, "reason": record["reason"], "version": None, "split": split})
         return
-    from serving.bulk.inference import BulkError, score
+    from serving.bulk.inference import score
 
-    try:
+    with suggest("fashion run --from trainer"):
         summary = score(
             str(shards[0].parent),
             # The bytes that were pushed, from the artifact that the run has checked: the version's own directory is
@@ -61,8 +61,6 @@ def bulk_inferrer(
             model_version=str(record["version"]),
             report=lambda done, total: progress(done, total, "images"),
         )
-    except BulkError as error:
-        raise UserError(str(error), next_step="fashion run --from trainer") from None
     _record(inference, {"scored": True, "reason": "", "version": record["version"], "split": split})
     inference.properties["images"] = summary.images
     inference.properties["failed"] = summary.failed

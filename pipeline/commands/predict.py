@@ -64,7 +64,7 @@ def predict(
     with suggest(f"fashion predict --url {DEFAULT_URL} IMAGE"):
         client = Client(url, model, version, label, timeout, allow_private=allow_private, download_seconds=timeout)
     with client:
-        answers, obstacle = _answers(client, sources, url)
+        answers, obstacle = _answers(client, sources)
     from serving.client.predictions import Failure, Prediction
 
     _print([a for a in answers if isinstance(a, Prediction)], as_json, as_csv)
@@ -77,7 +77,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction | Failure], UserError | None]:
+def _answers(client: Any, sources: list[str]) -> tuple[list[Prediction | Failure], UserError | None]:
     """Returns the answers, and the error that prevented the rest: a server that stops halfway loses no answer."""
     from serving.client.errors import ClientError
     from serving.client.predictions import Failure
@@ -89,7 +89,8 @@ def _answers(client: Any, sources: list[str], url: str) -> tuple[list[Prediction
         try:
             answers += client.predict_each([source for source in batch if isinstance(source, str)])
         except ClientError as error:
-            return answers, _obstacle(error, url)
+            error.next_step = error.next_step or _next_step(error)
+            return answers, error
     return answers, None
 
 
@@ -114,27 +115,19 @@ def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
         yield batch
 
 
-def _obstacle(error: Exception, url: str) -> UserError:
+def _next_step(error: Exception) -> str:
     from serving.client.errors import DeadlineExceeded, NotFound, Overloaded, Unreachable
 
     match error:
         case Unreachable():
-            return UserError(
-                f"There is no server at {url}.",
-                expected="a model server",
-                received=str(error),
-                next_step="fashion serve",
-            )
+            return "fashion serve"
         case Overloaded():
-            return UserError(f"The server at {url} is overloaded. {error}", next_step="the same command, later")
+            return "the same command, later"
         case DeadlineExceeded():
-            return UserError(str(error), next_step="the same command with --timeout 60")
+            return "the same command with --timeout 60"
         case NotFound():
-            return UserError(
-                f"The server at {url} has no such model. {error}",
-                next_step="fashion serve, or --model, --version, --label",
-            )
-    return UserError(str(error), next_step="look at the server's log")
+            return "fashion serve, or --model, --version, --label"
+    return "look at the server's log"
 
 
 def _print(predictions: list[Prediction], as_json: bool, as_csv: bool) -> None:
@@ -195,12 +188,9 @@ def _score(
         )
     version = newest_version(workspace)
     from serving.bulk.inference import score
-    from serving.bulk.sources import BulkError
 
-    try:
+    with suggest("fashion predict --help"):
         summary = score(examples, version.path, output, start_over=start_over)
-    except BulkError as error:
-        raise UserError(str(error), next_step="fashion predict --help") from None
     print(f"{summary.images:,} images scored by version {version.number} into {output}, {summary.failed:,} failed")
     if summary.failed:
         raise typer.Exit(1)

@@ -76,3 +76,22 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield file
+
+
+@contextmanager
+def exclusive_directory_lock(directory: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds a lock on a directory itself, for directories in which a lock file would be in the way.
+
+    Args:
+        directory: An existing directory.
+        wait: Whether to wait for another holder. Defaults to True.
+
+    Raises:
+        BlockingIOError: Another process holds the lock, and `wait` is False.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,6 @@
-"""Scores any number of images with an exported model, over Beam: TFRecords, image files or Parquet in, Parquet out.
+"""Bulk inference over Beam: scores TFRecord, image or Parquet files with an exported model into Parquet shards.
 
-A run that was killed and is started again goes on with the shards that are not finished.
+A killed run that is started again continues with the unfinished shards.
 """
 
 from __future__ import annotations
@@ -13,38 +13,33 @@ from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from serving.bulk.answers import Scorer
-from serving.bulk.batches import read
-from serving.bulk.sink import SUMMARY, Counts, Shard, describe_files, opened, write_json
-from serving.bulk.sources import BulkError, Unit, cut, find
+from pipeline.contract.beam import beam_pipeline
+from pipeline.contract.files import write_json
+from serving.bulk.scorer import Scorer
+from serving.bulk.shards import SUMMARY, Counts, Shard, describe_files, open_result
+from serving.bulk.sources import BulkError, Unit, cut_into_units, find_files, read_batches
 from serving.versions import digest
-
-__all__ = ["BulkError", "Summary", "score"]
-
-RUNNER = "FnApiRunner"
-"""By name: plain DirectRunner first tries to download Prism from the internet, with no timeout."""
 
 Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a bulk scoring, all shards together; also in `summary.json`.
+    """The summary of a bulk inference over all shards; also in `summary.json`.
 
     Attributes:
-        images: How many rows there are.
-        failed: How many of them hold an error and no answer.
-        groups: How many images each group was answered to.
-        abstained: To how many the model abstains.
-        shards: Of how many files the result is made.
-        reused: How many images an earlier, interrupted run had scored.
-        seconds: How long this run took, from the loaded model to the last shard.
-        images_per_second: How many of its own images it scored a second; 0 when there was none to score.
-        model_version: What the rows call the model.
-        signature: Which signature answered.
+        images: The number of rows.
+        failed: The number of rows with an error and no prediction.
+        groups: The number of predictions of each group.
+        abstained: The number of images for which the model abstains.
+        shards: The number of shards.
+        reused: The number of images that an earlier, interrupted run scored.
+        seconds: The duration of this run, from the loaded model to the last shard.
+        images_per_second: The images that this run scored in a second; 0 if none were left to score.
+        model_version: The version of the model in the rows.
+        signature: The signature of the model.
     """
 
     images: int
@@ -61,7 +56,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Job:
-    """What every shard is scored with."""
+    """The parameters that all shards share."""
 
     saved_model: str
     digest: str
@@ -83,42 +78,44 @@ def score(
     start_over: bool = False,
     report: Report = lambda done, total: None,
 ) -> Summary:
-    """Scores what a pattern means, and writes a shard of rows and a log of requests for every part of it.
+    """Scores the files that match a pattern, and writes shards of rows and of logged requests.
 
     Args:
-        pattern: A file, a directory (what is in and below it) or a glob: TFRecords of tf.Example, gzipped or not; image
+        pattern: A file, a directory with everything below it, or a glob: TFRecords of tf.Example, gzipped or not; image
             files; or Parquet with a binary column `image_bytes` (image files) or `image` (784 pixels).
         saved_model: The directory of the SavedModel.
-        output: The directory of the result; made when missing. `bulk_sink` says what the rows are.
-        batch_size: How many images the model gets at once.
-        shard_size: About how many images a shard is made of; what a killed run loses at most. Larger are those of
-            Parquet files with larger row groups and of TFRecord files with more than 16 times as many.
-        log_rate: The share of images whose request and answer are logged; the same ones every time.
-        model_version: What the rows call the model. Defaults to the number of a pushed version, or else the first 12
-            digits of the digest.
-        start_over: Whether to remove what another scoring left in `output`. Defaults to False.
-        report: Called with the images done and the images in all.
+        output: The directory of the result, which is created if it does not exist. `serving.bulk.shards` describes the
+            columns.
+        batch_size: The number of images in a call of the model. Defaults to 256.
+        shard_size: The approximate number of images in a shard; a killed run loses at most these. Shards are larger for
+            Parquet files with larger row groups and for TFRecord files with more than 16 times as many images.
+        log_rate: The share of images whose request and answer are logged; every run logs the same ones.
+        model_version: The version of the model in the rows. Defaults to the number of a pushed version, or else the
+            first 12 digits of the digest.
+        start_over: Whether to remove another result from `output`. Defaults to False.
+        report: Called with the number of scored images and the total.
 
     Raises:
-        BulkError: There is nothing to score, the model or a file cannot be used, or `output` holds something else.
+        BulkError: There is nothing to score, the model or a file cannot be used, or `output` contains something else.
     """
     if min(batch_size, shard_size) < 1 or not 0 <= log_rate <= 1:
         raise BulkError(
-            "A parameter is impossible. Expected: sizes of at least 1, a log rate from 0 to 1. "
-            f"Received: batches of {batch_size}, shards of {shard_size}, log rate {log_rate}"
+            "A parameter is out of range.",
+            expected="sizes of at least 1, a log rate from 0 to 1",
+            received=f"batches of {batch_size}, shards of {shard_size}, log rate {log_rate}",
         )
     if not (saved_model / "saved_model.pb").is_file():
-        raise BulkError(f"There is no model. Expected: {saved_model}/saved_model.pb. Received: no such file")
-    files = find(pattern, output)
-    units = cut(files, shard_size)
+        raise BulkError("There is no model.", expected=f"{saved_model}/saved_model.pb", received="no such file")
+    files = find_files(pattern, output)
+    units = cut_into_units(files, shard_size)
     total, fingerprint = sum(u.images for u in units), digest(saved_model)
     version = model_version or (saved_model.name if saved_model.name.isdecimal() else fingerprint[:12])
     job = _Job(str(saved_model), fingerprint, version, str(output), batch_size, log_rate)
     parameters = {"batch_size": batch_size, "shard_size": shard_size, "log_rate": log_rate}
-    named = {"model": fingerprint, "model_version": version, **parameters, "input": describe_files(files)}
-    # Before anything is written: a model without the signature has nothing to say to any image.
+    key = {"model": fingerprint, "model_version": version, **parameters, "input": describe_files(files)}
+    # Before anything is written: a model without the signature cannot score any image.
     signature = Scorer(job.saved_model, job.digest, version, units[0].kind).signature
-    with opened(output, named, start_over):
+    with open_result(output, key, start_over):
         shards = [Shard(output, index, len(units)) for index in range(len(units))]
         waiting = [(shard, unit) for shard, unit in zip(shards, units, strict=True) if not shard.path.exists()]
         reused = total - sum(unit.images for _, unit in waiting)
@@ -146,26 +143,21 @@ def score(
 def _run(waiting: list[tuple[Shard, Unit]], job: _Job, done: Callable[[int], None]) -> None:
     if not waiting:
         return
-    _LISTENERS[job.output] = done
+    _PROGRESS[job.output] = done
     try:
-        # Without flags of its own Beam would parse those of the command line.
-        with beam.Pipeline(runner=RUNNER, options=PipelineOptions([])) as pipeline:
-            # A shard an element: single images would spend Beam's time on the elements.
+        with beam_pipeline() as pipeline:
+            # One element a shard, since Beam's overhead for each element is large.
             _ = pipeline | "Shards" >> beam.Create(waiting) | "Score" >> beam.ParDo(_ScoreShard(job))
-    except Exception as error:
-        if (original := _original(error)) is not None:
-            raise original from None
-        raise
     finally:
-        del _LISTENERS[job.output]
+        del _PROGRESS[job.output]
 
 
-_LISTENERS: dict[str, Callable[[int], None]] = {}
-"""Who wants to know how far the scoring into a directory is: Beam copies what it is given, so not a part of the job."""
+_PROGRESS: dict[str, Callable[[int], None]] = {}
+"""The progress callback of each output directory. Not part of the job, because Beam copies what it is given."""
 
 
 class _ScoreShard(beam.DoFn):
-    """Makes a shard of the result of each unit."""
+    """Scores units into shards."""
 
     def __init__(self, job: _Job) -> None:
         super().__init__()
@@ -180,20 +172,13 @@ class _ScoreShard(beam.DoFn):
     def _score(self, unit: Unit) -> Iterator[tuple[pa.Table, list[PredictionLog]]]:
         before, job = self.images, self.job
         scorer = Scorer(job.saved_model, job.digest, job.version, unit.kind)
-        for batch in read(unit, job.batch_size):
-            answered = scorer.ask(batch)
-            yield scorer.table(batch, answered), scorer.sample(batch, answered, job.log_rate)
+        for batch in read_batches(unit, job.batch_size):
+            scores = scorer.score(batch)
+            yield scorer.table(batch, scores), scorer.sample(batch, scores, job.log_rate)
             self.images += len(batch.sources)
-            if job.output in _LISTENERS:
-                _LISTENERS[job.output](self.images)
-        if (found := self.images - before) != unit.images:
-            raise BulkError(f"{unit.files[0]} has changed. Expected: {unit.images} images. Received: {found}")
-
-
-def _original(error: BaseException | None) -> BulkError | None:
-    """Returns the innermost BulkError of the chain: Beam wraps it into texts of its own."""
-    found = None
-    while error is not None:
-        found = error if isinstance(error, BulkError) else found
-        error = error.__cause__ or error.__context__
-    return found
+            if job.output in _PROGRESS:
+                _PROGRESS[job.output](self.images)
+        if (scored := self.images - before) != unit.images:
+            raise BulkError(
+                f"{unit.files[0]} changed during the run.", expected=f"{unit.images} images", received=str(scored)
+            )

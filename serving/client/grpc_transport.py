@@ -103,14 +103,14 @@ class GrpcTransport:
             case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
                 raise InvalidRequest(details) from None
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise Overloaded(details, _retry_after(error)) from None
+                raise Overloaded(f"{self._target} is overloaded.", _retry_after(error), received=details) from None
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise DeadlineExceeded(f"{self._target} did not answer in time.", received=details) from None
             case grpc.StatusCode.NOT_FOUND:
-                raise NotFound(details) from None
+                raise NotFound(f"{self._target} has no such model.", received=details) from None
             case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.OUT_OF_RANGE:
                 raise InvalidRequest(details) from None
-        raise ClientError(f"The server failed with {error.code().name}: {details}") from None
+        raise ClientError(f"{self._target} failed with {error.code().name}.", received=details) from None
 
 
 def _retry_after(error: Any) -> float:

@@ -85,7 +85,7 @@ class RestTransport:
         except httpx.TransportError as error:
             raise Unreachable(f"{self._url} cannot be reached.", received=str(error)) from None
         if response.status_code != httpx.codes.OK:
-            raise _error(response)
+            raise _error(response, self._url)
         try:
             answer = response.json()
         except ValueError:
@@ -111,21 +111,22 @@ class RestTransport:
         return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
 
-def _error(response: httpx.Response) -> ClientError:
+def _error(response: httpx.Response, url: str) -> ClientError:
     try:
         message = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         message = response.text[:200].strip() or response.reason_phrase
     match response.status_code:
         case 429 | 503:
-            return Overloaded(message, parse_retry_after(response.headers.get("retry-after", "")))
+            retry_after = parse_retry_after(response.headers.get("retry-after", ""))
+            return Overloaded(f"{url} is overloaded.", retry_after, received=message)
         case 404:
-            return NotFound(message)
+            return NotFound(f"{url} has no such model.", received=message)
         case 504:
-            return DeadlineExceeded(message)
+            return DeadlineExceeded(f"{url} did not answer in time.", received=message)
         case status if 400 <= status < 500:
             return InvalidRequest(message)
-    return ClientError(f"The server failed with status {response.status_code}: {message}")
+    return ClientError(f"{url} failed with status {response.status_code}.", received=message)
 
 
 def _plain(values: NDArray[Any]) -> Any:

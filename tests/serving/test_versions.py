@@ -150,7 +150,7 @@ def test_foreign_names_are_left_alone(base: Path, models: list[Path]) -> None:
 
 def test_no_saved_model(base: Path, tmp_path: Path) -> None:
     """A directory without a SavedModel is refused before anything is made."""
-    with pytest.raises(VersionError, match="There is no SavedModel to push. Expected: .*/saved_model.pb"):
+    with pytest.raises(VersionError, match="There is no SavedModel to push.\nExpected: .*/saved_model.pb"):
         push(tmp_path, base)
     assert not base.exists()
 
@@ -196,7 +196,7 @@ def test_rollback_without_versions(base: Path) -> None:
 def test_rollback_without_an_earlier_one(base: Path, models: list[Path]) -> None:
     """With nothing before what is served, the message names what there is."""
     push(models[0], base)
-    with pytest.raises(VersionError, match="no version before the one that is served, 1. .* Received: versions 1"):
+    with pytest.raises(VersionError, match="no version before the served one, 1.\n.*\nReceived: versions 1"):
         rollback(base)
 
 
@@ -204,14 +204,14 @@ def test_rollback_to_an_unknown_number(base: Path, models: list[Path]) -> None:
     """A number that is not there is refused with those that are."""
     for model in models[:2]:
         push(model, base)
-    with pytest.raises(VersionError, match="There is no version 9. .* Received: versions 1, 2"):
+    with pytest.raises(VersionError, match="There is no version 9.\n.*\nReceived: versions 1, 2"):
         rollback(base, 9)
 
 
 def test_rollback_to_what_is_served(base: Path, models: list[Path]) -> None:
     """The version that is served already is not served again under another number."""
     push(models[0], base)
-    with pytest.raises(VersionError, match="Version 1 is what the newest version, 1, serves already"):
+    with pytest.raises(VersionError, match="Version 1 is served already, as the newest version, 1."):
         rollback(base, 1)
 
 

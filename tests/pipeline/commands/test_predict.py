@@ -104,14 +104,15 @@ def test_server_that_is_not_there(folder: Path) -> None:
     """Who has not started a server is told how."""
     done = predict(folder, "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
-    assert "There is no server at" in done.stderr and "Next: fashion serve" in done.stderr
+    assert "cannot be reached" in done.stderr and "Next: fashion serve" in done.stderr
 
 
 def test_model_that_is_not_there(folder: Path) -> None:
     """The server's own words are passed on."""
     with web(lambda _: refused(404, "Servable not found")) as place:
         done = predict(folder, "--url", place.url)
-    assert done.returncode == 1 and "no such model. Servable not found" in done.stderr
+    assert done.returncode == 1 and "has no such model" in done.stderr
+    assert "Servable not found" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_model_that_is_not_there(folder: Path) -> None:
         ((), "Expected: files, folders or URLs"),
         (("a.png", "--json", "--csv"), "Expected: --json or --csv"),
         (("a.png", "--version", 1, "--label", "x"), "Expected: --version or --label"),
-        (("a.png", "--url", "localhost"), "is no server"),
+        (("a.png", "--url", "localhost"), "is not the URL of a server"),
         (("--examples", "x"), "Expected: --examples PATTERN --output DIR"),
         (("--output", "x"), "Expected: --examples PATTERN --output DIR"),
         (("a.png", "--examples", "x", "--output", "y"), "and no other images"),

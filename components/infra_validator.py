@@ -15,17 +15,16 @@ from pydantic import Field
 from analysis.data.examples import read_arrays
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import suggest
 from pipeline.contract.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
     from serving.engines.engine import Engine
-    from serving.engines.server_process import Running
-    from serving.requests.comparison import Failure
-    from serving.requests.inquiry import Latency, Reply
+    from serving.engines.server_process import ServerProcess
     from serving.requests.prediction_log import Answers
+    from serving.requests.server_probe import FailedRequest, Latency, Reply
 
 Rules = list[dict[str, Any]]
 Replies = Mapping[tuple[str, str], Sequence["Reply"]]
@@ -73,7 +72,7 @@ def infra_validator(
         log = blessing.path / "server.log"
         asked = _Asked(fault=fault) if fault else _serve(chosen, model, base, log, images, timeout_seconds)
     rules = [rule("a server loads it", "", "seconds", asked.seconds, timeout_seconds, asked.fault)]
-    failed: list[Failure] = []
+    failed: list[FailedRequest] = []
     if asked.replies:
         # Only now: an export that hangs or crashes would take this process with it.
         compared, failed = same_scores(model, images, source_ids, asked.replies, tolerance)
@@ -106,12 +105,10 @@ class _Asked:
 
 
 def _choose(name: str) -> Engine:
-    from serving.engines.engine import EngineError, choose
+    from serving.engines.engine import choose
 
-    try:
+    with suggest("fashion run --set infra_validator.engine=auto"):
         return choose(name)
-    except EngineError as error:
-        raise UserError(str(error), next_step="fashion run --set infra_validator.engine=auto") from None
 
 
 def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch: int) -> str:
@@ -123,14 +120,13 @@ def _assemble(model: Model, base: Path, images: np.ndarray, singles: int, batch:
         # The server replays the warm-up requests: an export that hangs or crashes would take this process with it.
         push_warm(model.saved_model, base, images, singles=singles, batch=batch, replay=False)
     except VersionError as error:
-        return str(error)
+        return error.one_line
     return ""
 
 
 def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarray, timeout_seconds: float) -> _Asked:
     """Starts a server, asks it everything and ends it."""
-    from serving.engines.engine import free_port
-    from serving.engines.flags import BATCHING, MONITORING, Flags
+    from serving.engines.engine import BATCHING, MONITORING, Flags, free_port
     from serving.engines.server_process import NotServingError
     from serving.requests.prediction_log import MODEL_NAME, signatures_of
 
@@ -145,34 +141,36 @@ def _serve(engine: Engine, model: Model, base: Path, log: Path, images: np.ndarr
             _question(server, signatures_of(model.saved_model), images, begun + timeout_seconds, asked)
             server.check()
     except NotServingError as error:
-        asked.fault = str(error)
+        asked.fault = error.one_line
     return asked
 
 
-def _question(server: Running, signatures: Sequence[str], images: np.ndarray, deadline: float, asked: _Asked) -> None:
+def _question(
+    server: ServerProcess, signatures: Sequence[str], images: np.ndarray, deadline: float, asked: _Asked
+) -> None:
     """Asks everything over both transports."""
     from serving.client import Client
-    from serving.requests.inquiry import ask, measure
+    from serving.requests.server_probe import measure_latency, send_requests
 
     for transport, address in (("REST", server.rest_url), ("gRPC", f"grpc://{server.grpc_address}")):
         # No second try: what fails once here fails somebody there.
         with Client(address, timeout_seconds=REQUEST_SECONDS, retries=0) as client:
             for signature in signatures:
-                asked.replies[transport, signature] = ask(client.call, signature, images, deadline)
-            asked.latencies[transport] = measure(client.call, images, TIMED, deadline)
+                asked.replies[transport, signature] = send_requests(client.call, signature, images, deadline)
+            asked.latencies[transport] = measure_latency(client.call, images, TIMED, deadline)
 
 
 def same_scores(
     model: Model, images: np.ndarray, source_ids: list[str], replies: Replies, tolerance: float
-) -> tuple[Rules, list[Failure]]:
+) -> tuple[Rules, list[FailedRequest]]:
     """Returns a rule a transport and signature, and the requests that break them."""
-    from serving.requests.comparison import failures, largest_difference
+    from serving.requests.server_probe import find_failures, largest_difference
 
     expected, unknown = _scores_here(model, images, replies)
     rules: Rules = []
-    failed: list[Failure] = []
+    failed: list[FailedRequest] = []
     for (transport, signature), asked in replies.items():
-        broken = failures(transport, signature, source_ids, asked, expected, tolerance)
+        broken = find_failures(transport, signature, source_ids, asked, expected, tolerance)
         note = _count(broken, len(asked)) or unknown
         value = largest_difference(asked, expected)
         rules.append(rule(f"same scores over {transport}", signature, "largest difference", value, tolerance, note))
@@ -182,8 +180,8 @@ def same_scores(
 
 def as_trained(model: Model, images: np.ndarray, asked: Sequence[Reply], tolerance: float) -> Rules:
     """Returns the rule that the export scores as the network that was trained, where the model comes with that."""
-    from serving.requests.comparison import largest_difference
-    from serving.requests.prediction_log import first_line
+    from serving.requests.prediction_log import short_message
+    from serving.requests.server_probe import largest_difference
 
     if not model.keras_file.exists():
         return []
@@ -191,7 +189,7 @@ def as_trained(model: Model, images: np.ndarray, asked: Sequence[Reply], toleran
         value = largest_difference(asked, {"garment_probabilities": _network_scores(model, images)})
         note = "" if value <= tolerance else "The export and model.keras do not agree" + _by(value)
     except Exception as error:  # whatever a damaged file makes Keras raise
-        value, note = float("nan"), f"model.keras cannot be asked: {first_line(error)}"
+        value, note = float("nan"), f"model.keras cannot be asked: {short_message(error)}"
     return [rule("same scores as the trained network", "serving_default", "largest difference", value, tolerance, note)]
 
 
@@ -215,7 +213,7 @@ def rule(name: str, slice_name: str, metric: str, value: float, bound: float, no
     }
 
 
-def write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[Failure]) -> None:
+def write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[FailedRequest]) -> None:
     """Writes `verdict.json` and the marker file."""
     broken = [f"{rule['slice']}: {rule['note']}".removeprefix(": ") for rule in rules if not rule["passed"]]
     verdict = {
@@ -231,7 +229,7 @@ def write_verdict(blessing: InfraBlessing, rules: Rules, failed: list[Failure]) 
 
 def _scores_here(model: Model, images: np.ndarray, replies: Replies) -> tuple[Answers, str]:
     """What this process scores, or why it does not."""
-    from serving.requests.prediction_log import RequestError, answer, first_line, load, predict_request
+    from serving.requests.prediction_log import RequestError, answer, load, predict_request
 
     asked = [reply for (_, signature), all_of in replies.items() if signature == "serving_default" for reply in all_of]
     if any(reply.fault for reply in asked):
@@ -239,7 +237,7 @@ def _scores_here(model: Model, images: np.ndarray, replies: Replies) -> tuple[An
     try:
         return answer(load(model.saved_model), predict_request("serving_default", images)), ""
     except RequestError as error:
-        return {}, f"This process gets no scores. {first_line(error)}"
+        return {}, f"This process gets no scores. {error.one_line}"
 
 
 def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
@@ -255,7 +253,7 @@ def _network_scores(model: Model, images: np.ndarray) -> np.ndarray:
     return Calibration.from_json(model.calibration()).garment_probabilities(logits)
 
 
-def _count(broken: list[Failure], asked: int) -> str:
+def _count(broken: list[FailedRequest], asked: int) -> str:
     if not broken:
         return ""
     return f"{len(broken)} of {asked} requests, {broken[0].source_id} the first: {broken[0].reason}"

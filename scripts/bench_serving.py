@@ -23,9 +23,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from scripts.bench import report, row
-from serving.engines.engine import choose, free_port
-from serving.engines.flags import BATCHING, MONITORING, Flags
-from serving.engines.server_process import Running
+from serving.engines.engine import BATCHING, MONITORING, Flags, choose, free_port
+from serving.engines.server_process import ServerProcess
 from serving.requests.warmup import push_warm
 from serving.versions import push, rollback, versions
 
@@ -94,12 +93,12 @@ def _model(workspace: Path) -> Path:
     return held[-1].path
 
 
-def _serve(base: Path, log: Path, engine: str) -> Running:
+def _serve(base: Path, log: Path, engine: str) -> ServerProcess:
     flags = Flags(base, "fashion", free_port(), free_port(), BATCHING, MONITORING)
     return choose(engine).start(flags, log)
 
 
-def _latency(server: Running, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
+def _latency(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
     """One image at a time: bare, REST and gRPC in turns."""
     ways = {
         "bare": lambda: bare(images[:1]),
@@ -126,7 +125,7 @@ def _latency(server: Running, bare: Bare, images: np.ndarray) -> list[dict[str, 
     return rows
 
 
-def _throughput(server: Running, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
+def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
     """64 clients with one image each, in turns with the bare model at its best batch size."""
     rates: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
     served: list[float] = []
@@ -154,7 +153,7 @@ def _throughput(server: Running, bare: Bare, images: np.ndarray) -> list[dict[st
     ]
 
 
-def _swap(server: Running, model: Path, base: Path, images: np.ndarray) -> list[dict[str, Any]]:
+def _swap(server: ServerProcess, model: Path, base: Path, images: np.ndarray) -> list[dict[str, Any]]:
     """How soon a push and a rollback answer, on a quiet server and on a busy one, and what its client sees of it."""
     quiet = _times(_rest_call(server, images[:1]), 500)
     during: list[float] = []
@@ -177,7 +176,7 @@ def _swap(server: Running, model: Path, base: Path, images: np.ndarray) -> list[
     ]
 
 
-def _until_available(server: Running, number: int, meanwhile: Callable[[], None]) -> float:
+def _until_available(server: ServerProcess, number: int, meanwhile: Callable[[], None]) -> float:
     begun = time.perf_counter()
     while number not in _available(server):
         meanwhile()
@@ -211,7 +210,7 @@ def _start(base: Path, scratch: Path, engine: str, images: np.ndarray) -> list[d
     return rows
 
 
-def _soak(server: Running, model: Path, base: Path, images: np.ndarray, seconds: float) -> list[dict[str, Any]]:
+def _soak(server: ServerProcess, model: Path, base: Path, images: np.ndarray, seconds: float) -> list[dict[str, Any]]:
     """Load without a pause while a version is pushed every 30 seconds; failures, and the slope of the memory."""
     result: dict[str, Any] = {}
     loading = threading.Thread(target=lambda: result.update(_load(server, images, seconds)))
@@ -258,7 +257,7 @@ def _push_other(model: Path, base: Path) -> Any:
         return push(model, base, {"note": note, "tf_serving_warmup_requests": warmup / "tf_serving_warmup_requests"})
 
 
-def _load(server: Running, images: np.ndarray, seconds: float) -> dict[str, Any]:
+def _load(server: ServerProcess, images: np.ndarray, seconds: float) -> dict[str, Any]:
     url = urlsplit(server.rest_url)
     command = [sys.executable, "-m", "scripts.load", str(url.hostname), str(url.port), str(CLIENTS), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, check=True, input=_request(images[:1]), stdout=subprocess.PIPE)
@@ -272,7 +271,7 @@ def _request(images: np.ndarray) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _rest_call(server: Running, images: np.ndarray) -> Callable[[], object]:
+def _rest_call(server: ServerProcess, images: np.ndarray) -> Callable[[], object]:
     """A client that does as little as one can: the bytes of one request, and those of its answer."""
     import http.client
 
@@ -291,7 +290,7 @@ def _rest_call(server: Running, images: np.ndarray) -> Callable[[], object]:
     return call
 
 
-def _grpc_call(server: Running, images: np.ndarray) -> Callable[[], object]:
+def _grpc_call(server: ServerProcess, images: np.ndarray) -> Callable[[], object]:
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -303,7 +302,7 @@ def _grpc_call(server: Running, images: np.ndarray) -> Callable[[], object]:
     return lambda: stub.Predict(request, timeout=60)
 
 
-def _available(server: Running) -> set[int]:
+def _available(server: ServerProcess) -> set[int]:
     import http.client
 
     url = urlsplit(server.rest_url)

@@ -63,8 +63,7 @@ def server_command(
     Raises:
         UserError: Nothing was pushed, the engine is not there, or a label is none.
     """
-    from serving.engines.engine import PROGRAM, EngineError, choose
-    from serving.engines.flags import BATCHING, MONITORING, Flags
+    from serving.engines.engine import BATCHING, MONITORING, PROGRAM, EngineError, Flags, choose
     from serving.versions import versions
 
     held = [version.number for version in versions(base)]

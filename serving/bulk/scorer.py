@@ -14,7 +14,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.bulk.shards import COLUMNS, OUTPUTS
 from serving.bulk.sources import BATCH_BYTES, SIGNATURES, Batch, BulkError, to_input
-from serving.requests.prediction_log import INPUTS, MODEL_NAME, Answers, first_line, load, with_answers
+from serving.requests.prediction_log import INPUTS, MODEL_NAME, Answers, load, short_message, with_answers
 
 Scores = list[tuple[list[int], Answers]]
 """Positions in a batch, ascending, with the model's outputs for them."""
@@ -132,7 +132,7 @@ class Scorer:
 def _graph_message(error: BaseException) -> str:
     """Returns the message of a graph's error without the preceding lines, which name its node."""
     message = str(getattr(error, "message", "") or error)
-    return first_line(ValueError(message.rpartition("<stack traces unavailable>\n")[2]))
+    return short_message(ValueError(message.rpartition("<stack traces unavailable>\n")[2]))
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +141,7 @@ def _load(saved_model: str, digest: str) -> Any:
         return load(Path(saved_model))
     except (tf.errors.OpError, OSError, ValueError) as error:
         raise BulkError(
-            "The model cannot be loaded.", expected=f"a SavedModel in {saved_model}", received=first_line(error)
+            "The model cannot be loaded.", expected=f"a SavedModel in {saved_model}", received=short_message(error)
         ) from None
 
 

@@ -22,7 +22,7 @@ from pyarrow import parquet
 from pipeline.contract.errors import UserError
 from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.images.encoding import SUFFIXES, ImageError, encode_file, read_file
-from serving.requests.prediction_log import first_line
+from serving.requests.prediction_log import short_message
 
 TFRECORD, IMAGES, PARQUET, PIXELS = "TFRecord", "image files", "Parquet", "Parquet with pixels"
 SIGNATURES = {
@@ -163,7 +163,7 @@ def _cut_tfrecord(path: Path, size: int) -> list[Unit]:
         with tf.device("/CPU:0"):
             count = sum(len(part) for part in _record_dataset(path).batch(4096))
     except (tf.errors.OpError, OSError) as error:
-        raise _unreadable(path, first_line(error)) from None
+        raise _unreadable(path, short_message(error)) from None
     slices = min(max(-(-count // size), 1 if count else 0), MAX_SLICES)
     bounds = [count * i // slices for i in range(slices + 1)] if slices else []
     return [Unit(TFRECORD, (str(path),), a, b, b - a) for a, b in pairwise(bounds)]
@@ -175,7 +175,7 @@ def _cut_parquet(path: Path, size: int) -> list[Unit]:
             schema, metadata = file.schema_arrow, file.metadata
             counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, first_line(error)) from None
+        raise _unreadable(path, short_message(error)) from None
     kind, column = (PARQUET, "image_bytes") if "image_bytes" in schema.names else (PIXELS, "image")
     if column not in schema.names or not _is_binary(schema.field(column).type):
         columns = ", ".join(f"{f.name} {f.type}" for f in schema) or "none"
@@ -274,7 +274,7 @@ def _read_records(unit: Unit, batch_size: int) -> Iterator[tuple[str, bytes | No
                     yield _check_example(record, f"{path}#{row}")
                     row += 1
     except (tf.errors.OpError, OSError) as error:
-        raise _unreadable(path, first_line(error)) from None
+        raise _unreadable(path, short_message(error)) from None
 
 
 def _check_example(record: bytes, name: str) -> tuple[str, bytes | None, str]:
@@ -304,7 +304,7 @@ def _read_parquet(unit: Unit, batch_size: int) -> Iterator[Batch]:
                 yield Batch(sources, [payload for _, payload, _ in checked], errors, columns)
                 row += len(part)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, first_line(error)) from None
+        raise _unreadable(path, short_message(error)) from None
 
 
 def _check_pixels(pixels: bytes, name: str) -> tuple[str, bytes | None, str]:

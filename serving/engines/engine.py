@@ -1,7 +1,7 @@
-"""The engines that serve a base directory with TensorFlow Serving's interface, each started from the same flags.
+"""The serving engines, all started with the flags of tensorflow_model_server.
 
-`tensorflow_model_server` is the real one, `docker` its stock image, and `embedded` our own server for machines that
-have neither.
+`tensorflow_model_server` is TensorFlow Serving's own program, `docker` its stock image, and `embedded` our own server
+for machines that have neither.
 """
 
 from __future__ import annotations
@@ -16,36 +16,76 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from serving.engines.flags import Flags
-from serving.engines.server_process import Running
+from pipeline.contract.errors import UserError
+from serving.engines.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    # Started by name, not imported; named here so that what depends on this module depends on the server too.
+    # Started by name, not imported; imported here so that code that depends on this module depends on the server too.
     import serving.embedded.__main__  # noqa: F401
 
+CONFIG: Final = Path(__file__).resolve().parents[1] / "config"
+BATCHING: Final = CONFIG / "batching.config"
+MONITORING: Final = CONFIG / "monitoring.config"
 IMAGE: Final = "tensorflow/serving:2.19.1"
 PROGRAM: Final = "tensorflow_model_server"
 LOOPBACK: Final = "127.0.0.1"
 ANSWER_SECONDS: Final = 5.0
-"""The most that a question to the docker client or the program's `--version` may take."""
+"""The time limit for a command of the docker client and for the program's `--version`."""
 
 
-class EngineError(ValueError):
-    """An engine is not there; the message says which one was wanted and what is missing."""
+class EngineError(UserError):
+    """An engine does not exist, or cannot run on this machine."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags of a server, which are those of tensorflow_model_server.
+
+    Attributes:
+        base_path: The directory with the versions.
+        model_name: The name of the model in requests.
+        rest_port: The port of the REST interface; 0 turns it off.
+        grpc_port: The port of the gRPC interface.
+        batching: A BatchingParameters file. Defaults to none: the server does not batch requests.
+        monitoring: A MonitoringConfig file. Defaults to none: no metrics.
+        extra: Further flags, as on the command line.
+    """
+
+    base_path: Path
+    model_name: str = "fashion"
+    rest_port: int = 8501
+    grpc_port: int = 8500
+    batching: Path | None = None
+    monitoring: Path | None = None
+    extra: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Returns the command-line flags, with absolute paths, which tensorflow_model_server requires."""
+        arguments = [
+            f"--port={self.grpc_port}",
+            f"--rest_api_port={self.rest_port}",
+            f"--model_name={self.model_name}",
+            f"--model_base_path={self.base_path.absolute()}",
+        ]
+        if self.batching:
+            arguments += ["--enable_batching=true", f"--batching_parameters_file={self.batching.absolute()}"]
+        if self.monitoring:
+            arguments.append(f"--monitoring_config_file={self.monitoring.absolute()}")
+        return [*arguments, *self.extra]
 
 
 class Engine(ABC):
-    """One way to serve.
+    """A way to run a model server.
 
     Attributes:
-        name: What it is called on the command line and in the configuration.
-        needs: What must be there for it.
+        name: Its name on the command line and in the configuration.
+        needs: What it needs on the machine.
     """
 
     name: ClassVar[str]
@@ -53,30 +93,31 @@ class Engine(ABC):
 
     @abstractmethod
     def missing(self, automatic: bool = False) -> str:
-        """Returns what keeps it from running here, empty when nothing does.
+        """Returns what the machine lacks for this engine, empty if nothing.
 
         Args:
-            automatic: Nobody asked for it, so nothing large may be downloaded for it. Defaults to asked for.
+            automatic: Whether the engine is chosen automatically, so that it must not cause a large download. Defaults
+                to False.
         """
 
     @abstractmethod
     def version(self) -> str:
-        """Returns what serves, with its version."""
+        """Returns the name of the server with its version."""
 
     @abstractmethod
     def command(self, flags: Flags) -> list[str]:
         """Returns the command line that serves in the foreground."""
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment to run the command in. Defaults to ours."""
+        """Returns the environment variables of the command. Defaults to those of this process."""
         return dict(os.environ)
 
-    def start(self, flags: Flags, log: Path) -> Running:
-        """Starts serving in the background; the child ends with this process.
+    def start(self, flags: Flags, log: Path) -> ServerProcess:
+        """Starts the server in the background; it ends with this process.
 
         Args:
-            flags: What to serve and where.
-            log: The file that takes what the server prints.
+            flags: The flags of the server.
+            log: The file for the output of the server.
         """
         return self._run(self.command(flags), flags, log)
 
@@ -85,63 +126,63 @@ class Engine(ABC):
         command: list[str],
         flags: Flags,
         log: Path,
-        farewell: Signals = SIGKILL,
-        afterwards: tuple[str, ...] = (),
-    ) -> Running:
-        return Running(
+        parent_death_signal: Signals = SIGKILL,
+        cleanup: tuple[str, ...] = (),
+    ) -> ServerProcess:
+        return ServerProcess(
             command,
             self.environment(),
             log,
             rest_url=f"http://{LOOPBACK}:{flags.rest_port}",
             grpc_address=f"{LOOPBACK}:{flags.grpc_port}",
             model_name=flags.model_name,
-            farewell=farewell,
-            afterwards=afterwards,
+            parent_death_signal=parent_death_signal,
+            cleanup=cleanup,
         )
 
 
 class Embedded(Engine):
-    """Our own server, in a process of its own."""
+    """The embedded server, in a separate process."""
 
     name = "embedded"
     needs = "the project itself"
 
     def missing(self, automatic: bool = False) -> str:
-        """Nothing: it comes with the project."""
+        """Returns nothing: the embedded server comes with the project."""
         return ""
 
     def version(self) -> str:
-        """Returns the version of TensorFlow, which computes the answers."""
+        """Returns the version of TensorFlow, which runs the model."""
         return f"embedded server, TensorFlow {metadata.version('tensorflow')}"
 
     def command(self, flags: Flags) -> list[str]:
-        """Returns the command line; -P keeps a folder `serving` where the user stands from being taken for ours."""
+        """Returns the command line; -P prevents a folder `serving` in the current directory from shadowing ours."""
         return [sys.executable, "-P", "-m", "serving.embedded", *flags.arguments()]
 
     def environment(self) -> dict[str, str]:
-        """Ours, but finding this package from anywhere, on the processor as the stock image, and without Keras."""
+        """Returns our variables with this package on PYTHONPATH, for the CPU as in the image, and without Keras."""
         root = str(Path(__file__).resolve().parents[2])
-        # Installed it is found as it is; PYTHONPATH would put all of site-packages before the standard library.
-        found = [] if root in site.getsitepackages() else [root]
-        paths = [*found, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # An installed package needs no path; PYTHONPATH would put all of site-packages before the standard library.
+        package = [] if root in site.getsitepackages() else [root]
+        paths = [*package, *filter(None, [os.environ.get("PYTHONPATH")])]
         # TF_USE_LEGACY_KERAS keeps `import tensorflow` from importing Keras 3 as well: 3.5 s of processor, not 4.6.
-        server = {"CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"}
-        return os.environ | server | {"PYTHONPATH": os.pathsep.join(paths)}
+        settings = {"CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"}
+        return os.environ | settings | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 class ModelServer(Engine):
-    """TensorFlow Serving's own program. It has no flag for an address: it listens on all of the machine's."""
+    """TensorFlow Serving's own program. It has no flag for an address: it listens on all addresses of the machine."""
 
     name = PROGRAM
     needs = f"the program {PROGRAM}"
 
     def missing(self, automatic: bool = False) -> str:
-        """Says so when the program is not on PATH."""
+        """Returns a message if the program is not on PATH."""
         return "" if shutil.which(PROGRAM) else f"no {PROGRAM} on PATH (its package exists for amd64 Linux alone)"
 
     def version(self) -> str:
-        """Returns the first line that the program prints for `--version`."""
-        return (_answer([PROGRAM, "--version"]) or PROGRAM).splitlines()[0]
+        """Returns the first line of the output of `--version`."""
+        return (_output([PROGRAM, "--version"]) or PROGRAM).splitlines()[0]
 
     def command(self, flags: Flags) -> list[str]:
         """Returns the command line."""
@@ -149,39 +190,39 @@ class ModelServer(Engine):
 
 
 class Docker(Engine):
-    """The stock image, published on loopback alone, with everything mounted read-only."""
+    """TensorFlow Serving's image, with its ports on loopback alone and all mounts read-only."""
 
     name = "docker"
     needs = "a docker client with a daemon"
 
     def missing(self, automatic: bool = False) -> str:
-        """Says so when there is no client, no daemon that answers it, or, unasked, no image yet."""
+        """Returns a message if there is no client, no running daemon or, when chosen automatically, no image yet."""
         if not shutil.which("docker"):
             return "no docker client on PATH"
-        if not _answer(["docker", "info", "--format", "{{.ServerVersion}}"]):
+        if not _output(["docker", "info", "--format", "{{.ServerVersion}}"]):
             return "no docker daemon that answers `docker info`"
-        if automatic and not _answer(["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]):
+        if automatic and not _output(["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]):
             return f"no image {IMAGE} on this machine (`docker pull {IMAGE}` fetches it)"
         return ""
 
     def version(self) -> str:
-        """Returns the image with its tag."""
+        """Returns the name of the image with its tag."""
         return IMAGE
 
     def command(self, flags: Flags, container: str = "") -> list[str]:
-        """Returns the command line; with a name for the container, so that it can be removed from outside."""
+        """Returns the command line; a name for the container allows others to remove it."""
         inside = replace(
             flags,
             base_path=Path("/models") / flags.model_name,
             rest_port=8501,
             grpc_port=8500,
-            batching=_mounted(flags.batching),
-            monitoring=_mounted(flags.monitoring),
+            batching=_path_in_container(flags.batching),
+            monitoring=_path_in_container(flags.monitoring),
         )
         ports = {flags.rest_port: 8501, flags.grpc_port: 8500}
         outside = (flags.base_path, flags.batching, flags.monitoring)
         mounts = zip(outside, (inside.base_path, inside.batching, inside.monitoring), strict=True)
-        # --init: as the first process it would ignore SIGTERM.
+        # --init: a first process ignores SIGTERM.
         return [
             *("docker", "run", "--rm", "--init"),
             *(("--name", container) if container else ()),
@@ -191,53 +232,54 @@ class Docker(Engine):
             *inside.arguments(),
         ]
 
-    def start(self, flags: Flags, log: Path) -> Running:
-        """Starts a container in the background; it is removed when it is stopped or this process ends."""
+    def start(self, flags: Flags, log: Path) -> ServerProcess:
+        """Starts a container in the background, which is removed when it stops or this process ends."""
         container = f"fashion-{uuid.uuid4().hex[:12]}"
-        # The client passes SIGTERM on to the container, SIGKILL it cannot.
+        # The client forwards SIGTERM to the container, but cannot forward SIGKILL.
         return self._run(self.command(flags, container), flags, log, SIGTERM, ("docker", "rm", "--force", container))
 
 
 ENGINES: Final[tuple[Engine, ...]] = (ModelServer(), Docker(), Embedded())
-"""In the order of preference: what production runs, its image, and what is always there."""
+"""In the order of preference: what production runs, its image, and what always works."""
 
 
 def choose(name: str = "auto") -> Engine:
-    """Returns the engine of that name, for `auto` the first one that is there.
+    """Returns the engine of that name; for `auto` the first one that can run on this machine.
 
     Raises:
-        EngineError: There is no engine of that name, or it cannot run here.
+        EngineError: There is no engine of that name, or it cannot run on this machine.
     """
     if name == "auto":
         return next(engine for engine in ENGINES if not engine.missing(automatic=True))
     engine = next((engine for engine in ENGINES if engine.name == name), None)
     if engine is None:
         known = ", ".join(["auto", *(engine.name for engine in ENGINES)])
-        raise EngineError(f"There is no engine {name!r}. Expected: {known}. Received: {name}")
-    if why := engine.missing():
+        raise EngineError(f"There is no engine {name!r}.", expected=known, received=name)
+    if missing := engine.missing():
         raise EngineError(
-            f"The engine {name} cannot run here. Expected: {engine.needs}, or the engine embedded. Received: {why}"
+            f"The engine {name} cannot run on this machine.",
+            expected=f"{engine.needs}, or the engine embedded",
+            received=missing,
         )
     return engine
 
 
 def free_port() -> int:
-    """Returns a port of loopback that nobody listens on now."""
+    """Returns a free port of loopback."""
     while True:
-        # Below the range that Linux gives to connections going out: they would take it before the server does.
+        # Below Linux's range for outgoing connections, which could take the port before the server does.
         port = 16384 + secrets.randbelow(16384)
-        with socket.socket() as held, suppress(OSError):
-            held.bind((LOOPBACK, port))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
             return port
 
 
-def _mounted(path: Path | None) -> Path | None:
-    """Where a configuration file lies in the container."""
+def _path_in_container(path: Path | None) -> Path | None:
     return Path("/config") / path.name if path else None
 
 
-def _answer(command: list[str]) -> str:
-    """What a program prints; empty when it fails, hangs or is not there."""
+def _output(command: list[str]) -> str:
+    """Returns the output of a program; empty if it fails, hangs or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):

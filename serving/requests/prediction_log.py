@@ -1,6 +1,6 @@
-"""Requests to an exported model as TensorFlow Serving logs and replays them: `PredictionLog`s in a TFRecord file.
+"""Requests and answers in TensorFlow Serving's format: `PredictionLog` records in a TFRecord file.
 
-One format for the warm-up file that Serving reads and for the requests that the InfraValidator sends.
+The warm-up file that Serving reads, the InfraValidator's requests and the logs of bulk inference share this format.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from pipeline.contract.errors import UserError
+
 MODEL_NAME = "fashion"
 INPUTS = {"serving_default": "image", "serving_bytes": "image_bytes", "serving_examples": "examples"}
-"""The signatures of every exported model, with the name of their one input."""
+"""The signatures of every exported model, with the name of their only input."""
 TEXT = "serving_text"
-"""The signature that a model has beside these if it reads descriptions; its images are those of `serving_bytes`."""
+"""The additional signature of a model that reads descriptions; its images are those of `serving_bytes`."""
 MODEL_FILE = "saved_model.pb"
 
 Images = NDArray[np.uint8]
 Answers = dict[str, NDArray[Any]]
 
 
-class RequestError(ValueError):
-    """A model does not answer a request; the message says which."""
+class RequestError(UserError):
+    """A model does not answer a request."""
 
 
 def signatures_of(saved_model: Path) -> tuple[str, ...]:
-    """Returns the signatures that a SavedModel is to answer: those of `INPUTS`, and `TEXT` if it has that.
+    """Returns the signatures that a SavedModel must have: those of `INPUTS`, and `TEXT` if the model has it.
 
-    The model is not loaded, and whether it can be is not said.
+    Reads the signatures without loading the model, so the model may still be damaged.
     """
     try:
         graphs = SavedModel.FromString((saved_model / MODEL_FILE).read_bytes()).meta_graphs
@@ -52,7 +54,7 @@ def predict_request(signature: str, images: Images, descriptions: Sequence[str] 
     Args:
         signature: One of `INPUTS`, or `TEXT`.
         images: uint8 [N, 28, 28].
-        descriptions: For `TEXT`, one an image. Defaults to empty ones, to which the answer is that of `serving_bytes`.
+        descriptions: For `TEXT`, one an image. Defaults to empty ones, which give the answer of `serving_bytes`.
     """
     log = PredictionLog()
     request = log.predict_log.request
@@ -71,7 +73,7 @@ def answer(model: Any, log: PredictionLog) -> Answers:
     """Sends a request to a SavedModel loaded in this process.
 
     Returns:
-        The outputs by name, arrays with one row an image.
+        The outputs by name, as arrays with one row an image.
 
     Raises:
         RequestError: The model has no such signature or input, or cannot compute an answer.
@@ -79,17 +81,17 @@ def answer(model: Any, log: PredictionLog) -> Answers:
     request = log.predict_log.request
     name = request.model_spec.signature_name
     if name not in model.signatures:
-        held = ", ".join(sorted(model.signatures)) or "none"
-        raise RequestError(f"There is no signature {name}. Expected: {', '.join(INPUTS)}. Received: {held}")
+        received = ", ".join(sorted(model.signatures)) or "none"
+        raise RequestError(f"There is no signature {name}.", expected=", ".join(INPUTS), received=received)
     inputs = {key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()}
     try:
         return {key: tensor.numpy() for key, tensor in model.signatures[name](**inputs).items()}
     except (tf.errors.OpError, TypeError, ValueError) as error:
-        raise RequestError(f"{name} gives no answer. {first_line(error)}") from None
+        raise RequestError(f"The signature {name} gives no answer.", received=short_message(error)) from None
 
 
 def with_answers(log: PredictionLog, answers: Answers) -> PredictionLog:
-    """Returns the request together with its answers, as Serving logs them."""
+    """Returns the request together with its answers, as TensorFlow Serving logs them."""
     logged = PredictionLog()
     logged.CopyFrom(log)
     for key, values in answers.items():
@@ -98,12 +100,12 @@ def with_answers(log: PredictionLog, answers: Answers) -> PredictionLog:
 
 
 def answers_of(log: PredictionLog) -> Answers:
-    """Returns the answers that `with_answers` added; empty when there are none."""
+    """Returns the answers in a record; empty if there are none."""
     return {key: tf.make_ndarray(tensor) for key, tensor in log.predict_log.response.outputs.items()}
 
 
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:
-    """Writes records as Serving reads them: a TFRecord file, not compressed; the same bytes for the same records."""
+    """Writes records as an uncompressed TFRecord file, with the same bytes for the same records."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
@@ -111,19 +113,21 @@ def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:
 
 
 def read_logs(path: Path) -> list[PredictionLog]:
-    """Reads what `write_logs` wrote."""
+    """Reads the records of a TFRecord file."""
     with tf.device("/CPU:0"):
         return [PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
 
 
 def load(saved_model: Path) -> Any:
-    """Loads a SavedModel onto the processor, where TensorFlow Serving runs it, whatever else the machine has."""
+    """Loads a SavedModel onto the CPU, where TensorFlow Serving runs it, also on a machine with a GPU."""
     with tf.device("/CPU:0"):
         return tf.saved_model.load(str(saved_model))
 
 
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message without TensorFlow's node names, or its type when it has none."""
+def short_message(error: BaseException) -> str:
+    """Returns an error on one line, without TensorFlow's node names; its type if it has no message."""
+    if isinstance(error, UserError):
+        return error.one_line
     text = str(getattr(error, "message", "") or error).strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return re.sub(r"\{\{.*?\}\}\s*|\s*\[Op:.*|\s*\[\[.*", "", first).strip()

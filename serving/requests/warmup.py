@@ -1,7 +1,7 @@
-"""The requests that TensorFlow Serving replays before a version takes traffic, so that the first user waits no longer.
+"""Warm-up requests, which TensorFlow Serving replays before a version takes traffic, so that first requests are fast.
 
-Serving reads one file, `assets.extra/tf_serving_warmup_requests`, and goes on without a word when it is elsewhere
-(https://www.tensorflow.org/tfx/serving/saved_model_warmup). So it is read back and replayed before a push.
+Serving reads one file, `assets.extra/tf_serving_warmup_requests`, and silently ignores a missing one
+(https://www.tensorflow.org/tfx/serving/saved_model_warmup). So the file is read back and replayed before a push.
 """
 
 from __future__ import annotations
@@ -14,49 +14,51 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from pipeline.contract.errors import UserError
 from serving.requests.prediction_log import (
     INPUTS,
     Images,
     RequestError,
     answer,
-    first_line,
     load,
     predict_request,
     read_logs,
+    short_message,
     signatures_of,
     write_logs,
 )
 from serving.versions import Version, push
 
 FILE_NAME = "tf_serving_warmup_requests"
-MOST_RECORDS = 1000
-"""TensorFlow Serving refuses to load a version with more."""
+MAX_RECORDS = 1000
+"""TensorFlow Serving refuses to load a version with more warm-up requests."""
 
 
-class WarmupError(ValueError):
-    """The warm-up requests are not what Serving can replay; the message says why."""
+class WarmupError(UserError):
+    """TensorFlow Serving could not replay the warm-up requests."""
 
 
 def push_warm(
     saved_model: Path, base: Path, images: Images, *, singles: int, batch: int, keep: int = 5, replay: bool = True
 ) -> Version:
-    """Makes a SavedModel with its warm-up requests the newest version: what is validated and what is served alike.
+    """Pushes a SavedModel with its warm-up requests as the newest version, both for validation and for serving.
 
     Args:
-        saved_model: The directory of the SavedModel; it is copied.
-        base: The directory that TensorFlow Serving watches; made when missing.
-        images: uint8 [N, 28, 28]; real ones, since what a server compiles and allocates for them its users need.
-        singles: How many requests of one image a signature gets.
-        batch: How many images the one large request of a signature has.
-        keep: How many versions stay, the new one included.
-        replay: Replays the requests in this process first. Defaults to yes; a server that is watched will do it too.
+        saved_model: The directory of the SavedModel.
+        base: The directory that TensorFlow Serving watches, which is created if it does not exist.
+        images: uint8 [N, 28, 28]; real images, so that the server compiles and allocates what its users need.
+        singles: The number of requests with one image for each signature.
+        batch: The number of images in the one large request for each signature.
+        keep: The number of versions that stay, the new one included.
+        replay: Whether to replay the requests in this process before the push. Defaults to True. Not needed before a
+            server that replays them under observation.
 
     Raises:
         WarmupError: The model does not answer its warm-up requests; nothing is pushed.
         VersionError: The source is no SavedModel.
     """
-    with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as place:
-        file = Path(place) / FILE_NAME
+    with tempfile.TemporaryDirectory(prefix="fashion-warmup-") as directory:
+        file = Path(directory) / FILE_NAME
         write_warmup(file, images, singles, batch, signatures_of(saved_model))
         if replay:
             replay_warmup(file, saved_model)
@@ -66,55 +68,57 @@ def push_warm(
 def write_warmup(
     path: Path, images: Images, singles: int, batch: int, signatures: Sequence[str] = tuple(INPUTS)
 ) -> int:
-    """Writes the warm-up requests of all signatures: of one image each, then of many.
+    """Writes the warm-up requests of all signatures: some with one image, then one with many.
 
     Args:
         path: The file to write.
-        images: uint8 [N, 28, 28]; the first ones are sent.
-        singles: How many requests of one image a signature gets.
-        batch: How many images the one large request of a signature has.
-        signatures: Which ones. Defaults to those of every exported model.
+        images: uint8 [N, 28, 28]; the first ones are used.
+        singles: The number of requests with one image for each signature.
+        batch: The number of images in the one large request for each signature.
+        signatures: The signatures. Defaults to those of every exported model.
 
     Returns:
-        How many requests were written.
+        The number of requests.
 
     Raises:
-        WarmupError: They are more than Serving accepts.
+        WarmupError: There are more requests than TensorFlow Serving accepts.
     """
     slices = [images[i : i + 1] for i in range(min(singles, len(images)))] + [images[:batch]]
     count = len(signatures) * len(slices)
-    if count > MOST_RECORDS:
-        raise WarmupError(f"Too many warm-up requests. Expected: at most {MOST_RECORDS}. Received: {count}")
+    if count > MAX_RECORDS:
+        raise WarmupError(
+            "There are too many warm-up requests.", expected=f"at most {MAX_RECORDS}", received=str(count)
+        )
     write_logs(path, (predict_request(signature, part) for signature in signatures for part in slices))
     return count
 
 
 def replay_warmup(path: Path, saved_model: Path) -> int:
-    """Reads the file as Serving does and sends its requests to the model; returns how many there were.
+    """Reads the file as TensorFlow Serving does and sends its requests to the model; returns their number.
 
     Raises:
-        WarmupError: The file cannot be read or lacks a signature, or the model gives a request no finite answer.
+        WarmupError: The file cannot be read or lacks a signature, or an answer is missing or not finite.
     """
     try:
         logs = read_logs(path)
     except (tf.errors.OpError, DecodeError) as error:
-        raise WarmupError(f"The warm-up requests {path} cannot be read. {first_line(error)}") from None
-    asked = {log.predict_log.request.model_spec.signature_name for log in logs}
-    if asked != set(signatures_of(saved_model)):
+        raise WarmupError(f"The warm-up requests {path} cannot be read.", received=short_message(error)) from None
+    covered = {log.predict_log.request.model_spec.signature_name for log in logs}
+    if covered != (expected := set(signatures_of(saved_model))):
         raise WarmupError(
-            "The warm-up requests do not cover the signatures. "
-            f"Expected: {', '.join(sorted(signatures_of(saved_model)))}. "
-            f"Received: {', '.join(sorted(asked)) or 'none'}"
+            "The warm-up requests do not cover the signatures.",
+            expected=", ".join(sorted(expected)),
+            received=", ".join(sorted(covered)) or "none",
         )
     model = load(saved_model)
     for number, log in enumerate(logs, start=1):
         try:
             answers = answer(model, log)
         except RequestError as error:
-            raise WarmupError(f"Warm-up request {number} of {len(logs)} fails. {error}") from None
+            raise WarmupError(f"Warm-up request {number} of {len(logs)} fails.", received=error.one_line) from None
         for name, values in answers.items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise WarmupError(
-                    f"Warm-up request {number} of {len(logs)} fails. Expected: finite {name}. Received: {values}"
+                    f"Warm-up request {number} of {len(logs)} fails.", expected=f"finite {name}", received=str(values)
                 )
     return len(logs)

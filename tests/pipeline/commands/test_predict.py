@@ -82,7 +82,13 @@ def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path
         assert not [asked for asked in place.asked if asked.method == "GET"]
     assert done.returncode == 1
     assert [Path(c["file"]).name for c in json.loads(done.stdout)] == ["a[red].png", "b.jpg"]
-    for part in ("c.png is no image", "none.png cannot be read", "holds no image", "--allow-private", "is not fetched"):
+    for part in (
+        "c.png is no image",
+        "none.png cannot be read",
+        "contains no image",
+        "--allow-private",
+        "is not fetched",
+    ):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -29,9 +29,8 @@ from serving.client import (
     Prediction,
     Unreachable,
 )
-from serving.engines.engine import Embedded, free_port
-from serving.engines.flags import MONITORING, Flags
-from serving.engines.server_process import Running
+from serving.engines.engine import MONITORING, Embedded, Flags, free_port
+from serving.engines.server_process import ServerProcess
 from serving.versions import push
 from tests.serving.exports import export_small
 from tests.serving.images.test_encoding import encoded
@@ -292,7 +291,7 @@ def test_grpc_is_tried_again_after_overload_alone(code: grpc.StatusCode, asked: 
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The embedded server with one version of a small model."""
     place = tmp_path_factory.mktemp("served")
     push(export_small(place / "model").saved_model, place / "fashion")
@@ -302,7 +301,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def test_rest_and_grpc_agree(embedded: Running) -> None:
+def test_rest_and_grpc_agree(embedded: ServerProcess) -> None:
     """Both ways give the same answers to the same images, as pixels and as files; gRPC names the version."""
     images = [*PIXELS, PNG, Image.fromarray(np.dstack([PIXELS[1]] * 3)).resize((90, 60))]
     with Client(embedded.rest_url) as rest, Client(f"grpc://{embedded.grpc_address}", batch_size=3) as by_grpc:
@@ -315,7 +314,7 @@ def test_rest_and_grpc_agree(embedded: Running) -> None:
         assert outputs[0] == outputs[1] == set(row())
 
 
-def test_what_the_server_cannot_decode_is_named(embedded: Running) -> None:
+def test_what_the_server_cannot_decode_is_named(embedded: ServerProcess) -> None:
     """A file that only the graph finds fault with fails alone, over REST and gRPC."""
     spoiled = bytearray(encoded(Image.fromarray(PIXELS[0]), "PNG"))
     # The check sum of the last chunk, which Pillow does not look at.

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.engines.engine import Embedded, free_port
-from serving.engines.flags import BATCHING, MONITORING, Flags
-from serving.engines.server_process import Running
+from serving.engines.engine import BATCHING, MONITORING, Embedded, Flags, free_port
+from serving.engines.server_process import ServerProcess
 from serving.versions import push
 from tests.serving.exports import export_small
 
 READY_SECONDS = 120
 
-Start = Callable[..., Running]
+Start = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers, with further flags; they are stopped at the test's end."""
     with ExitStack() as stack:
 
-        def start(base: Path, *extra: str, batching: Path | None = None, wait: bool = True) -> Running:
+        def start(base: Path, *extra: str, batching: Path | None = None, wait: bool = True) -> ServerProcess:
             flags = Flags(base, "fashion", free_port(), free_port(), batching, MONITORING, extra)
             running = stack.enter_context(Embedded().start(flags, tmp_path / f"server-{flags.rest_port}.log"))
             if wait:
@@ -55,7 +54,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
     """A server with batching and metrics, for all that does not change it."""
     log = tmp_path_factory.mktemp("log") / "server.log"
     flags = Flags(base, "fashion", free_port(), free_port(), BATCHING, MONITORING)

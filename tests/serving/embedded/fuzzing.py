@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 
 FAILURES = {500, 502, 505}
 MOST_GROWTH_MEBIBYTES = 20
@@ -38,7 +38,7 @@ def requests(seed: int, count: int) -> list[Request]:
     return [chance.choice(kinds)(chance) for _ in range(count)]
 
 
-def ask_all(server: Running, asked: list[Request]) -> tuple[Counter[int], list[str]]:
+def ask_all(server: ServerProcess, asked: list[Request]) -> tuple[Counter[int], list[str]]:
     """Sends them one after the other; returns how often each status came, and the requests that failed."""
     url = urlsplit(server.rest_url)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
@@ -141,8 +141,7 @@ def resident_mebibytes(process: int) -> float:
 
 def main() -> int:
     """Runs the fuzzing and prints what came; the exit status says whether anything failed."""
-    from serving.engines.engine import Embedded, free_port
-    from serving.engines.flags import BATCHING, MONITORING, Flags
+    from serving.engines.engine import BATCHING, MONITORING, Embedded, Flags, free_port
     from serving.versions import push
     from tests.serving.exports import export_small
 

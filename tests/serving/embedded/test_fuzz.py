@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 from serving.requests.prediction_log import INPUTS
 from tests.serving.embedded.fuzzing import ask_all, requests
 from tests.serving.embedded.test_tensor_protos import tensors
@@ -17,7 +17,7 @@ from tests.serving.embedded.test_tensor_protos import tensors
 ANSWERS = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
 
 
-def test_no_request_makes_the_server_fail(server: Running) -> None:
+def test_no_request_makes_the_server_fail(server: ServerProcess) -> None:
     """Of 3,000 requests of chance, some are answered and the others refused, and none ends in a 500."""
     statuses, failed = ask_all(server, requests(7, 3000))
     assert not failed, failed[:3]
@@ -27,7 +27,7 @@ def test_no_request_makes_the_server_fail(server: Running) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(signature=st.sampled_from(sorted(INPUTS)), tensor=tensors([tf.uint8, tf.string]))
-def test_no_tensor_makes_the_server_fail(server: Running, signature: str, tensor: TensorProto) -> None:
+def test_no_tensor_makes_the_server_fail(server: ServerProcess, signature: str, tensor: TensorProto) -> None:
     """Whatever shape and values a tensor claims over gRPC, it is answered or the caller's fault."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "fashion", signature

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.engines.engine import Embedded, free_port
-from serving.engines.flags import Flags
-from serving.engines.server_process import Running
+from serving.engines.engine import Embedded, Flags, free_port
+from serving.engines.server_process import ServerProcess
 from tests.serving.embedded.conftest import READY_SECONDS
 from tests.serving.embedded.test_server import PREDICT, ROW, ask, until
 
@@ -23,7 +22,7 @@ CHUNKED = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[Running]:
+def impatient(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
     """A server whose clients have a second."""
     log = tmp_path_factory.mktemp("log") / "server.log"
     flags = Flags(base, "fashion", free_port(), free_port(), extra=("--rest_api_timeout_in_ms=1000",))
@@ -32,7 +31,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[
         yield running
 
 
-def connect(server: Running) -> socket.socket:
+def connect(server: ServerProcess) -> socket.socket:
     """Returns a connection that takes little at once."""
     url = urlsplit(server.rest_url)
     connection = socket.socket()
@@ -69,7 +68,7 @@ def last_words(connection: socket.socket, drop: bytes) -> str:
     ],
     ids=["headers", "body", "picture", "trailers"],
 )
-def test_a_request_that_comes_in_drops_is_refused(impatient: Running, begin: str, drop: str) -> None:
+def test_a_request_that_comes_in_drops_is_refused(impatient: ServerProcess, begin: str, drop: str) -> None:
     """However often another byte comes, the whole request must be there in time; the refusal says so."""
     with connect(impatient) as connection:
         connection.sendall(begin.encode())
@@ -78,7 +77,7 @@ def test_a_request_that_comes_in_drops_is_refused(impatient: Running, begin: str
     assert ask(impatient, "GET", "/v1/models/fashion")[0] == 200
 
 
-def test_requests_in_one_piece_are_all_answered(server: Running) -> None:
+def test_requests_in_one_piece_are_all_answered(server: ServerProcess) -> None:
     """Chunks, trailers and several requests at once are no reason to wait for more, nor to refuse."""
     chunk = f"{len(ROW):x}\r\n{ROW}\r\n0\r\nX-Trailer: 1\r\n\r\n"
     first = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
@@ -89,27 +88,27 @@ def test_requests_in_one_piece_are_all_answered(server: Running) -> None:
     assert answers.count("HTTP/1.1 200 OK") == 3 and answers.count('"predictions"') == 2
 
 
-def test_a_connection_without_a_request_is_closed(impatient: Running) -> None:
+def test_a_connection_without_a_request_is_closed(impatient: ServerProcess) -> None:
     """Who connects and says nothing is told nothing: a browser may do so in advance."""
     with connect(impatient) as connection:
         assert connection.recv(100) == b""
 
 
-def test_an_answer_ends_the_wait_for_the_rest(impatient: Running) -> None:
+def test_an_answer_ends_the_wait_for_the_rest(impatient: ServerProcess) -> None:
     """A body that goes on after its answer does not keep the connection."""
     with connect(impatient) as connection:
         connection.sendall(HEAD.format("/").replace("POST", "GET").encode())
         assert last_words(connection, b"x").startswith("HTTP/1.1 200")
 
 
-def test_headers_without_end_are_refused(server: Running) -> None:
+def test_headers_without_end_are_refused(server: ServerProcess) -> None:
     """Headers are bounded in bytes, not in time alone."""
     with connect(server) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
         assert last_words(connection, b"x" * 4096).startswith("HTTP/1.1 431")
 
 
-def test_a_client_that_does_not_read_is_left(impatient: Running) -> None:
+def test_a_client_that_does_not_read_is_left(impatient: ServerProcess) -> None:
     """What is waiting for such a client is given up with its connection."""
     page = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

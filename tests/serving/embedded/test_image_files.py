@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 from tests.serving.embedded.test_server import PREDICT, ask
 from tests.serving.images.test_encoding import encoded, png_header
 
@@ -19,7 +19,7 @@ DEEP = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, (60, 40), np.
 FRAMES = [Image.new("RGB", (12, 12), colour) for colour in ((255, 0, 0), (0, 0, 255))]
 
 
-def predicted(server: Running, content: bytes) -> tuple[int, Any]:
+def predicted(server: ServerProcess, content: bytes) -> tuple[int, Any]:
     """Sends one file; returns the status and the document."""
     instance = {"b64": base64.b64encode(content).decode()}
     status, document, _ = ask(
@@ -43,20 +43,20 @@ def predicted(server: Running, content: bytes) -> tuple[int, Any]:
         pytest.param(encoded(Image.new("L", (1, 5000), 7), "PNG"), id="1 x 5000"),
     ],
 )
-def test_unusual_images_are_answered(server: Running, content: bytes) -> None:
+def test_unusual_images_are_answered(server: ServerProcess, content: bytes) -> None:
     """What is an image is answered, whatever its depth, colours and size."""
     status, document = predicted(server, content)
     assert status == 200 and document["predictions"][0]["group"], document
 
 
-def test_of_an_animation_the_first_frame_counts(server: Running) -> None:
+def test_of_an_animation_the_first_frame_counts(server: ServerProcess) -> None:
     """An animated GIF has the answer of its first frame."""
     moving = encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])
     assert predicted(server, moving) == predicted(server, encoded(FRAMES[0], "GIF"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
-def test_truncated_images_are_refused(server: Running, kind: str) -> None:
+def test_truncated_images_are_refused(server: ServerProcess, kind: str) -> None:
     """Half a file is no image."""
     content = encoded(COLOURS, kind)
     status, document = predicted(server, content[: len(content) // 2])
@@ -75,7 +75,7 @@ def test_truncated_images_are_refused(server: Running, kind: str) -> None:
         pytest.param(encoded(COLOURS, "PNG") + bytes(20_000_000), "at most 20000000", id="bytes"),
     ],
 )
-def test_what_is_no_picture_or_too_large_is_refused(server: Running, content: bytes, text: str) -> None:
+def test_what_is_no_picture_or_too_large_is_refused(server: ServerProcess, content: bytes, text: str) -> None:
     """The refusal names what was expected, and nothing was decoded."""
     status, document = predicted(server, content)
     assert status == 400 and text in document["error"], document

@@ -7,14 +7,14 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 from serving.versions import push, versions
 from tests.serving.embedded.conftest import Start
 from tests.serving.embedded.test_server import PREDICT, ROW, Load, ask
 from tests.serving.test_versions import KILLED_AT, run
 
 
-def look(server: Running, base: Path) -> None:
+def look(server: ServerProcess, base: Path) -> None:
     """Makes the server look at the directory, and returns when it has done what it wants to do about it."""
     request = model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.config.add(

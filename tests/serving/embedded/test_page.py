@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models.taxonomy import Taxonomy
 from pipeline.contract.limits import MAX_IMAGE_BYTES
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 from serving.images.fitting import fit_file
 from serving.versions import push
 from tests.serving.embedded.conftest import Start
@@ -52,7 +52,7 @@ def picture(kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def post(server: Running, path: str, body: bytes | str) -> tuple[int, Any]:
+def post(server: ServerProcess, path: str, body: bytes | str) -> tuple[int, Any]:
     """Returns the status and the document of an answer."""
     url = urlsplit(server.rest_url)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
@@ -64,7 +64,7 @@ def post(server: Running, path: str, body: bytes | str) -> tuple[int, Any]:
         connection.close()
 
 
-def predicted(server: Running, file: bytes) -> dict[str, Any]:
+def predicted(server: ServerProcess, file: bytes) -> dict[str, Any]:
     """What the server answers about a file."""
     instances = [{"b64": base64.b64encode(file).decode()}]
     body = json.dumps({"signature_name": "serving_bytes", "instances": instances})
@@ -94,11 +94,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, server: Running) -> Iterator[Open]:
+def visit(browser: Browser, server: ServerProcess) -> Iterator[Open]:
     """Opens the page; whatever the browser complains of, or asks of another host, fails the test."""
     contexts, troubles = [], []
 
-    def open_page(of: Running = server, width: int = 1440, scheme: Any = "light", allow: str = "$^") -> Page:
+    def open_page(of: ServerProcess = server, width: int = 1440, scheme: Any = "light", allow: str = "$^") -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
@@ -141,7 +141,7 @@ def test_every_sample_is_answered_at_every_width(visit: Open, width: int, scheme
 
 @pytest.mark.parametrize("way", ["file", "drop", "paste"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_picture_is_shown_as_the_server_answers_it(visit: Open, server: Running, way: str, kind: str) -> None:
+def test_a_picture_is_shown_as_the_server_answers_it(visit: Open, server: ServerProcess, way: str, kind: str) -> None:
     """However a file comes in, group, set, probabilities and the model's view are those of the server."""
     file, page = picture(kind), visit()
     if way == "file":
@@ -168,7 +168,7 @@ def test_a_picture_in_another_format_is_converted(visit: Open) -> None:
     expect(page.locator("#headline")).not_to_be_empty()
 
 
-def test_the_command_does_the_same(visit: Open, server: Running, tmp_path: Path) -> None:
+def test_the_command_does_the_same(visit: Open, server: ServerProcess, tmp_path: Path) -> None:
     """The line for the terminal, run by a shell, prints the answer that the page shows, whatever the file's name."""
     name, page = 'it\'s a "shirt" $HOME.png', visit()
     (tmp_path / name).write_bytes(picture())

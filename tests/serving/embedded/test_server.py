@@ -28,8 +28,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.engines.flags import BATCHING
-from serving.engines.server_process import Running
+from serving.engines.engine import BATCHING
+from serving.engines.server_process import ServerProcess
 from serving.requests.prediction_log import read_logs
 from serving.versions import push, rollback
 from tests.serving.embedded.conftest import Start
@@ -39,7 +39,9 @@ ROW = json.dumps({"instances": IMAGES[:1].tolist()})
 PREDICT = "/v1/models/fashion:predict"
 
 
-def ask(server: Running, method: str, path: str, body: str | bytes | None = None) -> tuple[int, Any, dict[str, str]]:
+def ask(
+    server: ServerProcess, method: str, path: str, body: str | bytes | None = None
+) -> tuple[int, Any, dict[str, str]]:
     """Returns the status, the document (the text when it is no JSON) and the headers of an answer."""
     url = urlsplit(server.rest_url)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
@@ -55,7 +57,7 @@ def ask(server: Running, method: str, path: str, body: str | bytes | None = None
         return answer.status, text, dict(answer.getheaders())
 
 
-def states(server: Running) -> dict[int, str]:
+def states(server: ServerProcess) -> dict[int, str]:
     """Returns the state of every version."""
     _, document, _ = ask(server, "GET", "/v1/models/fashion")
     return {int(each["version"]): each["state"] for each in document["model_version_status"]}
@@ -72,7 +74,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 class Load:
     """Clients that ask without a pause, until they are stopped; what went wrong is kept."""
 
-    def __init__(self, server: Running, clients: int) -> None:
+    def __init__(self, server: ServerProcess, clients: int) -> None:
         self.wrong: list[str] = []
         self.versions: set[str] = set()
         self.asked = 0
@@ -108,7 +110,7 @@ class Load:
         connection.close()
 
 
-def test_a_prediction_is_the_models(server: Running, small: Path) -> None:
+def test_a_prediction_is_the_models(server: ServerProcess, small: Path) -> None:
     """REST and gRPC answer what the SavedModel answers in this process, to the last bit of every probability."""
     expected = tf.saved_model.load(str(small)).signatures["serving_default"](image=tf.constant(IMAGES))
     _, document, _ = ask(server, "POST", PREDICT, json.dumps({"instances": IMAGES.tolist()}))
@@ -129,7 +131,7 @@ def test_a_prediction_is_the_models(server: Running, small: Path) -> None:
             np.testing.assert_array_equal(rpc, values.numpy())
 
 
-def test_requests_that_cannot_be_answered_say_why(server: Running) -> None:
+def test_requests_that_cannot_be_answered_say_why(server: ServerProcess) -> None:
     """Wrong shapes, types, ranges, names and files are the caller's fault, in a sentence, and never a 500."""
     wrong = {
         json.dumps({"instances": [[1, 2]]}): "wrong shape",
@@ -145,7 +147,7 @@ def test_requests_that_cannot_be_answered_say_why(server: Running) -> None:
         assert status == 400 and text in document["error"], document
 
 
-def test_a_bad_image_does_not_fail_its_neighbours(server: Running) -> None:
+def test_a_bad_image_does_not_fail_its_neighbours(server: ServerProcess) -> None:
     """Of requests that share a batch, only the one with the broken file fails."""
     with Load(server, 4) as load:
         for _ in range(20):
@@ -154,7 +156,7 @@ def test_a_bad_image_does_not_fail_its_neighbours(server: Running) -> None:
     assert load.asked > 20 and not load.wrong
 
 
-def test_a_body_over_the_limit_is_refused_unread(server: Running) -> None:
+def test_a_body_over_the_limit_is_refused_unread(server: ServerProcess) -> None:
     """A body that says that it is too large is answered before it is sent."""
     url = urlsplit(server.rest_url)
     with socket.create_connection((url.hostname or "", url.port or 0), timeout=30) as connection:
@@ -162,7 +164,7 @@ def test_a_body_over_the_limit_is_refused_unread(server: Running) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_packed_body_is_bounded_when_it_is_unpacked(server: Running) -> None:
+def test_a_packed_body_is_bounded_when_it_is_unpacked(server: ServerProcess) -> None:
     """A few kilobytes that unpack to a gigabyte are refused."""
     import gzip
 
@@ -173,7 +175,7 @@ def test_a_packed_body_is_bounded_when_it_is_unpacked(server: Running) -> None:
     connection.close()
 
 
-def test_metrics_are_what_prometheus_reads(server: Running) -> None:
+def test_metrics_are_what_prometheus_reads(server: ServerProcess) -> None:
     """Requests, latencies and queueing are counted under TensorFlow Serving's names."""
     ask(server, "POST", PREDICT, ROW)
     status, text, _ = ask(server, "GET", "/monitoring/prometheus/metrics")

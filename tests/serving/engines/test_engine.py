@@ -12,8 +12,19 @@ import pytest
 import yaml
 
 from serving.embedded.config_files import read_batching, read_metrics_path
-from serving.engines.engine import IMAGE, PROGRAM, Docker, Embedded, EngineError, ModelServer, choose, free_port
-from serving.engines.flags import BATCHING, MONITORING, Flags
+from serving.engines.engine import (
+    BATCHING,
+    IMAGE,
+    MONITORING,
+    PROGRAM,
+    Docker,
+    Embedded,
+    EngineError,
+    Flags,
+    ModelServer,
+    choose,
+    free_port,
+)
 
 ROOT = Path(__file__).parents[3]
 FLAGS = Flags(
@@ -88,12 +99,12 @@ def test_automatic_choice(programs: Path) -> None:
     [
         (
             "docker",
-            "The engine docker cannot run here. Expected: a docker client .* Received: no docker client on PATH",
+            "docker cannot run on this machine.\nExpected: a docker client .*\nReceived: no docker client on PATH",
         ),
-        (PROGRAM, f"The engine {PROGRAM} cannot run here. Expected: .* Received: no {PROGRAM} on PATH"),
+        (PROGRAM, f"The engine {PROGRAM} cannot run on this machine.\nExpected: .*\nReceived: no {PROGRAM} on PATH"),
         (
             "triton",
-            "There is no engine 'triton'. Expected: auto, tensorflow_model_server, docker, embedded. Rec.*: triton",
+            "There is no engine 'triton'.\nExpected: auto, tensorflow_model_server, docker, embedded\nRec.*: triton",
         ),
     ],
 )
@@ -134,7 +145,7 @@ def test_serves(tmp_path: Path) -> None:
     with choose("embedded").start(flags, tmp_path / "log") as running:
         assert running.wait_until_ready(120) == 1
         assert subprocess.run(check, check=False).returncode == 0
-    assert running.process.returncode == 0, running.last_words()
+    assert running.process.returncode == 0, running.last_line()
     assert subprocess.run(check, capture_output=True, check=False).returncode != 0
 
 

@@ -14,39 +14,39 @@ from pathlib import Path
 import pytest
 
 from serving.engines.engine import LOOPBACK, free_port
-from serving.engines.server_process import NotServingError, Running
+from serving.engines.server_process import NotServingError, ServerProcess
 
 ROOT = Path(__file__).parents[3]
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from serving.engines.server_process import Running
+from serving.engines.server_process import ServerProcess
 
-running = Running(["sleep", "600"], os.environ, Path(sys.argv[1]), rest_url="", grpc_address="", model_name="m")
+running = ServerProcess(["sleep", "600"], os.environ, Path(sys.argv[1]), rest_url="", grpc_address="", model_name="m")
 print(running.process.pid, flush=True)
 time.sleep(600)
 """
 
 
-def start(log: Path, *command: str, port: int = 9, afterwards: tuple[str, ...] = ()) -> Running:
+def start(log: Path, *command: str, port: int = 9, cleanup: tuple[str, ...] = ()) -> ServerProcess:
     """Starts a program as a server of the model `fashion`."""
-    return Running(
+    return ServerProcess(
         command,
         os.environ,
         log,
         rest_url=f"http://{LOOPBACK}:{port}",
         grpc_address="",
         model_name="fashion",
-        afterwards=afterwards,
+        cleanup=cleanup,
     )
 
 
-def says(running: Running, words: str) -> bool:
+def says(running: ServerProcess, words: str) -> bool:
     """Waits until the program has printed that; false after ten seconds."""
     deadline = time.monotonic() + 10
-    while running.last_words() != words and time.monotonic() < deadline:
+    while running.last_line() != words and time.monotonic() < deadline:
         select.select([], [], [], 0.01)
-    return running.last_words() == words
+    return running.last_line() == words
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
     port = free_port()
     command = (sys.executable, "-m", "http.server", "--directory", str(tmp_path), "--bind", LOOPBACK, str(port))
     with start(log, *command, port=port) as running:
-        with pytest.raises(NotServingError, match="not ready after 1 seconds.*v1/models/fashion"):
+        with pytest.raises(NotServingError, match="(?s)not ready after 1 seconds.*v1/models/fashion"):
             running.wait_until_ready(1)
         states[1]["state"] = "AVAILABLE"
         status.write_text(json.dumps({"model_version_status": states}))
@@ -75,7 +75,7 @@ def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
     ("script", "reason"),
     [
         ("echo warming; echo 'out of registers' >&2; exit 3", "The server ended with exit status 3: out of registers"),
-        ("kill -ABRT $$", "The server ended with signal SIGABRT: it said nothing"),
+        ("kill -ABRT $$", "The server ended with signal SIGABRT: it printed nothing"),
     ],
 )
 def test_death_is_noticed(script: str, reason: str, log: Path) -> None:
@@ -116,7 +116,7 @@ def test_one_that_will_not_go(log: Path, tmp_path: Path) -> None:
     left = tmp_path / "left"
     left.touch()
     command = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
-    running = start(log, *command, afterwards=("rm", str(left)))
+    running = start(log, *command, cleanup=("rm", str(left)))
     assert says(running, "deaf")
     assert running.stop(grace_seconds=0.1) == -signal.SIGKILL
     assert not left.exists()

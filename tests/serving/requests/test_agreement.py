@@ -17,8 +17,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.beam import beam_pipeline
 from serving.client import Client
 from serving.client.predictions import Prediction
-from serving.engines.engine import Embedded, free_port
-from serving.engines.flags import BATCHING, Flags
+from serving.engines.engine import BATCHING, Embedded, Flags, free_port
 from serving.requests import prediction_log as requests
 from serving.versions import push
 from tests.serving.exports import export_small

@@ -61,7 +61,7 @@ def test_unreadable_image(served: object) -> None:
     log.predict_log.request.inputs["image_bytes"].string_val[0] = b"no image"
     with pytest.raises(RequestError, match="serving_bytes gives no answer") as caught:
         answer(served, log)
-    assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
+    assert "\n" not in caught.value.received and "{{" not in str(caught.value)
 
 
 def test_wrong_input_name(served: object) -> None:

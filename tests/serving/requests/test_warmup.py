@@ -56,7 +56,7 @@ def test_fewer_images_than_asked_for(warmup: Path) -> None:
 def test_more_than_serving_accepts(warmup: Path) -> None:
     """More than a thousand requests are refused: Serving would not load the version."""
     images, _ = images_and_garments(400, 0)
-    with pytest.raises(WarmupError, match="Expected: at most 1000. Received: 1203"):
+    with pytest.raises(WarmupError, match="Expected: at most 1000\nReceived: 1203"):
         write_warmup(warmup, images, singles=400, batch=32)
 
 
@@ -73,7 +73,7 @@ def test_a_model_that_reads_descriptions(model: Model, warmup: Path, tmp_path: P
     count = write_warmup(warmup, IMAGES, singles=2, batch=16, signatures=signatures_of(reading.saved_model))
     assert count == 12 == replay_warmup(warmup, reading.saved_model)
     write_warmup(warmup, IMAGES, singles=2, batch=16)
-    with pytest.raises(WarmupError, match="Expected: .*, serving_text. Received: [^,]*, [^,]*, [^,]*$"):
+    with pytest.raises(WarmupError, match="Expected: .*, serving_text\nReceived: [^,]*, [^,]*, [^,]*$"):
         replay_warmup(warmup, reading.saved_model)
 
 
@@ -81,14 +81,14 @@ def test_replay_on_another_model(model: Model, warmup: Path, tmp_path: Path) -> 
     """A request that the model cannot answer is named by its number."""
     write_warmup(warmup, IMAGES, singles=1, batch=16)
     other = without_signature(model, "serving_examples", tmp_path / "model")
-    with pytest.raises(WarmupError, match="Warm-up request 5 of 6 fails. There is no signature serving_examples"):
+    with pytest.raises(WarmupError, match="request 5 of 6 fails.\nReceived: There is no signature serving_examples"):
         replay_warmup(warmup, other.saved_model)
 
 
 def test_replay_of_too_little(model: Model, warmup: Path) -> None:
     """A file that leaves a signature cold is refused."""
     write_logs(warmup, [predict_request("serving_default", IMAGES)])
-    with pytest.raises(WarmupError, match="do not cover the signatures. .* Received: serving_default"):
+    with pytest.raises(WarmupError, match="do not cover the signatures.\n.*\nReceived: serving_default"):
         replay_warmup(warmup, model.saved_model)
 
 

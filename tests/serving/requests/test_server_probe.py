@@ -1,17 +1,29 @@
-"""Tests of serving.requests.comparison."""
+"""Tests of serving.requests.server_probe: requests, latencies, and the comparison with expected scores."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from serving.requests.comparison import Failure, failures, largest_difference
-from serving.requests.inquiry import Reply
 from serving.requests.prediction_log import Answers
+from serving.requests.server_probe import (
+    DEADLINE_PASSED,
+    FailedRequest,
+    Reply,
+    find_failures,
+    largest_difference,
+    measure_latency,
+    send_requests,
+)
+from tests.synthetic import images_and_garments
 
 EXPECTED: Answers = {
     "group": np.array([b"Top", b"Shoe"], dtype=object),
@@ -31,9 +43,9 @@ def replies() -> list[Reply]:
     return [Reply(part, {name: values[part].copy() for name, values in EXPECTED.items()}) for part in parts]
 
 
-def compare(answers: list[Reply], tolerance: float = 1e-5) -> list[Failure]:
+def compare(answers: list[Reply], tolerance: float = 1e-5) -> list[FailedRequest]:
     """Compares answers with the expected ones."""
-    return failures("REST", "serving_bytes", IDS, answers, EXPECTED, tolerance)
+    return find_failures("REST", "serving_bytes", IDS, answers, EXPECTED, tolerance)
 
 
 def test_equal_answers() -> None:
@@ -45,8 +57,8 @@ def test_fault() -> None:
     """A request without an answer is a failure with the server's reason."""
     found = compare([Reply(slice(0, 1), {}, "no image"), Reply(slice(0, 2), {}, "too many")])
     assert found == [
-        Failure("REST", "serving_bytes", "train/a", "no image"),
-        Failure("REST", "serving_bytes", "train/a", "In a batch of 2: too many"),
+        FailedRequest("REST", "serving_bytes", "train/a", "no image"),
+        FailedRequest("REST", "serving_bytes", "train/a", "In a batch of 2: too many"),
     ]
 
 
@@ -99,3 +111,60 @@ def test_tolerance(shift: float, tolerance: float) -> None:
     found = compare(answers, tolerance=tolerance)
     assert [failure.difference for failure in found] == ([off] if off > tolerance else [])
     assert largest_difference(answers, EXPECTED) == off
+
+
+IMAGES, _ = images_and_garments(3, 0)
+SOON = 60.0
+
+
+class Sums:
+    """Answers with the sums of the images' bytes, and refuses what holds the one image that it cannot stand."""
+
+    def __init__(self, refused: NDArray[Any] | None = None) -> None:
+        self.refused = refused
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        images = inputs["image"]
+        self.asked.append((signature, len(images)))
+        if self.refused is not None and any(np.array_equal(image, self.refused) for image in images):
+            raise ValueError("That one.\nNever that one.")
+        return {"sum": images.sum(axis=(1, 2))}
+
+
+def test_one_by_one_and_all_at_once() -> None:
+    """Every image is asked about by itself, then all of them in one request, and each reply knows its rows."""
+    call = Sums()
+    replies = send_requests(call, "serving_default", IMAGES, time.monotonic() + SOON)
+    assert call.asked == [("serving_default", size) for size in (1, 1, 1, 3)]
+    sums = IMAGES.sum(axis=(1, 2))
+    assert all(np.array_equal(reply.answers["sum"], sums[reply.rows]) for reply in replies)
+
+
+def test_refused_request() -> None:
+    """A request that fails is a reply with one line of reason; the others go on."""
+    replies = send_requests(Sums(refused=IMAGES[1]), "serving_default", IMAGES, time.monotonic() + SOON)
+    assert [reply.fault for reply in replies] == ["", "That one.", "", "That one."]
+
+
+def test_time_is_over() -> None:
+    """After the deadline nothing is asked any more."""
+    call = Sums()
+    replies = send_requests(call, "serving_default", IMAGES, time.monotonic() - 1)
+    assert {reply.fault for reply in replies} == {DEADLINE_PASSED}
+    assert measure_latency(call, IMAGES, 5, time.monotonic() - 1).fault == DEADLINE_PASSED
+    assert not call.asked
+
+
+def test_latency() -> None:
+    """As many requests of one image as wanted are timed; the slowest of few is their 99th percentile."""
+    call = Sums()
+    latency = measure_latency(call, IMAGES, 7, time.monotonic() + SOON)
+    assert call.asked == [("serving_default", 1)] * 7
+    assert 0 <= latency.median <= latency.p99 and not latency.fault
+
+
+def test_latency_of_a_broken_server() -> None:
+    """Where a request fails there are no figures, but a reason."""
+    latency = measure_latency(Sums(refused=IMAGES[2]), IMAGES, 7, time.monotonic() + SOON)
+    assert (latency.fault, math.isnan(latency.p99)) == ("That one.", True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from catalogue.images import SECONDS_A_DAY, Fetch, kept_images
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from serving.fetching.image_cache import ImageCache
@@ -189,15 +189,13 @@ def _ask(model: Any, seen: list[tuple[Product, Fetched]]) -> list[tuple[str, flo
 
     A model that reads descriptions gets them; without one its answer is the image's.
     """
-    from serving.requests.prediction_log import TEXT, RequestError, answer, predict_request
+    from serving.requests.prediction_log import TEXT, answer, predict_request
 
     signature = TEXT if TEXT in model.signatures else "serving_default"
     images = np.stack([fetched.pixels for _, fetched in seen])
     request = predict_request(signature, images, [product.description or "" for product, _ in seen])
-    try:
+    with suggest("fashion run --from trainer"):
         answers = answer(model, request)
-    except RequestError as error:
-        raise UserError(str(error), next_step="fashion run --from trainer") from None
     groups, confidences, abstains = (answers[name] for name in ("group", "confidence", "abstain"))
     return [
         (group.decode(), float(np.clip(confidence, 0, 1)), bool(abstain))

@@ -10,7 +10,7 @@ from pydantic import Field
 from analysis.data.examples import read_arrays
 from pipeline.contract.artifacts import Blessing, Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import suggest
 from pipeline.contract.files import write_json
 
 
@@ -36,12 +36,12 @@ def pusher(
     if reason:
         _record(pushed, {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None})
         return
-    from serving.requests.warmup import WarmupError, push_warm
+    from serving.requests.warmup import push_warm
     from serving.versions import versions
 
     earlier = {version.number for version in versions(destination)}
     images = read_arrays(examples.split("validation"), ("image",))["image"]
-    try:
+    with suggest("fashion run --from trainer"):
         version = push_warm(
             model.saved_model,
             destination,
@@ -50,8 +50,6 @@ def pusher(
             batch=warmup_batch,
             keep=keep_versions,
         )
-    except WarmupError as error:
-        raise UserError(str(error), next_step="fashion run --from trainer") from None
     again = f"Version {version.number} holds this model already." if version.number in earlier else ""
     path = str(version.path.resolve())
     _record(

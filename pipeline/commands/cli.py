@@ -25,7 +25,7 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.predict import predict
 from pipeline.commands.serve import serve
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -192,15 +192,11 @@ def rollback(
     directory: WorkspaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Make an earlier pushed version the newest again; TensorFlow Serving loads it by itself."""
-    from serving.versions import VersionError
     from serving.versions import rollback as roll_back
 
     workspace = Workspace(directory)
-    with workspace.lock():
-        try:
-            restored = roll_back(workspace.serving, version)
-        except VersionError as error:
-            raise UserError(str(error), next_step="fashion status") from None
+    with workspace.lock(), suggest("fashion status"):
+        restored = roll_back(workspace.serving, version)
     print(f"Version {restored.number} serves what version {restored.source} served: {restored.path}")
 
 

@@ -1,8 +1,8 @@
-"""What the model makes of a picture before it looks at it: a bright item that fills a dark 28 x 28 square.
+"""Fits images to the network's input in NumPy: a bright item that fills a dark square of 28 x 28 pixels.
 
-The exported graph fits images itself. This is the same computation in NumPy, for those who show or store the result;
-the two agree but for one grey level in a stray pixel, where a sum of floats rounds otherwise. Files are decoded by
-TensorFlow as in the graph, since decoders of JPEG differ by several levels. Scaling is that of TensorFlow's
+The exported graph fits images itself. This is the same computation for callers that show or store the result; the two
+differ by at most one grey level in a few pixels, because sums of floats round differently. TensorFlow decodes the
+files, as in the graph, because JPEG decoders differ by several levels. Scaling follows TensorFlow's
 `ScaleAndTranslate`, which `tf.image.resize(antialias=True)` calls
 (https://github.com/tensorflow/tensorflow/blob/v2.21.0/tensorflow/core/kernels/image/scale_and_translate_op.cc).
 """
@@ -24,12 +24,12 @@ Floats = NDArray[np.float32]
 
 FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP")
 STRIP_PIXELS: Final = 1 << 18
-GROUND_TOLERANCE: Final = np.float32(0.05 * 255)
+BACKGROUND_TOLERANCE: Final = np.float32(0.05 * 255)
 LUMINANCE: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def fit_file(encoded: bytes) -> Bytes:
-    """Returns what the model sees of an image file, uint8 [28, 28].
+    """Returns the network's input for an image file, uint8 [28, 28].
 
     Raises:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
@@ -38,14 +38,14 @@ def fit_file(encoded: bytes) -> Bytes:
 
 
 def load_decoder() -> None:
-    """Loads TensorFlow, which takes some seconds for the first file otherwise."""
+    """Imports TensorFlow, so that the first file does not wait seconds for it."""
     import tensorflow  # noqa: F401
 
 
 def read_pixels(encoded: bytes) -> Bytes:
-    """Decodes an image file as TensorFlow does: uint8 [height, width, channels], the first frame of an animation.
+    """Decodes an image file with TensorFlow: uint8 [height, width, channels], the first frame of an animation.
 
-    One channel is grey, two are grey and opacity, three are red, green and blue, four these and opacity.
+    The channels are grey; grey and opacity; red, green and blue; or red, green, blue and opacity.
 
     Raises:
         ImageError: The file is no readable PNG, JPEG, GIF or BMP, or it is too large.
@@ -61,20 +61,20 @@ def read_pixels(encoded: bytes) -> Bytes:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise _too_large(f"{image.width} x {image.height}")
-            # TensorFlow would unpack every frame of an animation before it takes the first.
+            # TensorFlow would decode every frame of an animation before it returns the first.
             return np.asarray(image.convert("RGB")) if image.format == "GIF" else _decode(encoded)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("more") from None
     except UnidentifiedImageError:
-        raise _no_image(f"{len(encoded)} bytes of something else", "not_an_image") from None
+        raise _unreadable(f"{len(encoded)} bytes of something else", "not_an_image") from None
     except (OSError, SyntaxError, EOFError, IndexError) as error:
-        raise _no_image(str(error)) from None
+        raise _unreadable(str(error)) from None
 
 
 def fit_pixels(pixels: Bytes) -> Bytes:
-    """Fits an image: greyed, a light ground inverted, the margin trimmed, scaled to 28 pixels, centred on black.
+    """Fits an image: to grey, a light background inverted, margins trimmed, scaled to 28 pixels, centred on black.
 
-    A grey image of 28 x 28 pixels is taken as it is. Transparent pixels count as white.
+    A grey image of 28 x 28 pixels stays unchanged. Transparent pixels count as white.
 
     Args:
         pixels: uint8 [height, width, 1 to 4]; a second or fourth channel is opacity.
@@ -85,16 +85,16 @@ def fit_pixels(pixels: Bytes) -> Bytes:
     if pixels.shape == (IMAGE_SIDE, IMAGE_SIDE, 1):
         return pixels[:, :, 0].copy()
     grey = _grey(pixels)
-    if _ground(grey) > 127.5:
+    if _background(grey) > 127.5:
         np.subtract(255, grey, out=grey)
     return _fill_square(_trim(grey))
 
 
 def shows_one_colour(fitted: Bytes) -> bool:
-    """Whether a fitted image shows nothing, uint8 [28, 28]: it is one grey level, but for rounding, wherever it is.
+    """Whether a fitted image, uint8 [28, 28], has a single grey level inside its bounding box, apart from rounding.
 
-    An even picture fills a box of its own shape; on both sides of it is black that was never in the picture. An item
-    whose outline is anything but an upright rectangle leaves black inside the box.
+    An image of one colour fills a box of its own shape, with black beside it that fitting added. Any item whose outline
+    is not an upright rectangle leaves black inside the box.
     """
     rows, columns = (np.flatnonzero(fitted.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -108,7 +108,7 @@ def _too_large(size: str) -> ImageError:
     return ImageError("The image is too large.", "too_many_pixels", expected=expected, received=size)
 
 
-def _no_image(received: str, reason: ImageReason = "damaged") -> ImageError:
+def _unreadable(received: str, reason: ImageReason = "damaged") -> ImageError:
     expected = "PNG, JPEG, GIF or BMP"
     return ImageError("The file is no readable image.", reason, expected=expected, received=received)
 
@@ -117,17 +117,17 @@ def _decode(encoded: bytes) -> Bytes:
     import tensorflow as tf
 
     try:
-        # The tensor's own memory, where `numpy()` would copy it: a large image counts.
+        # The tensor's own memory: `numpy()` would copy a large image.
         pixels: Bytes = np.asarray(memoryview(tf.io.decode_image(encoded, channels=0, expand_animations=False)))
     except tf.errors.InvalidArgumentError:
-        raise _no_image(f"{len(encoded)} bytes that end early or are damaged") from None
+        raise _unreadable(f"{len(encoded)} bytes that end early or are damaged") from None
     return pixels
 
 
 def _grey(pixels: Bytes) -> Floats:
-    """Luminance in 0..255, float32 [height, width].
+    """Returns the luminance from 0 to 255, float32 [height, width].
 
-    In strips: all of a large image in float32 takes four times the memory that decoding it takes.
+    Works in strips, because a large image in float32 would take four times the memory of the decoded image.
     """
     grey = np.empty(pixels.shape[:2], np.float32)
     height = max(STRIP_PIXELS // pixels.shape[1], 1)
@@ -146,14 +146,14 @@ def _grey_strip(pixels: Bytes) -> Floats:
     return grey * opacity + 255 * (1 - opacity)
 
 
-def _ground(grey: Floats) -> Any:
-    """The median of the outermost pixels."""
+def _background(grey: Floats) -> Any:
+    """Returns the grey level of the background, the median of the outermost pixels."""
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return np.sort(edge)[len(edge) // 2]
 
 
 def _trim(grey: Floats) -> Floats:
-    item = grey > _ground(grey) + GROUND_TOLERANCE
+    item = grey > _background(grey) + BACKGROUND_TOLERANCE
     if not item.any():
         return grey
     rows, columns = np.flatnonzero(item.any(axis=1)), np.flatnonzero(item.any(axis=0))
@@ -171,9 +171,9 @@ def _fill_square(grey: Floats) -> Bytes:
 
 
 def _scale(rows: Floats, count: int) -> Floats:
-    """Scales the first axis to a number of rows, with the triangle kernel, in float32 and in TensorFlow's order.
+    """Scales the first axis to `count` rows with the triangle kernel, in float32 and in TensorFlow's order.
 
-    All new rows take their next old one together: row by row this was two thirds of a catalogue image's time.
+    Each step adds one source row to all new rows: row by row, scaling took two thirds of the time of an image.
     """
     one, half, size = np.float32(1), np.float32(0.5), len(rows)
     step = one / (np.float32(count) / np.float32(size))
@@ -184,7 +184,7 @@ def _scale(rows: Floats, count: int) -> Floats:
     sources = first[:, None] + np.arange(int((last - first).max()) + 1)
     distance = np.abs((sources.astype(np.float32) + half - centres[:, None]) * (one / reach))
     weights = np.maximum(one - distance, 0)
-    # Adding nothing changes no sum, so rows that need fewer sources are filled up with them.
+    # Rows that need fewer sources get further ones with weight 0, which leaves their sums unchanged.
     weights[sources > last[:, None]] = 0
     weights *= one / np.add.accumulate(weights, axis=1)[:, -1:]
     sources = np.minimum(sources, size - 1)

@@ -1,4 +1,4 @@
-"""Calibration: turns a network's logits into honest probabilities, and these into sets that hold the true group.
+"""Calibration: turns a network's logits into calibrated probabilities and conformal prediction sets.
 
 Fitted on the validation split with NumPy; `models.export` computes the same inside the exported graph.
 """
@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from models.affine_scaling import Affine, Doubles, fit_dirichlet
-from models.conformal import group_thresholds
-from models.level_scaling import Levels, fit_levels
 from models.probabilities import Floats, Integers, softmax
-from models.scaling import cross_fitted
-
-FIT = partial(fit_levels, fit_dirichlet)
-"""How the default scaling is fitted: Dirichlet scaling between the groups, a temperature inside them. The experiment
-`calibration` chose it: it has the lowest log loss of the groups."""
+from models.scaling import Affine, Doubles, LevelScaling, cross_fit, fit_level_scaling
 
 
 @dataclass(frozen=True)
@@ -29,12 +21,12 @@ class Calibration:
 
     Attributes:
         scaling: Between the groups an affine map of their log-probabilities, inside them one temperature.
-        thresholds: float64 [groups]; a group belongs to the prediction set when its calibrated probability is at least
-            its own threshold.
-        coverage: The share of each group's prediction sets that shall hold it.
+        thresholds: float64 [groups]; a group belongs to the prediction set when its calibrated probability reaches its
+            threshold.
+        coverage: Nominal share of each group's prediction sets that hold the true group.
     """
 
-    scaling: Levels
+    scaling: LevelScaling
     thresholds: Doubles
     coverage: float
 
@@ -43,7 +35,7 @@ class Calibration:
         return softmax(self.scaling.apply(logits))
 
     def group_probabilities(self, logits: Floats) -> Doubles:
-        """Returns float64 [N, groups], the sums of the garments', for logits [N, garments]."""
+        """Returns float64 [N, groups], the sums of the garments' probabilities, for logits [N, garments]."""
         return np.asarray(self.garment_probabilities(logits) @ self.scaling.membership)
 
     def to_json(self) -> dict[str, Any]:
@@ -68,32 +60,53 @@ class Calibration:
         if not set(names) <= set(values):
             raise ValueError(f"No calibration of two levels. Expected: {', '.join(names)}. Received: {list(values)}.")
         between = Affine(np.array(values["between"]["weights"]), np.array(values["between"]["intercept"]), True)
-        scaling = Levels(between, values["within"], np.array(values["membership"]))
+        scaling = LevelScaling(between, values["within"], np.array(values["membership"]))
         return cls(scaling, np.array(values["thresholds"]), values["coverage"])
 
 
 def calibrate(logits: Floats, garments: Integers, membership: Floats, coverage: float) -> Calibration:
-    """Fits the scaling and, on what it makes of the groups, a conformal threshold for each.
+    """Fits the scaling and, on the calibrated group probabilities, a conformal threshold for each group.
 
-    The experiment `calibration` chose the scaling (`FIT`) and the thresholds: one for each group
-    (`conformal.group_thresholds`) keeps the coverage in all of them, where a single one leaves One piece short.
+    The experiment `calibration` chose both: level scaling, and one threshold a group (`group_thresholds`), which keeps
+    the coverage in all groups, where a single threshold covers too few of One piece.
 
-    The scaling that serves is fitted on all examples. The thresholds come from probabilities that each example got by a
-    scaling fitted without it (five folds), because on the examples of its own fit a scaling looks a little better than
-    on others; a half held out instead would leave too few of the small groups. This is cross-conformal prediction
-    (Vovk, "Cross-conformal predictors", 2015): close to its coverage in practice, though split conformal prediction
-    alone proves it. And the split has chosen the recipe before. So the coverage is aimed at, and the Evaluator measures
-    what comes of it.
+    The exported scaling is fitted on all examples. The thresholds come from probabilities that each example got by a
+    scaling fitted without it (five folds), because a scaling looks a little better on the examples of its own fit than
+    on others; holding out half would leave too few of the small groups. This is cross-conformal prediction (Vovk,
+    "Cross-conformal predictors", 2015): in practice close to its nominal coverage, though only split conformal
+    prediction guarantees it. The validation split also chose the recipe. So the coverage is nominal, and the Evaluator
+    measures the actual one.
 
-    A group with fewer than coverage / (1 - coverage) examples, 99 for 0.99, has no threshold that keeps the promise: it
-    gets 0 and belongs to every set.
+    A group with fewer than coverage / (1 - coverage) examples, 99 for 0.99, has no threshold that guarantees the
+    coverage: its threshold is 0, and it belongs to every set.
 
     Args:
         logits: [N, garments], of at least two examples.
         garments: int [N], the true garments.
         membership: [garments, groups] of 0 and 1.
-        coverage: The share of each group's prediction sets that shall hold it, in (0, 1).
+        coverage: Nominal share of each group's prediction sets that hold the true group, in (0, 1).
     """
-    groups = cross_fitted(FIT, logits, garments, membership) @ membership
+    groups = cross_fit(fit_level_scaling, logits, garments, membership) @ membership
     thresholds = group_thresholds(groups, membership[garments].argmax(axis=1), coverage)
-    return Calibration(FIT(logits, garments, membership), thresholds, coverage)
+    return Calibration(fit_level_scaling(logits, garments, membership), thresholds, coverage)
+
+
+def group_thresholds(conformity: Floats, groups: Integers, coverage: float) -> Doubles:
+    """Returns a threshold for each group, float64 [groups]: in every group, `coverage` of the sets hold it.
+
+    The Mondrian (class-conditional) predictor of Vovk, "Conditional validity of inductive conformal predictors", 2012,
+    section 4. The price is larger sets where the model is weak.
+
+    Args:
+        conformity: [N, groups], how well each group suits each image, in 0..1: the probabilities for instance.
+        groups: int [N], the true groups.
+        coverage: In (0, 1).
+    """
+    count = conformity.shape[1]
+    return np.array([conformal_threshold(conformity[groups == group, group], coverage) for group in range(count)])
+
+
+def conformal_threshold(true: Floats, coverage: float) -> float:
+    """Returns the threshold from the conformity of the true groups, [n]; 0 when n is too small for the coverage."""
+    rank = int(np.ceil((len(true) + 1) * coverage))
+    return 0.0 if rank > len(true) else float(np.sort(true)[len(true) - rank])

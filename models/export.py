@@ -1,6 +1,6 @@
-"""Exports a trained network as a SavedModel that answers several kinds of requests with the same named outputs.
+"""Export of a trained network as a SavedModel with several signatures and the same named outputs for each.
 
-With `models.image_files` the only module that needs TensorFlow: what is served are its graphs, whatever trained.
+Only this module and `models.image_files` import TensorFlow, so that any Keras backend can train.
 
 | signature | input |
 | --- | --- |
@@ -25,11 +25,11 @@ import tensorflow as tf
 
 from models.calibration import Calibration
 from models.image_files import fit_images
-from models.level_scaling import NEVER, Levels
+from models.scaling import NEGATIVE_LOGIT, LevelScaling
 from models.taxonomy import Taxonomy
 from pipeline.contract.limits import IMAGE_SIDE
 
-Answer = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+Predict = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 """From images, uint8 [N, 28, 28], and evidence, float32 [N, garments], to all outputs."""
 
 
@@ -44,44 +44,45 @@ def export_model(
 
     Args:
         model: From uint8 images [N, 28, 28] to garment logits [N, garments], of policy float32.
-        calibration: What is applied to the logits.
-        taxonomy: Names, and which garment belongs to which group.
-        directory: Where to.
-        text_evidence: From descriptions, string [N], to what they add to the garments' log-probabilities, [N, garments]
-            (`models.text_evidence.weighed`). Defaults to none, and no signature `serving_text`.
+        calibration: Applied to the logits.
+        taxonomy: Names of the garments and groups.
+        directory: The directory to write.
+        text_evidence: From descriptions, string [N], to the evidence that is added to the garments' log-probabilities,
+            [N, garments] (`models.text_evidence.fit_evidence_model`). Defaults to none, without a signature
+            `serving_text`.
     """
 
-    def answer(image: tf.Tensor, evidence: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        return _answers(model(image, training=False), calibration, taxonomy, evidence)
+    def predict(image: tf.Tensor, evidence: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        return _outputs(model(image, training=False), calibration, taxonomy, evidence)
 
-    def answer_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(fit_images(image_bytes))
+    def predict_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return predict(fit_images(image_bytes))
 
-    def answer_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(parse_images(examples))
+    def predict_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return predict(parse_images(examples))
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     for name, function, spec in (
-        ("serving_default", answer, tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8, name="image")),
-        ("serving_bytes", answer_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes")),
-        ("serving_examples", answer_examples, tf.TensorSpec((None,), tf.string, name="examples")),
+        ("serving_default", predict, tf.TensorSpec((None, IMAGE_SIDE, IMAGE_SIDE), tf.uint8, name="image")),
+        ("serving_bytes", predict_bytes, tf.TensorSpec((None,), tf.string, name="image_bytes")),
+        ("serving_examples", predict_examples, tf.TensorSpec((None,), tf.string, name="examples")),
     ):
         archive.add_endpoint(name=name, fn=function, input_signature=[spec])
     if text_evidence is not None:
-        _add_text(archive, answer, text_evidence)
+        _add_text_signature(archive, predict, text_evidence)
     archive.write_out(str(directory), verbose=False)
 
 
-def _add_text(archive: keras.export.ExportArchive, answer: Answer, text_evidence: keras.Model) -> None:
-    def answer_text(image_bytes: tf.Tensor, description: tf.Tensor) -> dict[str, tf.Tensor]:
-        # One description for many images would be spread over them.
+def _add_text_signature(archive: keras.export.ExportArchive, predict: Predict, text_evidence: keras.Model) -> None:
+    def predict_text(image_bytes: tf.Tensor, description: tf.Tensor) -> dict[str, tf.Tensor]:
+        # One description for many images would be broadcast.
         tf.debugging.assert_equal(tf.shape(image_bytes), tf.shape(description), "A description for each image.")
-        return answer(fit_images(image_bytes), text_evidence(description, training=False))
+        return predict(fit_images(image_bytes), text_evidence(description, training=False))
 
     inputs = [tf.TensorSpec((None,), tf.string, name=name) for name in ("image_bytes", "description")]
     archive.track(text_evidence)
-    archive.add_endpoint(name="serving_text", fn=answer_text, input_signature=inputs)
+    archive.add_endpoint(name="serving_text", fn=predict_text, input_signature=inputs)
 
 
 def parse_images(examples: tf.Tensor) -> tf.Tensor:
@@ -90,35 +91,35 @@ def parse_images(examples: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.io.decode_raw(features["image"], tf.uint8), (-1, IMAGE_SIDE, IMAGE_SIDE))
 
 
-def _answers(
+def _outputs(
     logits: tf.Tensor, calibration: Calibration, taxonomy: Taxonomy, evidence: tf.Tensor | None
 ) -> dict[str, Any]:
     garments = calibrated_garments(logits, calibration.scaling, evidence)
     groups = tf.matmul(garments, tf.constant(calibration.scaling.membership, tf.float32))
-    chosen = groups >= tf.constant(calibration.thresholds, tf.float32)
+    prediction_set = groups >= tf.constant(calibration.thresholds, tf.float32)
     return {
         "group": tf.gather(tf.constant(taxonomy.groups), tf.argmax(groups, axis=1)),
         "group_probabilities": groups,
         "garment": tf.gather(tf.constant(taxonomy.garments), tf.argmax(garments, axis=1)),
         "garment_probabilities": garments,
         "confidence": tf.reduce_max(groups, axis=1),
-        "prediction_set": chosen,
-        "abstain": tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1) != 1,
+        "prediction_set": prediction_set,
+        "abstain": tf.reduce_sum(tf.cast(prediction_set, tf.int32), axis=1) != 1,
     }
 
 
-def calibrated_garments(logits: tf.Tensor, scaling: Levels, evidence: tf.Tensor | None = None) -> tf.Tensor:
+def calibrated_garments(logits: tf.Tensor, scaling: LevelScaling, evidence: tf.Tensor | None = None) -> tf.Tensor:
     """Returns the garments' probabilities, float32 [N, garments]: the softmax of `scaling.apply`, in the graph.
 
     Args:
         logits: float32 [N, garments].
-        scaling: What is applied to them.
-        evidence: float32 [N, garments], added behind the scaling. Defaults to none.
+        scaling: Applied to the logits.
+        evidence: float32 [N, garments], added after the scaling. Defaults to none.
     """
     members = tf.constant(scaling.membership.T > 0)
-    # Differences from the largest first: float32 keeps the digits that tell rivals apart, however large the logits.
+    # The largest logit is subtracted first, so that float32 keeps the digits that separate close classes.
     shifted = (logits - tf.reduce_max(logits, axis=1, keepdims=True))[:, None, :]
-    by_group = tf.where(members, shifted, NEVER)
+    by_group = tf.where(members, shifted, NEGATIVE_LOGIT)
     top = tf.reduce_max(by_group, axis=2, keepdims=True)
     below = by_group - top
     groups = tf.nn.log_softmax(tf.math.log(tf.reduce_sum(tf.exp(below), axis=2)) + top[:, :, 0])

@@ -1,7 +1,7 @@
-"""Garments, groups and the mapping between them: one checked table, the same for training, evaluation and serving.
+"""The taxonomy: garments, groups and the mapping between them, for training, evaluation and serving.
 
-A **garment** is one of the classes that the data set labels, a **group** one of the classes that the shop wants.
-Another grouping is another TOML file of the same layout (`models/fashion.toml` is the example); no code changes.
+A **garment** is one of the classes that the data set labels, a **group** one of the classes that the shop sorts by.
+Another grouping is another TOML file with the layout of `models/fashion.toml`; no code changes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.contract.errors import UserError
+
 DEFAULT_PATH = Path(__file__).with_name("fashion.toml")
 
 
-class TaxonomyError(ValueError):
-    """The table does not describe a grouping; the message says what was expected and what was received."""
+class TaxonomyError(UserError):
+    """The taxonomy cannot be read or is no partition of the garments."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Taxonomy:
     Attributes:
         garments: Garment names by garment index (the data set's own label).
         groups: Group names by group index.
-        group_of: For each garment index, the index of its group.
-        colours: For each group, a hex colour from a colour-blind-safe palette, used by every figure.
+        group_of: The group index of each garment index.
+        colours: A hex colour for each group, from a colour-blind-safe palette; every figure uses it.
     """
 
     garments: tuple[str, ...]
@@ -48,7 +50,7 @@ class Taxonomy:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TaxonomyError(
-                f"The taxonomy {path} cannot be read. Expected: a TOML file. Received: {error}"
+                f"The taxonomy {path} cannot be read.", expected="a TOML file", received=str(error)
             ) from None
         return cls.from_table(table)
 
@@ -62,7 +64,7 @@ class Taxonomy:
         garments = tuple(_strings(table.get("garments"), "garments"))
         groups = table.get("group")
         if not isinstance(groups, list) or not all(isinstance(g, Mapping) for g in groups):
-            raise TaxonomyError(f"The taxonomy has no groups. Expected: [[group]] tables. Received: {groups!r}")
+            raise TaxonomyError("The taxonomy has no groups.", expected="[[group]] tables", received=repr(groups))
         names = tuple(_strings([g.get("name") for g in groups], "the groups' names"))
         members = [_strings(g.get("garments"), f"garments of group {n!r}") for g, n in zip(groups, names, strict=True)]
         _check_partition(garments, names, members)
@@ -71,7 +73,7 @@ class Taxonomy:
         return cls(garments, names, tuple(group_of[g] for g in garments), colours)
 
     def to_table(self) -> dict[str, Any]:
-        """The inverse of `from_table`."""
+        """Returns the table that `from_table` reads."""
         return {
             "garments": list(self.garments),
             "group": [
@@ -82,30 +84,30 @@ class Taxonomy:
 
     def members(self, group: int) -> tuple[int, ...]:
         """Returns the garment indices of a group, ascending."""
-        return tuple(garment for garment, owner in enumerate(self.group_of) if owner == group)
+        return tuple(garment for garment, its_group in enumerate(self.group_of) if its_group == group)
 
     def membership(self) -> list[list[float]]:
-        """The matrix [garments, groups] of 0 and 1 that turns garment probabilities into group probabilities."""
-        return [[float(owner == group) for group in range(len(self.groups))] for owner in self.group_of]
+        """Returns the matrix [garments, groups] of 0 and 1 that maps garment probabilities to group probabilities."""
+        return [[float(its_group == group) for group in range(len(self.groups))] for its_group in self.group_of]
 
 
 def _strings(values: Any, what: str) -> Sequence[str]:
     if not isinstance(values, list) or not values or not all(isinstance(v, str) and v.strip() for v in values):
-        raise TaxonomyError(f"The taxonomy lacks {what}. Expected: a list of names. Received: {values!r}")
+        raise TaxonomyError(f"The taxonomy lacks {what}.", expected="a list of names", received=repr(values))
     return values
 
 
 def _check_partition(garments: Sequence[str], groups: Sequence[str], members: Sequence[Sequence[str]]) -> None:
-    named = Counter(garment for group in members for garment in group)
+    counts = Counter(garment for group in members for garment in group)
     faults = {
         "garments listed twice": [g for g, n in Counter(garments).items() if n > 1],
         "groups listed twice": [g for g, n in Counter(groups).items() if n > 1],
-        "garments in no group": [g for g in garments if g not in named],
-        "garments named twice": [g for g, n in named.items() if n > 1],
-        "unknown garments": [g for g in named if g not in garments],
+        "garments in no group": [g for g in garments if g not in counts],
+        "garments named twice": [g for g, n in counts.items() if n > 1],
+        "unknown garments": [g for g in counts if g not in garments],
     }
     found = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
     if found:
         raise TaxonomyError(
-            f"The taxonomy is no partition. Expected: every garment in exactly one group. Received: {found}"
+            "The taxonomy is no partition.", expected="every garment in exactly one group", received=found
         )

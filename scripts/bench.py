@@ -126,8 +126,8 @@ begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_coun
 count = len(arrays["image"])
 batches = Batches(arrays["image"], one_hot(arrays["garment"], 10), batch_size=256, seed=1)
 begun = time.perf_counter()
-for index in range(batches.an_epoch): batches[index]
-print(json.dumps([count / read, batches.an_epoch * 256 / (time.perf_counter() - begun)]))
+for index in range(batches.steps_per_epoch): batches[index]
+print(json.dumps([count / read, batches.steps_per_epoch * 256 / (time.perf_counter() - begun)]))
 """
     status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
     path = next(s for s in status["stages"] if s["stage"] == "label_grouping")["artifacts"]["grouped"]["path"]

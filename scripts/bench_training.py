@@ -29,10 +29,12 @@ from rich.table import Table
 
 from models.augmentation import AUGMENTATIONS, Augmentation
 from models.batches import one_hot
-from models.recipe import Precision, Recipe
+from models.recipe import Recipe
+from models.studied.augmentation import StudiedAugmentation
+from models.studied.recipe import StudiedRecipe
 from models.studied.tutorials import TUTORIALS, Tutorial
 from models.studied.whitening import whitening_kernel
-from models.training import Plan, Task, train
+from models.training import Plan, Precision, Task, train
 from scripts.bench import report, row
 from scripts.training_watch import Course, Stopwatch, TimeIsUpError, Watch
 
@@ -68,7 +70,7 @@ FAST = Recipe(family="quick", width=32, dropout=0.0, peak_learning_rate=6e-3)
 OURS = {"quick, 12 epochs": Contender(FAST, 12), "quick, 4 epochs": Contender(FAST, 4)}
 BRIEF = OURS["quick, 4 epochs"]
 # Its weights are the same for every size of the image, those of the quick family are not.
-PLAIN = replace(BRIEF, recipe=replace(FAST, family="plain"))
+PLAIN = replace(BRIEF, recipe=StudiedRecipe(family="plain", width=32, dropout=0.0, peak_learning_rate=6e-3))
 TRICKS = {
     "as it is": BRIEF,
     "float32": replace(BRIEF, precision="float32"),
@@ -79,7 +81,7 @@ TRICKS = {
     "no augmentation": replace(BRIEF, augmentation=AUGMENTATIONS["none"]),
     "compact instead of quick": replace(BRIEF, recipe=replace(FAST, family="compact")),
     "plain instead of quick": PLAIN,
-    "plain, progressive resizing": replace(PLAIN, augmentation=Augmentation(side=14, side_until=0.5)),
+    "plain, progressive resizing": replace(PLAIN, augmentation=StudiedAugmentation(side=14, side_until=0.5)),
     "whitened first": replace(BRIEF, whitened=True),
     "whitened first, frozen": replace(BRIEF, whitened=True, frozen=True),
 }

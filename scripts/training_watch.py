@@ -10,8 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.objective import group_probabilities
-from models.scores import accuracy, group_confusion
+from models.probabilities import accuracy, group_confusion, group_probabilities
 from models.training import PREDICT_BATCH, Task
 
 EVERY_SECONDS, EVERY_SHARE = 1.0, 0.05

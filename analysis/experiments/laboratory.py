@@ -74,18 +74,17 @@ class Laboratory:
 
     def train(self, settings: TrainingSettings, seed: int) -> Trained:
         """Trains a network, or takes it from the store where it was trained before."""
-        from models.mirrored import mirrored
-        from models.recipe import build_network
+        from models.families import with_flip_tta
 
         key = f"{digest([self._data, settings.trained_by()])}-{seed}"
         weights, facts = self._store / f"{key}.npz", self._store / f"{key}.json"
         if not facts.exists():
             self._train(settings, seed, weights, facts)
-        network = build_network(settings.recipe, self.membership, settings.augmentation.last_side)
+        network = settings.recipe.build_network(self.membership, settings.augmentation.final_side)
         with np.load(weights) as content:
             network.set_weights([content[name] for name in sorted(content.files)])
         known = json.loads(facts.read_text(encoding="utf-8"))
-        asked = mirrored(network) if settings.mirror else network
+        asked = with_flip_tta(network) if settings.mirror else network
         return Trained(asked, known["history"], known["seconds"], Place(**known["place"]))
 
     def logits(self, settings: TrainingSettings, seed: int, split: str = "validation") -> Logits:
@@ -104,7 +103,7 @@ class Laboratory:
             self.task(settings, seed),
             plan,
             checkpoint,
-            observe=lambda epoch, logits: self.report(epoch + 1, settings.epochs, "epochs"),
+            after_epoch=lambda epoch, logits: self.report(epoch + 1, settings.epochs, "epochs"),
         )
         values = {f"w{place:04d}": array for place, array in enumerate(trained.model.get_weights())}
         np.savez(weights, **values)

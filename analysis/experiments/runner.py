@@ -44,7 +44,7 @@ def run(
         try:
             outcome = measure(experiment.of_arm(arm), seed, laboratory)
         except TrainingError as error:
-            failures.append(f"{arm}, seed {seed}: {error}")
+            failures.append(f"{arm}, seed {seed}: {error.one_line}")
             continue
         results.add(arm, seed, outcome, outcome.place or here())
     return failures

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis.experiments.declaration import DeclarationError, merge, unknown
-from models.augmentation import Augmentation
-from models.families import FAMILIES, check_resizable
-from models.objective import Objective
-from models.recipe import OPTIMIZERS, Precision, Recipe
+from models.studied.augmentation import StudiedAugmentation
+from models.studied.families import FAMILIES, check_resizable
+from models.studied.objectives import Objective
+from models.studied.recipe import OPTIMIZERS, StudiedRecipe
+from models.training import Precision
 
 Labels = Literal["given", "without_suspects", "soft"]
-REFERENCE = Recipe(
+REFERENCE = StudiedRecipe(
     family="plain",
     width=64,
     dropout=0.1,
@@ -57,10 +58,10 @@ class TrainingSettings:
             in a Neural Network", 2015, equation 1.
     """
 
-    recipe: Recipe = REFERENCE
+    recipe: StudiedRecipe = REFERENCE
     epochs: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 256
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: StudiedAugmentation = field(default_factory=StudiedAugmentation)
     precision: Precision = "auto"
     balanced: bool = False
     labels: Labels = "given"
@@ -92,7 +93,7 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     """
     if not isinstance(settings, Mapping):
         raise DeclarationError(f"A network is not declared. Expected: a table of its settings. Received: {settings!r}")
-    of_recipe = {f.name for f in fields(Recipe)}
+    of_recipe = {f.name for f in fields(StudiedRecipe)}
     table: dict[str, Any] = {name: value for name, value in settings.items() if name not in of_recipe}
     teacher = table.pop("teacher", None)
     named = {name: value for name, value in settings.items() if name in of_recipe}
@@ -110,7 +111,7 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
         if (chosen := getattr(made.recipe, name)) not in known:
             raise unknown(name, chosen, known)
     _check_numbers(vars(made.recipe) | vars(made.recipe.objective) | vars(made.augmentation) | vars(made))
-    if made.augmentation.side != Augmentation.side:
+    if made.augmentation.side != StudiedAugmentation.side:
         try:
             check_resizable(made.recipe.family)
         except ValueError as error:
@@ -130,7 +131,7 @@ def _check_names(kind: type, table: Mapping[str, Any]) -> None:
     hints = get_type_hints(kind)
     for name, value in table.items():
         if name not in hints:
-            of_recipe = {f.name for f in fields(Recipe)} if kind is TrainingSettings else set()
+            of_recipe = {f.name for f in fields(StudiedRecipe)} if kind is TrainingSettings else set()
             raise unknown("setting", name, sorted(of_recipe | set(hints) - {"recipe"}))
         if is_dataclass(hints[name]) and isinstance(value, Mapping):
             _check_names(hints[name], value)

@@ -165,8 +165,7 @@ class SmallNetwork:
         import keras
 
         from models.families import build
-        from models.recipe import resolve_precision
-        from models.training import policy
+        from models.training import policy, resolve_precision
 
         keras.utils.set_random_seed(seed)
         self._seed, self._garments = seed, garments
@@ -201,13 +200,13 @@ class SmallNetwork:
         batch = min(int(np.clip(len(images) // STEPS_AN_EPOCH, *BATCHES)), len(images))
         targets = one_hot(garments, self._garments)
         batches = Batches(images, targets, batch_size=batch, seed=self._seed, augmentation=Augmentation(shift=0))
-        steps = epochs * batches.an_epoch
+        steps = epochs * batches.steps_per_epoch
         rates = np.asarray(WarmUp(PEAK_LEARNING_RATE, steps)(np.arange(steps)))
         for step, rate in enumerate(rates):
             self._network.optimizer.learning_rate = rate
             self._network.train_on_batch(*batches[step])
-            if (step + 1) % batches.an_epoch == 0:
-                after_epoch(step // batches.an_epoch, self._network)
+            if (step + 1) % batches.steps_per_epoch == 0:
+                after_epoch(step // batches.steps_per_epoch, self._network)
         return self._network
 
     def _reset(self) -> None:

@@ -1,8 +1,8 @@
-"""Counts the multiply-adds of a network: what an answer costs, whatever machine gives it.
+"""Multiply-adds of a network: the cost of a prediction, whatever the machine.
 
-One multiply-add is one product that is added to a sum. Convolutions, dense layers and attention are counted; what is
-done once a number (normalisation, activation, pooling, biases, sums of branches) is not, as in the tables of Howard et
-al., "MobileNets", 2017, and of most papers since.
+One multiply-add is one product that is added to a sum. Convolutions, dense layers and attention are counted;
+elementwise operations (normalisation, activation, pooling, biases, sums of branches) are not, as in the tables of
+Howard et al., "MobileNets", 2017, and of most papers since.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.studied.convnext import LayerScale
-from models.studied.vision_transformer import Positions
+from models.studied.families import LayerScale, PositionEmbedding
 
 Shape = tuple[int | None, ...]
 ELEMENTWISE = (
@@ -28,20 +27,16 @@ ELEMENTWISE = (
     layers.PReLU,
     layers.Embedding,
     LayerScale,
-    Positions,
+    PositionEmbedding,
 )
-"""Layers with weights of which each number is multiplied or added, and none summed up."""
+"""Layers with weights whose operations are elementwise."""
 
 PRODUCTS = frozenset({"Matmul", "Einsum", "Dot", "Tensordot", "Inner", "Outer", "Vdot", "Conv", "DepthwiseConv"})
 """Names of Keras operations without weights that would be counted if a network had them."""
 
 
-class CostError(ValueError):
-    """A network holds something whose multiply-adds are not known; the message says what."""
-
-
 def multiply_adds(model: keras.Model) -> int:
-    """Counts the multiply-adds of one image's answer.
+    """Counts the multiply-adds of the prediction for one image.
 
     A layer or a nested model counts as often as the network calls it.
 
@@ -49,13 +44,13 @@ def multiply_adds(model: keras.Model) -> int:
         model: A functional or sequential model; all shapes but the batch's are fixed.
 
     Raises:
-        CostError: The model is not functional, or has a layer with weights of an unknown type.
+        ValueError: The model is not functional, or has a layer with weights of an unknown type.
     """
     try:
-        # A model's list of layers names a layer once, however often it is called; only the calls themselves tell.
+        # A model's list of layers has a layer once, however often it is called, so the calls are counted instead.
         calls = keras.Model(model.inputs, model.outputs)._nodes_by_depth.values()
     except (AttributeError, ValueError) as error:
-        raise CostError(
+        raise ValueError(
             "The multiply-adds cannot be counted. Expected: a functional model, or a sequential one that is built. "
             f"Received: {type(model).__name__} {model.name!r}."
         ) from error
@@ -73,7 +68,7 @@ def _call(operation: Any, inputs: Sequence[Shape], output: Shape) -> int:
             return count(operation, inputs, output)
     if isinstance(operation, ELEMENTWISE) or not _computes(operation):
         return 0
-    raise CostError(
+    raise ValueError(
         "The multiply-adds cannot be counted. "
         f"Expected: one of {', '.join(kind.__name__ for kind in (*COUNTS, *ELEMENTWISE))}, or a layer without weights. "
         f"Received: {type(operation).__name__} {operation.name!r}."
@@ -84,23 +79,23 @@ def _computes(operation: Any) -> bool:
     return bool(getattr(operation, "weights", ())) or type(operation).__name__ in PRODUCTS
 
 
-def _places(layer: Any, shape: Shape) -> int:
-    """How many pixels an image [batch, ..., channels] has, or [batch, channels, ...] where the layer wants that."""
+def _pixels(layer: Any, shape: Shape) -> int:
+    """Returns the number of pixels of [batch, ..., channels], or of [batch, channels, ...] if channels are first."""
     return _size(shape[2:] if layer.data_format == "channels_first" else shape[1:-1])
 
 
 def _size(shape: Sequence[int | None]) -> int:
     if None in shape:
-        raise CostError(f"The multiply-adds cannot be counted. Expected: fixed shapes. Received: {tuple(shape)}.")
+        raise ValueError(f"The multiply-adds cannot be counted. Expected: fixed shapes. Received: {tuple(shape)}.")
     return prod(shape)  # type: ignore[arg-type]
 
 
 def _convolution(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    return _places(layer, output) * prod(layer.kernel.shape)
+    return _pixels(layer, output) * prod(layer.kernel.shape)
 
 
 def _separable(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    return _places(layer, output) * (prod(layer.depthwise_kernel.shape) + prod(layer.pointwise_kernel.shape))
+    return _pixels(layer, output) * (prod(layer.depthwise_kernel.shape) + prod(layer.pointwise_kernel.shape))
 
 
 def _dense(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
@@ -108,18 +103,18 @@ def _dense(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
 
 
 def _einsum(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    """Every number of the output is a sum over the letters that the kernel has and the output has not."""
+    """Every number of the output is a sum over the indices that the kernel has and the output does not have."""
     operands, result = layer.equation.split("->")
     letters = zip(operands.split(",")[1], layer.kernel.shape, strict=True)
     return _size(output[1:]) * prod(size for letter, size in letters if letter not in result)
 
 
 def _attention(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    """Four projections, every query with every key, and every answer as a mean of all values."""
-    asked, told = _size(inputs[0][1:-1]), _size(inputs[1][1:-1])
-    projections = asked * (prod(layer.query_dense.kernel.shape) + prod(layer.output_dense.kernel.shape))
-    projections += told * (prod(layer.key_dense.kernel.shape) + prod(layer.value_dense.kernel.shape))
-    return projections + asked * told * layer.num_heads * (layer.key_dim + layer.value_dim)
+    """Four projections, the product of every query with every key, and the weighted means of the values."""
+    queries, values = _size(inputs[0][1:-1]), _size(inputs[1][1:-1])
+    projections = queries * (prod(layer.query_dense.kernel.shape) + prod(layer.output_dense.kernel.shape))
+    projections += values * (prod(layer.key_dense.kernel.shape) + prod(layer.value_dense.kernel.shape))
+    return projections + queries * values * layer.num_heads * (layer.key_dim + layer.value_dim)
 
 
 COUNTS: dict[type, Callable[[Any, Sequence[Shape], Shape], int]] = {
@@ -130,4 +125,4 @@ COUNTS: dict[type, Callable[[Any, Sequence[Shape], Shape], int]] = {
     layers.EinsumDense: _einsum,
     layers.MultiHeadAttention: _attention,
 }
-"""How the calls of a layer are counted, by its type; of two that fit, the first."""
+"""The count of a layer's call by its type; the first type that fits applies."""

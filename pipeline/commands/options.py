@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -49,16 +49,13 @@ def assemble(
     Raises:
         UserError: The configuration or the taxonomy cannot be used.
     """
-    from models.taxonomy import TaxonomyError
     from pipeline import definition
     from pipeline.runner.configuration import load_configuration
 
     configuration = load_configuration(definition.COMPONENTS, profile, overrides or [])
     define = {"fashion": definition.fashion, "exploration": definition.exploration}[name]
-    try:
+    with suggest("Correct the file, or leave --set taxonomy out."):
         return define(configuration, workspace), configuration
-    except TaxonomyError as error:
-        raise UserError(str(error), next_step="correct the file, or leave --set taxonomy out") from None
 
 
 def resume_command() -> str:

@@ -159,6 +159,11 @@ class Model(Artifact):
         """`training.json`: the recipe and the history of the training."""
         return self.path / "training.json"
 
+    @property
+    def texts_file(self) -> Path:
+        """`texts.json`: the weight and the effect of descriptions; absent without `trainer.texts`."""
+        return self.path / "texts.json"
+
     def calibration(self) -> dict[str, Any]:
         """Returns the content of `calibration.json`."""
         return _read_object(self.calibration_file)

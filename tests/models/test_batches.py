@@ -1,4 +1,4 @@
-"""Batches follow from seed and number alone."""
+"""Batches depend on the seed and their number only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.augmentation import AUGMENTATIONS, Augmentation
+from models.augmentation import AUGMENTATIONS
 from models.batches import Batches, one_hot
+from models.studied.augmentation import StudiedAugmentation
 from tests.synthetic import images_and_garments
 
 IMAGES, GARMENTS = images_and_garments(100, 0)
@@ -25,10 +26,10 @@ def batches(images: np.ndarray = IMAGES, **changes: Any) -> Batches:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 20), st.integers(0, 15))
-def test_any_batch_can_be_asked_for_first(start: int, more: int) -> None:
-    """A training that goes on in the middle sees what an undisturbed one sees there."""
-    whole = list(batches().ahead(0, start + more))[start:]
-    for one, other in zip(whole, batches().ahead(start, start + more), strict=True):
+def test_prefetching_can_start_at_any_batch(start: int, more: int) -> None:
+    """A resumed training sees the batches that an uninterrupted one sees there."""
+    whole = list(batches().prefetch(0, start + more))[start:]
+    for one, other in zip(whole, batches().prefetch(start, start + more), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
 
@@ -41,28 +42,28 @@ def test_an_epoch_holds_no_image_twice() -> None:
 
 
 def test_shares_decide_how_often_an_image_is_drawn() -> None:
-    """An image with all of the weight is the only one; one without never comes."""
+    """An image with all of the weight is the only one that is drawn."""
     only = batches(NUMBERED, augmentation=AUGMENTATIONS["none"], shares=np.eye(100)[7])
     assert {int(image[0, 0]) for image in only[0][0]} == {7}
 
 
 def test_another_seed_gives_other_batches() -> None:
-    """The seed decides order and augmentation."""
+    """The seed determines order and augmentation."""
     assert (batches(seed=1)[0][0] != batches(seed=2)[0][0]).any()
 
 
-def test_first_batches_are_small() -> None:
+def test_augmentation_knows_the_share_of_the_training() -> None:
     """Of two epochs of six batches a quarter is three."""
-    small = batches(augmentation=Augmentation(side=14, side_until=0.25), epochs=2)
-    assert [images.shape[1] for images, _ in small.ahead(0, 12)] == [14] * 3 + [28] * 9
+    small = batches(augmentation=StudiedAugmentation(side=14, side_until=0.25), epochs=2)
+    assert [images.shape[1] for images, _ in small.prefetch(0, 12)] == [14] * 3 + [28] * 9
 
 
-def test_too_few_images_are_refused() -> None:
-    """A batch larger than the data says so."""
+def test_too_few_images_are_rejected() -> None:
+    """A batch larger than the data is an error that names both numbers."""
     with pytest.raises(ValueError, match=r"at least 200\. Received: 100"):
         batches(batch_size=200)
 
 
 def test_one_hot_targets() -> None:
-    """All of the weight is on the garment."""
+    """The whole weight is on the labelled garment."""
     assert (TARGETS.argmax(axis=1) == GARMENTS).all() and (TARGETS.sum(axis=1) == 1).all()

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.affine_scaling import Affine
 from models.calibration import Calibration, calibrate
-from models.level_scaling import Levels
 from models.probabilities import softmax
+from models.scaling import Affine, LevelScaling
 
 MEMBERSHIP = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
-PLANTED = Levels(Affine(0.6 * np.eye(3) + 0.1, np.array([0.2, 0.0, -0.2])), 2.0, MEMBERSHIP)
+PLANTED = LevelScaling(Affine(0.6 * np.eye(3) + 0.1, np.array([0.2, 0.0, -0.2])), 2.0, MEMBERSHIP)
 
 
 def drawn(count: int, seed: int, sharpness: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

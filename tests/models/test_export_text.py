@@ -13,7 +13,7 @@ import tensorflow as tf
 from models.export import export_model
 from models.families import build
 from models.taxonomy import Taxonomy
-from models.text_evidence import evidence_of
+from models.text_evidence import predict_evidence
 from sql.descriptions import GARMENTS, describe_all
 from tests.models.test_export import IMAGES, encoded
 from tests.serving.exports import CALIBRATION, plain_evidence
@@ -65,7 +65,7 @@ def test_without_a_word_the_answer_is_the_image_s_to_the_bit(served: Any, text: 
 def test_with_a_text_the_answer_is_the_product(served: Any, network: keras.Model, evidence: keras.Model) -> None:
     """The evidence is added behind the calibration, and all outputs follow from the sum."""
     texts = describe_all([GARMENTS[place % 10] for place in range(len(FILES))], 1)
-    logits = CALIBRATION.scaling.apply(np.asarray(network(IMAGES))) + evidence_of(evidence, texts)
+    logits = CALIBRATION.scaling.apply(np.asarray(network(IMAGES))) + predict_evidence(evidence, texts)
     garments = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     groups, found = garments @ CALIBRATION.scaling.membership, ask(served, texts)
     np.testing.assert_allclose(found["garment_probabilities"], garments, atol=1e-5)

@@ -1,158 +1,65 @@
-"""Every family of networks builds, learns, is saved, and answers the same on every backend that is installed."""
+"""The shipped families reject impossible values, and flip TTA averages over an image and its flip."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from models.families import FAMILIES, build
-from models.studied.tutorials import TUTORIALS
+from models.families import FAMILIES, build, with_flip_tta
+from models.training import policy
 from tests.synthetic import images_and_garments
 
-ROOT = Path(__file__).resolve().parents[2]
-WIDTH, SEED = 16, 0
-INSTALLED = [backend for backend in ("tensorflow", "jax", "torch") if find_spec(backend)]
-# Keras's numpy backend convolves with JAX.
-OTHERS = [b for b in (*INSTALLED, *(["numpy"] if "jax" in INSTALLED else [])) if b != keras.backend.backend()]
+IMAGES, _ = images_and_garments(8, 0)
 
 
 @pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    """Sixteen made-up garments, uint8 [16, 28, 28]."""
-    return images_and_garments(16, 0)[0]
-
-
-@pytest.fixture(scope="module")
-def before() -> dict[str, list[np.ndarray]]:
-    """Gets the first weights of every family."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def trained(before: dict[str, list[np.ndarray]]) -> dict[str, keras.Model]:
-    """Every family after a step of Adam."""
-    return {family: _trained(family, before) for family in FAMILIES}
-
-
-def _trained(family: str, before: dict[str, list[np.ndarray]]) -> keras.Model:
-    # A squeeze-and-excite has 2 hidden units here; of this seed they are not both dead.
-    keras.utils.set_random_seed(SEED)
-    model = build(family, 10, width=WIDTH, dropout=0.1)
-    # A graph for a single step takes longer to make than to do without.
-    eagerly = keras.backend.backend() != "jax"
-    model.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(True), run_eagerly=eagerly)
-    before[family] = [np.asarray(v).copy() for v in model.trainable_variables]
-    assert np.isfinite(model.train_on_batch(*images_and_garments(32, 1))).all()
-    return model
+def network() -> keras.Model:
+    """A small network with its initial weights."""
+    return build("plain", 10, width=8, dropout=0.1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_network_has_the_layers_that_others_look_for(family: str) -> None:
-    """The features are a vector an image, and the logits are made of them in float32 whatever the policy."""
-    model = build(family, 7, width=8, dropout=0.5)
-    assert len(model.get_layer("features").output.shape) == 2
-    assert model.output is model.get_layer("logits").output and model.output_shape == (None, 7)
-    assert model.get_layer("logits").dtype_policy.name == "float32" and model.input.dtype == "uint8"
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_every_family_maps_pixels_to_float32_logits(family: str, precision: str) -> None:
+    """uint8 images in, float32 logits out, whatever the precision inside."""
+    with policy(precision):
+        model = build(family, 10, width=16, dropout=0.1)
+    logits = model(np.zeros((3, 28, 28), np.uint8))
+    assert model.input.dtype == "uint8" and tuple(logits.shape) == (3, 10)
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_step_trains_every_weight(
-    family: str, trained: dict[str, keras.Model], before: dict[str, list[np.ndarray]]
+@pytest.mark.parametrize(
+    ("family", "width", "dropout", "message"),
+    [
+        ("unet", 16, 0.1, "Expected: compact, plain, quick. Received: 'unet'"),
+        ("plain", 13, 0.1, "Received: width 13"),
+        ("plain", 16, 1.0, "dropout in .* Received: width 16, dropout 1.0"),
+    ],
+)
+def test_unknown_family_and_impossible_values_are_rejected(
+    family: str, width: int, dropout: float, message: str
 ) -> None:
-    """A gradient reaches every trainable variable: without weight decay nothing else moves them."""
-    after = [np.asarray(v).copy() for v in trained[family].trainable_variables]
-    for variable, old, new in zip(trained[family].trainable_variables, before[family], after, strict=True):
-        assert (old != new).any(), variable.path
+    """The message names what is possible and what was received."""
+    with pytest.raises(ValueError, match=message):
+        build(family, 10, width=width, dropout=dropout)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_saved_network_answers_the_same(
-    family: str, trained: dict[str, keras.Model], images: np.ndarray, tmp_path: Path
-) -> None:
-    """A .keras file holds all there is to a network."""
-    trained[family].save(tmp_path / "network.keras")
-    again = keras.models.load_model(tmp_path / "network.keras")
-    assert np.array_equal(answer(again, images), answer(trained[family], images))
+def test_flip_tta_averages_the_image_and_its_flip(network: keras.Model) -> None:
+    """The logits are the mean of the network's for both, and the same for either."""
+    expected = (np.asarray(network(IMAGES)) + np.asarray(network(IMAGES[:, :, ::-1]))) / 2
+    averaging = with_flip_tta(network)
+    np.testing.assert_allclose(averaging(IMAGES), expected, atol=1e-6)
+    np.testing.assert_allclose(averaging(IMAGES[:, :, ::-1]), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_wider_network_has_more_weights(family: str, trained: dict[str, keras.Model]) -> None:
-    """Any multiple of 8 is a width, and the size follows it."""
-    assert build(family, 10, width=WIDTH + 8, dropout=0).count_params() > trained[family].count_params()
-
-
-@pytest.mark.skipif(not OTHERS, reason="only one backend is installed")
-@pytest.mark.parametrize("backend", OTHERS)
-def test_other_backend_gives_the_same_logits(
-    backend: str, others: dict[str, subprocess.Popen[str]], trained: dict[str, keras.Model], images: np.ndarray
-) -> None:
-    """The weights of one backend give the logits of that backend on another, up to rounding."""
-    output, errors = others[backend].communicate()
-    assert others[backend].returncode == 0, errors
-    with np.load(output.strip()) as answers:
-        for family, model in trained.items():
-            np.testing.assert_allclose(answers[family], answer(model, images), rtol=1e-3, atol=1e-4, err_msg=family)
-
-
-@pytest.fixture(scope="module")
-def others(
-    trained: dict[str, keras.Model], images: np.ndarray, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """One process a backend, all at work at the same time; each prints the file of its logits."""
-    folder = tmp_path_factory.mktemp("weights")
-    np.save(folder / "images.npy", images)
-    for family, model in trained.items():
-        model.save_weights(folder / f"{family}.weights.h5")
-    started = {backend: _start(backend, folder) for backend in OTHERS}
-    yield started
-    for process in started.values():
-        process.kill()
-        process.communicate()
-
-
-def _start(backend: str, folder: Path) -> subprocess.Popen[str]:
-    code = f"from tests.models.test_families import answer_all; answer_all({str(folder)!r})"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    # Each network runs once: JAX takes several times as long to optimise it as to run it.
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
-
-
-@pytest.mark.parametrize(("name", "parameters"), [("tensorflow_tutorial", 101_770), ("keras_convnet", 34_826)])
-def test_tutorial_has_the_size_of_its_page_and_learns(name: str, parameters: int) -> None:
-    """The weights are as many as the page's summary says, and training on pixels lowers the loss."""
-    keras.utils.set_random_seed(0)
-    model = TUTORIALS[name].build(10)
-    assert model.count_params() == parameters
-    model.run_eagerly = keras.backend.backend() != "jax"
-    pixels, garments = images_and_garments(32, 2)
-    losses = [model.train_on_batch(pixels, garments)[0] for _ in range(4)]
-    assert losses[-1] < losses[0] and model(pixels).shape == (32, 10)
-
-
-def answer_all(folder: str) -> None:
-    """Writes the logits of every family's network for the images of a folder, and prints the name of the file."""
-    images, logits = np.load(f"{folder}/images.npy"), {}
-    for family in FAMILIES:
-        model = build(family, 10, width=WIDTH, dropout=0.1)
-        model.load_weights(f"{folder}/{family}.weights.h5")
-        logits[family] = model.predict_on_batch(images)
-    file = f"{folder}/{keras.backend.backend()}.npz"
-    np.savez(file, **logits)
-    print(file)
-
-
-def answer(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Returns the logits, float32 [N, garments], all of them finite."""
-    logits = keras.ops.convert_to_numpy(model(images, training=False))
-    assert logits.dtype == np.float32 and np.isfinite(logits).all()
-    return logits
+def test_flip_tta_shares_the_weights_and_survives_saving(network: keras.Model, tmp_path: Path) -> None:
+    """No weight is doubled, and the loaded network predicts the same."""
+    averaging = with_flip_tta(network)
+    assert averaging.count_params() == network.count_params()
+    averaging.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded(IMAGES), averaging(IMAGES), atol=1e-6)

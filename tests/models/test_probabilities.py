@@ -1,11 +1,22 @@
-"""The temperature is the planted one, and a calibration error has the size of the boast."""
+"""The fitted temperature is the planted one, and the scores are those of the definitions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
 
-from models.probabilities import expected_calibration_error, fit_temperature
+from models.probabilities import (
+    accuracy,
+    calibration_bins,
+    calibration_gaps,
+    expected_calibration_error,
+    fit_temperature,
+    group_confusion,
+    macro_f1,
+)
 
 
 @pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
@@ -22,3 +33,25 @@ def test_honest_confidence_has_no_calibration_error_and_a_boast_has_its_size() -
     correct = np.arange(1000) % 2 == 0
     assert expected_calibration_error(np.full(1000, 0.5), correct) == pytest.approx(0)
     assert expected_calibration_error(np.ones(1000), correct) == pytest.approx(0.5)
+
+
+def test_calibration_error_is_the_sum_over_the_bins() -> None:
+    """The gaps of a bin's examples add up before their size counts; a confidence of 1 is in the last bin."""
+    confidence, correct = np.array([0.1, 0.15, 0.9, 1.0]), np.array([False, True, True, True])
+    assert calibration_bins(confidence, 4).tolist() == [0, 0, 3, 3]
+    gaps = calibration_gaps(correct, confidence, 4)
+    assert gaps.sum(axis=0) == pytest.approx([0.75, 0, 0, 0.1])
+    assert expected_calibration_error(confidence, correct, 4) == pytest.approx(0.85 / 4)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 200))
+def test_scores_equal_scikit_learns(seed: int, count: int) -> None:
+    """Accuracy and macro F1 from the confusion matrix are those of the reference, for any predictions."""
+    random = np.random.default_rng(seed)
+    probabilities, true = random.dirichlet(np.ones(5), count), random.integers(0, 5, count)
+    confusion, predicted = group_confusion(probabilities, true), probabilities.argmax(axis=1)
+    assert confusion.sum() == count
+    assert accuracy(confusion) == pytest.approx(accuracy_score(true, predicted))
+    expected = f1_score(true, predicted, average="macro", labels=range(5), zero_division=0)
+    assert macro_f1(confusion) == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""The recipe builds, schedules and loses as its docstrings say."""
+"""The shipped recipe builds, schedules and smooths as its docstrings say."""
 
 from __future__ import annotations
 
@@ -8,72 +8,64 @@ import keras
 import numpy as np
 import pytest
 
-from models.families import FAMILIES, build
-from models.objective import GroupedCrossEntropy, Objective
-from models.recipe import OPTIMIZERS, Recipe, WarmUp, compile_model, resolve_precision
+from models.batches import one_hot
+from models.recipe import Recipe, SmoothedCrossEntropy, WarmUp, compile_network
 from models.taxonomy import Taxonomy
-from models.training import policy
 
 MEMBERSHIP = np.array(Taxonomy.load().membership())
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_every_family_maps_pixels_to_float32_logits(family: str, precision: str) -> None:
-    """uint8 images in, float32 logits out, whatever the precision inside."""
-    with policy(precision):
-        model = build(family, 10, width=16, dropout=0.1)
-    logits = model(np.zeros((3, 28, 28), np.uint8))
-    assert model.input.dtype == "uint8" and tuple(logits.shape) == (3, 10)
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-
-
-def test_unknown_family_and_impossible_width_are_refused() -> None:
-    """The message names what there is and what was asked for."""
-    with pytest.raises(ValueError, match="Expected: plain, residual,.*Received: 'unet'"):
-        build("unet", 10, width=16, dropout=0.1)
-    with pytest.raises(ValueError, match="Received: width 13"):
-        build("plain", 10, width=13, dropout=0.1)
+SHARES = MEMBERSHIP.mean(axis=0)
 
 
 def test_schedule_warms_up_to_the_peak_and_ends_at_zero() -> None:
-    """A tenth of the steps rises, the rest falls to nothing."""
+    """The rate rises over a tenth of the steps, and falls to zero over the rest."""
     schedule = WarmUp(0.01, 100)
     values = [float(schedule(step)) for step in range(101)]
     assert np.argmax(values) == 10 and max(values) == pytest.approx(0.01)
     assert values[100] == pytest.approx(0, abs=1e-9) and values[0] == pytest.approx(0.0005)
+    assert values[55] == pytest.approx(0.005)
 
 
 def test_recipe_ignores_other_hyperparameters() -> None:
-    """A search may hold more than the recipe reads."""
+    """A search may store more values than the recipe reads."""
     assert Recipe.from_values({"width": 32, "trial": 7}) == Recipe(width=32)
 
 
-@pytest.mark.parametrize(("fall", "middle"), [("cosine", 0.005), ("linear", 0.005), ("constant", 0.01)])
-def test_falls_of_the_learning_rate(fall: str, middle: float) -> None:
-    """Half of the way after the warm-up, cosine and linear are at half of the peak."""
-    assert float(WarmUp(0.01, 100, fall)(55)) == pytest.approx(middle)  # type: ignore[arg-type]
-
-
 def test_recipe_goes_through_json_and_back() -> None:
-    """The objective is a table inside the values."""
-    recipe = Recipe(width=32, objective=Objective(output="hierarchy", focal=2.0))
+    """The values that are the same for all recipes are written and not read."""
+    recipe = Recipe(width=48, dropout=0.1)
     assert Recipe.from_values(json.loads(json.dumps(recipe.to_values()))) == recipe
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_compiled_model_trains_and_can_be_saved_and_loaded(optimizer: str, tmp_path: object) -> None:
-    """With every optimiser a step runs; the loss and the schedule are part of the saved model."""
+def test_a_shipped_network_works_at_28_pixels_only() -> None:
+    """Another size is a programming error."""
+    with pytest.raises(ValueError, match="28 pixels a side only. Received: 14"):
+        Recipe().build_network(MEMBERSHIP, 14)
+
+
+def test_smoothing_inside_the_group_leaves_other_groups_nothing() -> None:
+    """All that is spread stays with the garments of the group."""
+    loss = Recipe(label_smoothing=0.2).make_loss(MEMBERSHIP, SHARES)
+    targets = np.array(loss.get_config()["targets"])
+    np.testing.assert_allclose(targets @ MEMBERSHIP, MEMBERSHIP, atol=1e-12)
+    assert targets[0, 0] == pytest.approx(0.8 + 0.2 / 4) and targets[1, 1] == pytest.approx(1.0)
+
+
+def test_loss_is_keras_s_own_on_smoothed_targets() -> None:
+    """It is categorical cross-entropy against the smoothed distribution of each garment."""
+    random = np.random.default_rng(0)
+    targets, logits = one_hot(random.integers(0, 10, 40), 10), random.normal(size=(40, 10)).astype(np.float32)
+    loss = Recipe(label_smoothing=0.1).make_loss(MEMBERSHIP, SHARES)
+    losses = loss.call(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(logits))
+    reference = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
+    smoothed = targets @ np.array(loss.get_config()["targets"], np.float32)
+    np.testing.assert_allclose(np.asarray(losses), np.asarray(reference(smoothed, logits)), rtol=1e-5)
+
+
+def test_compiled_model_trains_and_can_be_saved_and_loaded(tmp_path: object) -> None:
+    """A step runs; the loss and the schedule are part of the saved model."""
     path = f"{tmp_path}/model.keras"
-    recipe = Recipe(family="quick", width=8, optimizer=optimizer, ema_momentum=0.9)
-    model = compile_model(recipe, MEMBERSHIP, MEMBERSHIP.mean(axis=0), steps=10)
+    model = compile_network(Recipe(family="quick", width=8), MEMBERSHIP, SHARES, steps=10)
     targets = np.eye(10, dtype=np.float32)[:2]
     assert np.isfinite(model.train_on_batch(np.zeros((2, 28, 28), np.uint8), targets))
     model.save(path)
-    assert isinstance(keras.models.load_model(path).loss, GroupedCrossEntropy)
-
-
-def test_given_precision_is_taken() -> None:
-    """Only "auto" looks at the processor."""
-    assert resolve_precision("float32") == "float32"
-    assert resolve_precision("auto") in ("float32", "mixed_bfloat16")
+    assert isinstance(keras.models.load_model(path).loss, SmoothedCrossEntropy)

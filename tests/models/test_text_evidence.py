@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from models.text_evidence import doubted, evidence_of, fit_scale, fit_text_model, fused, weighed
+from models.text_evidence import (
+    TextModelError,
+    bound_evidence,
+    fit_scale,
+    fit_text_model,
+    fuse,
+    predict_evidence,
+    scaled_evidence_model,
+)
 from sql.descriptions import CLEAN, GARMENTS, Noise, describe_all
 
 NOTHING = ["", " ", "\n\t ", "!!! ...", "qwertz zuiop", "\N{NO-BREAK SPACE}", "\N{SNOWMAN}" * 1000, "x" * 10**6]
@@ -39,23 +47,23 @@ def text_model() -> keras.Model:
 def test_clean_texts_name_their_garment(text_model: keras.Model) -> None:
     """Fresh ones, nearly all."""
     garments, texts = products(1000, 1)
-    assert (evidence_of(text_model, texts).argmax(axis=1) == garments).mean() > 0.97
+    assert (predict_evidence(text_model, texts).argmax(axis=1) == garments).mean() > 0.97
 
 
 def test_a_text_that_says_nothing_adds_exactly_zero(text_model: keras.Model) -> None:
     """Empty, blank, signs alone, unknown words and a million letters: the image's answer stays to the bit."""
     for doubt in (0.0, 0.05, 1.0):
-        evidence = evidence_of(weighed(text_model, 0.7, doubt), NOTHING)
+        evidence = predict_evidence(scaled_evidence_model(text_model, 0.7, doubt), NOTHING)
         np.testing.assert_array_equal(evidence, 0.0)
     image = seen(np.arange(len(NOTHING)), 0)
-    np.testing.assert_array_equal(fused(image, evidence), fused(image, np.zeros_like(image)))
-    assert np.abs(evidence_of(text_model, ["a coat"])).max() > 1, "known words add something"
+    np.testing.assert_array_equal(fuse(image, evidence), fuse(image, np.zeros_like(image)))
+    assert np.abs(predict_evidence(text_model, ["a coat"])).max() > 1, "known words add something"
 
 
 def test_odd_texts_are_read(text_model: keras.Model) -> None:
     """Bytes that are no UTF-8, quotes, a NUL: finite evidence, and the words around them count."""
     odd = [b"a \xff\xfe coat", "a 'coat\"; DROP TABLE", "coat\0coat", "COAT", "coat " * 10_000]
-    answers = evidence_of(text_model, odd)
+    answers = predict_evidence(text_model, odd)
     assert np.isfinite(answers).all()
     np.testing.assert_array_equal(answers[3], answers[4])
 
@@ -71,23 +79,23 @@ def test_fused_is_bayes_rule() -> None:
         for t in range(3):
             ratio = np.log(by_text[:, t] / prior)
             true = joint[:, i, t] / joint[:, i, t].sum()
-            np.testing.assert_allclose(fused(np.log(by_image[:, i])[None], ratio[None])[0], true, rtol=1e-12)
+            np.testing.assert_allclose(fuse(np.log(by_image[:, i])[None], ratio[None])[0], true, rtol=1e-12)
 
 
 def test_doubt_mixes_in_a_text_that_says_nothing() -> None:
     """The formula, on both sides of zero, and what bounds it below."""
     ratio = np.linspace(-8, 3, 50)
-    found = np.asarray(doubted(ratio.astype(np.float32), 0.05))
+    found = np.asarray(bound_evidence(ratio.astype(np.float32), 0.05))
     np.testing.assert_allclose(found, np.log(0.95 * np.exp(ratio) + 0.05), rtol=1e-4, atol=1e-5)
-    assert np.asarray(doubted(np.float32(-100), 0.05)) >= np.log(0.05) - 1e-5
+    assert np.asarray(bound_evidence(np.float32(-100), 0.05)) >= np.log(0.05) - 1e-5
 
 
 def test_texts_help_where_they_are_honest(text_model: keras.Model) -> None:
     """Images and clean texts together are better than either, by log loss too."""
     garments, texts = products(2000, 2, Noise(vague=0.5))
-    image, evidence = seen(garments, 3), evidence_of(text_model, texts)
+    image, evidence = seen(garments, 3), predict_evidence(text_model, texts)
     scale = fit_scale(image, evidence, garments)
-    both, rows = fused(image, scale * evidence), np.arange(2000)
+    both, rows = fuse(image, scale * evidence), np.arange(2000)
     assert (both.argmax(1) == garments).mean() > max((each.argmax(1) == garments).mean() for each in (image, evidence))
     assert np.log(both)[rows, garments].mean() > image[rows, garments].mean()
 
@@ -95,12 +103,12 @@ def test_texts_help_where_they_are_honest(text_model: keras.Model) -> None:
 def test_misleading_texts_do_bounded_harm(text_model: keras.Model) -> None:
     """Every text lies, and none overturns an image that is surer than the doubt allows; without doubt some do."""
     garments, texts = products(2000, 4, Noise(misleading=1.0))
-    model, eye = weighed(text_model, 1.0, 0.05), np.eye(len(GARMENTS))[garments]
+    model, eye = scaled_evidence_model(text_model, 1.0, 0.05), np.eye(len(GARMENTS))[garments]
     sure = np.log(0.95 / 0.08 + 0.05) - np.log(0.05)
     image = (sure + 0.1) * eye
-    assert (fused(image, evidence_of(model, texts)).argmax(1) == garments).all()
-    assert (fused(image, evidence_of(text_model, texts)).argmax(1) != garments).any()
-    assert (fused(image / 5, evidence_of(model, texts)).argmax(1) != garments).mean() > 0.5, "the texts do lie"
+    assert (fuse(image, predict_evidence(model, texts)).argmax(1) == garments).all()
+    assert (fuse(image, predict_evidence(text_model, texts)).argmax(1) != garments).any()
+    assert (fuse(image / 5, predict_evidence(model, texts)).argmax(1) != garments).mean() > 0.5, "the texts do lie"
 
 
 def test_a_scale_holds_back_what_lies() -> None:
@@ -113,14 +121,14 @@ def test_a_scale_holds_back_what_lies() -> None:
 
 
 def test_scale_and_doubt_are_in_the_model(text_model: keras.Model, tmp_path: Path) -> None:
-    """What is exported adds scale times the doubted ratio, also after saving."""
+    """What is exported adds scale times the bounded ratio, also after saving."""
     _, texts = products(50, 6)
-    model = weighed(text_model, 0.7, 0.05)
-    expected = 0.7 * np.log(0.95 * np.exp(evidence_of(text_model, texts).astype(float)) + 0.05)
-    np.testing.assert_allclose(evidence_of(model, texts), expected, rtol=1e-3, atol=1e-4)
+    model = scaled_evidence_model(text_model, 0.7, 0.05)
+    expected = 0.7 * np.log(0.95 * np.exp(predict_evidence(text_model, texts).astype(float)) + 0.05)
+    np.testing.assert_allclose(predict_evidence(model, texts), expected, rtol=1e-3, atol=1e-4)
     model.save(tmp_path / "text.keras")
     loaded = keras.models.load_model(tmp_path / "text.keras", compile=False)
-    np.testing.assert_array_equal(evidence_of(loaded, texts), evidence_of(model, texts))
+    np.testing.assert_array_equal(predict_evidence(loaded, texts), predict_evidence(model, texts))
 
 
 def test_pairs_of_words_tell_whose_name_it_is() -> None:
@@ -130,7 +138,7 @@ def test_pairs_of_words_tell_whose_name_it_is() -> None:
     fresh, asked = products(1000, 1, companions)
     losses = []
     for longest in (1, 2):
-        ratio = evidence_of(fit_text_model(texts, garments, len(GARMENTS), longest), asked)
+        ratio = predict_evidence(fit_text_model(texts, garments, len(GARMENTS), longest), asked)
         losses.append(-np.log(softmax(ratio, axis=1)[np.arange(1000), fresh]).mean())
     assert losses[1] < losses[0]
 
@@ -138,7 +146,7 @@ def test_pairs_of_words_tell_whose_name_it_is() -> None:
 @pytest.mark.parametrize(
     ("texts", "lacking"), [(["a coat"] * 9 + [" "], r"\[9\]"), (["", "!"] * 5, r"\[0, 1, .*, 9\]")]
 )
-def test_a_garment_without_a_text_is_refused(texts: list[str], lacking: str) -> None:
-    """Nothing could be said of it; it is named by its number."""
-    with pytest.raises(ValueError, match=rf"Expected: a text of every garment\. Received: none of {lacking}\."):
+def test_a_garment_without_a_text_is_an_error(texts: list[str], lacking: str) -> None:
+    """The error names the garment by its number."""
+    with pytest.raises(TextModelError, match=rf"Expected: a text of every garment\nReceived: none of .* {lacking}$"):
         fit_text_model(texts, np.arange(10), 10)

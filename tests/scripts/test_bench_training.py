@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from models.augmentation import Augmentation
 from models.recipe import Recipe
+from models.studied.augmentation import StudiedAugmentation
+from models.studied.recipe import StudiedRecipe
 from models.studied.tutorials import TUTORIALS
 from models.studied.whitening import whitening_kernel
 from models.taxonomy import Taxonomy
@@ -29,6 +30,7 @@ from scripts.bench_training import (
 from scripts.training_watch import Clock, Course, Look, Stopwatch, TimeIsUpError
 from tests.synthetic import images_and_garments
 
+PLAIN = StudiedRecipe(family="plain", width=8)
 TINY = Contender(Recipe(family="quick", width=8), epochs=2, batch_size=32, precision="float32")
 
 
@@ -160,7 +162,7 @@ def test_a_frozen_whitened_convolution_stays_what_it_was(task: Task) -> None:
 
 def test_a_training_that_begins_small_is_looked_at_in_full_size(task: Task) -> None:
     """Progressive resizing is watched as any other training, both answers of it."""
-    resized = replace(TINY, recipe=Recipe(family="plain", width=8), augmentation=Augmentation(side=14, side_until=0.5))
+    resized = replace(TINY, recipe=PLAIN, augmentation=StudiedAugmentation(side=14, side_until=0.5))
     held = watched(resized, task, seed=1, most_seconds=100.0)
     assert held.finished and held.sides == ["plain", "mirror"] and held.looks[-1].steps == 6
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from models.affine_scaling import Affine
 from models.calibration import Calibration
-from models.level_scaling import Levels
+from models.scaling import Affine, LevelScaling
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Model
 from sql.descriptions import GARMENTS, describe_all
 
 BETWEEN = Affine(0.6 * np.eye(5) + 0.02 * np.roll(np.eye(5), 1, axis=1), np.array([0.1, 0.0, 0.3, 0.0, -0.2]))
 CALIBRATION = Calibration(
-    scaling=Levels(BETWEEN, within=1.5, membership=np.array(Taxonomy.load().membership())),
+    scaling=LevelScaling(BETWEEN, within=1.5, membership=np.array(Taxonomy.load().membership())),
     thresholds=np.array([0.2, 0.25, 0.1, 0.3, 0.2]),
     coverage=0.95,
 )
@@ -51,11 +50,11 @@ def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), 
 
 def plain_evidence() -> Any:
     """A text model of clean descriptions, weighed."""
-    from models.text_evidence import fit_text_model, weighed
+    from models.text_evidence import fit_text_model, scaled_evidence_model
 
     garments = np.arange(500) % len(GARMENTS)
     texts = describe_all([GARMENTS[garment] for garment in garments], 0)
-    return weighed(fit_text_model(texts, garments, len(GARMENTS)), 0.9)
+    return scaled_evidence_model(fit_text_model(texts, garments, len(GARMENTS)), 0.9)
 
 
 def spoil_serving_bytes(model: Model, path: Path) -> Model:

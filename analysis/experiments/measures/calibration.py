@@ -20,7 +20,7 @@ DRAWS = 200
 
 def check(settings: dict[str, Any]) -> None:
     """Raises DeclarationError for an unknown scaling, or a network that cannot be trained."""
-    from models.scaling import SCALINGS
+    from models.studied.scalings import SCALINGS
 
     check_settings(settings, {"scaling": SCALINGS}, ["network"])
     read(settings["network"])
@@ -28,11 +28,12 @@ def check(settings: dict[str, Any]) -> None:
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Judges `settings["scaling"]`, a name of `models.scaling.SCALINGS`, on the network of `settings["network"]`."""
-    from models.scaling import SCALINGS, cross_fitted
+    from models.scaling import cross_fit
+    from models.studied.scalings import SCALINGS
 
     logits = laboratory.logits(read(settings["network"]), seed)
     garments = laboratory.garments[VALIDATION]
-    probabilities = cross_fitted(SCALINGS[settings["scaling"]], logits, garments, laboratory.membership)
+    probabilities = cross_fit(SCALINGS[settings["scaling"]], logits, garments, laboratory.membership)
     outcome = judge_probabilities(probabilities, laboratory, VALIDATION)
     groups = probabilities @ laboratory.membership
     figures = [
@@ -63,11 +64,12 @@ def honesty(groups: npt.NDArray[np.float64], outcome: Outcome, split: str = VALI
 
 def promises(groups: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], names: tuple[str, ...]) -> Figures:
     """Returns the coverage and the size of prediction sets by one threshold, and by one a group."""
-    from models.conformal import cross_fitted_sets, group_thresholds, marginal_thresholds, measure_sets
+    from models.calibration import group_thresholds
+    from models.studied.conformal import cross_fit_sets, marginal_thresholds, measure_sets
 
     figures: Figures = []
     for suffix, thresholds in (("", marginal_thresholds), ("_by_group", group_thresholds)):
-        found = measure_sets(cross_fitted_sets(thresholds, groups, truth, COVERAGE), truth)
+        found = measure_sets(cross_fit_sets(thresholds, groups, truth, COVERAGE), truth)
         figures += [
             (VALIDATION, f"coverage{suffix}", found.coverage),
             (VALIDATION, f"set_size{suffix}", found.mean_size),

@@ -34,7 +34,7 @@ def check(settings: dict[str, Any]) -> None:
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains as the settings say, and judges what would be served; `together` averages the answers of as many seeds."""
     from models.calibration import calibrate
-    from models.conformal import measure_sets, prediction_sets
+    from models.studied.conformal import measure_sets, prediction_sets
 
     own = dict(settings)
     members = [(seed - 1 + place) % SEEDS + 1 for place in range(own.pop("together", 1))]

@@ -20,7 +20,7 @@ SEED = 0
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains as the settings say, and judges the network on clean and on corrupted validation images."""
     from analysis.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-    from models.objective import group_probabilities
+    from models.probabilities import group_probabilities
 
     clean = training.measure(settings, seed, laboratory)
     network = laboratory.train(read(settings), seed).network

@@ -103,9 +103,9 @@ def _text_model(laboratory: Laboratory, noise: Noise, seed: int, longest: int) -
 
 
 def _say(text_model: Any, texts: list[str]) -> Doubles:
-    from models.text_evidence import evidence_of
+    from models.text_evidence import predict_evidence
 
-    return evidence_of(text_model, texts).astype(np.float64)
+    return predict_evidence(text_model, texts).astype(np.float64)
 
 
 @cache
@@ -115,13 +115,13 @@ def _logits(laboratory: Laboratory, network: TrainingSettings, seed: int) -> Flo
 
 def _cross_fitted(fit: Callable[..., Answer], examples: _Examples, membership: Doubles) -> Doubles:
     """Returns probabilities [N, garments], each by a calibration and a combination that were fitted without it."""
-    from models.calibration import FIT
+    from models.scaling import fit_level_scaling
 
     fold = stratified_folds(examples.garments, FOLDS, seed=0)
     probabilities = np.empty(examples.logits.shape, np.float64)
     for held in range(FOLDS):
         rest = fold != held
-        scaling = FIT(examples.logits[rest], examples.garments[rest], membership)
+        scaling = fit_level_scaling(examples.logits[rest], examples.garments[rest], membership)
         image = log_softmax(scaling.apply(examples.logits), axis=1)
         answer = fit(image[rest], examples.known[rest], examples.garments[rest])
         probabilities[~rest] = answer(image[~rest], examples.asked[~rest])
@@ -133,17 +133,17 @@ def _image(image: Floats, text: Floats, garments: npt.NDArray[np.int64], **unuse
 
 
 def _text(image: Floats, text: Floats, garments: npt.NDArray[np.int64], **unused: Any) -> Answer:
-    from models.text_evidence import fused
+    from models.text_evidence import fuse
 
     prior = np.log(np.bincount(garments, minlength=image.shape[1]) / len(garments))
-    return lambda image, text: fused(np.broadcast_to(prior, text.shape), text)
+    return lambda image, text: fuse(np.broadcast_to(prior, text.shape), text)
 
 
 def _product(image: Floats, text: Floats, garments: npt.NDArray[np.int64], doubt: float, **unused: Any) -> Answer:
-    from models.text_evidence import fit_scale, fused
+    from models.text_evidence import fit_scale, fuse
 
     scale = fit_scale(image, _doubted(text, doubt), garments)
-    return lambda image, text: fused(image, scale * _doubted(text, doubt))
+    return lambda image, text: fuse(image, scale * _doubted(text, doubt))
 
 
 def _learned(image: Floats, text: Floats, garments: npt.NDArray[np.int64], seed: int, **unused: Any) -> Answer:
@@ -168,9 +168,9 @@ ANSWERS: dict[str, Callable[..., Answer]] = {
 
 
 def _doubted(text: Floats, doubt: float) -> Doubles:
-    from models.text_evidence import doubted
+    from models.text_evidence import bound_evidence
 
-    return np.asarray(doubted(text, doubt), np.float64)
+    return np.asarray(bound_evidence(text, doubt), np.float64)
 
 
 def _scale(image: Doubles, examples: _Examples, doubt: float) -> float:
@@ -181,7 +181,8 @@ def _scale(image: Doubles, examples: _Examples, doubt: float) -> float:
 
 def _promises(image: Doubles, answered: Doubles, laboratory: Laboratory) -> Figures:
     """Returns how often prediction sets hold the true group, with the thresholds that suit the image alone."""
-    from models.conformal import group_thresholds, measure_sets, prediction_sets
+    from models.calibration import group_thresholds
+    from models.studied.conformal import measure_sets, prediction_sets
 
     groups, truth = (each @ laboratory.membership for each in (image, answered)), laboratory.groups(VALIDATION)
     of_image, of_both = groups

@@ -67,7 +67,7 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
 
 
 def _choose(logits: npt.NDArray[np.float32], laboratory: Laboratory) -> _Looked:
-    from models.objective import group_probabilities
+    from models.probabilities import group_probabilities
 
     truth = laboratory.groups(VALIDATION)
     predicted = group_probabilities(logits, laboratory.membership).argmax(axis=1).astype(np.int64)

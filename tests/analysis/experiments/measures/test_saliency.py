@@ -8,8 +8,7 @@ import pytest
 from keras import layers
 
 from analysis.experiments.measures.saliency import float_network, gradient, group_logits, integrated_gradients, log_odds
-from models.families import build
-from models.mirrored import mirrored
+from models.families import build, with_flip_tta
 from models.taxonomy import Taxonomy
 
 MEMBERSHIP = np.array(Taxonomy.load().membership())
@@ -34,7 +33,7 @@ def linear():
 
 def test_a_copy_for_float_pixels_answers_like_the_network_and_feels_parts_of_a_grey_level(network):
     """Also when the network lies inside another and is asked twice."""
-    for model in (network, mirrored(network)):
+    for model in (network, with_flip_tta(network)):
         copy = float_network(model)
         pixels = IMAGES.astype(np.float32)
         assert group_logits(copy, pixels, MEMBERSHIP) == pytest.approx(

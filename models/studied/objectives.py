@@ -1,4 +1,4 @@
-"""What the network predicts, garments or groups, and the loss that it is trained on."""
+"""Objectives that only experiments use: heads for groups and hierarchies, and losses for imbalance and label noise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
-from models.probabilities import softmax
+from models.recipe import Floats, smoothed_targets
 
-Floats = NDArray[np.floating[Any]]
 Output = Literal["garments", "groups", "hierarchy"]
 
 
@@ -21,22 +19,22 @@ Output = Literal["garments", "groups", "hierarchy"]
 class Objective:
     """The head and the loss of a network. The defaults are plain cross-entropy over the garments.
 
-    The experiments `taxonomy`, `imbalance`, `label_noise` and `fine_labels` compare them with the other values; only
-    `smooth` = "group" was ahead, and it is the recipe's.
+    The experiments `taxonomy`, `imbalance`, `label_noise` and `fine_labels` compare the options; of them only `smooth`
+    = "group" is better, and the shipped recipe uses it.
 
     Attributes:
         output: "garments" has one output a garment, and a group's probability is the sum over its garments; "groups"
-            has one a group; "hierarchy" has both, P(garment) = P(group) P(garment | group), and answers with the
-            logarithms of P(garment).
+            has one a group; "hierarchy" has both, P(garment) = P(group) P(garment | group), and returns the logarithms
+            of P(garment).
         group_loss: Weight of a second cross-entropy, over the groups that the garments sum up to.
-        smooth: Over what label smoothing spreads its share: "all" garments, or those of the same "group".
-        class_weights: Whether each group weighs alike in the loss, however many images it has.
+        smooth: The garments over which label smoothing spreads its share: "all", or those of the same "group".
+        class_weights: Whether each group has the same weight in the loss, however many images it has.
         logit_adjustment: Times the logarithm of its group's share of the images is added to a garment's logit in the
             loss: Menon et al., "Long-tail learning via logit adjustment", 2021, equation 10; 0 for none, 1 is theirs.
         focal: The exponent of the focal loss: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 4.
         sets: Whether a target names garments of which one is right, not how probable each is: the loss is then minus
-            the logarithm of what they sum up to, unsmoothed. Jin and Ghahramani, "Learning with Multiple Labels", 2002.
-        trim: Share of each batch, those with the highest losses, that is not learned from: Shen and Sanghavi,
+            the logarithm of their sum, without smoothing. Jin and Ghahramani, "Learning with Multiple Labels", 2002.
+        trim: Share of each batch, the images with the highest losses, that does not count: Shen and Sanghavi,
             "Learning with Bad Training Data via Iterative Trimmed Loss Minimization", 2019, batch by batch.
     """
 
@@ -50,17 +48,17 @@ class Objective:
     trim: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a set loss that is also focal: it has no probability of one target to weigh by."""
+        """Raises ValueError for a set loss that is also focal: it has no probability of one target to weight by."""
         if self.sets and self.focal:
-            raise ValueError("sets and focal do not go together. Expected: one of them. Received: both")
+            raise ValueError("A loss cannot use both sets and focal. Expected: one of them.")
 
     def outputs(self, membership: Floats) -> int:
-        """Returns how many outputs the network's last layer has."""
+        """Returns the number of outputs of the network's last layer."""
         garments, groups = membership.shape
         return {"garments": garments, "groups": groups, "hierarchy": garments + groups}[self.output]
 
     def to_groups(self, membership: Floats) -> Floats:
-        """Returns the matrix [answers, groups] that sums what the network answers up to groups."""
+        """Returns the matrix [outputs, groups] that sums the network's probabilities up to groups."""
         return np.eye(membership.shape[1]) if self.output == "groups" else membership
 
     def loss(self, membership: Floats, group_shares: Floats, label_smoothing: float) -> GroupedCrossEntropy:
@@ -68,33 +66,26 @@ class Objective:
 
         Args:
             membership: [garments, groups] of 0 and 1.
-            group_shares: [groups], each group's share of the training images.
+            group_shares: [groups], the share of each group in the training images.
             label_smoothing: The share of a target that is spread.
         """
         shares = membership @ group_shares
-        answers = self.to_groups(membership)
-        garments = np.eye(len(membership)) if len(answers) == len(membership) else membership
-        spread = membership @ membership.T if self.smooth == "group" else np.ones((len(membership), len(membership)))
-        spread = spread / spread.sum(axis=1, keepdims=True)
-        smoothed = ((1 - label_smoothing) * np.eye(len(membership)) + label_smoothing * spread) @ garments
+        outputs_to_groups = self.to_groups(membership)
+        garments = np.eye(len(membership)) if len(outputs_to_groups) == len(membership) else membership
+        similar = membership @ membership.T if self.smooth == "group" else np.ones((len(membership), len(membership)))
+        smoothed = smoothed_targets(similar, label_smoothing) @ garments
         weights = 1 / (len(group_shares) * shares) if self.class_weights else np.ones(len(shares))
-        of_answers = group_shares if self.output == "groups" else shares
+        output_shares = group_shares if self.output == "groups" else shares
         return GroupedCrossEntropy(
             targets=smoothed.tolist(),
-            groups=answers.tolist(),
+            groups=outputs_to_groups.tolist(),
             weights=weights.tolist(),
-            adjustment=(self.logit_adjustment * np.log(of_answers)).tolist(),
+            adjustment=(self.logit_adjustment * np.log(output_shares)).tolist(),
             group_loss=self.group_loss,
             focal=self.focal,
             sets=self.sets,
             trim=self.trim,
         )
-
-
-def group_probabilities(logits: Floats, membership: Floats) -> NDArray[np.float64]:
-    """Returns [N, groups] for logits of garments [N, garments] or of groups [N, groups]."""
-    probabilities = softmax(logits)
-    return probabilities if logits.shape[1] == membership.shape[1] else probabilities @ membership
 
 
 def hierarchical(network: keras.Model, membership: Floats) -> keras.Model:
@@ -104,8 +95,8 @@ def hierarchical(network: keras.Model, membership: Floats) -> keras.Model:
         network: To logits [batch, garments + groups], the garments first.
         membership: [garments, groups] of 0 and 1.
     """
-    answer = Hierarchy(membership.tolist(), name="hierarchy", dtype="float32")(network.output)
-    return keras.Model(network.input, answer, name=f"hierarchical_{network.name}")
+    logits = Hierarchy(membership.tolist(), name="hierarchy", dtype="float32")(network.output)
+    return keras.Model(network.input, logits, name=f"hierarchical_{network.name}")
 
 
 @keras.saving.register_keras_serializable("fashion")
@@ -123,10 +114,10 @@ class Hierarchy(keras.layers.Layer):
     def call(self, logits: Any) -> Any:
         """Returns [batch, garments] for logits [batch, garments + groups]."""
         member = ops.transpose(ops.convert_to_tensor(self.membership, "float32"))
-        within, between = logits[:, : len(self.membership)], logits[:, len(self.membership) :]
-        # A large number instead of infinity: its difference from itself is a number.
-        of_group = ops.logsumexp(ops.expand_dims(within, 1) + (member - 1.0) * 1e9, axis=2)
-        return within + ops.matmul(ops.log_softmax(between, axis=-1) - of_group, member)
+        garments, groups = logits[:, : len(self.membership)], logits[:, len(self.membership) :]
+        # A large number instead of infinity, whose difference from itself is NaN.
+        sums = ops.logsumexp(ops.expand_dims(garments, 1) + (member - 1.0) * 1e9, axis=2)
+        return garments + ops.matmul(ops.log_softmax(groups, axis=-1) - sums, member)
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""
@@ -138,14 +129,14 @@ class GroupedCrossEntropy(keras.losses.Loss):
     """Cross-entropy between distributions over garments and logits of garments or groups; see `Objective`.
 
     Args:
-        targets: [garments, answers], what is aimed at for each garment, smoothed.
-        groups: [answers, groups] of 0 and 1, which answers make which group.
-        weights: [garments], how much an image of each garment counts; 1 on average.
-        adjustment: [answers], added to the logits.
+        targets: [garments, outputs], the smoothed distribution that the network learns for each garment.
+        groups: [outputs, groups] of 0 and 1, the outputs of each group.
+        weights: [garments], the weight of an image of each garment; 1 on average.
+        adjustment: [outputs], added to the logits.
         group_loss: Weight of the cross-entropy over groups.
         focal: Exponent of the focal loss.
         sets: Whether targets are sets of garments.
-        trim: Share of the batch, the highest losses, that counts nothing.
+        trim: Share of the batch, the highest losses, that does not count.
     """
 
     def __init__(
@@ -166,35 +157,30 @@ class GroupedCrossEntropy(keras.losses.Loss):
         self.group_loss, self.focal, self.sets, self.trim = group_loss, focal, sets, trim
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the loss of each example, [batch], for targets [batch, garments] and logits [batch, answers]."""
-        given = ops.cast(y_true, "float32")
+        """Returns the loss of each example, [batch], for targets [batch, garments] and logits [batch, outputs]."""
+        targets = ops.cast(y_true, "float32")
         logits = ops.cast(y_pred, "float32") + ops.convert_to_tensor(self.adjustment, "float32")
-        aimed = ops.matmul(given, ops.convert_to_tensor(self.targets, "float32"))
+        smoothed = ops.matmul(targets, ops.convert_to_tensor(self.targets, "float32"))
         log_probabilities = ops.log_softmax(logits, axis=-1)
-        each = aimed * log_probabilities
+        terms = smoothed * log_probabilities
         if self.focal:
-            each = each * (1.0 - ops.exp(log_probabilities)) ** self.focal
-        loss = -ops.sum(each, axis=-1)
+            terms = terms * (1.0 - ops.exp(log_probabilities)) ** self.focal
+        loss = -ops.sum(terms, axis=-1)
         if self.sets:
-            named = ops.sum(given * ops.exp(log_probabilities), axis=-1)
-            loss = -ops.log(ops.maximum(named, 1e-12))
+            in_set = ops.sum(targets * ops.exp(log_probabilities), axis=-1)
+            loss = -ops.log(ops.maximum(in_set, 1e-12))
         if self.group_loss:
-            loss = loss + self.group_loss * self._of_groups(aimed, log_probabilities)
+            groups = ops.convert_to_tensor(self.groups, "float32")
+            summed = ops.matmul(ops.exp(log_probabilities), groups)
+            of_groups = -ops.sum(ops.matmul(smoothed, groups) * ops.log(ops.maximum(summed, 1e-12)), axis=-1)
+            loss = loss + self.group_loss * of_groups
         if self.trim:
-            loss = loss * self._kept(loss)
+            # A weight instead of a choice of rows, so that the size of the batch does not change.
+            limit = ops.quantile(loss, 1.0 - self.trim)
+            loss = loss * ops.cast(ops.stop_gradient(loss <= limit), "float32")
         # A set of garments counts as one example, whatever its size.
-        weights = ops.matmul(given, ops.convert_to_tensor(self.weights, "float32")) / ops.sum(given, axis=-1)
+        weights = ops.matmul(targets, ops.convert_to_tensor(self.weights, "float32")) / ops.sum(targets, axis=-1)
         return loss * weights
-
-    def _of_groups(self, aimed: Any, log_probabilities: Any) -> Any:
-        groups = ops.convert_to_tensor(self.groups, "float32")
-        summed = ops.matmul(ops.exp(log_probabilities), groups)
-        return -ops.sum(ops.matmul(aimed, groups) * ops.log(ops.maximum(summed, 1e-12)), axis=-1)
-
-    def _kept(self, loss: Any) -> Any:
-        # A weight, not a choice of rows: the size of the batch stays what it is.
-        limit = ops.quantile(loss, 1.0 - self.trim)
-        return ops.cast(ops.stop_gradient(loss <= limit), "float32")
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs."""

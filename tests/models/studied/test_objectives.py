@@ -1,4 +1,4 @@
-"""Heads and losses are what their docstrings say."""
+"""Studied heads and losses compute what their docstrings say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.batches import one_hot
-from models.objective import GroupedCrossEntropy, Hierarchy, Objective, group_probabilities
-from models.probabilities import softmax
-from models.recipe import Recipe, build_network
+from models.probabilities import group_probabilities, softmax
+from models.studied.objectives import GroupedCrossEntropy, Hierarchy, Objective
+from models.studied.recipe import StudiedRecipe
 from models.taxonomy import Taxonomy
 
 MEMBERSHIP = np.array(Taxonomy.load().membership())
@@ -109,7 +109,7 @@ def test_hierarchy_multiplies_group_and_garment(seed: int, spread: float) -> Non
 def test_every_head_trains_and_answers_with_groups(output: str, answers: int, tmp_path: object) -> None:
     """A step runs, the network is saved and loaded with its loss, and its logits make group probabilities."""
     objective = Objective(output=output)  # type: ignore[arg-type]
-    model = build_network(Recipe(family="quick", width=8, objective=objective), MEMBERSHIP)
+    model = StudiedRecipe(family="quick", width=8, objective=objective).build_network(MEMBERSHIP)
     model.compile("sgd", loss=objective.loss(MEMBERSHIP, SHARES, 0.1))
     assert np.isfinite(model.train_on_batch(np.zeros((4, 28, 28), np.uint8), TARGETS[:4]))
     model.save(f"{tmp_path}/m.keras")
@@ -121,5 +121,5 @@ def test_every_head_trains_and_answers_with_groups(output: str, answers: int, tm
 
 def test_a_loss_of_sets_is_not_focal() -> None:
     """The error says so before a network is built."""
-    with pytest.raises(ValueError, match="sets and focal do not go together"):
+    with pytest.raises(ValueError, match="cannot use both sets and focal"):
         Objective(sets=True, focal=2.0)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from models.conformal import (
+from models.calibration import group_thresholds
+from models.probabilities import softmax
+from models.studied.conformal import (
     Thresholds,
-    adaptive_conformity,
-    cross_fitted_sets,
-    group_thresholds,
+    cross_fit_sets,
     marginal_thresholds,
     measure_sets,
     prediction_sets,
 )
-from models.probabilities import softmax
 
 COVERAGE = 0.9
 
@@ -41,13 +38,10 @@ def repeated(thresholds: Thresholds, conformity: np.ndarray, groups: np.ndarray,
     return np.array(found)
 
 
-@pytest.mark.parametrize("penalty", [None, 0.0, 0.05])
-def test_coverage_is_kept_over_all_and_by_group_where_that_is_promised(penalty: float | None) -> None:
+def test_coverage_is_kept_over_all_and_by_group_where_that_is_promised() -> None:
     """Over 400 draws of 200 examples the mean coverage lies between what was asked and 1 / (n + 1) more."""
     draws, size = 400, 200
     conformity, groups = drawn(draws * size * 2, 0)
-    if penalty is not None:
-        conformity = adaptive_conformity(conformity, np.random.default_rng(1), penalty)
     overall = repeated(marginal_thresholds, conformity, groups, draws, size)
     by_group = repeated(group_thresholds, conformity, groups, draws, size)
     # Four standard errors of the mean over draws.
@@ -67,33 +61,18 @@ def test_one_threshold_for_all_leaves_the_weak_group_short() -> None:
 
 
 @pytest.mark.parametrize("thresholds", [marginal_thresholds, group_thresholds])
-@pytest.mark.parametrize("penalty", [None, 0.3])
-def test_too_few_examples_keep_every_group(thresholds: Thresholds, penalty: float | None) -> None:
+def test_too_few_examples_keep_every_group(thresholds: Thresholds) -> None:
     """With 8 examples 90% cannot be promised, and the sets hold everything; a group never seen is in every set."""
     probabilities, groups = drawn(8, 0)
-    conformity = probabilities if penalty is None else adaptive_conformity(probabilities, penalty=penalty)
-    assert prediction_sets(conformity, thresholds(conformity, groups, COVERAGE)).all()
+    assert prediction_sets(probabilities, thresholds(probabilities, groups, COVERAGE)).all()
     many = drawn(1000, 0)[0]
     assert group_thresholds(many, np.zeros(1000, int), COVERAGE)[1:].tolist() == [0.0, 0.0]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1]), st.integers(1, 3))
-def test_adaptive_conformity_is_one_less_the_mass_down_to_the_group(seed: int, penalty: float, free: int) -> None:
-    """Group by group, as the papers define it, scaled by the largest score there can be."""
-    probabilities, _ = drawn(20, seed)
-    most = 1 + penalty * max(3 - free, 0)
-    for row, found in zip(probabilities, adaptive_conformity(probabilities, None, penalty, free), strict=True):
-        for group in range(3):
-            rank = int((row >= row[group]).sum())
-            score = row[row >= row[group]].sum() + penalty * max(rank - free, 0)
-            assert found[group] == pytest.approx(1 - score / most, abs=1e-12)
 
 
 def test_cross_fitted_sets_cover_as_promised() -> None:
     """One split alone tells the coverage, in every group."""
     probabilities, groups = drawn(6000, 3)
-    quality = measure_sets(cross_fitted_sets(group_thresholds, probabilities, groups, COVERAGE), groups)
+    quality = measure_sets(cross_fit_sets(group_thresholds, probabilities, groups, COVERAGE), groups)
     assert quality.coverage_by_group == pytest.approx(np.full(3, COVERAGE), abs=0.01)
 
 

@@ -1,4 +1,4 @@
-"""Trainer: trains the best recipe on all training examples, calibrates it on validation, and exports it."""
+"""Trainer: trains the best recipe on all training examples, calibrates it on validation and exports it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from components.text_learning import learn_words, read_texts, weigh_words
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, HyperParameters, Model
 from pipeline.contract.component import Input, Logs, Output, Scratch, component
+from pipeline.contract.errors import suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
@@ -31,30 +31,27 @@ def trainer(
     taxonomy: Taxonomy,
     seed: int,
     epochs: Annotated[
-        int,
-        Field(
-            ge=1, le=1000, description="Passes over the training examples; as many as in the experiment `full_length`."
-        ),
+        int, Field(ge=1, le=1000, description="Number of epochs; the experiment `full_length` chose it.")
     ] = 20,
     batch_size: Annotated[
-        int, Field(ge=8, le=8192, description="Images a step; the experiment `recipe` found 128 and 512 no better.")
+        int, Field(ge=8, le=8192, description="Images a step; in the experiment `recipe` 128 and 512 are not better.")
     ] = 256,
     augmentation: Annotated[
         Literal["none", "flip", "flip_and_shift", "flip_shift_erase", "flip_shift_mixup"],
-        Field(description="What is done to the training images; chosen by the experiment `full_length`."),
+        Field(description="Changes to the training images; the experiment `full_length` chose them."),
     ] = "flip_shift_mixup",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],
         Field(
             description='"auto" is bfloat16 where the processor multiplies in it, else float32; '
-            "the experiment `recipe` could not tell them apart."
+            "in the experiment `recipe` the difference is not significant."
         ),
     ] = "auto",
-    mirror: Annotated[
+    flip_tta: Annotated[
         bool,
         Field(
-            description="Whether the exported model averages its answers for an image and its mirror image; "
-            "in the experiment `recipe` it is 0.12 points ahead so, within chance."
+            description="Whether the exported model uses flip TTA: it averages the logits for an image and for "
+            "the same image flipped left to right; in the experiment `recipe` it gains 0.12 points, not significant."
         ),
     ] = True,
     coverage: Annotated[
@@ -62,19 +59,19 @@ def trainer(
         Field(
             gt=0.5,
             lt=1,
-            description="Share of each group's prediction sets that shall hold it; the experiments `calibration` and "
-            "`calibration_again` say what it costs.",
+            description="Nominal share of each group's prediction sets that hold the true group; the experiments "
+            "`calibration` and `calibration_again` measure what it costs.",
         ),
     ] = 0.99,
     texts: Annotated[
         bool,
         Field(
-            description="Whether the exported model also has `serving_text`, which reads a description with the image; "
-            "the experiment `text` says when that helps."
+            description="Whether the exported model also has the signature `serving_text`, which reads a description "
+            "with the image; the experiment `text` measures when that helps."
         ),
     ] = False,
     pictures_every: Annotated[
-        int, Field(ge=1, description="Epochs between two pictures of mistakes and confusion in TensorBoard.")
+        int, Field(ge=1, description="Epochs between two pictures of confusion and errors in TensorBoard.")
     ] = 1,
     projected_examples: Annotated[
         int, Field(ge=0, le=10_000, description="Validation examples in TensorBoard's projector; 0 for none.")
@@ -86,33 +83,41 @@ def trainer(
     """Trains the best recipe, calibrates it on validation, and exports it with its signatures."""
     from keras.callbacks import TensorBoard
 
-    from analysis.training.logs import Pictures, write_projector
+    from analysis.training.descriptions import fit_descriptions, read_descriptions
+    from analysis.training.tensorboard import PictureLog, write_projector
     from models.augmentation import AUGMENTATIONS
     from models.calibration import calibrate
     from models.export import export_model
-    from models.mirrored import mirrored
+    from models.families import with_flip_tta
+    from models.probabilities import group_confusion, macro_f1
     from models.recipe import Recipe
-    from models.scores import group_confusion, macro_f1
+    from models.text_evidence import fit_text_model
     from models.training import PREDICT_BATCH, Plan, train
 
     recipe = Recipe.from_values(hyperparameters.best())
     task = _read_task(examples, taxonomy)
-    # Before the images: what is wrong with the texts is said at once.
-    described = read_texts(examples) if texts else None
-    words = learn_words(described["train"], task) if described else None
+    text_model = evidence_model = None
+    if texts:
+        # Before the images, so that a lack of descriptions is reported at once.
+        with suggest("fashion run --set trainer.texts=false"):
+            descriptions = {name: read_descriptions(examples.split(name)) for name in ("train", "validation")}
+            text_model = fit_text_model(descriptions["train"], task.garments, len(task.membership))
     plan = Plan(epochs, batch_size, seed, AUGMENTATIONS[augmentation], precision)
     scalars = TensorBoard(log_dir=str(logs), write_graph=True, profile_batch=profile_batches or 0)
     callbacks = [scalars, _progress(progress, epochs, len(task.images) // batch_size)]
-    pictures = Pictures(logs, task, taxonomy, pictures_every)
+    pictures = PictureLog(logs, task, taxonomy, pictures_every)
     trained = train(recipe, task, plan, scratch / "epoch.npz", callbacks, pictures)
     write_projector(logs, trained.model, task, taxonomy, projected_examples)
 
-    network = mirrored(trained.model) if mirror else trained.model
+    network = with_flip_tta(trained.model) if flip_tta else trained.model
     logits = network.predict(task.validation_images, batch_size=PREDICT_BATCH, verbose=0)
     calibration = calibrate(logits, task.validation_garments, task.membership, coverage)
     garments = calibration.garment_probabilities(logits)
-    evidence = weigh_words(words, described["validation"], task, garments, model) if described else None
-    export_model(network, calibration, taxonomy, model.saved_model, evidence)
+    if text_model is not None:
+        evidence_model, record = fit_descriptions(text_model, descriptions["validation"], task, garments)
+        write_json(model.texts_file, record)
+        model.properties["validation_macro_f1_with_texts"] = record["validation"]["image_and_text"]["macro_f1"]
+    export_model(network, calibration, taxonomy, model.saved_model, evidence_model)
     network.save(model.keras_file)
     write_json(model.calibration_file, calibration.to_json())
     write_json(model.training_file, {"recipe": recipe.to_values(), "history": trained.history})
@@ -133,21 +138,24 @@ def _read_task(examples: Examples, taxonomy: Taxonomy) -> Task:
 
 
 def _progress(progress: Progress, epochs: int, steps: int) -> Callback:
+    """Returns a callback that reports the epoch, the step, the loss and the last validation score."""
     from keras.callbacks import LambdaCallback
 
-    done, score = 0, ""
+    finished, score = 0, ""
 
-    def begin(epoch: int, logs: object) -> None:
-        nonlocal done
-        done = epoch
+    def on_epoch_begin(epoch: int, logs: object) -> None:
+        nonlocal finished
+        finished = epoch
 
-    def batch(index: int, logs: dict[str, float]) -> None:
-        if index % 10 == 0:
-            progress(done, epochs, "epochs", f"step {index + 1}/{steps}, loss {logs['loss']:.3f}{score}")
+    def on_train_batch_end(step: int, logs: dict[str, float]) -> None:
+        if step % 10 == 0:
+            progress(finished, epochs, "epochs", f"step {step + 1}/{steps}, loss {logs['loss']:.3f}{score}")
 
-    def end(epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         nonlocal score
         score = f", validation macro F1 {logs['val_group_macro_f1']:.4f}"
         progress(epoch + 1, epochs, "epochs", score.removeprefix(", "))
 
-    return LambdaCallback(on_epoch_begin=begin, on_train_batch_end=batch, on_epoch_end=end)
+    return LambdaCallback(
+        on_epoch_begin=on_epoch_begin, on_train_batch_end=on_train_batch_end, on_epoch_end=on_epoch_end
+    )

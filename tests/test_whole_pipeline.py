@@ -259,7 +259,7 @@ def test_tensorboard_shows_scalars_images_hyperparameters_and_the_projector(tens
     trainer = {tag for run, tags in scalars.items() if run.startswith("trainer") for tag in tags}
     assert {"epoch_loss", "epoch_group_macro_f1"} <= trainer
     images = asked(f"{tensorboard}/images/tags")
-    assert {"confusion", "mistakes"} <= {tag for tags in images.values() for tag in tags}
+    assert {"confusion", "errors"} <= {tag for tags in images.values() for tag in tags}
     body = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"],
             "colParams": [], "startIndex": 0, "sliceSize": 100}  # fmt: skip
     groups = asked(f"{tensorboard}/hparams/session_groups", body)["sessionGroups"]

@@ -1,4 +1,4 @@
-"""Keras Tuner's oracles, made to begin with known good values and to end when the time is used up."""
+"""Keras Tuner's oracles, starting from known good values and stopping when the budget is used up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_tuner import HyperParameters, Objective
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 
-from analysis.search.space import SearchSpace, searched
+from analysis.search.space import SearchSpace, searched_values
 from models.recipe import Recipe
 from models.training import Plan
 
@@ -22,11 +22,11 @@ HYPERBAND_FACTOR = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to search.
+    """The budget of a search.
 
     Attributes:
-        trials: The most trials.
-        seconds: No trial is begun after as many seconds of training, besides the first one.
+        trials: Maximum number of trials.
+        seconds: Seconds of training after which no trial starts, except the first one.
     """
 
     trials: int
@@ -34,7 +34,7 @@ class Budget:
 
 
 class _KnownGoodFirst:
-    """Makes an oracle begin with given values, and end when the time is used up."""
+    """Makes an oracle propose the known good values first, and stop when the time is used up."""
 
     first: dict[str, Any]
     used_up: Callable[[], bool]
@@ -46,7 +46,7 @@ class _KnownGoodFirst:
         if self.used_up():
             return {"status": "STOPPED"}
         with warnings.catch_warnings():
-            # A Gaussian process on five points ends at the bounds of its length scale, which does no harm.
+            # A Gaussian process on five points ends at the bounds of its length scale, which is harmless.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return super().populate_space(trial_id)  # type: ignore[misc]
 
@@ -66,18 +66,18 @@ class _Hyperband(_KnownGoodFirst, HyperbandOracle):
 def make_oracle(
     algorithm: Algorithm, space: SearchSpace, first: Recipe, plan: Plan, budget: Budget, spent: Callable[[], float]
 ) -> Any:
-    """Returns one of Keras Tuner's oracles that begins with a given recipe and keeps to the budget.
+    """Returns one of Keras Tuner's oracles that proposes a recipe first and keeps to the budget.
 
     Args:
-        algorithm: Which oracle.
-        space: What it may propose.
+        algorithm: The oracle.
+        space: The choices and ranges.
         first: The recipe of the first trial.
-        plan: Its epochs are the most of a trial, its seed decides the proposals.
-        budget: How long.
-        spent: Returns the seconds that the trials have taken so far.
+        plan: Its epochs are the maximum of a trial, its seed determines the proposals.
+        budget: Maximum number and duration of the trials.
+        spent: Returns the seconds of training so far.
     """
     oracle = _plain_oracle(algorithm, space, plan, budget)
-    oracle.first = searched(first) | _hyperband_values(algorithm, plan.epochs)
+    oracle.first = searched_values(first) | _hyperband_values(algorithm, plan.epochs)
     oracle.used_up = lambda: spent() >= budget.seconds
     return oracle
 
@@ -93,7 +93,7 @@ def _plain_oracle(algorithm: Algorithm, space: SearchSpace, plan: Plan, budget: 
     if algorithm == "random":
         return _Random(max_trials=budget.trials, **common)
     if algorithm == "bayesian":
-        # Its default of three points a dimension, 18, would leave a short search all random.
+        # With its default of three points a dimension, 18, a short search would be random only.
         return _Bayesian(max_trials=budget.trials, num_initial_points=max(3, budget.trials // 3), **common)
     oracle = _Hyperband(max_epochs=plan.epochs, factor=HYPERBAND_FACTOR, hyperband_iterations=None, **common)
     oracle.max_trials = budget.trials
@@ -101,8 +101,8 @@ def _plain_oracle(algorithm: Algorithm, space: SearchSpace, plan: Plan, budget: 
 
 
 def _hyperband_values(algorithm: Algorithm, epochs: int) -> dict[str, Any]:
-    # The first trial stands outside Hyperband's brackets: in one it might be trained for an epoch and dropped, and the
-    # best found would have nothing to be compared with.
+    # The first trial is outside Hyperband's brackets: inside one it might be trained for an epoch and dropped, and the
+    # best trial would have no reference.
     if algorithm != "hyperband":
         return {}
     return {"tuner/epochs": epochs, "tuner/initial_epoch": 0, "tuner/bracket": -1, "tuner/round": 0}

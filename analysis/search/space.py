@@ -1,13 +1,14 @@
-"""What the hyperparameter search may try: the fields of a recipe, each with its choices or its range."""
+"""The search space of the hyperparameter search: the values of a recipe, each with its choices or its range."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from models.recipe import Recipe
+from pipeline.contract.errors import UserError
 
 Sampling = Literal["linear", "log"]
 
@@ -23,14 +24,14 @@ RANGES: dict[str, tuple[float, float, Sampling]] = {
 NAMES = ("family", "width", *RANGES)
 
 
-def searched(recipe: Recipe) -> dict[str, Any]:
-    """Returns the values of a recipe that a search decides; the others stay the known good ones."""
+class SearchSpaceError(UserError):
+    """Values lie outside the search space."""
+
+
+def searched_values(recipe: Recipe) -> dict[str, Any]:
+    """Returns the values of a recipe that a search varies; the others keep the known good ones."""
     values = recipe.to_values()
     return {name: values[name] for name in NAMES}
-
-
-class SearchSpaceError(ValueError):
-    """Values lie outside the space; the message says what was expected and what was received."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class SearchSpace:
 
     Attributes:
         choices: Name to the values to choose from.
-        ranges: Name to lowest and highest value and how to sample in between, "linear" or "log".
+        ranges: Name to lowest and highest value and the sampling in between, "linear" or "log".
     """
 
     choices: Mapping[str, tuple[Any, ...]]
@@ -54,34 +55,41 @@ class SearchSpace:
             values[name] = min(max(values[name], low), high)
         return Recipe.from_values(values)
 
-    def read(self, values: Any) -> Recipe:
-        """Returns the recipe of values by name; those that are not named are the nearest to the known good ones.
+    def read(self, values: Any, source: str) -> Recipe:
+        """Returns the recipe of values by name; values that are missing are the nearest to the known good ones.
+
+        Args:
+            values: The parsed content of a JSON file.
+            source: Where the values come from, for the error.
 
         Raises:
             SearchSpaceError: They are no table, or a name is unknown, or a value lies outside the space.
         """
+        default = searched_values(self.nearest(Recipe()))
         if not isinstance(values, dict):
-            raise SearchSpaceError(f"Expected: a table of values by name. Received: {values!r}")
-        known = searched(self.nearest(Recipe()))
-        if unknown := sorted(values.keys() - known.keys()):
-            raise SearchSpaceError(f"Expected: some of {', '.join(known)}. Received: {', '.join(unknown)}")
+            raise _outside(source, "a table of values by name", repr(values))
+        if unknown := sorted(values.keys() - default.keys()):
+            raise _outside(source, f"some of {', '.join(default)}", ", ".join(unknown))
         for name, value in values.items():
-            self._check(name, value)
-        return Recipe.from_values(known | values)
+            if expected := self._expected(name, value):
+                raise _outside(source, expected, repr(value))
+        return Recipe.from_values(default | values)
 
-    def _check(self, name: str, value: Any) -> None:
+    def _expected(self, name: str, value: Any) -> str:
+        """Returns the values that a name may have, or nothing where `value` is one of them."""
         if name in self.choices:
-            if not any(value == choice and type(value) is type(choice) for choice in self.choices[name]):
-                names = ", ".join(map(str, self.choices[name]))
-                raise SearchSpaceError(f"Expected: {name} one of {names}. Received: {value!r}")
-            return
+            valid = any(value == choice and type(value) is type(choice) for choice in self.choices[name])
+            return "" if valid else f"{name} one of {', '.join(map(str, self.choices[name]))}"
         low, high, _ = self.ranges[name]
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or not low <= value <= high:
-            raise SearchSpaceError(f"Expected: {name} between {low:g} and {high:g}. Received: {value!r}")
+        return "" if number and low <= value <= high else f"{name} between {low:g} and {high:g}"
 
 
-def _nearest_choice(value: Any, choices: tuple[Any, ...]) -> Any:
+def _outside(source: str, expected: str, received: str) -> SearchSpaceError:
+    return SearchSpaceError(f"The search cannot start from {source}.", expected=expected, received=received)
+
+
+def _nearest_choice(value: Any, choices: Sequence[Any]) -> Any:
     if isinstance(value, int):
         return min(choices, key=lambda choice: abs(choice - value))
     return value if value in choices else choices[0]

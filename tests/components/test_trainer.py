@@ -90,7 +90,7 @@ def test_tensorboard_finds_scalars_pictures_graph_and_embedding(trained: Run) ->
     """The event files hold the validation score and two pictures an epoch, the graph, and the projector's files."""
     validation = EventAccumulator(str(trained.logs / "validation"), size_guidance={"tensors": 0}).Reload()
     tags = set(validation.Tags()["tensors"])
-    assert {"confusion", "mistakes", "epoch_group_macro_f1"} <= tags
+    assert {"confusion", "errors", "epoch_group_macro_f1"} <= tags
     assert len(validation.Tensors("confusion")) == 2
     # Keras writes its graph of layers under this tag, and TensorBoard draws it.
     assert "keras" in EventAccumulator(str(trained.logs / "train")).Reload().Tags()["tensors"]

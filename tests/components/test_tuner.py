@@ -1,4 +1,4 @@
-"""The Tuner's promises, on made-up garments and networks of width 8."""
+"""The Tuner's promises, on synthetic garments and networks of width 8."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from analysis.search.journal import Trials, search
-from analysis.search.oracles import OBJECTIVE, Budget
-from analysis.search.space import SearchSpace, searched
+from analysis.search.oracles import OBJECTIVE
+from analysis.search.space import searched_values
 from components.trainer import trainer
-from components.tuner import draw_by_garment, tuner
+from components.tuner import tuner
 from models.augmentation import AUGMENTATIONS
 from models.families import FAMILIES
 from models.recipe import Recipe
+from models.studied import EXPERIMENT_OF_FAMILY
 from models.taxonomy import Taxonomy
-from models.training import Plan, Task
 from pipeline.contract.artifacts import Examples, HyperParameters
 from pipeline.contract.component import Component
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import silent
-from tests.synthetic import images_and_garments, write_examples
+from pipeline.runner.configuration import load_configuration
+from tests.synthetic import write_examples
 
 SMALL: dict[str, Any] = {
     "algorithm": "random",
@@ -51,12 +50,12 @@ import sys
 from pathlib import Path
 from tests.components.test_tuner import run_tuner
 from pipeline.contract.artifacts import Examples
-run_tuner(Path(sys.argv[1]), Examples(Path(sys.argv[2])), progress=lambda *said: print(said[0], flush=True))
+run_tuner(Path(sys.argv[1]), Examples(Path(sys.argv[2])), progress=lambda *state: print(state[0], flush=True))
 """
 
 
 def run_tuner(place: Path, examples: Examples, progress: Any = silent, **changes: Any) -> HyperParameters:
-    """Runs the Tuner in a directory; what is left there in `scratch` is resumed."""
+    """Runs the Tuner in a directory; it resumes from the `scratch` there."""
     shutil.rmtree(place / "out", ignore_errors=True)
     for name in ("out", "scratch", "logs"):
         (place / name).mkdir(parents=True, exist_ok=True)
@@ -74,41 +73,41 @@ def run_tuner(place: Path, examples: Examples, progress: Any = silent, **changes
     return found
 
 
-def said_of(found: HyperParameters) -> list[tuple[Any, ...]]:
-    """What does not depend on the clock."""
+def reproducible_part(found: HyperParameters) -> list[tuple[Any, ...]]:
+    """The facts of all trials that do not depend on the clock."""
     return [(t["trial"], t["values"], t["epochs"], t["seed"], t["score"]) for t in found.trials()["trials"]]
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    """A few made-up garments."""
+    """A few synthetic garments."""
     return write_examples(tmp_path_factory.mktemp("examples"), train=200, validation=60, test=20)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, examples: Examples) -> Path:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, examples: Examples) -> Path:
     """The directory of a random search of four trials."""
-    place = tmp_path_factory.mktemp("undisturbed")
+    place = tmp_path_factory.mktemp("uninterrupted")
     run_tuner(place, examples)
     return place
 
 
 @pytest.fixture
-def finished(undisturbed: Path, tmp_path: Path) -> Path:
-    """A directory in which the trials of the undisturbed search are finished already."""
-    shutil.copytree(undisturbed / "scratch", tmp_path / "scratch")
+def finished(uninterrupted: Path, tmp_path: Path) -> Path:
+    """A directory in which the trials of the uninterrupted search are finished already."""
+    shutil.copytree(uninterrupted / "scratch", tmp_path / "scratch")
     return tmp_path
 
 
-def test_first_trial_is_the_known_good_recipe(undisturbed: Path) -> None:
+def test_first_trial_is_the_known_good_recipe(uninterrupted: Path) -> None:
     """The first trial has the recipe's defaults, as near as the space allows."""
-    first = HyperParameters(undisturbed / "out").trials()["trials"][0]
-    assert first["values"] == {**searched(Recipe()), "width": 16}
+    first = HyperParameters(uninterrupted / "out").trials()["trials"][0]
+    assert first["values"] == {**searched_values(Recipe()), "width": 16}
 
 
-def test_search_ends_after_max_trials(undisturbed: Path) -> None:
-    """As many trials are listed in both tables as were allowed, and all have a score."""
-    found = HyperParameters(undisturbed / "out")
+def test_search_ends_after_max_trials(uninterrupted: Path) -> None:
+    """Both tables list as many trials as are allowed, and all have a score."""
+    found = HyperParameters(uninterrupted / "out")
     with (found.path / "trials.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     trials = found.trials()["trials"]
@@ -116,22 +115,22 @@ def test_search_ends_after_max_trials(undisturbed: Path) -> None:
     assert [float(row["score"]) for row in rows] == [t["score"] for t in trials]
 
 
-def test_scratch_holds_no_weights(undisturbed: Path) -> None:
+def test_scratch_holds_no_weights(uninterrupted: Path) -> None:
     """Nothing but small JSON files is kept for resuming."""
-    files = [path for path in (undisturbed / "scratch").rglob("*") if path.is_file()]
+    files = [path for path in (uninterrupted / "scratch").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json"} and max(path.stat().st_size for path in files) < 20_000
 
 
-def test_no_network_outlives_its_trial(undisturbed: Path) -> None:
+def test_no_network_outlives_its_trial(uninterrupted: Path) -> None:
     """The memory of a trial's network is free after the search."""
     gc.collect()
     assert not [held for held in gc.get_objects() if isinstance(held, keras.Model)]
 
 
-def test_tensorboard_lists_every_trial(undisturbed: Path) -> None:
+def test_tensorboard_lists_every_trial(uninterrupted: Path) -> None:
     """Every trial has its values for the HParams tab and the metric beside them; the root declares the space."""
-    logs = undisturbed / "logs"
-    trials = HyperParameters(undisturbed / "out").trials()["trials"]
+    logs = uninterrupted / "logs"
+    trials = HyperParameters(uninterrupted / "out").trials()["trials"]
     assert _events(logs).SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
     for trial in trials:
         events = _events(logs / f"trial-{trial['trial']}")
@@ -147,10 +146,10 @@ def _events(directory: Path) -> EventAccumulator:
     return EventAccumulator(str(directory)).Reload()
 
 
-def test_bayesian_search_goes_on_from_known_points(finished: Path, examples: Examples) -> None:
-    """The Bayesian oracle fits its model after three trials, proposes, and repeats itself when it is asked again."""
-    once = said_of(run_tuner(finished, examples, algorithm="bayesian"))
-    again = said_of(run_tuner(finished, examples, algorithm="bayesian"))
+def test_bayesian_search_continues_from_known_points(finished: Path, examples: Examples) -> None:
+    """The Bayesian oracle fits its model after three trials, proposes, and repeats its proposals in a second search."""
+    once = reproducible_part(run_tuner(finished, examples, algorithm="bayesian"))
+    again = reproducible_part(run_tuner(finished, examples, algorithm="bayesian"))
     assert len(once) == 4 and once == again
     assert once[3][1] not in [values for _, values, *_ in once[:3]]
 
@@ -169,8 +168,8 @@ def test_no_seconds_left_is_one_trial(finished: Path, examples: Examples) -> Non
     assert found.properties["trials"] == 1 and found.properties["default_kept"] is True
 
 
-def test_killed_search_ends_like_an_undisturbed_one(tmp_path: Path, undisturbed: Path, examples: Examples) -> None:
-    """After SIGKILL in its third trial a search goes on to the same trials, and repeats none that had finished."""
+def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted: Path, examples: Examples) -> None:
+    """After SIGKILL in its third trial a search continues with the same trials, and repeats none that had finished."""
     command = [sys.executable, "-c", CHILD, str(tmp_path), str(examples.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout is not None
@@ -182,8 +181,8 @@ def test_killed_search_ends_like_an_undisturbed_one(tmp_path: Path, undisturbed:
 
     resumed = run_tuner(tmp_path, examples)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    expected = HyperParameters(undisturbed / "out")
-    assert said_of(resumed) == said_of(expected)
+    expected = HyperParameters(uninterrupted / "out")
+    assert reproducible_part(resumed) == reproducible_part(expected)
     name = "best_hyperparameters.json"
     assert (resumed.path / name).read_bytes() == (expected.path / name).read_bytes()
 
@@ -204,15 +203,15 @@ def test_best_replaces_the_first_by_more_than_the_margin(
 
 
 def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> None:
-    """The recipe of an earlier search is tried first, in place of the known good one."""
-    values = {**searched(Recipe()), "width": 8, "dropout": 0.2}
+    """The recipe of an earlier search is tried first, instead of the known good one."""
+    values = {**searched_values(Recipe()), "width": 8, "dropout": 0.2}
     (tmp_path / "best.json").write_text(json.dumps(values), encoding="utf-8")
     found = run_tuner(tmp_path, examples, max_trials=1, warm_start=tmp_path / "best.json")
     assert found.best() == values
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "best_hyperparameters.json"),
         ("[1]", "table of values"),
@@ -226,46 +225,34 @@ def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> No
         (None, "No such file"),
     ],
 )
-def test_bad_warm_start_is_refused(tmp_path: Path, examples: Examples, content: str | None, said: str) -> None:
-    """A warm start that is missing, no JSON or outside the space is an error that says what would be right."""
+def test_bad_warm_start_is_rejected(tmp_path: Path, examples: Examples, content: str | None, message: str) -> None:
+    """A warm start that is missing, no JSON or outside the space is an error that names what is expected."""
     if content is not None:
         (tmp_path / "best.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="cannot start from") as caught:
         run_tuner(tmp_path, examples, warm_start=tmp_path / "best.json")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
+    assert caught.value.next_step == "Correct the file, or leave tuner.warm_start out."
 
 
-def test_fewer_examples_than_a_batch_are_refused(tmp_path: Path, examples: Examples) -> None:
-    """A search that could not fill a batch says so before it trains."""
+def test_fewer_examples_than_a_batch_are_rejected(tmp_path: Path, examples: Examples) -> None:
+    """A search that cannot fill a batch fails before it trains."""
     with pytest.raises(UserError, match="fewer examples than a batch"):
         run_tuner(tmp_path, examples, search_examples=20)
 
 
-def test_diverging_trial_is_recorded_and_passed_over(tmp_path: Path) -> None:
-    """A training whose loss is no number is a failed trial without a score, and the search goes on."""
-    task = Task(*images_and_garments(64, 0), *images_and_garments(30, 1), np.array(Taxonomy.load().membership()))
-    trials = Trials(task, Plan(1, 32, 0, AUGMENTATIONS["none"], "float32"), tmp_path / "finished")
-    first = Recipe(width=8, peak_learning_rate=1e30)
-    space = SearchSpace({"family": ("plain",), "width": (8,)})
-    outcomes = search("random", space, first, trials, Budget(2, 3600), tmp_path, lambda outcomes: None)
-    assert [o.status for o in outcomes] == ["failed", "completed"]
-    assert outcomes[0].score is None and "diverged" in outcomes[0].message
-
-
-def test_draw_gives_every_garment_its_share() -> None:
-    """Of unbalanced garments a draw holds each in proportion, to one example, the same ones for the same seed."""
-    garments = np.repeat(np.arange(4), [400, 200, 100, 7])
-    drawn = draw_by_garment(garments, 100, seed=3)
-    counts = np.bincount(garments[drawn], minlength=4)
-    assert len(set(drawn)) == 100 and np.all(np.abs(counts - np.array([400, 200, 100, 7]) / 7.07) <= 1)
-    assert np.array_equal(drawn, draw_by_garment(garments, 100, seed=3))
-    assert not np.array_equal(drawn, draw_by_garment(garments, 100, seed=4))
-
-
 @pytest.mark.parametrize("component", [trainer, tuner])
 def test_every_augmentation_and_family_can_be_named(component: Component) -> None:
-    """What a user may set is what there is."""
+    """The types of the parameters list all shipped augmentations and families, and no others."""
     hints = {argument.name: str(argument.type) for argument in component.spec.arguments}
     assert all(f"'{name}'" in hints["augmentation"] for name in AUGMENTATIONS)
     if component is tuner:
-        assert all(f"'{name}'" in hints["families"] for name in FAMILIES)
+        assert f"Literal[{', '.join(map(repr, FAMILIES))}]" in hints["families"]
+
+
+@pytest.mark.parametrize(("family", "experiment"), EXPERIMENT_OF_FAMILY.items())
+def test_a_studied_family_is_an_error_that_names_its_experiment(family: str, experiment: str) -> None:
+    """The configuration offers shipped families only, and the next step trains the studied one."""
+    with pytest.raises(UserError, match=f"{family} is a studied family") as caught:
+        load_configuration([tuner], overrides=[f'tuner.families=["compact", "{family}"]'])
+    assert caught.value.next_step == f"fashion experiment run {experiment}"

@@ -44,7 +44,8 @@ INSTALL = [
     "tensorflow-model-analysis==0.52.*",
     "tensorflow-serving-api==2.19.1",
     "tfx-bsl==1.21.*",
-    "typer",
+    # pipeline/commands/options.py replaces a function of its parser.
+    "typer==0.29.*",
     "uvicorn",
     "uvloop",
 ]

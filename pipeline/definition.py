@@ -45,7 +45,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         c.example_validator,
         statistics=described["statistics"],
         schema=expected["schema"],
-        **c.example_gen.model_dump(include={"source"}),
+        source=c.example_gen.source,
     )
 
     grouped = pipeline.add(
@@ -81,7 +81,8 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         c.infra_validator,
         model=model,
         examples=grouped,
-        **c.pusher.model_dump(include={"warmup_requests", "warmup_batch"}),
+        warmup_requests=c.pusher.warmup_requests,
+        warmup_batch=c.pusher.warmup_batch,
     )
 
     pushed = pipeline.add(

@@ -21,6 +21,7 @@ from pipeline.commands.options import (
     SetOption,
     WorkspaceOption,
     assemble,
+    convert_without_pydantic,
     resume_command,
 )
 from pipeline.commands.predict import predict
@@ -246,6 +247,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; a user's error is printed as a paragraph, and with a stack trace under `--debug`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    convert_without_pydantic()
     try:
         app([a for a in arguments if a != "--debug"], prog_name="fashion", standalone_mode=True)
     except UserError as error:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+import typer.core
+from typer._coercion import RuntimeParam, TypeDescriptor, build_runtime_param
 
 from pipeline.contract.errors import UserError, suggest
 from pipeline.runner.workspace import Workspace
@@ -35,6 +40,41 @@ AllowPrivateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class _PlainParameter(RuntimeParam):
+    """A parameter of type str, Path, bool or list[str], converted by its type alone."""
+
+    def _coerce_value(self, value: Any, param: Any, ctx: Any) -> Any:
+        return list(value) if self.annotation == list[str] else self.annotation(value)
+
+
+def convert_without_pydantic() -> None:
+    """Makes typer convert plain parameters by their types.
+
+    Typer 0.29 builds a pydantic adapter for every parameter, and importing pydantic takes as long as all of
+    `fashion --help`. Parameters with bounds or choices still get an adapter.
+    """
+
+    def build(descriptor: TypeDescriptor) -> RuntimeParam:
+        if descriptor.annotation not in (str, Path, bool, list[str]):
+            return build_runtime_param(descriptor)
+        return _PlainParameter(descriptor.parameter_info, descriptor.annotation)
+
+    typer.core.build_runtime_param = build  # type: ignore[attr-defined]
+    # Looking for pydantic's plugins reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pauses the garbage collector while modules are imported: what they create stays, so it collects nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_collector_paused()
 def assemble(
     name: str, workspace: Workspace, profile: str, overrides: Sequence[str] | None
 ) -> tuple[Pipeline, Configuration]:

@@ -138,7 +138,7 @@ def component(
 
 
 def _read_signature(function: Callable[..., None], outside: Outside) -> ComponentSpec:
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = inspect.get_annotations(function, eval_str=True)
     arguments = tuple(_read_argument(function, p, hints) for p in inspect.signature(function).parameters.values())
     summary = (inspect.getdoc(function) or "").split("\n", 1)[0]
     if not summary:

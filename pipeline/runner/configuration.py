@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.contract.component import Component, Role
 from pipeline.contract.errors import UserError
-from pipeline.runner.graph import nearest
+from pipeline.contract.suggestions import nearest
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 
@@ -25,7 +25,7 @@ PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 class Configuration(BaseModel):
     """Everything a run can be told; a section a component is added by `configuration_type`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     seed: int = Field(default=20, ge=0, lt=2**31, description="Seeds everything that is random.")
     taxonomy: Path | None = Field(
@@ -39,7 +39,7 @@ class Configuration(BaseModel):
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, section: str) -> BaseModel: ...
+        def __getattr__(self, section: str) -> Any: ...
 
 
 @cache
@@ -56,7 +56,7 @@ def _section(component: Component) -> type[BaseModel]:
         for p in component.spec.by_role(Role.PARAMETER).values()
         if p.default is not inspect.Parameter.empty
     }
-    settings = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    settings = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
     return create_model(component.spec.name, __config__=settings, **fields)
 
 
@@ -77,10 +77,22 @@ def load_configuration(
     for assignment in overrides:
         _assign(content, assignment)
     kind = configuration_type(tuple(components))
+    sections = {c.spec.name: _section(c) for c in components}
     try:
-        return kind.model_validate(content)
+        values = Configuration.model_validate({k: v for k, v in content.items() if k not in sections})
     except ValidationError as error:
-        raise _explain(error, kind) from None
+        raise _explain(error, kind, []) from None
+    # Pydantic takes a quarter of a second to build the validators of all sections, so only those in use are built.
+    checked: dict[str, Any] = {name: _validate(section, name, content.get(name)) for name, section in sections.items()}
+    return kind.model_construct(**values.model_dump(exclude_unset=True), **checked)
+
+
+def _validate(section: type[BaseModel], name: str, content: Any) -> BaseModel:
+    """Returns a section with its values checked; one that nothing sets has the defaults, which need no check."""
+    try:
+        return section.model_construct() if content is None else section.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, section, [name]) from None
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
@@ -117,15 +129,15 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(error: ValidationError, kind: type[Configuration]) -> UserError:
-    """Turns pydantic's first complaint into a sentence that names the key, the expected and the received."""
+def _explain(error: ValidationError, kind: type[BaseModel], section: Sequence[str]) -> UserError:
+    """Returns pydantic's first complaint as an error that names the key, the expected and the received value."""
     fault = error.errors()[0]
     path = [str(part) for part in fault["loc"]]
-    key = ".".join(path)
+    key = ".".join([*section, *path])
     if fault["type"] == "extra_forbidden":
         known = list(_fields(kind, path[:-1]))
         return UserError(
-            f"The configuration has no key {key!r}.{nearest(path[-1], known)}",
+            f"The configuration has no key {key!r}.{nearest(path[-1], known, key.removesuffix(path[-1]))}",
             expected=f"one of {', '.join(known)}",
             received=key,
             next_step="fashion show --parameters",

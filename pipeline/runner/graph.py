@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Argument, Component, Role
 from pipeline.contract.errors import UserError
+from pipeline.contract.suggestions import nearest
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,6 @@ class Pipeline:
         if not chosen:
             raise UserError(f"No stage lies from {start!r} until {until!r}.", expected="a stage and one after it")
         return chosen
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns " Did you mean 'x'?" for the known name nearest to `name`, or nothing."""
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {match[0]!r}?" if match else ""
 
 
 def _check_type(component: str, declared: Argument, given: type[Artifact], where: str) -> None:

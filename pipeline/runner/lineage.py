@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import UserError
-from pipeline.runner.graph import nearest
+from pipeline.contract.suggestions import nearest
 from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
 from pipeline.runner.workspace import Workspace
 

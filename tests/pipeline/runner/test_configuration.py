@@ -21,8 +21,16 @@ def load(*overrides: str, profile: str = str(Path(__file__).with_name("toy.toml"
 
 def test_unknown_key_names_the_nearest() -> None:
     """A misspelt key is refused with a suggestion."""
-    with pytest.raises(UserError, match="no key 'learn.stepps'. Did you mean 'steps'"):
+    with pytest.raises(UserError, match="no key 'learn.stepps'. Did you mean 'learn.steps'"):
         load("learn.stepps=3")
+
+
+def test_unknown_key_of_a_profile_names_the_nearest(tmp_path: Path) -> None:
+    """A misspelt key in a file is refused with the whole key to write."""
+    profile = tmp_path / "profile.toml"
+    profile.write_text("[learn]\nstepps = 3\n")
+    with pytest.raises(UserError, match="no key 'learn.stepps'. Did you mean 'learn.steps'"):
+        load(profile=str(profile))
 
 
 def test_unknown_section_names_the_nearest() -> None:

@@ -1,14 +1,11 @@
-"""What TensorFlow Serving is known to do, as cases that run against any server; docs/conformance.md tells of it."""
+"""A conformance suite: facts about TensorFlow Serving as cases that run against any server; see docs/conformance.md."""
 
 import pytest
 
-# Their assertions are the suite's: pytest shows what was compared.
+# Their assertions belong to the tests: pytest shows the compared values.
 pytest.register_assert_rewrite(
     "tests.conformance.grpc_calls",
-    "tests.conformance.in_process",
-    "tests.conformance.live",
-    "tests.conformance.polling",
-    "tests.conformance.reloading",
-    "tests.conformance.rest",
-    "tests.conformance.starting",
+    "tests.conformance.rest_calls",
+    "tests.conformance.scenarios",
+    "tests.conformance.server",
 )

@@ -1,9 +1,10 @@
-"""The cases: one line of `cases.jsonl` each, with what is asked, what is answered, and where that is written down."""
+"""Facts about TensorFlow Serving, one line of `cases.jsonl` each, and the deviations of the embedded server."""
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +12,9 @@ from typing import Any, Final
 FILE = Path(__file__).with_name("cases.jsonl")
 
 MAIN: Final = "main"
-"""The server that all requests without special flags go to; the one that may be somebody else's."""
+"""The server for all requests that need no special flags; `--url` replaces it."""
 IN_PROCESS: Final = "process"
-"""Not a server: the embedded server's own modules, where no request can provoke what is to be seen."""
+"""No server: the scenario calls the embedded server's modules, because no request can provoke the behaviour."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,15 @@ class Case:
 
     Attributes:
         id: Its name.
-        kind: "rest" and "grpc" are one request and its answer; "scenario" is played by the function of that name.
-        server: Which server it is asked of, see `servers.py`.
-        request: What is sent.
-        expect: What is answered.
-        source: Where the real server's source says so.
-        given: What is served, where that matters.
-        parsed: What the path of the request means, where that is the point.
-        inferred: Whether that was concluded from the source rather than asserted by a test or document of the server's.
-        note: What else there is to know.
+        kind: "rest" and "grpc" are one request and its answer, "scenario" a function registered for the id.
+        server: The name of the server that gets the requests, see `server_pool.py`.
+        request: The request.
+        expect: The expected answer.
+        source: The file of TensorFlow Serving's repository that states the fact.
+        setup: The models and files that the server needs, where that matters.
+        parsed: The meaning of the request's path, where that is the point.
+        inferred: True when the fact was concluded from the source rather than asserted by a test or document.
+        note: Further remarks.
     """
 
     id: str
@@ -39,7 +40,7 @@ class Case:
     request: dict[str, Any]
     expect: dict[str, Any]
     source: str
-    given: dict[str, Any] = field(default_factory=dict)
+    setup: dict[str, Any] = field(default_factory=dict)
     parsed: dict[str, Any] = field(default_factory=dict)
     inferred: bool = False
     note: str = ""
@@ -53,3 +54,27 @@ def load_cases() -> tuple[Case, ...]:
     """Reads all cases."""
     lines = FILE.read_text(encoding="utf-8").splitlines()
     return tuple(Case(**json.loads(line)) for line in lines)
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A case that the embedded server deliberately answers otherwise than TensorFlow Serving.
+
+    Attributes:
+        expect: Its expected answer.
+        difference: The difference in words.
+        reason: Why the difference does not matter to a client.
+    """
+
+    expect: Mapping[str, Any]
+    difference: str
+    reason: str
+
+
+DEVIATIONS: Final[Mapping[str, Deviation]] = {
+    "grpc-45": Deviation(
+        expect={"default_port": 8500, "listens": "127.0.0.1", "unix_socket": None, "reflection": "UNIMPLEMENTED"},
+        difference="Without `--bind_address=0.0.0.0` the server listens on loopback only; no `--grpc_socket_path`.",
+        reason="A local client sees no difference; the flag admits remote ones.",
+    ),
+}

@@ -1,4 +1,4 @@
-"""The options of the suite, its models, and its servers: `pytest tests/conformance -k row-18 --url http://host:8501`."""
+"""Options of the suite, its models and its servers: `pytest tests/conformance -k row-18 --url http://host:8501`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.case import IN_PROCESS, MAIN, Case
+from tests.conformance.cases import IN_PROCESS, MAIN, Case
 from tests.conformance.server import Server
-from tests.conformance.servers import ENGINES, Pool
+from tests.conformance.server_pool import ENGINES, Pool
 from tests.conftest import ROOT
 
 BUILD_SECONDS = 300
@@ -21,17 +21,17 @@ BUILD_SECONDS = 300
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --url, --grpc and --engine."""
     group = parser.getgroup("conformance")
-    group.addoption("--url", help="REST of a server that serves the models, such as http://127.0.0.1:8501")
-    group.addoption("--grpc", help="its gRPC; the port before REST's unless told")
-    group.addoption("--engine", choices=ENGINES, default="embedded", help="what is started where no --url is given")
+    group.addoption("--url", help="REST URL of a server that serves the models, such as http://127.0.0.1:8501")
+    group.addoption("--grpc", help="its gRPC address; defaults to the port before REST's")
+    group.addoption("--engine", choices=ENGINES, default="embedded", help="the program to start when there is no --url")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what says nothing of the server in question: another's settings, the embedded server's inside."""
+    """Deselects the cases that do not apply to the server: those of other flags, and those of the embedded server."""
     engine = config.getoption("--engine", ENGINES[0])
     if engine != ENGINES[0] and not shutil.which(engine):
         raise pytest.UsageError(f"--engine={engine}: there is no such program on the path")
-    wanted = [item for item in items if _concerns(config, item)]
+    wanted = [item for item in items if _applies(config, item)]
     if len(wanted) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
         items[:] = wanted
@@ -43,7 +43,7 @@ def _case(item: pytest.Item) -> Case | None:
     return case if isinstance(case, Case) else None
 
 
-def _concerns(config: pytest.Config, item: pytest.Item) -> bool:
+def _applies(config: pytest.Config, item: pytest.Item) -> bool:
     case = _case(item)
     if case is None:
         return True
@@ -63,9 +63,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pool(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """The servers; those that the chosen cases need begin to start."""
+    """The servers; those that the selected cases need start in the background."""
     url, engine = request.config.getoption("--url", None), request.config.getoption("--engine", ENGINES[0])
-    other = _somebody_elses(url, request.config.getoption("--grpc", None)) if url else None
+    other = _running_server(url, request.config.getoption("--grpc", None)) if url else None
     pool = Pool(engine, models, tmp_path_factory.mktemp("servers"), other)
     cases = [case for item in request.session.items if (case := _case(item))]
     pool.expect(dict.fromkeys(case.server for case in cases if case.server != IN_PROCESS))
@@ -73,6 +73,6 @@ def pool(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.
     pool.stop()
 
 
-def _somebody_elses(url: str, target: str | None) -> Server:
+def _running_server(url: str, target: str | None) -> Server:
     host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
     return Server(url.rstrip("/"), target or f"{host}:{int(port) - 1}")

@@ -1,4 +1,4 @@
-"""The generated part of docs/conformance.md: `python -m tests.conformance.documentation` writes it anew."""
+"""Writes the generated part of docs/conformance.md: `python -m tests.conformance.documentation`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.conformance.case import IN_PROCESS, MAIN, Case, load_cases
-from tests.conformance.deviations import DEVIATIONS
+from tests.conformance.cases import DEVIATIONS, IN_PROCESS, MAIN, Case, load_cases
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "conformance.md"
 BEGIN, END = "<!-- generated from here -->", "<!-- to here -->"
@@ -43,18 +42,18 @@ def _counts(cases: Iterable[Case]) -> Iterable[str]:
         inside[area] += case.server == IN_PROCESS
     inferred = sum(case.inferred for case in cases)
     yield "## Counts\n"
-    yield "| cases of | all | of any server | of a server with flags of its own | in process |"
+    yield "| area | all cases | any server | server with special flags | in process |"
     yield "| --- | --- | --- | --- | --- |"
     for area, name in INTERFACES.items():
         yield f"| {name} | {total[area]} | {main[area]} | {total[area] - main[area] - inside[area]} | {inside[area]} |"
     rest = total.total() - main.total() - inside.total()
     yield f"| **all** | **{total.total()}** | **{main.total()}** | **{rest}** | **{inside.total()}** |"
-    yield f"\n{inferred} of them are inferred from the source: nobody has seen a real server do it."
+    yield f"\n{inferred} of them are inferred from the source; no test or document of TensorFlow Serving asserts them."
 
 
 def _deviations() -> Iterable[str]:
     yield "## Deviations of the embedded server\n"
-    yield "| case | difference | why a client would not care |"
+    yield "| case | difference | why it does not matter to a client |"
     yield "| --- | --- | --- |"
     for name, deviation in DEVIATIONS.items():
         yield f"| `{name}` | {deviation.difference} | {deviation.reason} |"
@@ -63,8 +62,8 @@ def _deviations() -> Iterable[str]:
 def _in_process(cases: Iterable[Case]) -> Iterable[str]:
     names = ", ".join(f"`{case.id}`" for case in cases if case.server == IN_PROCESS)
     yield "## Checked in process\n"
-    yield "No request provokes these in a server that is in order, or no answer shows them. They are asked of the"
-    yield f"embedded server's own modules, and left out for any other server:\n{names}."
+    yield "No request can provoke this behaviour in a working server, or no answer shows it. These cases call the"
+    yield f"embedded server's modules and are skipped for any other server:\n{names}."
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A request over gRPC by the stock stubs of tensorflow-serving-api, and what its answer must be."""
+"""gRPC requests by the stubs of tensorflow-serving-api, and the checks of their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 TIMEOUT = 60.0
-LARGEST = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 REQUESTS: Mapping[str, Callable[[], Any]] = {
     "Predict": predict_pb2.PredictRequest,
     "Regress": regression_pb2.RegressionRequest,
@@ -37,7 +37,7 @@ def call(target: str, rpc: str, request: Message, timeout: float = TIMEOUT) -> A
     Raises:
         grpc.RpcError: The server answers with an error.
     """
-    with grpc.insecure_channel(target, LARGEST) as channel:
+    with grpc.insecure_channel(target, UNLIMITED) as channel:
         prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub = prediction if hasattr(prediction, rpc) else model_service_pb2_grpc.ModelServiceStub(channel)
         return getattr(stub, rpc)(request, timeout=timeout, wait_for_ready=True)
@@ -115,7 +115,7 @@ def check(target: str, request: Mapping[str, Any], expect: Mapping[str, Any]) ->
 
 
 def check_details(details: str, expect: Mapping[str, Any]) -> None:
-    """Asserts what a case says of the message of an error."""
+    """Asserts the message of an error."""
     assert details == expect.get("details_exact", details)
     parts = expect.get("details_contains", [])
     for part in [parts] if isinstance(parts, str) else parts:

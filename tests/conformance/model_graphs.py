@@ -1,17 +1,20 @@
-"""The computations of the suite's models, each small enough that its answer is known beforehand."""
+"""TensorFlow functions of the suite's models, each small enough that its answer is known beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from tests.conformance.saved import spec
-
 Signatures = dict[str, Any]
 QUEUE = {"component_types": [tf.float32], "shapes": [[]], "capacity": 1}
 HUGE = 2**45
+
+
+def spec(dtype: Any, name: str, shape: Sequence[int | None] | None = None) -> Any:
+    """Returns the specification of an input. Defaults to any rank."""
+    return tf.TensorSpec(shape, dtype, name=name)
 
 
 def half_plus(number: float) -> Signatures:
@@ -58,7 +61,7 @@ def counter() -> tuple[Signatures, Any]:
 
 
 def echo(inputs: Mapping[str, Any]) -> Any:
-    """Returns a function that answers what it read; floats as doubles, which REST writes with all their digits."""
+    """Returns a function that returns its inputs; floats as doubles, which REST writes with all their digits."""
 
     def same(**values: Any) -> dict[str, Any]:
         return {
@@ -70,8 +73,8 @@ def echo(inputs: Mapping[str, Any]) -> Any:
     return tf.function(same).get_concrete_function(**specs)
 
 
-def answering(outputs: Mapping[str, Any]) -> Any:
-    """Returns a function of an `x` that it ignores, with these constants for an answer."""
+def constant(outputs: Mapping[str, Any]) -> Any:
+    """Returns a function that ignores its input `x` and returns these constants."""
     return tf.function(
         lambda x: {name: tf.identity(value) for name, value in outputs.items()},
         input_signature=[spec(tf.float32, "x")],
@@ -91,7 +94,7 @@ def slow() -> Any:
 
 
 def sizes() -> Any:
-    """Returns a function that answers for each row how many rows were run together."""
+    """Returns a function that returns for each row how many rows were run together."""
     return tf.function(
         lambda x: {"size": tf.fill(tf.shape(x)[:1], tf.shape(x)[0]), "y": tf.identity(x)},
         input_signature=[spec(tf.float32, "x", [None])],
@@ -99,28 +102,28 @@ def sizes() -> Any:
 
 
 def total() -> Any:
-    """Returns a function whose answer has no batch dimension."""
+    """Returns a function whose output has no batch dimension."""
     return tf.function(lambda x: {"y": tf.reduce_sum(x)}, input_signature=[spec(tf.float32, "x", [None])])
 
 
-def refusing() -> Any:
+def failing() -> Any:
     """Returns a function whose every run fails."""
 
-    def refuse(x: Any) -> dict[str, Any]:
+    def fail(x: Any) -> dict[str, Any]:
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_sum(x) != tf.reduce_sum(x), ["never runs"])]):
             return {"y": tf.identity(x)}
 
-    return tf.function(refuse, input_signature=[spec(tf.float32, "x")])
+    return tf.function(fail, input_signature=[spec(tf.float32, "x")])
 
 
 def sum_with_default() -> Any:
-    """Returns a + b; the caller gives b its default."""
+    """Returns a function a + b, whose b gets a default value in the file."""
     inputs = [spec(tf.float32, "a"), spec(tf.float32, "b")]
     return tf.function(lambda a, b: {"y": a + b}, input_signature=inputs)
 
 
 def merged_examples() -> Any:
-    """Returns a classifier whose class is the serialized example that it got, so that it can be read from outside."""
+    """Returns a classifier whose class is its serialized example, so that a client can read it."""
     return tf.function(
         lambda inputs: {
             "classes": tf.io.encode_base64(inputs)[:, tf.newaxis],
@@ -130,8 +133,8 @@ def merged_examples() -> Any:
     )
 
 
-def ending_with_status() -> Any:
-    """Returns a function that ends with the code that its input names, where an operation exists that does."""
+def failing_with() -> Any:
+    """Returns a function that fails with the status code that its input names, by an operation that does."""
 
     def end(status: Any) -> dict[str, Any]:
         name = tf.reshape(status, [-1])[0]

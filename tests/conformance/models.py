@@ -1,26 +1,33 @@
-"""Writes the models that the cases are about: `python -m tests.conformance.models DIR`.
+"""Writes the models that the cases need: `python -m tests.conformance.models DIR`.
 
-Beside them stand `models.config` and `monitoring.config`, so that any TensorFlow Serving can serve them; the command
-prints how. `warm-up/` holds the warm-up files that the cases put into versions of their own.
+Beside them, `models.config` and `monitoring.config` let any TensorFlow Serving serve them; the command prints how.
+`warm-up/` holds the warm-up files that cases copy into versions of their own.
+
+TensorFlow's writer gives every signature the method "predict" and the shapes of the graph. Other facts (classify,
+regress, defaults, shapes narrower than the graph's) need an edit of the written file.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from tests.conformance import graphs, warm_up
-from tests.conformance.case import load_cases
-from tests.conformance.configuration import put_warm_up
-from tests.conformance.saved import METHOD, SignatureDefs, copy_with, edit, save, set_shape
+from tests.conformance import model_graphs, warm_up_files
+from tests.conformance.cases import load_cases
+from tests.conformance.server import add_warm_up_file
+
+METHOD = "tensorflow/serving/"
+SignatureDefs = Any
+"""The map of the file: a `SignatureDef` by the signature's key."""
 
 ODD = "!#$%&'()*+,/:;=?@[]"
 LABELS = {
@@ -36,30 +43,30 @@ TYPES = {"float": tf.float32, "double": tf.float64, "half": tf.float16}
 
 
 def write_models(folder: Path) -> None:
-    """Writes all models and the two configurations; `models.config` last, as the sign that all is there."""
+    """Writes all models and the two configurations; `models.config` last, as the sign that all is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_half_plus(folder)
     _write_versions(folder)
     _write_codec_models(folder)
     _write_special_models(folder)
-    warm_up.write_files(folder / "warm-up")
+    warm_up_files.write_files(folder / "warm-up")
     warmed = folder / "warmed" / "1"
     shutil.copytree(folder / "half_plus_two" / "123", warmed)
-    put_warm_up(folder / "warm-up" / "every_kind", warmed)
+    add_warm_up_file(folder / "warm-up" / "every_kind", warmed)
     (folder / "monitoring.config").write_text(MONITORING)
     (folder / "models.config").write_text(_configuration(folder), encoding="utf-8")
 
 
 def _write_half_plus(folder: Path) -> None:
     for number, name in ((2, "half_plus_two"), (3, "saved_model_half_plus_three")):
-        save(folder / name / "123", graphs.half_plus(number))
+        save(folder / name / "123", model_graphs.half_plus(number))
         edit(folder / name / "123", _as_the_original)
     for name in ("default", "odd_name"):
         shutil.copytree(folder / "half_plus_two", folder / name)
 
 
 def _as_the_original(definitions: SignatureDefs) -> None:
-    """States what TensorFlow Serving's test model states: columns for x and y, though its graph takes any shape."""
+    """Sets shapes and methods as in TensorFlow Serving's test model, whose graph takes more shapes than it states."""
     set_shape(definitions["serving_default"].inputs["x"], (-1, 1))
     set_shape(definitions["serving_default"].outputs["y"], (-1, 1))
     definitions["regress_x_to_y"].method_name = METHOD + "regress"
@@ -75,14 +82,14 @@ def _write_versions(folder: Path) -> None:
 
 
 def _write_codec_models(folder: Path) -> None:
-    """Writes the models that answer what they read, and those that answer what the case says."""
-    given = {case.given["model"]: case.given for case in load_cases() if case.kind == "rest" and "model" in case.given}
+    """Writes the models that return their inputs, and those that return the constants of a case."""
+    setups = {case.setup["model"]: case.setup for case in load_cases() if case.kind == "rest" and "model" in case.setup}
     signatures: dict[str, Any] = {}
-    for name, what in given.items():
-        if "inputs" in what:
-            signatures[name] = graphs.echo({key: _dtype(text) for key, text in what["inputs"].items()})
-        elif "outputs" in what:
-            signatures[name] = graphs.answering({key: _constant(item) for key, item in what["outputs"].items()})
+    for name, setup in setups.items():
+        if "inputs" in setup:
+            signatures[name] = model_graphs.echo({key: _dtype(text) for key, text in setup["inputs"].items()})
+        elif "outputs" in setup:
+            signatures[name] = model_graphs.constant({key: _constant(item) for key, item in setup["outputs"].items()})
     everything = folder / "everything.tmp"
     save(everything, signatures)
     for name in signatures:
@@ -100,15 +107,15 @@ def _constant(item: dict[str, Any]) -> Any:
 
 
 def _write_special_models(folder: Path) -> None:
-    signatures, count = graphs.counter()
+    signatures, count = model_graphs.counter()
     save(folder / "counter" / "1", signatures, count)
-    save(folder / "slow" / "1", {"serving_default": graphs.slow()})
-    save(folder / "sizes" / "1", {"serving_default": graphs.sizes()})
-    save(folder / "total" / "1", {"serving_default": graphs.total()})
-    save(folder / "refusing" / "1", {"serving_default": graphs.refusing()})
-    save(folder / "statuses" / "1", {"serving_default": graphs.ending_with_status()})
+    save(folder / "slow" / "1", {"serving_default": model_graphs.slow()})
+    save(folder / "sizes" / "1", {"serving_default": model_graphs.sizes()})
+    save(folder / "total" / "1", {"serving_default": model_graphs.total()})
+    save(folder / "refusing" / "1", {"serving_default": model_graphs.failing()})
+    save(folder / "statuses" / "1", {"serving_default": model_graphs.failing_with()})
     two_out = {"a": tf.zeros([2, 3]), "b": tf.zeros([1, 3])}
-    save(folder / "two_out" / "1", {"serving_default": graphs.answering(two_out)})
+    save(folder / "two_out" / "1", {"serving_default": model_graphs.constant(two_out)})
     _write_classifiers(folder)
     _write_default(folder / "with_default" / "1")
 
@@ -119,7 +126,7 @@ def _write_classifiers(folder: Path) -> None:
 
     texts = [tf.TensorSpec([None], tf.string, "inputs")]
     save(folder / "classifying" / "1", {"serving_default": tf.function(always, input_signature=texts)})
-    save(folder / "merging" / "1", {"custom_signture": graphs.merged_examples()})
+    save(folder / "merging" / "1", {"custom_signture": model_graphs.merged_examples()})
 
     def classify(definitions: SignatureDefs) -> None:
         for name in ("serving_default", "custom_signture"):
@@ -131,9 +138,61 @@ def _write_classifiers(folder: Path) -> None:
 
 
 def _write_default(path: Path) -> None:
-    save(path, {"serving_default": graphs.sum_with_default()})
+    save(path, {"serving_default": model_graphs.sum_with_default()})
     default = tf.make_tensor_proto([10.0])
     edit(path, lambda definitions: definitions["serving_default"].defaults["b"].CopyFrom(default))
+
+
+def save(path: Path, signatures: Mapping[str, Any], *tracked: Any) -> None:
+    """Writes a SavedModel.
+
+    Args:
+        path: The directory of the version.
+        signatures: Functions by the signature's key.
+        tracked: Their variables.
+    """
+    module = tf.Module()
+    module.tracked = list(tracked)
+    tf.saved_model.save(module, str(path), signatures=dict(signatures))
+    (path / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def edit(path: Path, change: Callable[[SignatureDefs], None]) -> None:
+    """Applies `change` to the signatures of a SavedModel, in place."""
+    file = path / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    change(model.meta_graphs[0].signature_def)
+    file.write_bytes(model.SerializeToString())
+
+
+def copy_with(source: Path, target: Path, chosen: Mapping[str, str]) -> None:
+    """Copies a SavedModel with some of its signatures, under other keys.
+
+    Args:
+        source: The version to copy.
+        target: The directory of the copy.
+        chosen: The key in the source by the key in the copy.
+    """
+    shutil.copytree(source, target)
+
+    def change(definitions: SignatureDefs) -> None:
+        copies = {}
+        for new, old in chosen.items():
+            copies[new] = meta_graph_pb2.SignatureDef()
+            copies[new].CopyFrom(definitions[old])
+        for key in [key for key in definitions if not key.startswith("__")]:
+            del definitions[key]
+        for key, definition in copies.items():
+            definitions[key].CopyFrom(definition)
+
+    edit(target, change)
+
+
+def set_shape(info: Any, shape: Sequence[int]) -> None:
+    """Sets the stated shape of an input or output, -1 for any size; the graph stays the same."""
+    info.tensor_shape.Clear()
+    for size in shape:
+        info.tensor_shape.dim.add(size=size)
 
 
 def _configuration(folder: Path) -> str:
@@ -151,10 +210,10 @@ def _configuration(folder: Path) -> str:
 
 
 def _docker_line(folder: Path) -> str:
-    place = folder.resolve()
-    flags = f"--model_config_file={place}/models.config --monitoring_config_file={place}/monitoring.config"
+    path = folder.resolve()
+    flags = f"--model_config_file={path}/models.config --monitoring_config_file={path}/monitoring.config"
     return (
-        f"docker run --rm -p 8500:8500 -p 8501:8501 -v {place}:{place}:ro tensorflow/serving \\\n"
+        f"docker run --rm -p 8500:8500 -p 8501:8501 -v {path}:{path}:ro tensorflow/serving \\\n"
         f"    {flags} \\\n    --enable_grpc_healthcheck_service=true"
     )
 

@@ -1,4 +1,4 @@
-"""A request over HTTP, byte for byte as the case writes it, and what its answer must be."""
+"""REST requests, sent byte for byte as a case states them, and the checks of their answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back.
+    """The answer to a request.
 
     Attributes:
         status: The HTTP status.
@@ -51,18 +51,18 @@ def send(url: str, request: Mapping[str, Any]) -> Answer:
     """Sends the request of a case.
 
     Args:
-        url: Where the server answers, without a final slash.
+        url: The server's URL, without a final slash.
         request: `method` and `path`; `headers`; and one of `body` (JSON), `text` (a string, or a list of strings and of
             {"repeat": ..., "times": ...}) or `gzip` (JSON that is compressed).
     """
     # http.client alone sends paths and methods as they are: clients built upon it or beside it normalise them.
-    place = urlsplit(url)
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname or "", place.port, timeout=TIMEOUT)
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
     try:
         body = _body(request)
         headers = {"Accept-Encoding": "identity", **request.get("headers", {})}
-        connection.request(request["method"], place.path + request["path"], body, headers)
+        connection.request(request["method"], parts.path + request["path"], body, headers)
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
     finally:
@@ -75,7 +75,7 @@ def get(url: str, path: str) -> Answer:
 
 
 def predict(url: str, model: str, instances: Sequence[Any], key: str = "instances") -> Answer:
-    """Asks a model for predictions; `key` "inputs" for the columnar format."""
+    """Sends a predict request; `key` is "inputs" for the columnar format."""
     return send(url, {"method": "POST", "path": f"/v1/models/{model}:predict", "body": {key: instances}})
 
 
@@ -92,7 +92,7 @@ def _body(request: Mapping[str, Any]) -> bytes | None:
 
 
 def check(answer: Answer, expect: Mapping[str, Any]) -> None:
-    """Asserts everything that the case expects; a key that nobody checks is an error."""
+    """Asserts everything that the case expects; an unknown key is an error."""
     assert answer.status == expect.get("status", answer.status), answer.text[:500]
     for key, wanted in expect.items():
         if key not in ("status", "format"):
@@ -153,7 +153,7 @@ def _check_numbers(answer: Answer, wanted: Any) -> None:
 
 
 def _check_tensors(answer: Answer, wanted: Mapping[str, Mapping[str, Any]]) -> None:
-    """Compares the tensors that an echoing model answers: shape, then values as the input's type holds them."""
+    """Compares the tensors that an echoing model returns: shapes, then values in the precision of the input's type."""
     ((form, received),) = answer.json.items()
     columns = _columns(received, list(wanted), by_row=form == "predictions")
     for name, tensor in wanted.items():

@@ -1,4 +1,4 @@
-"""The checks of an answer notice what is wrong."""
+"""The checks of an answer accept what a case expects and refuse anything else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance import rest
+from tests.conformance import rest_calls
 
 HEADERS = {"content-type": "text/html; charset=utf-8", "access-control-allow-origin": "*"}
 PAIRS: dict[str, tuple[bytes, Any, Any]] = {
@@ -30,32 +30,34 @@ PAIRS: dict[str, tuple[bytes, Any, Any]] = {
 }
 
 
-def test_every_check_is_tried_here() -> None:
-    """No check is without a pair of a right and a wrong expectation."""
-    assert PAIRS.keys() == rest.CHECKS.keys()
+def test_every_check_has_a_pair_here() -> None:
+    """Every check has a right and a wrong expectation."""
+    assert PAIRS.keys() == rest_calls.CHECKS.keys()
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_right_expectation_passes_and_a_wrong_one_does_not(name: str) -> None:
     """A check accepts what came back and refuses what did not."""
     body, right, wrong = PAIRS[name]
-    answer = rest.Answer(200, HEADERS, body)
-    rest.check(answer, {"status": 200, name: right})
+    answer = rest_calls.Answer(200, HEADERS, body)
+    rest_calls.check(answer, {"status": 200, name: right})
     with pytest.raises(AssertionError):
-        rest.check(answer, {"status": 200, name: wrong})
+        rest_calls.check(answer, {"status": 200, name: wrong})
 
 
 def test_another_status_and_an_unknown_expectation_are_refused() -> None:
     """A status is always compared, and nothing that a case expects goes unchecked."""
-    answer = rest.Answer(200, HEADERS, b"")
+    answer = rest_calls.Answer(200, HEADERS, b"")
     with pytest.raises(AssertionError):
-        rest.check(answer, {"status": 400})
+        rest_calls.check(answer, {"status": 400})
     with pytest.raises(KeyError):
-        rest.check(answer, {"status": 200, "colour": "green"})
+        rest_calls.check(answer, {"status": 200, "colour": "green"})
 
 
-def test_a_column_is_told_from_a_row() -> None:
+def test_tensors_are_found_in_rows_and_columns() -> None:
     """Tensors of several names are found in both formats."""
     wanted = {"a": {"shape": [2], "values": [1, 2]}, "b": {"shape": [2, 0], "values": []}}
-    rest.check(rest.Answer(200, {}, b'{"predictions": [{"a": 1, "b": []}, {"a": 2, "b": []}]}'), {"tensors": wanted})
-    rest.check(rest.Answer(200, {}, b'{"outputs": {"a": [1, 2], "b": [[], []]}}'), {"tensors": wanted})
+    rest_calls.check(
+        rest_calls.Answer(200, {}, b'{"predictions": [{"a": 1, "b": []}, {"a": 2, "b": []}]}'), {"tensors": wanted}
+    )
+    rest_calls.check(rest_calls.Answer(200, {}, b'{"outputs": {"a": [1, 2], "b": [[], []]}}'), {"tensors": wanted})

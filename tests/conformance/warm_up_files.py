@@ -1,4 +1,4 @@
-"""Warm-up files: good ones, one too long, and broken ones."""
+"""Writes the warm-up files of the cases: valid ones, one with too many records, and broken ones."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, prediction_log_pb2, regression_pb2
 
-MOST = 1000
-"""Records that the server accepts in one file."""
+MAX_RECORDS = 1000
+"""The most records that a server accepts in one file."""
 
 
 def write_files(folder: Path) -> None:
-    """Writes every file that a case needs into `folder`, named after what it is."""
+    """Writes every file that a case needs into `folder`, named after its content."""
     folder.mkdir()
     digits = [_predict("counter", "push", delta=digit) for digit in (1.0, 2.0, 3.0)]
     increment = _predict("counter", "incr_counter")
     _write(folder / "in_order", [log.SerializeToString() for log in digits])
     _write(folder / "one", [increment.SerializeToString()])
-    _write(folder / "most", [increment.SerializeToString()] * MOST)
-    _write(folder / "too_many", [increment.SerializeToString()] * (MOST + 1))
+    _write(folder / "most", [increment.SerializeToString()] * MAX_RECORDS)
+    _write(folder / "too_many", [increment.SerializeToString()] * (MAX_RECORDS + 1))
     _write(folder / "every_kind", [log.SerializeToString() for log in _every_kind()])
     _write(folder / "no_log", [b"this is no PredictionLog"])
     _write(folder / "failing_run", [_predict("refusing", "serving_default", x=1.0).SerializeToString()])
@@ -51,7 +51,7 @@ def _every_kind() -> Iterable[Any]:
         ("regress", regression_pb2.RegressionRequest()),
     ):
         _name(request.model_spec, "half_plus_two", f"{kind}_x_to_y")
-        _give_example(request.input)
+        _add_example(request.input)
         log = prediction_log_pb2.PredictionLog()
         getattr(log, f"{kind}_log").request.CopyFrom(request)
         yield log
@@ -59,7 +59,7 @@ def _every_kind() -> Iterable[Any]:
     for kind in ("classify", "regress"):
         task = both.tasks.add(method_name=f"tensorflow/serving/{kind}")
         _name(task.model_spec, "half_plus_two", f"{kind}_x_to_y")
-    _give_example(both.input)
+    _add_example(both.input)
     log = prediction_log_pb2.PredictionLog()
     log.multi_inference_log.request.CopyFrom(both)
     yield log
@@ -69,6 +69,6 @@ def _name(spec: Any, model: str, signature: str) -> None:
     spec.name, spec.signature_name = model, signature
 
 
-def _give_example(where: Any) -> None:
-    example = where.example_list.examples.add()
+def _add_example(content: Any) -> None:
+    example = content.example_list.examples.add()
     example.features.feature["x"].float_list.value.append(1.0)

@@ -1,6 +1,6 @@
-"""Facts that no request can provoke or no answer shows: asked of the embedded server's own modules.
+"""Scenarios that call the embedded server's modules, for facts that no request can provoke or no answer shows.
 
-They say nothing of a server that is not the embedded one, and are left out there.
+They are skipped for any other server.
 """
 
 from __future__ import annotations
@@ -22,103 +22,103 @@ from serving.embedded.json_responses import write_classifications, write_outputs
 from serving.embedded.lifecycle import Lifecycle, Options, State, Version, next_action
 from serving.embedded.metrics import Counter, exposition
 from serving.embedded.servable import Servable
-from tests.conformance.scenario import Play, scenario
-from tests.conformance.server import wait_for
+from tests.conformance.scenarios.registry import Run, scenario
+from tests.waiting import wait_until
 
 COMPUTED = {"4 x CPUs": 4 * (os.cpu_count() or 1), "CPU count": os.cpu_count() or 1}
 
 
 @scenario("httpcode-aborted", "httpcode-internal")
-def _codes_map_to_statuses(play: Play) -> None:
-    assert HTTP_STATUS[StatusCode[play.case.given["status"]]] == play.expect["status"]
+def _codes_map_to_statuses(run: Run) -> None:
+    assert HTTP_STATUS[StatusCode[run.case.setup["status"]]] == run.expect["status"]
 
 
 @scenario("life-17")
-def _flags_have_their_defaults(play: Play) -> None:
-    wanted = {name: COMPUTED.get(str(value), value) for name, value in play.expect["defaults"].items()}
+def _flags_have_their_defaults(run: Run) -> None:
+    wanted = {name: COMPUTED.get(str(value), value) for name, value in run.expect["defaults"].items()}
     flags = ServerFlags(model_base_path="/models")
     assert {name: getattr(flags, name) for name in wanted} == wanted
 
 
 @scenario("life-42")
-def _batching_has_its_defaults(play: Play) -> None:
-    wanted = {name: COMPUTED.get(str(value), value) for name, value in play.expect["defaults"].items()}
+def _batching_has_its_defaults(run: Run) -> None:
+    wanted = {name: COMPUTED.get(str(value), value) for name, value in run.expect["defaults"].items()}
     assert {name: getattr(Batching(), name) for name in wanted} == wanted
 
 
 @scenario("clsreg-21")
-def _no_classifications_are_an_error(play: Play) -> None:
-    with pytest.raises(ServingError, match=play.expect["error_contains"]) as refusal:
+def _no_classifications_are_an_error(run: Run) -> None:
+    with pytest.raises(ServingError, match=run.expect["error_contains"]) as refusal:
         write_classifications([])
-    assert HTTP_STATUS[refusal.value.code] == play.expect["status"]
+    assert HTTP_STATUS[refusal.value.code] == run.expect["status"]
 
 
 @scenario("resp-08")
-def _no_outputs_are_an_error(play: Play) -> None:
+def _no_outputs_are_an_error(run: Run) -> None:
     with pytest.raises(ServingError) as refusal:
         write_outputs({}, Format.ROW)
-    assert refusal.value.message == play.expect["error_exact"]
-    assert HTTP_STATUS[refusal.value.code] == play.expect["status"]
+    assert refusal.value.message == run.expect["error_exact"]
+    assert HTTP_STATUS[refusal.value.code] == run.expect["status"]
 
 
 @scenario("http-18")
-def _names_and_values_are_made_fit_for_prometheus(play: Play) -> None:
+def _names_and_values_are_made_fit_for_prometheus(run: Run) -> None:
     counter = Counter("0/path-total_count", "A count.", ("name", "my-name+1"))
     counter.add('"abc\\"', "abc")
     text = exposition([counter])
-    for part in play.expect["lines_contain"]:
+    for part in run.expect["lines_contain"]:
         assert part in text
 
 
 @scenario("life-71")
-def _logs_are_configured_and_written_by_these_messages(play: Play) -> None:
+def _logs_are_configured_and_written_by_these_messages(run: Run) -> None:
     config = logging_config_pb2.LoggingConfig.DESCRIPTOR
-    assert set(play.expect["fields"]) <= set(config.fields_by_name)
-    for message, names in play.expect["of_messages"].items():
+    assert set(run.expect["fields"]) <= set(config.fields_by_name)
+    for message, names in run.expect["of_messages"].items():
         assert set(names) <= set(config.fields_by_name[message].message_type.fields_by_name)
-    assert play.expect["log_record_field"] in prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name
+    assert run.expect["log_record_field"] in prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name
 
 
 @scenario("status-09")
-def _these_are_the_states(play: Play) -> None:
-    assert [state.name for state in State] == play.expect["states"]
-    assert set(get_model_status_pb2.ModelVersionStatus.State.keys()) == set(play.expect["states"])
+def _states_have_their_names(run: Run) -> None:
+    assert [state.name for state in State] == run.expect["states"]
+    assert set(get_model_status_pb2.ModelVersionStatus.State.keys()) == set(run.expect["states"])
 
 
 @scenario("life-22", "life-23")
-def _the_policy_keeps_a_model_answering(play: Play) -> None:
-    given = play.case.given
-    versions = [Version(n, Path(str(n)), State.AVAILABLE, aspired=n in given["aspired"]) for n in given["serving"]]
-    versions += [Version(n, Path(str(n))) for n in given["aspired"] if n not in given["serving"]]
+def _the_policy_keeps_a_model_answering(run: Run) -> None:
+    setup = run.case.setup
+    versions = [Version(n, Path(str(n)), State.AVAILABLE, aspired=n in setup["aspired"]) for n in setup["serving"]]
+    versions += [Version(n, Path(str(n))) for n in setup["aspired"] if n not in setup["serving"]]
     step = next_action(versions)
-    assert step and [step[0], step[1].number] == play.expect["action"]
+    assert step and [step[0], step[1].number] == run.expect["action"]
 
 
 @scenario("life-24")
-def _a_version_goes_through_its_states(play: Play) -> None:
+def _a_version_goes_through_its_states(run: Run) -> None:
     seen: list[str] = []
-    first, second = play.case.given["versions"]
+    first, second = run.case.setup["versions"]
 
-    def look() -> None:
+    def record_state() -> None:
         state = lifecycle.statuses("m", first)[0].state.name
         seen.extend([state] if state not in seen else [])
 
     def load(model: str, number: int, path: Path) -> Servable:
-        look()
+        record_state()
         return Servable(model, number, path)
 
     lifecycle = Lifecycle(load, Options())
-    path = play.pool.folder / "life_24"
+    path = run.pool.folder / "life_24"
     for number in (first, second):
-        shutil.copytree(play.pool.models / "half_plus_two" / "123", path / str(number))
+        shutil.copytree(run.pool.models / "half_plus_two" / "123", path / str(number))
     # Of two new versions the higher one is loaded first, so that the other is seen before its load and in it.
     lifecycle.start([ModelSource("m", path, ALL)])
-    look()
+    record_state()
     with lifecycle.find("m", first):
         shutil.rmtree(path / str(first))
-        wait_for(lambda: lifecycle.statuses("m", first)[0].state is not State.AVAILABLE)
-        look()
-    wait_for(lambda: lifecycle.statuses("m", first)[0].state is not State.UNLOADING)
-    look()
+        wait_until(lambda: lifecycle.statuses("m", first)[0].state is not State.AVAILABLE, "the version is removed")
+        record_state()
+    wait_until(lambda: lifecycle.statuses("m", first)[0].state is not State.UNLOADING, "the version is unloaded")
+    record_state()
     lifecycle.stop()
-    assert seen == play.expect["states"]
+    assert seen == run.expect["states"]

@@ -1,4 +1,4 @@
-"""Cases that are more than one request: a function each, found by the case's id."""
+"""The registry of scenarios: functions that run a case of more than one request, by the case's id."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance.case import Case
+from tests.conformance.cases import Case
 from tests.conformance.server import Server
-from tests.conformance.servers import Pool
+from tests.conformance.server_pool import Pool
 
 
 @dataclass(frozen=True)
-class Play:
-    """A case that is being played.
+class Run:
+    """A run of a scenario.
 
     Attributes:
-        case: Which.
-        expect: What must be seen: the case's own expectation, or what stands in the table of deviations.
+        case: The case.
+        expect: The expected behaviour: the case's own, or that of the table of deviations.
         pool: The servers.
     """
 
@@ -27,16 +27,16 @@ class Play:
 
     @property
     def server(self) -> Server:
-        """The server that the case asks for."""
+        """The server that the case names."""
         return self.pool.get(self.case.server)
 
 
-Scenario = Callable[[Play], None]
+Scenario = Callable[[Run], None]
 SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(*ids: str) -> Callable[[Scenario], Scenario]:
-    """Makes a function the one that plays these cases."""
+    """Registers a function as the scenario of these cases."""
 
     def register(function: Scenario) -> Scenario:
         SCENARIOS.update(dict.fromkeys(ids, function))

@@ -1,4 +1,4 @@
-"""Scenarios on the server `main`: several requests, or answers that take a closer look."""
+"""Scenarios of several requests, or with checks of their own, on the server `main`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, inference_pb2, predict_pb2, regression_pb2
 
 from serving.embedded.flags import ServerFlags
-from tests.conformance import grpc_calls, rest
-from tests.conformance.case import MAIN
-from tests.conformance.scenario import Play, scenario
+from tests.conformance import grpc_calls, rest_calls
+from tests.conformance.cases import MAIN
+from tests.conformance.scenarios.registry import Run, scenario
 
 MEGABYTES = 8
 LONG = 3000
@@ -31,13 +31,13 @@ LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @scenario("clsreg-07")
-def _examples_are_merged_with_their_context(play: Play) -> None:
-    answer = rest.send(play.server.url, play.case.request)
-    assert answer.status == play.expect["status"], answer.text
+def _examples_are_merged_with_their_context(run: Run) -> None:
+    answer = rest_calls.send(run.server.url, run.case.request)
+    assert answer.status == run.expect["status"], answer.text
     features = [_features(result[0][0]) for result in answer.json["results"]]
     for each in features:
-        assert {name: each[name] for name in play.expect["context"]} == play.expect["context"]
-    facts = play.expect["examples_facts"]
+        assert {name: each[name] for name in run.expect["context"]} == run.expect["context"]
+    facts = run.expect["examples_facts"]
     assert features[1]["names"] == {"bytes": facts["names_b64_mixed"]}
     assert features[1]["intboolmix"] == facts["intboolmix"]
     assert features[0]["ratings"] == {"float": facts["ratings_nonfinite"]}
@@ -56,28 +56,28 @@ def _values(feature: Any) -> dict[str, list[Any]]:
     values = list(getattr(feature, kind).value)
     if kind == "bytes_list":
         return {"bytes": [value.decode() for value in values]}
-    return {kind.removesuffix("_list"): [_written(value) for value in values]}
+    return {kind.removesuffix("_list"): [_json_number(value) for value in values]}
 
 
-def _written(number: float) -> Any:
+def _json_number(number: float) -> Any:
     if math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
 
 
 @scenario("errbody-02")
-def _errors_are_printed_prettily(play: Play) -> None:
-    answer = rest.send(play.server.url, play.case.request)
-    pattern = re.escape(play.expect["body_text"]).replace(re.escape("..."), r'(?:[^"\\]|\\.)+')
+def _errors_are_printed_prettily(run: Run) -> None:
+    answer = rest_calls.send(run.server.url, run.case.request)
+    pattern = re.escape(run.expect["body_text"]).replace(re.escape("..."), r'(?:[^"\\]|\\.)+')
     assert answer.status >= 400 and re.fullmatch(pattern, answer.text)
 
 
 @scenario("grpc-18")
-def _signatures_without_inputs_work(play: Play) -> None:
-    target = play.server.grpc
-    # A server that is not ours may have counted before.
+def _signatures_without_inputs_work(run: Run) -> None:
+    target = run.server.grpc
+    # A server that was running before may have counted already.
     grpc_calls.predict(target, "counter", "reset_counter")
-    grpc_calls.check(target, play.case.request, play.expect)
+    grpc_calls.check(target, run.case.request, run.expect)
     counts = [
         grpc_calls.predict(target, "counter", name, **inputs)["output"].float_val[0] for name, inputs in _COUNTING
     ]
@@ -93,99 +93,99 @@ _COUNTING: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 
 @scenario("grpc-22")
-def _long_messages_are_cut(play: Play) -> None:
+def _long_messages_are_cut(run: Run) -> None:
     request = grpc_calls.predict_request("half_plus_two", x=[1.0], **{"n" * LONG: [1.0]})
-    details = grpc_calls.refused(play.server.grpc, "Predict", request).details()
-    kept, ending = play.expect["kept_characters"], play.expect["ending"]
-    assert details.endswith(ending) and len(details) == kept + len(ending)
+    details = grpc_calls.refused(run.server.grpc, "Predict", request).details()
+    length, ending = run.expect["kept_characters"], run.expect["ending"]
+    assert details.endswith(ending) and len(details) == length + len(ending)
 
 
 @scenario("grpc-23")
-def _a_deadline_ends_the_call(play: Play) -> None:
+def _a_deadline_ends_the_call(run: Run) -> None:
     request = grpc_calls.predict_request("slow", x=[2.0])
-    error = grpc_calls.refused(play.server.grpc, "Predict", request, timeout=0.3)
-    assert error.code().name == play.expect["code"]
+    error = grpc_calls.refused(run.server.grpc, "Predict", request, timeout=0.3)
+    assert error.code().name == run.expect["code"]
 
 
 @scenario("grpc-24")
-def _an_input_with_a_default_may_be_left_out(play: Play) -> None:
-    outputs = grpc_calls.predict(play.server.grpc, "with_default", a=[2.0])
-    assert list(outputs["y"].float_val) == play.expect["sum"]
-    answer = rest.predict(play.server.url, "with_default", {"a": [2.0]}, "inputs")
-    assert answer.status == play.expect["rest_status"] and "b" in answer.error
+def _an_input_with_a_default_may_be_left_out(run: Run) -> None:
+    outputs = grpc_calls.predict(run.server.grpc, "with_default", a=[2.0])
+    assert list(outputs["y"].float_val) == run.expect["sum"]
+    answer = rest_calls.predict(run.server.url, "with_default", {"a": [2.0]}, "inputs")
+    assert answer.status == run.expect["rest_status"] and "b" in answer.error
 
 
 @scenario("grpc-38")
-def _regress_answers_values(play: Play) -> None:
+def _regress_answers_values(run: Run) -> None:
     request = regression_pb2.RegressionRequest()
-    grpc_calls.fill_spec(request.model_spec, play.case.request["message"]["model_spec"])
+    grpc_calls.fill_spec(request.model_spec, run.case.request["message"]["model_spec"])
     example = request.input.example_list.examples.add()
     example.features.feature["x"].float_list.value.append(2.0)
-    answer = grpc_calls.call(play.server.grpc, "Regress", request)
-    assert [regression.value for regression in answer.result.regressions] == play.expect["values"]
+    answer = grpc_calls.call(run.server.grpc, "Regress", request)
+    assert [regression.value for regression in answer.result.regressions] == run.expect["values"]
 
 
 @scenario("grpc-41", "grpc-42")
-def _tasks_of_one_request_must_fit_together(play: Play) -> None:
+def _tasks_of_one_request_must_fit_together(run: Run) -> None:
     request = inference_pb2.MultiInferenceRequest()
-    for model, signature in play.case.request["tasks"]:
+    for model, signature in run.case.request["tasks"]:
         task = request.tasks.add(method_name="tensorflow/serving/regress")
         task.model_spec.name, task.model_spec.signature_name = model, signature
     example = request.input.example_list.examples.add()
     example.features.feature["x"].float_list.value.append(2.0)
-    error = grpc_calls.refused(play.server.grpc, "MultiInference", request)
-    assert error.code().name == play.expect["code"]
-    grpc_calls.check_details(error.details(), play.expect)
+    error = grpc_calls.refused(run.server.grpc, "MultiInference", request)
+    assert error.code().name == run.expect["code"]
+    grpc_calls.check_details(error.details(), run.expect)
 
 
 @scenario("grpc-44")
-def _health_is_told_by_short_names(play: Play) -> None:
+def _health_checks_use_short_names(run: Run) -> None:
     names = health_pb2.HealthCheckResponse.ServingStatus
-    with grpc.insecure_channel(play.server.grpc) as channel:
+    with grpc.insecure_channel(run.server.grpc) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("PredictionService", "ModelService"):
             status = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=grpc_calls.TIMEOUT).status
-            assert names.Name(status) == play.expect["status"]
+            assert names.Name(status) == run.expect["status"]
 
 
 @scenario("grpc-45")
-def _large_messages_pass_and_reflection_is_not_there(play: Play) -> None:
+def _large_messages_pass_and_reflection_is_not_there(run: Run) -> None:
     values = [1.0] * (MEGABYTES * 2**20 // 4)
-    assert len(grpc_calls.predict(play.server.grpc, "half_plus_two", x=values)["y"].float_val) == len(values)
-    with grpc.insecure_channel(play.server.grpc) as channel:
+    assert len(grpc_calls.predict(run.server.grpc, "half_plus_two", x=values)["y"].float_val) == len(values)
+    with grpc.insecure_channel(run.server.grpc) as channel:
         ask = channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         with pytest.raises(grpc.RpcError) as refusal:
             ask(b"", timeout=grpc_calls.TIMEOUT)
-    assert refusal.value.code().name == play.expect["reflection"]
-    if play.pool.embedded:
+    assert refusal.value.code().name == run.expect["reflection"]
+    if run.pool.embedded:
         flags = {item.name: item.default for item in dataclasses.fields(ServerFlags)}
-        assert flags["port"] == play.expect["default_port"] and flags["bind_address"] == play.expect["listens"]
-        assert next((name for name in flags if name == "grpc_socket_path"), None) == play.expect["unix_socket"]
+        assert flags["port"] == run.expect["default_port"] and flags["bind_address"] == run.expect["listens"]
+        assert next((name for name in flags if name == "grpc_socket_path"), None) == run.expect["unix_socket"]
 
 
 @scenario("life-34")
-def _labels_choose_the_version(play: Play) -> None:
+def _labels_choose_the_version(run: Run) -> None:
     resolved = {}
     for label in ("A", "B", ""):
         request = grpc_calls.predict_request("two_versions", x=[1.0])
         grpc_calls.fill_spec(request.model_spec, {"version_label": label} if label else {})
-        answer = grpc_calls.call(play.server.grpc, "Predict", request)
+        answer = grpc_calls.call(run.server.grpc, "Predict", request)
         resolved[label or "none"] = answer.model_spec.version.value
-    assert resolved == play.expect["resolves"]
+    assert resolved == run.expect["resolves"]
 
 
 @scenario("life-39")
-def _labels_may_hold_almost_anything(play: Play) -> None:
-    for label, status in play.expect["status_of"].items():
+def _labels_may_hold_almost_anything(run: Run) -> None:
+    for label, status in run.expect["status_of"].items():
         request = {"method": "POST", "path": f"/v1/models/two_versions/labels/{label}:predict"}
-        assert rest.send(play.server.url, request | {"body": {"instances": [1.0]}}).status == status, label
+        assert rest_calls.send(run.server.url, request | {"body": {"instances": [1.0]}}).status == status, label
 
 
 @scenario("status-11")
-def _metadata_is_that_of_the_file(play: Play) -> None:
-    answer = rest.send(play.server.url, play.case.request)
-    assert answer.status == play.expect["status"] and answer.json["model_spec"] == play.expect["model_spec"]
-    file = play.pool.models / "default" / "123" / "saved_model.pb"
+def _metadata_is_that_of_the_file(run: Run) -> None:
+    answer = rest_calls.send(run.server.url, run.case.request)
+    assert answer.status == run.expect["status"] and answer.json["model_spec"] == run.expect["model_spec"]
+    file = run.pool.models / "default" / "123" / "saved_model.pb"
     definitions = saved_model_pb2.SavedModel.FromString(file.read_bytes()).meta_graphs[0].signature_def
     wanted = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in definitions.items():
@@ -198,17 +198,17 @@ def _metadata_is_that_of_the_file(play: Play) -> None:
 
 
 def _without_empty(value: Any) -> Any:
-    """Leaves empty maps and lists out: which of them are printed depends on the age of the server's schema."""
+    """Drops empty maps and lists: which of them are printed depends on the age of the server's schema."""
     if isinstance(value, dict):
         return {key: _without_empty(item) for key, item in value.items() if item not in ({}, [])}
     return value
 
 
 @scenario("status-14")
-def _the_metadata_lists_the_initializer(play: Play) -> None:
-    answer = rest.send(play.server.url, play.case.request)
+def _the_metadata_lists_the_initializer(run: Run) -> None:
+    answer = rest_calls.send(run.server.url, run.case.request)
     outputs = answer.json["metadata"]["signature_def"]["signature_def"][INIT_OP]["outputs"]
-    assert [output["dtype"] for output in outputs.values()] == play.expect["dtypes"]
+    assert [output["dtype"] for output in outputs.values()] == run.expect["dtypes"]
 
 
 @scenario(
@@ -219,38 +219,38 @@ def _the_metadata_lists_the_initializer(play: Play) -> None:
     "httpcode-permission_denied",
     "httpcode-resource_exhausted",
 )
-def _a_run_that_fails_has_the_status_of_its_code(play: Play) -> None:
-    name = play.case.given["status"]
-    answer = rest.predict(play.server.url, "statuses", [name])
-    assert answer.status == play.expect["status"], answer.text
+def _a_run_that_fails_has_the_status_of_its_code(run: Run) -> None:
+    name = run.case.setup["status"]
+    answer = rest_calls.predict(run.server.url, "statuses", [name])
+    assert answer.status == run.expect["status"], answer.text
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "statuses"
     grpc_calls.fill_tensor(request.inputs["status"], {"dtype": "DT_STRING", "tensor_shape": [1], "string_val": [name]})
-    assert grpc_calls.refused(play.server.grpc, "Predict", request).code().name == name
+    assert grpc_calls.refused(run.server.grpc, "Predict", request).code().name == name
 
 
 @scenario("httpcode-unimplemented")
-def _a_type_that_json_cannot_hold_is_not_implemented(play: Play) -> None:
-    answer = rest.predict(play.server.url, "echo_default_half", [1.0], "inputs")
-    assert answer.status == play.expect["status"], answer.text
+def _a_type_that_json_cannot_hold_is_not_implemented(run: Run) -> None:
+    answer = rest_calls.predict(run.server.url, "echo_default_half", [1.0], "inputs")
+    assert answer.status == run.expect["status"], answer.text
 
 
 @scenario("http-19")
-def _metrics_have_their_names_labels_and_buckets(play: Play) -> None:
-    assert play.case.server == MAIN
-    rest.predict(play.server.url, "half_plus_two", [1.0])
-    grpc_calls.predict(play.server.grpc, "half_plus_two", x=[1.0])
-    text = rest.get(play.server.url, METRICS).text
+def _metrics_have_their_names_labels_and_buckets(run: Run) -> None:
+    assert run.case.server == MAIN
+    rest_calls.predict(run.server.url, "half_plus_two", [1.0])
+    grpc_calls.predict(run.server.grpc, "half_plus_two", x=[1.0])
+    text = rest_calls.get(run.server.url, METRICS).text
     series = [(name, dict(LABEL.findall(labels))) for name, labels, _ in SERIES.findall(text)]
-    for name, labels in play.expect["metrics"].items():
+    for name, labels in run.expect["metrics"].items():
         assert re.search(rf"^# TYPE {re.escape(name)} \w+$", text, re.MULTILINE), name
         of_it = {name, *(name + part for part in ("_bucket", "_sum", "_count"))}
         found = [set(each) - {"le"} for key, each in series if key in of_it]
         assert all(each == set(labels) for each in found), name
-        assert found or name not in play.expect["seen"], name
-    for label, values in play.expect["label_values"].items():
+        assert found or name not in run.expect["seen"], name
+    for label, values in run.expect["label_values"].items():
         assert set(values) <= {each[label] for _, each in series if label in each}, label
-    _check_buckets(series, play.expect["buckets"])
+    _check_buckets(series, run.expect["buckets"])
 
 
 def _check_buckets(series: list[tuple[str, dict[str, str]]], wanted: Mapping[str, float]) -> None:

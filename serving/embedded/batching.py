@@ -1,6 +1,6 @@
-"""Dynamic batching: concurrent requests of one signature are run as one, with TensorFlow Serving's parameters.
+"""Dynamic batching: concurrent requests of one signature run as one, with TensorFlow Serving's parameters.
 
-Everything but the run itself happens on the event loop, so there are no locks. What the parameters mean:
+Everything but the run itself happens on the event loop, so there are no locks. Meaning of the parameters:
 https://github.com/tensorflow/serving/blob/master/tensorflow_serving/batching/README.md.
 """
 
@@ -33,7 +33,7 @@ TIMED_OUT = "Timed out waiting for the model to run"
 
 @dataclass(eq=False)
 class Task:
-    """A request, or a part of one that was split."""
+    """A request, or a part of a request that was split."""
 
     inputs: Arrays
     size: int
@@ -45,20 +45,20 @@ class Task:
 
 @dataclass(eq=False)
 class Batch:
-    """Tasks that are run together."""
+    """Tasks that run together."""
 
     tasks: list[Task] = field(default_factory=list)
     size: int = 0
 
     def add(self, task: Task) -> None:
-        """Takes another task in."""
+        """Adds a task."""
         self.tasks.append(task)
         self.size += task.size
 
 
 @dataclass(eq=False)
 class Queue:
-    """What waits for one signature of one version, with equal shapes and outputs."""
+    """Batches that wait for one signature of one version, with equal shapes and outputs."""
 
     servable: Servable
     signature: Signature
@@ -74,16 +74,16 @@ class BatchScheduler:
         """Starts the threads.
 
         Args:
-            threads: How many batches run at once.
-            observe_wait: Is told how long each request waited, in seconds.
+            threads: The number of batches that run at once.
+            observe_wait: Called with the waiting time of each request, in seconds.
         """
         self._observe = observe_wait
         self._threads = ThreadPoolExecutor(threads, "batch")
         self._idle = threads
-        # In the order of their turn; a queue without batches is dropped, and with it what it holds of a version.
+        # In the order of their turn. A queue without batches is dropped, with its reference to the version.
         self._queues: dict[Any, Queue] = {}
         self._alarm: asyncio.TimerHandle | None = None
-        # One timer for the earliest deadline of all: one for each request would cost a tenth of its time.
+        # One timer for the earliest deadline: a timer for each request would cost a tenth of its time.
         self._pending: set[Task] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._next_sweep = math.inf
@@ -97,18 +97,18 @@ class BatchScheduler:
         deadline: float,
         parameters: Batching,
     ) -> dict[str, NDArray[Any]]:
-        """Answers a request together with others.
+        """Runs a request in a batch with others.
 
         Args:
-            servable: The version, held by the caller until this returns.
-            signature: Which of its signatures.
-            inputs: Arrays of equal length.
-            outputs: Which outputs.
+            servable: The version, acquired by the caller until this returns.
+            signature: One of its signatures.
+            inputs: Arrays of equal length, by name.
+            outputs: The names of the requested outputs.
             deadline: In the time of `time.monotonic`.
-            parameters: How requests of this version are collected.
+            parameters: The batching parameters of this version.
 
         Raises:
-            ServingError: The queue is full, the request waited too long, or cannot be run.
+            ServingError: The queue is full, the request waited too long, or its run fails.
         """
         size = _rows(inputs)
         limit = parameters.max_batch_size
@@ -119,7 +119,7 @@ class BatchScheduler:
         try:
             answers = [await part.answer for part in parts]
         finally:
-            # What nobody waits for any more is not run.
+            # Parts that are still queued are not run when their caller has gone.
             for part in parts:
                 part.answer.cancel()
                 self._pending.discard(part)
@@ -128,7 +128,7 @@ class BatchScheduler:
         return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
 
     def close(self) -> None:
-        """Ends the threads when what they run has ended."""
+        """Stops the threads after their running batches."""
         self._threads.shutdown()
 
     def _submit(
@@ -145,13 +145,13 @@ class BatchScheduler:
         key = (id(servable), signature.name, outputs, shapes)
         queue = self._queues.get(key) or Queue(servable, signature, outputs, parameters)
         loop, now, step = asyncio.get_running_loop(), time.monotonic(), parameters.execution_size
-        # Before it is cut: rows may be empty, and then a request of a few bytes has any number of them.
+        # Checked before the split: rows may be empty, and then a request of a few bytes has any number of them.
         needed, (batches, rows) = max(-(-size // step), 1), self._room(queue)
         if (needed > 1 or size > rows) and needed > batches:
             raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
         parts = [
             Task(
-                inputs if size <= step else _cut(inputs, start, step),
+                inputs if size <= step else _slice(inputs, start, step),
                 min(step, size - start),
                 deadline,
                 loop.create_future(),
@@ -170,28 +170,28 @@ class BatchScheduler:
         return parts
 
     def _room(self, queue: Queue) -> tuple[int, int]:
-        """How many more batches may wait, and how many more rows the open one takes."""
+        """Returns how many more batches may wait, and how many more rows fit into the last one."""
         open_rows = queue.parameters.execution_size - queue.batches[-1].size if queue.batches else 0
         return queue.parameters.max_enqueued_batches - len(queue.batches), open_rows
 
     def _schedule(self) -> None:
-        """Gives every idle thread a batch that is full or has waited long enough."""
-        while self._idle and (due := self._due()):
+        """Starts a batch that is full or has waited long enough on every idle thread."""
+        while self._idle and (due := self._next_due()):
             key, queue = due
             batch = queue.batches.popleft()
             del self._queues[key]
             if queue.batches:
-                self._queues[key] = queue  # to the end: the others have their turn first
+                self._queues[key] = queue  # to the end: the other queues have their turn first
             self._start(queue, batch)
 
-    def _due(self) -> tuple[Any, Queue] | None:
+    def _next_due(self) -> tuple[Any, Queue] | None:
         now, soonest = time.monotonic(), None
         for key, queue in self._queues.items():
             first = queue.batches[0]
-            ripe = first.tasks[0].arrived + queue.parameters.batch_timeout_micros / 1e6
-            if ripe <= now or len(queue.batches) > 1 or first.size >= queue.parameters.execution_size:
+            due = first.tasks[0].arrived + queue.parameters.batch_timeout_micros / 1e6
+            if due <= now or len(queue.batches) > 1 or first.size >= queue.parameters.execution_size:
                 return key, queue
-            soonest = min(soonest or ripe, ripe)
+            soonest = min(soonest or due, due)
         if soonest is not None:
             self._wake(soonest - now)
         return None
@@ -208,7 +208,7 @@ class BatchScheduler:
         self._sweeper = asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._sweep)
 
     def _sweep(self) -> None:
-        """Tells those whose time is over."""
+        """Fails the tasks whose deadline has passed."""
         now, self._next_sweep = time.monotonic(), math.inf
         for task in self._pending:
             if task.deadline <= now and not task.answer.done():
@@ -223,7 +223,7 @@ class BatchScheduler:
         for task in batch.tasks:
             self._observe(now - task.arrived)
             task.started = True
-        # One that has given up, or whose caller has gone, costs nothing more.
+        # Tasks that timed out, or whose caller has gone, are not run.
         batch.tasks = [task for task in batch.tasks if not task.answer.done()]
         if not batch.tasks:
             return
@@ -243,23 +243,23 @@ class BatchScheduler:
         self._schedule()
 
     def _run(self, queue: Queue, tasks: list[Task]) -> list[Any]:
-        """The answer or the error of every task; runs in a thread."""
-        # Callers may have given up, and then the version is nobody's: it must not be unloaded under the run.
+        """Returns the outputs or the error of every task; called in a thread."""
+        # All callers may have timed out and released the version: it must not be unloaded during the run.
         if not queue.servable.acquire(again=True):
             return [ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")] * len(tasks)
         try:
             with queue.servable:
                 return self._run_together(queue, tasks)
-        except Exception as error:  # nothing that a graph raises may end a thread of the server
+        except Exception as error:  # no error of a graph may end a thread of the server
             if len(tasks) == 1:
                 return [as_serving_error(error)]
-        # One bad request must not fail its neighbours: each is asked alone.
+        # One bad request must not fail the others of its batch, so each runs alone.
         return [self._run(queue, [task])[0] for task in tasks]
 
     def _run_together(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         size = sum(task.size for task in tasks)
         padding = next((allowed for allowed in queue.parameters.allowed_batch_sizes if allowed >= size), size) - size
-        inputs = {name: _joined([task.inputs[name] for task in tasks], padding) for name in tasks[0].inputs}
+        inputs = {name: _concatenate([task.inputs[name] for task in tasks], padding) for name in tasks[0].inputs}
         outputs = queue.servable.run(queue.signature, inputs, queue.outputs)
         for array in outputs.values():
             _check_batched(array, size + padding)
@@ -281,11 +281,11 @@ def _rows(inputs: Arrays) -> int:
     return sizes.pop() if sizes else 1
 
 
-def _cut(inputs: Arrays, start: int, step: int) -> dict[str, NDArray[Any]]:
+def _slice(inputs: Arrays, start: int, step: int) -> dict[str, NDArray[Any]]:
     return {name: array[start : start + step] for name, array in inputs.items()}
 
 
-def _joined(arrays: list[NDArray[Any]], padding: int) -> NDArray[Any]:
+def _concatenate(arrays: list[NDArray[Any]], padding: int) -> NDArray[Any]:
     fill = [np.repeat(arrays[0][:1], padding, axis=0)] if padding and len(arrays[0]) else []
     return np.concatenate([*arrays, *fill]) if len(arrays) > 1 or fill else arrays[0]
 

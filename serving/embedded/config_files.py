@@ -1,4 +1,4 @@
-"""TensorFlow Serving's configuration files: models, batching, monitoring; text protocol buffers of its own schemas.
+"""TensorFlow Serving's configuration files for models, batching and monitoring, all of them text protocol buffers.
 
 `ModelServerConfig` comes with tensorflow-serving-api. `BatchingParameters` and `MonitoringConfig` do not, so the fields
 that Serving's session_bundle_config.proto and monitoring_config.proto define are declared here.
@@ -24,15 +24,15 @@ MAX_VERSION = 2**63 - 1
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as it is configured.
+    """A configured model.
 
     Attributes:
-        name: What requests call it.
+        name: Its name in requests.
         base_path: The directory of its versions.
-        policy: Which versions are served: "latest", "all" or "specific".
-        count: How many of the newest, for "latest".
-        numbers: Which ones, for "specific".
-        labels: Version numbers by label.
+        policy: The version policy: "latest", "all" or "specific".
+        count: The number of newest versions to serve, for "latest".
+        numbers: The versions to serve, for "specific".
+        labels: Pairs of a label and a version number.
     """
 
     name: str
@@ -45,17 +45,17 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class Batching:
-    """How concurrent requests are run as one, with TensorFlow Serving's defaults.
+    """TensorFlow Serving's BatchingParameters, with its defaults.
 
     Attributes:
-        max_batch_size: Most rows of a batch, and of a request unless large ones are split.
-        batch_timeout_micros: How long a batch that is not full waits for more, in microseconds.
-        max_enqueued_batches: How many batches of a signature may wait; then requests are refused.
-        num_batch_threads: How many batches run at once.
-        allowed_batch_sizes: Sizes that a batch is filled up to; empty for any.
+        max_batch_size: The most rows of a batch, and of a request unless large ones are split.
+        batch_timeout_micros: How long a batch that is not full waits for more requests, in microseconds.
+        max_enqueued_batches: The most batches of a signature in the queue; further requests are refused.
+        num_batch_threads: The number of batches that run at once.
+        allowed_batch_sizes: The sizes to which batches are padded; empty for any size.
         enable_large_batch_splitting: Whether a request larger than a batch is split.
-        max_execution_batch_size: Most rows run at once when requests are split; 0 is max_batch_size.
-        pad_variable_length_inputs: Whether requests of different shapes are filled up with zeros to share a batch.
+        max_execution_batch_size: The most rows of a run when requests are split; 0 for max_batch_size.
+        pad_variable_length_inputs: Whether requests of different shapes are padded with zeros to share a batch.
     """
 
     max_batch_size: int = 1000
@@ -69,7 +69,7 @@ class Batching:
 
     @property
     def execution_size(self) -> int:
-        """The most rows that are run at once."""
+        """The most rows of a run."""
         split = self.enable_large_batch_splitting and self.max_execution_batch_size
         return self.max_execution_batch_size if split else self.max_batch_size
 
@@ -78,31 +78,31 @@ def read_models(path: Path) -> list[ModelSource]:
     """Reads a `model_config_file`.
 
     Raises:
-        ServingError: It cannot be read, or configures what cannot be served.
+        ServingError: The file cannot be read, or its configuration is invalid.
     """
-    return models_of(_parse(path, ModelServerConfig()))
+    return model_sources(_parse(path, ModelServerConfig()))
 
 
-def models_of(config: ModelServerConfig) -> list[ModelSource]:
-    """Returns the models of a configuration, checked as the real server checks them.
+def model_sources(config: ModelServerConfig) -> list[ModelSource]:
+    """Returns the models of a configuration, with the checks of TensorFlow Serving.
 
     Raises:
-        ServingError: The configuration is not of models by name, or one of them cannot be served.
+        ServingError: The configuration has no list of models, or one of them is invalid.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("ModelServerConfig::custom_model_config is not supported; expected model_config_list")
     sources = [_model(item) for item in config.model_config_list.config]
     names = [source.name for source in sources]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise invalid(f"Illegal to list model {twice[0]} multiple times in config list")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise invalid(f"Illegal to list model {duplicates[0]} multiple times in config list")
     return sources
 
 
 def aspired_versions(source: ModelSource) -> dict[int, Path]:
-    """Returns the directories of the versions that are to be served, by number.
+    """Returns the directories of the versions that the model's policy selects, by number.
 
     Raises:
-        ServingError: The base directory is missing; what is served stays.
+        ServingError: The base directory is missing; loaded versions stay.
     """
     try:
         children = list(source.base_path.iterdir())
@@ -110,7 +110,7 @@ def aspired_versions(source: ModelSource) -> dict[int, Path]:
         raise ServingError(
             StatusCode.NOT_FOUND, f"Could not find base path {source.base_path} for servable {source.name}"
         ) from None
-    found = {number: path for path in sorted(children) if (number := _number(path.name)) is not None}
+    found = {number: path for path in sorted(children) if (number := _version_number(path.name)) is not None}
     if source.policy == ALL:
         return found
     if source.policy == SPECIFIC:
@@ -122,10 +122,10 @@ def read_batching(path: Path) -> Batching:
     """Reads a `batching_parameters_file`.
 
     Raises:
-        ServingError: It cannot be read, or its sizes contradict each other.
+        ServingError: The file cannot be read, or its sizes contradict each other.
     """
     message = _parse(path, _BATCHING())
-    values = {item.name: _plain(getattr(message, item.name)) for item, _ in message.ListFields()}
+    values = {item.name: _unwrap(getattr(message, item.name)) for item, _ in message.ListFields()}
     values.pop("thread_pool_name", None)
     if "allowed_batch_sizes" in values:
         values["allowed_batch_sizes"] = tuple(values["allowed_batch_sizes"])
@@ -135,13 +135,13 @@ def read_batching(path: Path) -> Batching:
 
 
 def read_metrics_path(path: Path) -> str | None:
-    """Reads a `monitoring_config_file`; returns the path that metrics are answered at, None when they are off."""
+    """Reads a `monitoring_config_file`; returns the path of the metrics, None when they are off."""
     config = _parse(path, _MONITORING()).prometheus_config
     return (config.path or "/monitoring/prometheus/metrics") if config.enable else None
 
 
-def _number(name: str) -> int | None:
-    """The version that a directory's name means; leading zeros are fine, anything but digits is no version."""
+def _version_number(name: str) -> int | None:
+    """Returns the version number of a directory name, None for one with anything but digits; zeros may lead."""
     if not (name.isascii() and name.isdecimal()):
         return None
     return number if (number := int(name)) <= MAX_VERSION else None
@@ -182,7 +182,7 @@ def _check_batching(batching: Batching) -> None:
         )
 
 
-def _plain(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     return value.value if hasattr(value, "DESCRIPTOR") else value
 
 
@@ -195,8 +195,8 @@ def _parse(path: Path, message: Any) -> Any:
         raise invalid(f"Invalid text proto file: {path}: {error}") from None
 
 
-def _declare() -> tuple[Any, Any]:
-    """The two messages that no package carries, made from descriptors."""
+def _define_messages() -> tuple[Any, Any]:
+    """Returns the classes BatchingParameters and MonitoringConfig, which no package defines."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="serving/embedded/config_files.proto", package="serving.embedded", syntax="proto3"
@@ -233,8 +233,10 @@ def _declare() -> tuple[Any, Any]:
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
     names = ("BatchingParameters", "MonitoringConfig")
-    made = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"serving.embedded.{name}")) for name in names]
-    return made[0], made[1]
+    classes = [
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"serving.embedded.{name}")) for name in names
+    ]
+    return classes[0], classes[1]
 
 
-_BATCHING, _MONITORING = _declare()
+_BATCHING, _MONITORING = _define_messages()

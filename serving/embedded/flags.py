@@ -1,4 +1,4 @@
-"""The flags of `python -m serving.embedded`: TensorFlow Serving's by name and default, and a few of ours.
+"""The flags of `python -m serving.embedded`: TensorFlow Serving's names and defaults, and a few additions.
 
 Source of names and defaults: tensorflow_serving/model_servers/main.cc and server.h.
 """
@@ -24,72 +24,74 @@ def _flag(default: Any, text: str, ours: bool = False) -> Any:
 
 @dataclass(frozen=True)
 class ServerFlags:
-    """What the server is started with; every field is the flag of that name, described in its metadata."""
+    """The values of all flags; every field is the flag of that name, described in its metadata."""
 
     port: int = _flag(8500, "TCP port of gRPC; 0 is off.")
     rest_api_port: int = _flag(0, "TCP port of REST; 0 is off.")
-    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "How many REST requests run at once.")
+    rest_api_num_threads: int = _flag(4 * (os.cpu_count() or 1), "REST requests that run at once.")
     rest_api_timeout_in_ms: int = _flag(
-        30_000, "Milliseconds that a REST request may take to arrive, and to be answered."
+        30_000, "Time-out in milliseconds for a REST request to arrive, and to be answered."
     )
-    rest_api_enable_cors_support: bool = _flag(False, "Answers with CORS headers for any origin.")
+    rest_api_enable_cors_support: bool = _flag(False, "Send CORS headers for any origin.")
     model_name: str = _flag("default", "Name of the one model when there is no model_config_file.")
     model_base_path: str = _flag("", "Directory with the versions of the one model.")
     model_config_file: str = _flag("", "Text protocol buffer ModelServerConfig that names the models.")
-    model_config_file_poll_wait_seconds: int = _flag(0, "How often that file is read again; 0 is once.")
-    file_system_poll_wait_seconds: int = _flag(1, "How often new versions are looked for; 0 is once, below 0 never.")
-    max_num_load_retries: int = _flag(5, "How often a load that failed is tried again.")
-    load_retry_interval_micros: int = _flag(60_000_000, "Time between these tries, in microseconds.")
-    num_load_threads: int = _flag(0, "How many versions load at once; versions always load one by one here.")
-    num_unload_threads: int = _flag(0, "How many versions unload at once; always one by one here.")
-    allow_version_labels_for_unavailable_models: bool = _flag(
-        False, "A new label may name a version that is not loaded."
+    model_config_file_poll_wait_seconds: int = _flag(0, "Seconds between two reads of that file; 0 reads it once.")
+    file_system_poll_wait_seconds: int = _flag(
+        1, "Seconds between two polls for versions; 0 polls once, below 0 never."
     )
-    enable_batching: bool = _flag(False, "Runs concurrent requests as one batch.")
+    max_num_load_retries: int = _flag(5, "Retries of a failed load.")
+    load_retry_interval_micros: int = _flag(60_000_000, "Time between these retries, in microseconds.")
+    num_load_threads: int = _flag(0, "Accepted; versions load one by one here.")
+    num_unload_threads: int = _flag(0, "Accepted; versions unload one by one here.")
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        False, "Let a new label name a version that is not loaded."
+    )
+    enable_batching: bool = _flag(False, "Run concurrent requests as one batch.")
     batching_parameters_file: str = _flag("", "Text protocol buffer BatchingParameters.")
-    enable_per_model_batching_parameters: bool = _flag(False, "Reads batching_params.pbtxt of each version instead.")
+    enable_per_model_batching_parameters: bool = _flag(False, "Read batching_params.pbtxt of each version instead.")
     monitoring_config_file: str = _flag("", "Text protocol buffer MonitoringConfig.")
-    enable_model_warmup: bool = _flag(True, "Replays assets.extra/tf_serving_warmup_requests before a version serves.")
-    num_request_iterations_for_warmup: int = _flag(0, "How often each warm-up request is run; 0 is once.")
-    enable_grpc_healthcheck_service: bool = _flag(False, "Answers grpc.health.v1.Health.")
-    enable_serialization_as_tensor_content: bool = _flag(False, "gRPC answers carry tensor_content.")
-    enable_signature_method_name_check: bool = _flag(False, "Classify and Regress insist on the signature's method.")
+    enable_model_warmup: bool = _flag(True, "Replay assets.extra/tf_serving_warmup_requests before a version serves.")
+    num_request_iterations_for_warmup: int = _flag(0, "Runs of each warm-up request; 0 is one.")
+    enable_grpc_healthcheck_service: bool = _flag(False, "Serve grpc.health.v1.Health.")
+    enable_serialization_as_tensor_content: bool = _flag(False, "Return tensors as tensor_content over gRPC.")
+    enable_signature_method_name_check: bool = _flag(False, "Check the signature's method in Classify and Regress.")
     saved_model_tags: str = _flag("serve", "Tags of the graph to load, separated by commas.")
     tensorflow_session_parallelism: int = _flag(0, "Threads of TensorFlow; 0 is one for each core.")
     tensorflow_intra_op_parallelism: int = _flag(0, "Threads of one operation; 0 is one for each core.")
     tensorflow_inter_op_parallelism: int = _flag(0, "Operations at once; 0 is one for each core.")
     grpc_max_threads: int = _flag(4 * (os.cpu_count() or 1), "Accepted; gRPC runs on one event loop here.")
-    flush_filesystem_caches: bool = _flag(True, "Accepted; the system's cache is left alone here.")
+    flush_filesystem_caches: bool = _flag(True, "Accepted; this server never flushes the file system's cache.")
     per_process_gpu_memory_fraction: float = _flag(0.0, "Accepted; this server runs on the processor.")
     prefer_tflite_model: bool = _flag(False, "Accepted; only SavedModels are served here.")
 
-    bind_address: str = _flag("127.0.0.1", "Address that both ports are opened on.", ours=True)
-    ui: bool = _flag(True, "Answers / with a page to try the model.", ours=True)
-    rest_api_max_body_bytes: int = _flag(32 * 2**20, "Largest body of a REST request, unpacked.", ours=True)
-    request_log_prefix: str = _flag("", "Path and beginning of the names of the request logs.", ours=True)
-    request_log_sampling_rate: float = _flag(0.0, "Share of the requests that are logged.", ours=True)
-    request_log_max_bytes: int = _flag(64 * 2**20, "A log of this size is followed by a new one.", ours=True)
-    request_log_max_files: int = _flag(8, "How many logs are kept.", ours=True)
+    bind_address: str = _flag("127.0.0.1", "Address that both ports listen on.", ours=True)
+    ui: bool = _flag(True, "Serve a page to try the model at /.", ours=True)
+    rest_api_max_body_bytes: int = _flag(32 * 2**20, "Largest body of a REST request, decompressed.", ours=True)
+    request_log_prefix: str = _flag("", "Path prefix of the request logs.", ours=True)
+    request_log_sampling_rate: float = _flag(0.0, "Share of the requests to log.", ours=True)
+    request_log_max_bytes: int = _flag(64 * 2**20, "Size at which a new request log begins.", ours=True)
+    request_log_max_files: int = _flag(8, "Request logs to keep; older ones are deleted.", ours=True)
 
 
 def parse_flags(arguments: Sequence[str]) -> ServerFlags:
     """Reads `--name=value`, `--name value`, `--switch` and `--noswitch`.
 
     Raises:
-        FlagError: A flag is unknown, lacks its value, or has one of another type; or there is nothing to serve.
+        FlagError: A flag is unknown, has no value or one of another type, or the flags do not fit together.
     """
     known = {item.name: item for item in fields(ServerFlags)}
     values: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
-        name, text = _take(rest, known)
+        name, text = _next_flag(rest, known)
         values[name] = _convert(known[name], text)
     flags = ServerFlags(**values)
     _check(flags)
     return flags
 
 
-def _take(rest: list[str], known: dict[str, Field[Any]]) -> tuple[str, str]:
+def _next_flag(rest: list[str], known: dict[str, Field[Any]]) -> tuple[str, str]:
     argument = rest.pop(0)
     name, equals, text = argument.removeprefix("--").partition("=")
     if not argument.startswith("--"):
@@ -120,8 +122,8 @@ def _convert(item: Field[Any], text: str) -> Any:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         return kind(text)
     except (KeyError, ValueError):
-        wanted = "true or false" if kind is bool else f"a value of type {kind.__name__}"
-        raise FlagError(f"The flag --{item.name} cannot be read.", expected=wanted, received=repr(text)) from None
+        expected = "true or false" if kind is bool else f"a value of type {kind.__name__}"
+        raise FlagError(f"The flag --{item.name} cannot be read.", expected=expected, received=repr(text)) from None
 
 
 def _type(item: Field[Any]) -> type:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services: PredictionService and ModelService, by the stubs of tensorflow-serving-api."""
+"""TensorFlow Serving's gRPC services PredictionService and ModelService, on the stubs of tensorflow-serving-api."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.input_pb2 import Input
 
-from serving.embedded.config_files import PLATFORM, models_of
+from serving.embedded.config_files import PLATFORM, model_sources
 from serving.embedded.errors import OVERLOADED, ServingError, invalid
 from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
 from serving.embedded.request_log import predict_log
@@ -36,14 +36,14 @@ from serving.embedded.tensor_protos import as_proto, check_outputs, read_request
 
 log = logging.getLogger("serving")
 
-LONGEST_MESSAGE = 1024
-"""Characters; what is longer is cut, as headers of HTTP/2 are limited."""
+MAX_MESSAGE_LENGTH = 1024
+"""In characters; longer messages are cut, because HTTP/2 limits the size of headers."""
 NO_DEADLINE = 365 * 86400.0
 RETRY_MILLISECONDS = "1000"
 
 
-def answers(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Wraps a handler `(self, request, deadline)` into a method of a servicer, which tells of errors by their codes."""
+def rpc_method(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Wraps a handler `(self, request, deadline)` into a servicer's method that reports errors by their gRPC codes."""
 
     async def method(self: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         remaining = context.time_remaining()
@@ -53,10 +53,10 @@ def answers(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         except ServingError as error:
             if error.code in OVERLOADED:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", RETRY_MILLISECONDS),))
-            await context.abort(error.code, _short(error.message))
+            await context.abort(error.code, _truncate(error.message))
         except asyncio.CancelledError:
             raise
-        except Exception:  # a fault of ours is told as one
+        except Exception:  # a bug is reported to the client
             log.exception("%s could not be answered", handler.__name__)
             await context.abort(StatusCode.INTERNAL, "The server has failed; its log says where.")
 
@@ -67,14 +67,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     def __init__(self, predictor: Predictor, as_content: bool) -> None:
-        """Takes what answers, and whether tensors are answered as raw bytes."""
+        """Keeps its parameters.
+
+        Args:
+            predictor: Runs the models.
+            as_content: Whether responses carry tensors as raw bytes in `tensor_content`.
+        """
         self._predictor, self._as_content = predictor, as_content
 
-    @answers
+    @rpc_method
     async def Predict(self, request: predict_pb2.PredictRequest, deadline: float) -> predict_pb2.PredictResponse:
         """Runs any signature."""
         target = _target(request)
-        with self._predictor.counted(target.model, "Predict", "GRPC"), self._find(target) as servable:
+        with self._predictor.count_request(target.model, "Predict", "GRPC"), self._find(target) as servable:
             name = target.signature or DEFAULT_SIGNATURE
             signature = servable.signatures.get(name)
             if signature is None:
@@ -88,33 +93,33 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             self._predictor.log(servable, lambda: predict_log(request, response))
             return response
 
-    @answers
+    @rpc_method
     async def Classify(self, request: Any, deadline: float) -> classification_pb2.ClassificationResponse:
         """Runs a classify signature on tf.Examples."""
         target = _target(request)
-        with self._predictor.counted(target.model, "Classify", "GRPC"), self._find(target) as servable:
+        with self._predictor.count_request(target.model, "Classify", "GRPC"), self._find(target) as servable:
             return classification_pb2.ClassificationResponse(
                 model_spec=_spec(servable, target.signature or DEFAULT_SIGNATURE),
                 result=await self._classification(servable, target, request.input, deadline),
             )
 
-    @answers
+    @rpc_method
     async def Regress(self, request: Any, deadline: float) -> regression_pb2.RegressionResponse:
         """Runs a regress signature on tf.Examples."""
         target = _target(request)
-        with self._predictor.counted(target.model, "Regress", "GRPC"), self._find(target) as servable:
+        with self._predictor.count_request(target.model, "Regress", "GRPC"), self._find(target) as servable:
             return regression_pb2.RegressionResponse(
                 model_spec=_spec(servable, target.signature or DEFAULT_SIGNATURE),
                 result=await self._regression(servable, target, request.input, deadline),
             )
 
-    @answers
+    @rpc_method
     async def MultiInference(self, request: Any, deadline: float) -> inference_pb2.MultiInferenceResponse:
         """Runs several classify and regress signatures of one model on the same tf.Examples."""
         _check_tasks(request.tasks)
         response = inference_pb2.MultiInferenceResponse()
         target = _target(request.tasks[0])
-        with self._predictor.counted(target.model, "MultiInference", "GRPC"), self._find(target) as servable:
+        with self._predictor.count_request(target.model, "MultiInference", "GRPC"), self._find(target) as servable:
             for task in request.tasks:
                 each = _target(task)
                 result = response.results.add(model_spec=_spec(servable, each.signature or DEFAULT_SIGNATURE))
@@ -129,9 +134,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                     )
         return response
 
-    @answers
+    @rpc_method
     async def GetModelMetadata(self, request: Any, deadline: float) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Tells the signatures of a version."""
+        """Returns the signatures of a version."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if not request.metadata_field:
@@ -170,32 +175,32 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest."""
 
     def __init__(self, predictor: Predictor) -> None:
-        """Takes what holds the models."""
+        """Keeps the predictor, whose lifecycle has the models."""
         self._predictor = predictor
 
-    @answers
+    @rpc_method
     async def GetModelStatus(self, request: Any, deadline: float) -> get_model_status_pb2.GetModelStatusResponse:
-        """Tells the states of a model's versions."""
+        """Returns the states of a model's versions."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         target = _target(request)
         return model_status(self._predictor.lifecycle, target.model, target.version, target.label)
 
-    @answers
+    @rpc_method
     async def HandleReloadConfigRequest(
         self, request: Any, deadline: float
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Takes another list of models; answers when they are served."""
+        """Replaces the list of models; answers when they are available."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ServableConfig.config must be model_config_list")
-        held = set(self._predictor.lifecycle.names())
+        configured = set(self._predictor.lifecycle.names())
         for item in request.config.model_config_list.config:
-            if item.name in held and item.model_platform not in ("", PLATFORM):
+            if item.name in configured and item.model_platform not in ("", PLATFORM):
                 raise invalid(
                     f"Illegal to change a model's platform. For model {item.name} platform was {PLATFORM} and new "
                     f"platform requested is {item.model_platform}"
                 )
-        sources = models_of(request.config)
+        sources = model_sources(request.config)
         await asyncio.get_running_loop().run_in_executor(None, self._predictor.lifecycle.reload, sources)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
@@ -252,5 +257,5 @@ def _check_tasks(tasks: Any) -> None:
         seen.add(name)
 
 
-def _short(message: str) -> str:
-    return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + "...TRUNCATED"
+def _truncate(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE_LENGTH else message[:MAX_MESSAGE_LENGTH] + "...TRUNCATED"

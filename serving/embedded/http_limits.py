@@ -1,8 +1,8 @@
-"""HTTP connections that a slow client cannot hold: what uvicorn waits for without end is bounded in time and bytes.
+"""Limits HTTP connections in time and header bytes, so that slow clients cannot occupy the server.
 
-Uvicorn bounds the pause between two requests alone, and any byte ends that pause. A client that sends a header a minute
-(https://en.wikipedia.org/wiki/Slowloris_(cyber_attack)), a byte of a body now and then, or does not read what it gets
-would keep its connection, and what is held for it, for ever.
+Uvicorn only limits the pause between two requests, and any byte ends that pause. A client that sends a header a minute
+(https://en.wikipedia.org/wiki/Slowloris_(cyber_attack)), a byte of a body now and then, or does not read its response
+would keep its connection, with the memory for it, for ever.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.embedded.json_text import dumps
 
-MOST_HEAD_BYTES: Final = 2**16
-"""Of a request line with its headers, of which the parser takes any number."""
+MAX_HEAD_BYTES: Final = 2**16
+"""The most bytes of a request line with its headers, which the parser does not limit."""
 
 
-def bounded(seconds: float) -> type[HttpToolsProtocol]:
+def bounded_protocol(seconds: float) -> type[HttpToolsProtocol]:
     """Returns the protocol for `uvicorn.Config(http=...)`.
 
     Args:
-        seconds: How long a request may take to arrive, and its answer to be taken.
+        seconds: The time-out for a request to arrive, and for the client to read its response.
     """
     return type("BoundedProtocol", (BoundedProtocol,), {"seconds": seconds})
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose client keeps the server waiting too long.
+    """An HTTP protocol that closes a connection whose client exceeds the time-out.
 
     Attributes:
-        seconds: How long that is.
+        seconds: The time-out.
     """
 
     seconds: ClassVar[float] = 30.0
@@ -46,53 +46,53 @@ class BoundedProtocol(HttpToolsProtocol):
         self._writing = _Timer(self.loop, self.seconds, lambda: self.transport.abort())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins to wait for a request."""
+        """Starts the time-out for the first request."""
         super().connection_made(transport)
         self._reading.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Waits for nothing any more."""
+        """Stops both time-outs."""
         self._reading.stop()
         self._writing.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Takes what came, unless it is a head without end."""
+        """Parses received bytes; refuses a request whose headers exceed the limit."""
         if self._in_head and not self._reading.runs:
             self._reading.start()
         self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers of at most {MOST_HEAD_BYTES} bytes")
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers of at most {MAX_HEAD_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keeps a header; those that follow a body in chunks are of no use here."""
+        """Stores a header; trailers after a chunked body are ignored."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begins to answer."""
+        """Starts the response."""
         self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Takes a part of the body."""
+        """Passes on a part of the body."""
         self._head_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What comes next is another request."""
+        """Stops the time-out; the next bytes belong to another request."""
         self._in_head, self._head_bytes = True, 0
         self._reading.stop()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """The client does not take its answer."""
+        """Starts the time-out for the response: the client does not read it."""
         super().pause_writing()
         self._writing.start()
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stops the time-out for the response: the client reads again."""
         super().resume_writing()
         self._writing.stop()
 
@@ -100,21 +100,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"all of the request within {self.seconds:g} seconds")
 
     def _refuse(self, status: HTTPStatus, expected: str) -> None:
-        """Closes the connection; says why where a request has begun and no answer has."""
+        """Closes the connection, with an error response if a request has begun and no response has."""
         if self.transport.is_closing():
             return
-        if self._may_answer():
-            self.transport.write(_answer(status, f"{status.phrase}. Expected: {expected}."))
+        if self._can_respond():
+            self.transport.write(_error_response(status, f"{status.phrase}. Expected: {expected}."))
         self.transport.close()
 
-    def _may_answer(self) -> bool:
+    def _can_respond(self) -> bool:
         if self._in_head:
             return self.scope is not None and (self.cycle is None or self.cycle.response_complete)
         return not self.cycle.response_started and not self.pipeline
 
 
 class _Timer:
-    """Does something when it was not stopped in time; may be started again."""
+    """Calls an action after a time-out unless it is stopped; may be restarted."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[[], object]) -> None:
         self._loop, self._seconds, self._action = loop, seconds, action
@@ -134,7 +134,7 @@ class _Timer:
             self._handle = None
 
 
-def _answer(status: HTTPStatus, message: str) -> bytes:
+def _error_response(status: HTTPStatus, message: str) -> bytes:
     body = dumps({"error": message}, False)
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"

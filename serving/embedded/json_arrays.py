@@ -1,8 +1,8 @@
-"""One JSON value as one dense tensor: nested lists of numbers, booleans, strings or base64 objects to an array.
+"""Converts a JSON value to a dense array: nested lists of numbers, booleans, strings or base64 objects.
 
-`convert` looks at whole lists at once (28 lists of 28 pixels in some 40 us); whatever it is not sure of goes to
-`convert_exactly`, which looks at one element after the other as FillTensorProto of TensorFlow Serving's
-util/json_tensor.cc does, and composes its errors.
+`convert` handles whole lists at once (28 lists of 28 pixels in about 40 us). Values that may be invalid go to
+`convert_exactly`, which handles one element after the other and composes the errors, like FillTensorProto of TensorFlow
+Serving's util/json_tensor.cc.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ def convert(value: Any, dtype: str, booleans: bool = True) -> Array:
     """Returns a value as the array of one of TensorFlow's types, by its name without prefix.
 
     Args:
-        value: What JSON held.
+        value: The parsed JSON value.
         dtype: The type's name.
-        booleans: Whether the value may hold any, which Python takes for numbers. Defaults to yes.
+        booleans: Whether the value may have booleans, which Python takes for numbers. Defaults to True.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the value is ragged or holds what the type cannot; UNIMPLEMENTED, JSON has no
-            form for the type.
+        ServingError: INVALID_ARGUMENT for a ragged value or an element that the type does not allow; UNIMPLEMENTED for
+            a type without a form in JSON.
     """
     array = _convert_at_once(value, dtype, booleans)
     return convert_exactly(value, dtype) if array is None else array
 
 
 def convert_exactly(value: Any, dtype: str) -> Array:
-    """Does the same as `convert`, element by element."""
+    """Does the same as `convert`, one element after the other."""
     shape = dense_shape(value)
     elements: list[Any] = []
     _fill(value, 0, shape, dtype, elements)
@@ -58,7 +58,7 @@ def convert_exactly(value: Any, dtype: str) -> Array:
 
 
 def dense_shape(value: Any) -> tuple[int, ...]:
-    """Returns the shape that a value has if it is dense: the sizes of its first lists."""
+    """Returns the shape of a value if it is dense: the lengths of its first lists."""
     shape: list[int] = []
     while isinstance(value, list):
         if len(shape) == _MAX_RANK:
@@ -71,23 +71,23 @@ def dense_shape(value: Any) -> tuple[int, ...]:
 
 
 def json_type(value: Any) -> str:
-    """Returns the name that errors have for the kind of a value."""
+    """Returns the name of a value's JSON type in error texts."""
     return str(value) if isinstance(value, bool) else _JSON_TYPES[type(value)]
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a value stands for bytes: an object with the one key "b64" and a string."""
+    """Returns whether a value encodes bytes: an object with the single key "b64" and a string."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def decode_base64(value: Any) -> bytes:
     """Returns the bytes of a base64 object.
 
-    As absl::Base64Unescape does: the standard alphabet; the padding may be missing, but not wrong; blanks and line
-    breaks are skipped.
+    Follows absl::Base64Unescape: the standard alphabet; padding may be missing, but not wrong; blanks and line breaks
+    are skipped.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it is not such an object, or its string is not base64.
+        ServingError: INVALID_ARGUMENT if it is no such object, or its string is not base64.
     """
     if not is_base64(value):
         raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
@@ -107,16 +107,16 @@ def _decode_loosely(text: str) -> bytes:
 
 
 def _convert_at_once(value: Any, dtype: str, booleans: bool) -> Array | None:
-    """Returns the array, or None where only a closer look can tell."""
+    """Returns the array, or None if only `convert_exactly` can decide."""
     shape = dense_shape(value)
     elements = value if shape else [value]
     for size in shape[1:]:
-        # Strings have lengths too: only lists may be joined.
+        # Strings have a length too, but only lists may be joined.
         if set(map(type, elements)) != {list} or set(map(len, elements)) != {size}:
             return None
         elements = list(chain.from_iterable(elements))
     if dtype == "uint8" and not booleans:
-        # bytearray() itself refuses everything else.
+        # bytearray() itself refuses all other values.
         array = _integers(elements, dtype)
         return None if array is None else array.reshape(shape)
     kinds = set(map(type, elements))
@@ -133,7 +133,7 @@ def _convert_at_once(value: Any, dtype: str, booleans: bool) -> Array | None:
 
 def _integers(elements: list[int], dtype: str) -> Array | None:
     try:
-        # A pixel a byte: bytearray() takes a quarter of the time of np.array().
+        # One byte per pixel: bytearray() takes a quarter of the time of np.array().
         return np.frombuffer(bytearray(elements), np.uint8) if dtype == "uint8" else np.array(elements, _TYPES[dtype])
     except (OverflowError, TypeError, ValueError):
         return None
@@ -174,12 +174,12 @@ def _element(value: Any, dtype: str) -> Any:
         raise _type_error(value, dtype)
     if dtype not in _TYPES:
         raise _unimplemented(value, dtype)
-    if not _is_of(value, dtype):
+    if not _is_allowed(value, dtype):
         raise _type_error(value, dtype)
     return value
 
 
-def _is_of(value: Any, dtype: str) -> bool:
+def _is_allowed(value: Any, dtype: str) -> bool:
     if isinstance(value, bool) or dtype == "bool":
         return isinstance(value, bool) and dtype == "bool"
     if dtype in _BOUNDS:

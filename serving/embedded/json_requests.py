@@ -26,17 +26,17 @@ _MAX_INT64: Final = 2**63 - 1
 
 
 class Format(Enum):
-    """Whether a request lists instances or inputs; its answer takes the same form."""
+    """The two formats of a predict request, named after their key; the response has the same format."""
 
     ROW = "instances"
     COLUMNAR = "inputs"
 
 
 def read_signature_name(document: Mapping[str, Any]) -> str:
-    """Returns the signature that a request asks for, "" for serving_default.
+    """Returns the name of the requested signature, "" for serving_default.
 
     Raises:
-        ServingError: Its name is no string.
+        ServingError: The name is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -47,15 +47,19 @@ def read_signature_name(document: Mapping[str, Any]) -> str:
 
 
 def read_inputs(document: Mapping[str, Any], specs: Specs, booleans: bool = True) -> tuple[dict[str, Array], Format]:
-    """Reads a request's tensors.
+    """Reads the input arrays of a predict request.
 
     Args:
-        document: What the body holds.
-        specs: The inputs of the signature by name; of each, only the type matters here.
-        booleans: Whether there may be `true` or `false` in it; without them, pixels need no closer look.
+        document: The parsed body.
+        specs: The inputs of the signature by name; only their types matter here.
+        booleans: Whether the document may have `true` or `false`; without them, pixels are converted faster. Defaults
+            to True.
+
+    Returns:
+        The arrays by name, and the format of the request.
 
     Raises:
-        ServingError: The document does not hold one dense tensor for every input.
+        ServingError: The document does not have one dense tensor for every input.
     """
     if not specs:
         raise invalid(f"Failed to get input map for signature: {read_signature_name(document) or 'DEFAULT'}")
@@ -70,18 +74,18 @@ def read_examples(document: Mapping[str, Any]) -> tuple[str, list[bytes]]:
     """Reads a classify or regress request.
 
     Args:
-        document: What the body holds.
+        document: The parsed body.
 
     Returns:
-        The signature asked for, "" for serving_default, and the serialized tf.Examples. The features of the request's
-        context are in each; the example's own feature of the same name wins.
+        The name of the requested signature, "" for serving_default, and the serialized tf.Examples. Each has the
+        features of the request's context, unless it has a feature of the same name.
 
     Raises:
-        ServingError: The document does not hold examples.
+        ServingError: The document has no valid examples.
     """
     signature = read_signature_name(document)
     context = _read_example(document["context"]) if "context" in document else Example()
-    return signature, [_merged(context, _read_example(value)) for value in _examples(document)]
+    return signature, [_merge(context, _read_example(value)) for value in _examples(document)]
 
 
 def _instances(document: Mapping[str, Any]) -> list[Any]:
@@ -114,17 +118,17 @@ def _read_rows(instances: list[Any], specs: Specs, booleans: bool) -> dict[str, 
         if clean:
             return {name: convert(column, specs[name].dtype, booleans) for name, column in columns.items()}
     except (ServingError, KeyError, TypeError, IndexError, AttributeError):
-        # Which instance is wrong, and how, is found one by one.
+        # `_read_one_by_one` finds the wrong instance, for the error text.
         pass
     return _read_one_by_one(instances, specs, named)
 
 
 def _read_one_by_one(instances: list[Any], specs: Specs, named: bool) -> dict[str, Array]:
     rows: dict[str, list[Array]] = {name: [] for name in specs}
-    for place, instance in enumerate(instances):
+    for index, instance in enumerate(instances):
         if _is_named(instance) != named:
             expected = "Expecting object but got list" if named else "Expecting value/list but got object"
-            raise invalid(f"{expected} at item {place} of input list")
+            raise invalid(f"{expected} at item {index} of input list")
         members = instance if named else {next(iter(specs)): instance}
         for name, value in members.items():
             try:
@@ -132,12 +136,12 @@ def _read_one_by_one(instances: list[Any], specs: Specs, named: bool) -> dict[st
             except ServingError as error:
                 key = f" key: {name}" if named else ""
                 raise invalid(
-                    f"Failed to process element: {place}{key} of 'instances' list. "
+                    f"Failed to process element: {index}{key} of 'instances' list. "
                     f"Error: {error.code.name}: {error.message}"
                 ) from None
         if members.keys() != specs.keys():
             raise invalid(
-                f"Failed to process element: {place} of 'instances' list. JSON object: {excerpt(instance)} "
+                f"Failed to process element: {index} of 'instances' list. JSON object: {excerpt(instance)} "
                 f"keys must be equal to: {','.join(sorted(specs))}"
             )
     return {name: np.stack(arrays) for name, arrays in rows.items()}
@@ -190,7 +194,7 @@ def _examples(document: Mapping[str, Any]) -> list[Any]:
     raise invalid(f"JSON Value: {excerpt(document)} {problem}")
 
 
-def _merged(context: Example, example: Example) -> bytes:
+def _merge(context: Example, example: Example) -> bytes:
     merged = Example()
     for source in (context, example):
         for name, feature in source.features.feature.items():
@@ -208,15 +212,15 @@ def _read_example(value: Any) -> Example:
 
 
 def _read_feature(name: str, content: Any) -> Feature:
-    """Returns the feature of the one type that all its values have; of no type where it has no values."""
+    """Returns a feature of the type that all its values share; without a type if it has no values."""
     kind = ""
     values: list[bytes | float | int] = []
     for value in content if isinstance(content, list) else [content]:
-        found = _kind(value)
-        if found is None:
+        each = _kind(value)
+        if each is None:
             raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
-        kind = kind or found
-        if found != kind:
+        kind = kind or each
+        if each != kind:
             raise invalid(f"Unexpected element type in feature: {name} expecting type: {kind}")
         values.append(_feature_value(name, value))
     feature = Feature()

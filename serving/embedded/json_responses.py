@@ -23,13 +23,13 @@ from serving.embedded.signatures import Tensors
 
 
 def write_outputs(outputs: Tensors, form: Format) -> bytes:
-    """Returns the answer that holds output arrays; a single output goes without its name.
+    """Returns the body of a predict response; a single output has no name.
 
-    Strings are text, or base64 objects where the output's name ends in _bytes or where they are not UTF-8 (TensorFlow
-    Serving would answer with broken JSON there).
+    Strings are text, or base64 objects if the output's name ends in _bytes or they are not UTF-8 (for which TensorFlow
+    Serving answers with broken JSON).
 
     Raises:
-        ServingError: There is no output, or rows are asked for and the outputs' first dimensions differ.
+        ServingError: There is no output, or the outputs of a response in rows have different first dimensions.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
@@ -40,7 +40,7 @@ def write_outputs(outputs: Tensors, form: Format) -> bytes:
 
 
 def write_classifications(results: Iterable[Sequence[tuple[str, float]]]) -> bytes:
-    """Returns the answer to classify: of every example its classes, labels with scores (float32).
+    """Returns the body of a classify response: for every example its classes, labels with scores (float32).
 
     Raises:
         ServingError: There is no result.
@@ -52,7 +52,7 @@ def write_classifications(results: Iterable[Sequence[tuple[str, float]]]) -> byt
 
 
 def write_regressions(values: Iterable[float]) -> bytes:
-    """Returns the answer to regress: of every example its value (float32).
+    """Returns the body of a regress response: for every example its value (float32).
 
     Raises:
         ServingError: There is no result.
@@ -103,7 +103,7 @@ def _rows(outputs: Tensors) -> str:
 
 @lru_cache(maxsize=256)
 def _row_template(outputs: tuple[tuple[str, tuple[int, ...]], ...], level: int) -> str:
-    """The text of a row with %s in place of every value: it is the same for all rows, and for the next request's."""
+    """Returns the text of a row with %s for every value; all rows and the next request share it."""
     values = [_nested(shape, level) for _, shape in outputs]
     if len(outputs) == 1:
         return values[0]
@@ -126,7 +126,7 @@ def _object(members: Any, level: int) -> str:
 
 
 def _lists(name: str, array: Array, level: int) -> str:
-    """Returns the text of an array that stands at a level, every value on a line of its own."""
+    """Returns the text of an array at a level, with every value on a line of its own."""
     texts = _texts(name, array.reshape(-1), level + array.ndim)
     for axis in reversed(range(array.ndim)):
         size = array.shape[axis]

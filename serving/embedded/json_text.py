@@ -1,4 +1,4 @@
-"""JSON as TensorFlow Serving reads and writes it: RapidJSON's parser, its pretty writer, and its texts of numbers.
+"""Parses and writes JSON text as TensorFlow Serving does: RapidJSON's parser, pretty writer and number format.
 
 Follows ParseJson, WriteDecimal and JsonValueToString of tensorflow_serving/util/json_tensor.cc with RapidJSON 1.1.0.
 """
@@ -28,24 +28,24 @@ _NONFINITE: Final = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-I
 _OPENING, _CLOSING, _QUOTE = (np.frombuffer(characters, np.uint8) for characters in (b"[{", b"]}", b'"'))
 
 quoted: Final = partial(rapidjson.dumps, ensure_ascii=False)
-"""Returns a string's JSON text with RapidJSON's escapes; anything outside ASCII stays as it is."""
+"""Returns a string's JSON text with RapidJSON's escapes; characters outside ASCII stay unchanged."""
 
 
 class Literal(str):
-    """JSON text that `dumps` writes as it is."""
+    """JSON text that `dumps` writes unchanged."""
 
     __slots__ = ()
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Reads the object that a request's body holds; NaN, Inf and Infinity are numbers.
+    """Parses a request's body, which must be an object; NaN, Inf and Infinity are numbers.
 
-    A double is read to within 3 units of its last place, as in TensorFlow Serving, which does not ask for more.
-    What is nested deeper than any tensor comes back as empty lists and objects, and is not checked for commas: it
-    takes no part in an answer, and reading it whole would exhaust Python's stack.
+    A double is read to within 3 units of its last place, as in TensorFlow Serving. Lists and objects nested deeper than
+    any tensor come back empty, and their commas are not checked: no answer depends on them, and parsing them would
+    exhaust Python's stack.
 
     Raises:
-        ServingError: The body is no JSON, no UTF-8, or no object.
+        ServingError: The body is not JSON, not UTF-8, or not an object.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -54,7 +54,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         document = _loads(text, start)
     except RecursionError:
-        document = _loads(_flattened(text), start)
+        document = _loads(_without_deep_levels(text), start)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {excerpt(document)} Is not object")
     return document
@@ -70,39 +70,39 @@ def _loads(text: bytes, start: int) -> Any:
 
 
 def _syntax_error(message: str, start: int) -> ServingError:
-    found = re.match(r"Parse error at offset (\d+): (.*)", message, re.DOTALL)
-    if found is None:
+    match = re.match(r"Parse error at offset (\d+): (.*)", message, re.DOTALL)
+    if match is None:
         return invalid(f"JSON Parse error: {message}")
-    return invalid(f"JSON Parse error: {found[2]} at offset: {int(found[1]) + start}")
+    return invalid(f"JSON Parse error: {match[2]} at offset: {int(match[1]) + start}")
 
 
-def _flattened(text: bytes) -> bytes:
+def _without_deep_levels(text: bytes) -> bytes:
     """Empties the lists and objects below `_MAX_DEPTH`, in linear time and without recursion."""
     characters = np.frombuffer(text, np.uint8)
     bare = np.frombuffer(text.replace(rb"\\", b"__").replace(rb"\"", b"__"), np.uint8)
     outside = ~np.logical_xor.accumulate(bare == _QUOTE)
     opens = np.isin(characters, _OPENING) & outside
     closes = np.isin(characters, _CLOSING) & outside
-    # The depth of a bracket itself is that of what it holds.
+    # The depth of a bracket is that of its content.
     depth = np.cumsum(opens.astype(np.int8) - closes.astype(np.int8), dtype=np.int32) + closes
-    kept = (depth <= _MAX_DEPTH) | ((depth == _MAX_DEPTH + 1) & (opens | closes))
-    return characters[kept].tobytes()
+    shallow = (depth <= _MAX_DEPTH) | ((depth == _MAX_DEPTH + 1) & (opens | closes))
+    return characters[shallow].tobytes()
 
 
 def number(value: float, single: bool) -> str:
-    """Returns the text of a float as TensorFlow Serving writes it; `single` for a float32."""
+    """Returns the text of a float; `single` for a float32, see `numbers`."""
     return numbers(np.asarray([value], np.float32 if single else np.float64))[0]
 
 
 def numbers(values: Floats) -> list[str]:
-    """Returns the texts of a flat array of float32 or float64: six digits where they read back to the same number.
+    """Returns the texts of a flat float32 or float64 array: six digits if they read back to the same number.
 
-    The others have all the digits that the type may need, 9 or 17. "-0.0", "1e+06" and "NaN" are such texts.
+    Other numbers get as many digits as the type may need, 9 or 17. Examples are "-0.0", "1e+06" and "NaN".
     """
     code, precise = ("f", "%.9g") if values.dtype == np.float32 else ("d", "%.17g")
     plain: list[float] = values.tolist()
     short = ("%.6g " * len(plain) % tuple(plain)).split()
-    # The module array rounds to float32 as NumPy does, with a tenth of its cost for the few numbers of an answer.
+    # The module array rounds to float32 like NumPy, at a tenth of the cost for the few numbers of an answer.
     texts = [
         text if value == read else precise % value
         for text, value, read in zip(short, plain, array(code, map(float, short)), strict=True)
@@ -111,17 +111,17 @@ def numbers(values: Floats) -> list[str]:
 
 
 def dumps(document: Any, single_line_arrays: bool) -> bytes:
-    """Returns RapidJSON's pretty text of a document, 4 blanks a level.
+    """Returns RapidJSON's pretty text of a document, with 4 blanks per level.
 
     Args:
         document: Dictionaries, lists, tuples, strings, numbers, booleans, None and `Literal`s.
-        single_line_arrays: Whether the elements of an array follow each other on one line.
+        single_line_arrays: Whether the elements of an array share a line.
     """
     return "".join(_pieces(document, single_line_arrays)).encode()
 
 
 def excerpt(value: Any) -> str:
-    """Returns the text of a value for an error message, cut where it grows long."""
+    """Returns the text of a value for an error message, cut after 1,000 characters."""
     text = ""
     for piece in _pieces(value, single_line_arrays=False):
         text += piece
@@ -131,9 +131,9 @@ def excerpt(value: Any) -> str:
 
 
 def brackets(level: int, single_line: bool) -> tuple[str, str, str]:
-    """Returns what an array at a level, not empty, has before, between and after its elements.
+    """Returns the text before, between and after the elements of a non-empty array at a level.
 
-    RapidJSON 1.1.0 starts a new line before the closing bracket even where the elements share one.
+    RapidJSON 1.1.0 starts a new line before the closing bracket even if the elements share a line.
     """
     after = f"\n{INDENT * level}]"
     if single_line:
@@ -143,7 +143,7 @@ def brackets(level: int, single_line: bool) -> tuple[str, str, str]:
 
 
 def _pieces(document: Any, single_line_arrays: bool) -> Iterator[str]:
-    # A stack of our own: the depth of a document is the caller's choice.
+    # An explicit stack, because clients choose the depth of a document.
     open_members: list[Iterator[tuple[str, Any]]] = [iter([("", document)])]
     endings = [""]
     while open_members:

@@ -1,7 +1,7 @@
-"""Which versions are in memory: loaded in the background, swapped without a gap, drained, and said in the status.
+"""Loads, swaps and unloads the versions of all models in a background thread, and reports their states.
 
-The order of steps is TensorFlow Serving's availability-preserving policy: a new version is loaded before an old goes
-(tensorflow_serving/core/availability_preserving_policy.h).
+The order of the steps is TensorFlow Serving's availability-preserving policy: a new version is loaded before an
+old one is unloaded (tensorflow_serving/core/availability_preserving_policy.h).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from serving.embedded.servable import Servable, as_serving_error
 log = logging.getLogger("serving")
 
 WATCH_SECONDS = 0.02
-"""How often a base directory's time of change is looked at, so that a push or a rollback need not wait for the poll."""
+"""Interval at which the modification times of base directories are read: a push need not wait for the next poll."""
 DRAIN_SECONDS = 60.0
 
 
 class State(IntEnum):
-    """What TensorFlow Serving's status says of a version."""
+    """The states of a version in TensorFlow Serving's status."""
 
     UNKNOWN = 0
     START = 10
@@ -42,7 +42,7 @@ class State(IntEnum):
 
 @dataclass
 class Version:
-    """A version of a model, from the moment that it is wanted; it stays in the status when it has gone."""
+    """A version of a model since it was first aspired; an unloaded version stays in the status."""
 
     number: int
     path: Path
@@ -56,7 +56,7 @@ class Version:
 
 @dataclass
 class Model:
-    """A model with all versions that were ever wanted, by number, and the labels."""
+    """A model with all versions that were ever aspired, by number, and its labels."""
 
     source: ModelSource
     versions: dict[int, Version] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class Model:
     aspired: bool = True
 
     def available(self) -> list[int]:
-        """Returns the numbers of the versions that answer, the lowest first."""
+        """Returns the numbers of the available versions, the lowest first."""
         return sorted(number for number, version in self.versions.items() if version.state is State.AVAILABLE)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How versions are loaded; see the flags of the same names."""
+    """How often versions are polled and loads retried; the server's flags explain each field."""
 
     poll_seconds: float = 1.0
     retries: int = 5
@@ -79,87 +79,87 @@ class Options:
 
 
 def next_action(versions: Iterable[Version], now: float = 0.0) -> tuple[str, Version] | None:
-    """Returns the next step, ("load" or "unload", version), that keeps a model answering; None when all is done."""
+    """Returns the next step, ("load" or "unload", version), that keeps a model available; None when nothing is due."""
     versions = sorted(versions, key=lambda version: version.number)
     ready = [version for version in versions if version.state is State.AVAILABLE]
-    unwanted = [version for version in ready if not version.aspired]
+    retired = [version for version in ready if not version.aspired]
     replaced = any(version.aspired for version in ready) or not any(version.aspired for version in versions)
-    if unwanted and (replaced or len(ready) > 1):
-        return "unload", unwanted[0]
+    if retired and (replaced or len(ready) > 1):
+        return "unload", retired[0]
     waiting = [version for version in versions if version.aspired and version.state in (State.START, State.LOADING)]
     due = [version for version in waiting if version.retry_at <= now]
     return ("load", due[-1]) if due else None
 
 
 class Lifecycle:
-    """Keeps the versions that are configured in memory, in a thread of its own."""
+    """Keeps the configured versions in memory, in a thread of its own."""
 
     def __init__(self, load: Callable[[str, int, Path], Servable], options: Options) -> None:
-        """Starts nothing yet.
+        """Keeps its parameters; `start` loads the first versions.
 
         Args:
-            load: Loads and warms a version: the model's name, the number, the directory.
-            options: How often to look and to try again.
+            load: Loads a version and warms it up, given the model's name, the version's number and its directory.
+            options: How often to poll and to retry.
         """
-        self._load = load
+        self._loader = load
         self._options = options
         self._models: dict[str, Model] = {}
-        self._working = threading.RLock()
+        self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lifecycle", daemon=True)
-        self._seen: dict[str, int] = {}
+        self._modified: dict[str, int] = {}
 
     def start(self, sources: Iterable[ModelSource]) -> None:
-        """Loads what the sources want, tells of what cannot be loaded, then goes on watching.
+        """Loads the versions of all sources, waits until every model has one, then starts the polling thread.
 
         Raises:
-            ServingError: A model has no version that could be loaded, or a label names one that is not there.
+            ServingError: All versions of a model failed to load, or a label names a missing version.
         """
         self._configure(sources)
-        self._pass()
-        while (waiting := self._waiting()) and not self._stopping.is_set():
+        self._reconcile()
+        while (waiting := self._unavailable_sources()) and not self._stopping.is_set():
             self._warn_of(waiting[0])
             self._stopping.wait(max(self._options.poll_seconds, WATCH_SECONDS))
-            self._pass()
+            self._reconcile()
         self._assign_labels()
         self._thread.start()
 
-    def abandon(self) -> None:
-        """Ends a `start` that waits for a version that does not come."""
+    def cancel_start(self) -> None:
+        """Makes a `start` that waits for a first version return."""
         self._stopping.set()
 
     def reload(self, sources: Iterable[ModelSource]) -> None:
-        """Takes another configuration; returns when every model of it answers.
+        """Replaces the configuration; returns when every model of it is available.
 
         Raises:
-            ServingError: A model cannot be loaded, or a label names a version that is not there.
+            ServingError: A model cannot be loaded, or a label names a missing version.
         """
-        with self._working:
+        with self._lock:
             self._configure(sources)
-            self._pass()
-            if waiting := self._waiting():
+            self._reconcile()
+            if waiting := self._unavailable_sources():
                 raise ServingError(StatusCode.UNKNOWN, f"1 servable(s) did not become available: {{{waiting[0].name}}}")
             self._assign_labels()
 
     def stop(self) -> None:
-        """Drains and unloads everything."""
+        """Drains and unloads all versions."""
         self._stopping.set()
         if self._thread.ident:
             self._thread.join()
-        with self._working:
+        with self._lock:
             self._configure([])
-            self._act()
+            self._load_and_unload()
 
     def find(self, model: str, version: int | None = None, label: str | None = None) -> Servable:
-        """Returns the version that a request means, acquired: the caller releases it.
+        """Returns the version that a request addresses, acquired: the caller releases it.
 
         Raises:
             ServingError: There is no such model, version or label, or it is not loaded.
         """
         while True:
-            held = self._models.get(model)
-            number = version if label is None else _labelled(held, label)
-            servable = _available(held, number)
+            entry = self._models.get(model)
+            number = version if label is None else _labelled_version(entry, label)
+            servable = _available_servable(entry, number)
             if servable is None:
                 wanted = f"Latest({model})" if number is None else f"Specific({model}, {number})"
                 raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {wanted}")
@@ -167,14 +167,14 @@ class Lifecycle:
                 return servable
 
     def statuses(self, model: str, version: int | None = None, label: str | None = None) -> list[Version]:
-        """Returns the versions of a model, the newest first, or the one that is meant.
+        """Returns the versions of a model, the newest first, or only the version that is given by number or label.
 
         Raises:
-            ServingError: There is none.
+            ServingError: There is no such model, version or label.
         """
-        held = self._models.get(model)
-        number = version if label is None else _labelled(held, label)
-        versions = sorted(held.versions.values(), key=lambda each: -each.number) if held else []
+        entry = self._models.get(model)
+        number = version if label is None else _labelled_version(entry, label)
+        versions = sorted(entry.versions.values(), key=lambda each: -each.number) if entry else []
         if number is None and not versions:
             raise ServingError(StatusCode.NOT_FOUND, f"Could not find any versions of model {model}")
         if number is None:
@@ -185,47 +185,45 @@ class Lifecycle:
         return chosen
 
     def names(self) -> list[str]:
-        """Returns the models that are configured."""
+        """Returns the names of the configured models."""
         return [name for name, model in self._models.items() if model.aspired]
 
     def _run(self) -> None:
         poll = self._options.poll_seconds
         polled = time.monotonic()
         while not self._stopping.wait(WATCH_SECONDS):
-            due = poll > 0 and (time.monotonic() - polled >= poll or self._touched())
+            due = poll > 0 and (time.monotonic() - polled >= poll or self._base_paths_changed())
             try:
-                with self._working:
+                with self._lock:
                     if due:
                         polled = time.monotonic()
-                        self._aspire()
-                    self._act()
-            except Exception:  # the thread must outlive whatever a directory holds
-                log.exception("The versions could not be brought up to date")
+                        self._poll_base_paths()
+                    self._load_and_unload()
+            except Exception:  # no content of a directory may end the thread
+                log.exception("Loading and unloading versions failed")
 
-    def _touched(self) -> bool:
-        before, self._seen = (
-            self._seen,
-            {name: _modified(model.source.base_path) for name, model in list(self._models.items())},
-        )
-        return before != self._seen
+    def _base_paths_changed(self) -> bool:
+        before = self._modified
+        self._modified = {name: _modified_ns(model.source.base_path) for name, model in list(self._models.items())}
+        return before != self._modified
 
     def _configure(self, sources: Iterable[ModelSource]) -> None:
-        wanted = {source.name: source for source in sources}
-        # Requests look a model up without a lock, so the table is replaced and never changed.
+        configured = {source.name: source for source in sources}
+        # Requests look up models without a lock, so the table is replaced and never changed.
         models = dict(self._models)
-        for name, source in wanted.items():
+        for name, source in configured.items():
             models.setdefault(name, Model(source)).source = source
         for name, model in models.items():
-            model.aspired = name in wanted
+            model.aspired = name in configured
         self._models = models
 
-    def _pass(self) -> None:
-        with self._working:
-            self._aspire()
-            self._act()
+    def _reconcile(self) -> None:
+        with self._lock:
+            self._poll_base_paths()
+            self._load_and_unload()
 
-    def _aspire(self) -> None:
-        """Looks at the disk."""
+    def _poll_base_paths(self) -> None:
+        """Updates which versions are aspired from the base directories."""
         for name, model in self._models.items():
             if not model.aspired or self._options.poll_seconds < 0:
                 continue
@@ -237,9 +235,9 @@ class Lifecycle:
             for number, version in model.versions.items():
                 version.aspired = number in found
             for number, path in found.items():
-                _want(model, name, number, path)
+                _add_version(model, name, number, path)
 
-    def _act(self) -> None:
+    def _load_and_unload(self) -> None:
         for name, model in self._models.items():
             if not model.aspired:
                 for version in model.versions.values():
@@ -247,31 +245,31 @@ class Lifecycle:
             while step := next_action(model.versions.values(), time.monotonic()):
                 action, version = step
                 if action == "load":
-                    self._bring(name, version)
+                    self._load(name, version)
                 else:
-                    _take_away(name, version)
+                    _unload(name, version)
 
-    def _bring(self, name: str, version: Version) -> None:
+    def _load(self, name: str, version: Version) -> None:
         version.state = State.LOADING
         version.tries += 1
         try:
-            version.servable = self._load(name, version.number, version.path)
-        except Exception as error:  # whatever a damaged version makes TensorFlow raise
+            version.servable = self._loader(name, version.number, version.path)
+        except Exception as error:  # TensorFlow raises errors of any kind for a damaged version
             version.error = as_serving_error(error)
             last = version.tries > self._options.retries
             version.state = State.END if last else State.LOADING
             version.retry_at = time.monotonic() + self._options.retry_seconds
-            log.error("Version %d of %s cannot be loaded: %s", version.number, name, version.error.message)
+            log.error("Version %d of %s failed to load: %s", version.number, name, version.error.message)
             return
         version.error = None
         version.state = State.AVAILABLE
-        log.info("Version %d of %s is served", version.number, name)
+        log.info("Version %d of %s is available", version.number, name)
 
-    def _waiting(self) -> list[ModelSource]:
-        """The models without a version that answers.
+    def _unavailable_sources(self) -> list[ModelSource]:
+        """Returns the sources of the models without an available version.
 
         Raises:
-            ServingError: One of them never will.
+            ServingError: All versions of one of them failed to load.
         """
         waiting = [model for model in self._models.values() if model.aspired and not model.available()]
         for model in waiting:
@@ -291,8 +289,8 @@ class Lifecycle:
 
     def _assign_labels(self) -> None:
         for name, model in self._models.items():
-            wanted, available = dict(model.source.labels) if model.aspired else {}, model.available()
-            for label, number in wanted.items():
+            labels, available = dict(model.source.labels) if model.aspired else {}, model.available()
+            for label, number in labels.items():
                 moved = model.labels.get(label, number) != number
                 if number not in available and (moved or not self._options.labels_for_unavailable):
                     raise ServingError(
@@ -300,24 +298,24 @@ class Lifecycle:
                         f"Request to assign label to version {number} of model {name}, "
                         "which is not currently available for inference",
                     )
-            model.labels = wanted
+            model.labels = labels
 
 
-def _want(model: Model, name: str, number: int, path: Path) -> None:
-    held = model.versions.get(number)
-    if held is None:
-        log.info("Version %d of %s is found at %s", number, name, path)
+def _add_version(model: Model, name: str, number: int, path: Path) -> None:
+    known = model.versions.get(number)
+    if known is None:
+        log.info("Found version %d of %s at %s", number, name, path)
         model.versions[number] = Version(number, path)
-    elif held.state is State.END and held.error is None:
-        # It was served before and is wanted again.
+    elif known.state is State.END and known.error is None:
+        # It was unloaded and is aspired again.
         model.versions[number] = Version(number, path)
 
 
-def _take_away(name: str, version: Version) -> None:
+def _unload(name: str, version: Version) -> None:
     version.state = State.UNLOADING
     servable, version.servable = version.servable, None
     if servable and not servable.close(DRAIN_SECONDS):
-        log.warning("Version %d of %s was unloaded with requests on it", version.number, name)
+        log.warning("Version %d of %s was unloaded while requests were running", version.number, name)
     del servable
     _free_memory()
     version.state = State.END
@@ -325,35 +323,35 @@ def _take_away(name: str, version: Version) -> None:
 
 
 def _free_memory() -> None:
-    """Gives the memory of a version that has gone back to the system.
+    """Returns the memory of an unloaded version to the operating system.
 
-    A graph is a ring of Python objects, which stays until the collector happens to pass; and what is freed under load
-    lies between what is in use, in an arena of malloc's for each thread, where the next version does not find it.
+    A graph is a cycle of Python objects, which stays until the next garbage collection. Memory that is freed under load
+    lies between blocks in use, in malloc's arena of one thread, where the next version cannot use it.
     """
     gc.collect()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it, musl has not
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it, musl does not
         trim(0)
 
 
-def _labelled(model: Model | None, label: str) -> int:
+def _labelled_version(model: Model | None, label: str) -> int:
     number = model.labels.get(label) if model else None
     if number is None:
         raise invalid(f"Unrecognized servable version label: {label}")
     return number
 
 
-def _available(model: Model | None, number: int | None) -> Servable | None:
+def _available_servable(model: Model | None, number: int | None) -> Servable | None:
     if model is None:
         return None
     versions: Mapping[int, Version] = model.versions.copy()
     if number is not None:
         version = versions.get(number)
         return version.servable if version and version.state is State.AVAILABLE else None
-    held = [each for each in versions.values() if each.state is State.AVAILABLE and each.servable]
-    return max(held, key=lambda each: each.number).servable if held else None
+    available = [each for each in versions.values() if each.state is State.AVAILABLE and each.servable]
+    return max(available, key=lambda each: each.number).servable if available else None
 
 
-def _modified(path: Path) -> int:
+def _modified_ns(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError:

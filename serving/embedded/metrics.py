@@ -1,7 +1,7 @@
-"""What the server counts, by TensorFlow Serving's names, in Prometheus's text format.
+"""Counters and histograms under TensorFlow Serving's names, in Prometheus's text format.
 
-Written here because Prometheus's own client puts `_total` behind a counter's name, and dashboards for TF Serving
-ask for the names without. Source: tensorflow_serving/util/prometheus_exporter.cc; text format 0.0.4.
+Prometheus's own client is not used: it appends `_total` to a counter's name, and dashboards for TensorFlow Serving
+query the names without it. Source: tensorflow_serving/util/prometheus_exporter.cc; text format 0.0.4.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 BUCKETS = tuple(10 * 1.8**power for power in range(33))
-"""Upper bounds in microseconds, as the real server has them."""
+"""Upper bounds in microseconds, the same as TensorFlow Serving's."""
 
 
 @dataclass
 class Counter:
-    """Counts by the values of its labels."""
+    """A counter for each combination of label values."""
 
     name: str
     help: str
@@ -26,7 +26,7 @@ class Counter:
     kind: str = "counter"
 
     def add(self, *labels: str, by: float = 1) -> None:
-        """Counts."""
+        """Adds to the count of these label values."""
         self.values[labels] = self.values.get(labels, 0) + by
 
     def lines(self) -> Iterable[str]:
@@ -37,7 +37,7 @@ class Counter:
 
 @dataclass
 class Histogram:
-    """Durations in microseconds by the values of its labels."""
+    """A histogram of durations in microseconds for each combination of label values."""
 
     name: str
     help: str
@@ -47,7 +47,7 @@ class Histogram:
     kind: str = "histogram"
 
     def observe(self, *labels: str, microseconds: float) -> None:
-        """Counts a duration."""
+        """Records a duration."""
         counts = self.values.get(labels) or self.values.setdefault(labels, [0] * (len(BUCKETS) + 1))
         counts[bisect.bisect_left(BUCKETS, microseconds)] += 1
         self.sums[labels] = self.sums.get(labels, 0.0) + microseconds
@@ -64,10 +64,10 @@ class Histogram:
 
 
 class Metrics:
-    """All that is counted."""
+    """All metrics of the server."""
 
     def __init__(self) -> None:
-        """Everything begins at nought."""
+        """Creates all metrics without any values."""
         self.requests = Counter(
             ":tensorflow:serving:request_count", "The total number of requests.", ("model_name", "status")
         )
@@ -104,7 +104,7 @@ class Metrics:
         )
 
     def text(self) -> str:
-        """Returns the exposition."""
+        """Returns all metrics in Prometheus's text format."""
         families: list[Counter | Histogram] = [
             each for each in vars(self).values() if isinstance(each, Counter | Histogram)
         ]
@@ -112,7 +112,7 @@ class Metrics:
 
 
 def exposition(families: Sequence[Counter | Histogram]) -> str:
-    """Returns the text of some families; names and labels that Prometheus does not allow are rewritten."""
+    """Returns the text of some metrics; names and labels that Prometheus does not allow are rewritten."""
     lines = []
     for family in families:
         name = _metric_name(family.name)

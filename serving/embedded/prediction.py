@@ -1,4 +1,4 @@
-"""What REST and gRPC share: the version is found, the graph is run alone or in a batch, everything is counted."""
+"""Predict, classify, regress, status and metadata as REST and gRPC share them, with metrics and request log."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from serving.embedded.servable import Servable
 from serving.embedded.signatures import DEFAULT_SIGNATURE, Signature, Tensors
 
 INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
-"""Names that TensorFlow's classify and regress signatures have."""
+"""Names of inputs and outputs in TensorFlow's classify and regress signatures."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which signature of which version a request means.
+    """The signature and version that a request addresses.
 
     Attributes:
         model: The model's name.
-        version: A number, None for the newest or the label's.
-        label: A label, None for none.
+        version: A number; None for the newest, or the label's.
+        label: A label, if any.
         signature: The signature's name; empty for the default.
     """
 
@@ -47,7 +47,7 @@ class Target:
 
 
 class Predictor:
-    """Answers requests with the versions that are in memory."""
+    """Runs requests on the versions in memory."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class Predictor:
         scheduler: BatchScheduler,
         request_log: RequestLog | None = None,
     ) -> None:
-        """Starts the threads that run what is not batched.
+        """Starts the threads for requests without batching.
 
         Args:
-            lifecycle: Where the versions are.
-            metrics: Where everything is counted.
-            threads: How many requests run at once.
-            scheduler: Runs the requests of versions that say how they are batched.
-            request_log: Where a sample of the requests goes; None for nowhere.
+            lifecycle: Finds the versions.
+            metrics: Counts the requests.
+            threads: The number of requests that run at once.
+            scheduler: Runs the requests of versions with batching parameters.
+            request_log: Stores a sample of the requests. Defaults to none.
         """
         self.lifecycle, self.metrics = lifecycle, metrics
         self._threads = ThreadPoolExecutor(threads, "run")
@@ -72,13 +72,13 @@ class Predictor:
         self._log = request_log
 
     def close(self) -> None:
-        """Ends the threads when what they run has ended."""
+        """Stops the threads after their running requests."""
         self._threads.shutdown()
         self._scheduler.close()
 
     @contextmanager
-    def counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
-        """Counts a request with its outcome and its time."""
+    def count_request(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
+        """Counts a request with its outcome and its duration."""
         begun = time.perf_counter()
         status = "OK"
         try:
@@ -93,7 +93,7 @@ class Predictor:
             status = StatusCode.INTERNAL.name
             raise
         finally:
-            # A name that is no model of ours is anybody's choice: each would stay in the metrics for ever.
+            # Unknown names come from clients: each would stay in the metrics for ever.
             known = model if model in self.lifecycle.names() else ""
             self.metrics.requests.add(known, status)
             if status == "OK":
@@ -111,21 +111,21 @@ class Predictor:
         """Runs a signature, alone or in a batch.
 
         Args:
-            servable: The version, held by the caller until this returns.
+            servable: The version, acquired by the caller until this returns.
             signature: One of its signatures.
             inputs: Arrays by name.
-            outputs: What is wanted.
+            outputs: The names of the requested outputs.
             deadline: In the time of `time.monotonic`.
-            api: What the metrics call it.
+            api: The API's name in the metrics.
 
         Raises:
-            ServingError: The request cannot be run, or not in time.
+            ServingError: The run fails, or does not end in time.
         """
         begun = time.perf_counter()
         if servable.batching:
             answers = await self._scheduler.run(servable, signature, inputs, outputs, deadline, servable.batching)
         else:
-            answers = await self._alone(servable, signature, inputs, outputs, deadline)
+            answers = await self._run_unbatched(servable, signature, inputs, outputs, deadline)
         self.metrics.runtime.observe(servable.model, api, "TF1", microseconds=1e6 * (time.perf_counter() - begun))
         self._count_examples(servable.model, inputs)
         return answers
@@ -139,10 +139,10 @@ class Predictor:
             ServingError: The model has no such signature, or cannot run it.
         """
         signature = _example_signature(servable, target.signature, "classification")
-        wanted = [name for name in (CLASSES, SCORES) if name in signature.outputs]
-        if not wanted:
-            raise _unfit("No classification outputs found in SignatureDef", signature)
-        answers = await self.run(servable, signature, {INPUT: _serialized(examples)}, wanted, deadline, "Classify")
+        outputs = [name for name in (CLASSES, SCORES) if name in signature.outputs]
+        if not outputs:
+            raise _unsuitable("No classification outputs found in SignatureDef", signature)
+        answers = await self.run(servable, signature, {INPUT: _as_array(examples)}, outputs, deadline, "Classify")
         for name, array in answers.items():
             if np.ndim(array) != 2 or len(array) != len(examples):
                 raise invalid(f"Expected Tensor shape: [{len(examples)} ?] but got {list(np.shape(array))} for {name}")
@@ -162,23 +162,28 @@ class Predictor:
         """
         signature = _example_signature(servable, target.signature, "regression")
         if OUTPUTS not in signature.outputs:
-            raise _unfit("No regression outputs found in SignatureDef", signature)
-        answers = await self.run(servable, signature, {INPUT: _serialized(examples)}, [OUTPUTS], deadline, "Regress")
+            raise _unsuitable("No regression outputs found in SignatureDef", signature)
+        answers = await self.run(servable, signature, {INPUT: _as_array(examples)}, [OUTPUTS], deadline, "Regress")
         values = np.asarray(answers[OUTPUTS])
         if values.size != len(examples):
             raise invalid(f"Expected output batch size to be {len(examples)}, but got shape {list(values.shape)}")
         return [float(value) for value in values.ravel()]
 
     def log(self, servable: Servable, build: Callable[[], Message]) -> None:
-        """Gives a request with its answer to the log, where it is one of the sample."""
-        if self._log and self._log.chosen():
+        """Writes a request with its response to the log if it belongs to the sample.
+
+        Args:
+            servable: The version that answered.
+            build: Returns the PredictionLog; called only for a request of the sample.
+        """
+        if self._log and self._log.is_sampled():
             self._log.write(servable, build())
             self.metrics.logged.add(servable.model, "OK")
 
-    async def _alone(
+    async def _run_unbatched(
         self, servable: Servable, signature: Signature, inputs: Tensors, outputs: Sequence[str], deadline: float
     ) -> dict[str, NDArray[Any]]:
-        # The request may give up while the graph still runs: the version must not be unloaded under it.
+        # The request may time out while the graph still runs: the version must not be unloaded meanwhile.
         if not servable.acquire(again=True):
             raise ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")
 
@@ -216,7 +221,7 @@ def model_status(lifecycle: Lifecycle, model: str, version: int | None, label: s
 
 
 def signature_definitions(servable: Servable) -> SignatureDefMap:
-    """Returns the signatures of a version as its SavedModel describes them, none left out."""
+    """Returns all signatures of a version as its SavedModel describes them."""
     answer = SignatureDefMap()
     for name, definition in servable.signature_defs.items():
         answer.signature_def[name].CopyFrom(definition)
@@ -224,23 +229,23 @@ def signature_definitions(servable: Servable) -> SignatureDefMap:
 
 
 def _example_signature(servable: Servable, name: str, kind: str) -> Signature:
-    """The signature that classifies or regresses; TensorFlow Serving insists on its input's name alone."""
+    """Returns the signature that classifies or regresses; TensorFlow Serving checks only the name of its input."""
     signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
     if len(signature.inputs) != 1:
-        raise _unfit(f"Expected one {kind} input", signature)
+        raise _unsuitable(f"Expected one {kind} input", signature)
     if INPUT not in signature.inputs:
-        raise _unfit(f"No {kind} inputs found in SignatureDef", signature)
+        raise _unsuitable(f"No {kind} inputs found in SignatureDef", signature)
     return signature
 
 
-def _unfit(problem: str, signature: Signature) -> ServingError:
-    held = f"inputs {', '.join(signature.inputs)}; outputs {', '.join(signature.outputs)}"
-    return ServingError(StatusCode.FAILED_PRECONDITION, f"{problem}: {signature.name} ({held})")
+def _unsuitable(problem: str, signature: Signature) -> ServingError:
+    tensors = f"inputs {', '.join(signature.inputs)}; outputs {', '.join(signature.outputs)}"
+    return ServingError(StatusCode.FAILED_PRECONDITION, f"{problem}: {signature.name} ({tensors})")
 
 
-def _serialized(examples: list[bytes]) -> NDArray[Any]:
+def _as_array(examples: list[bytes]) -> NDArray[Any]:
     if not examples:
         raise invalid("Input is empty.")
     array = np.empty(len(examples), object)

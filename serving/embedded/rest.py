@@ -31,7 +31,7 @@ from serving.embedded.tensor_protos import as_proto
 
 log = logging.getLogger("serving")
 
-API = "/v1/"
+API_PREFIX = "/v1/"
 METHODS: Final = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"}
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -39,7 +39,7 @@ CORS: Final = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 LARGE_BODY = 2**18
-"""Bytes from which a body is parsed in a thread: the loop would stand still for more than 2 ms."""
+"""Size in bytes from which a body is parsed in a thread: it would block the event loop for more than 2 ms."""
 RETRY_AFTER_SECONDS = "1"
 
 Api = Literal["predict", "classify", "regress", "status", "metadata"]
@@ -58,18 +58,18 @@ _MAX_DIGITS: Final = 1000
 
 
 class BodilessError(ServingError):
-    """An error that REST answers with its status alone, as TensorFlow Serving does."""
+    """An error whose REST response has a status and no body, as in TensorFlow Serving."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a request asks for.
+    """The target of a request, from its path.
 
     Attributes:
         model: The name of the model.
-        version: The version in the path, if one is.
-        label: The version's label in the path, if one is; never both.
-        api: What to do.
+        version: The version in the path, if any.
+        label: The version's label in the path, if any; never both.
+        api: The method to call.
     """
 
     model: str
@@ -80,7 +80,7 @@ class Route:
 
 @dataclass(frozen=True)
 class RestOptions:
-    """How requests are answered; see the server's flags."""
+    """Limits and options of the REST interface; the server's flags explain each field."""
 
     timeout_seconds: float
     max_body_bytes: int
@@ -89,14 +89,14 @@ class RestOptions:
 
 
 class RestApi:
-    """Answers what begins with /v1/ and the metrics; everything else goes on to another application."""
+    """Answers paths below /v1/ and the metrics; passes all other requests to another application."""
 
     def __init__(self, predictor: Predictor, options: RestOptions, others: ASGIApp) -> None:
-        """Takes its parts.
+        """Keeps its parameters.
 
         Args:
-            predictor: What answers.
-            options: How.
+            predictor: Runs the models.
+            options: Limits and options.
             others: The application for all other paths.
         """
         self._predictor, self._options, self._others = predictor, options, others
@@ -108,7 +108,7 @@ class RestApi:
         path = _raw_path(scope)
         if scope["method"] not in METHODS:
             response: Response = _html(501, "Not Implemented")
-        elif path.startswith(API):
+        elif path.startswith(API_PREFIX):
             response = await self._answer(scope["method"], path, scope, receive)
         elif (metrics := self._options.metrics_path) and path.partition("?")[0] == metrics:
             response = self._metrics(path)
@@ -130,9 +130,9 @@ class RestApi:
             if error.code in OVERLOADED:
                 headers = {**headers, "Retry-After": RETRY_AFTER_SECONDS}
             return _error(HTTP_STATUS[error.code], error.message, headers)
-        except _GoneError:
+        except _DisconnectedError:
             return Response(status_code=499)
-        except Exception:  # a fault of ours is told as one, and never takes the server down
+        except Exception:  # a bug is reported to the client, and never ends the server
             log.exception("%s %s could not be answered", method, path)
             return _error(500, "The server has failed; its log says where.", headers)
         return Response(body, headers=headers, media_type="application/json")
@@ -142,7 +142,7 @@ class RestApi:
         body = await self._body(scope, receive)
         route = parse_path(method, path)
         answer = getattr(self, f"_{route.api}")
-        with self._predictor.counted(route.model, "" if method == "GET" else route.api, "REST"):
+        with self._predictor.count_request(route.model, "" if method == "GET" else route.api, "REST"):
             result: bytes = await answer(route, body, deadline)
             return result
 
@@ -188,8 +188,8 @@ class RestApi:
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _TooLargeError(limit)
-        body = await _received(receive, limit)  # in time: see `connection`
-        return _unpacked(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
+        body = await _read_chunks(receive, limit)  # `http_limits` bounds how long it may take
+        return _decompress(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
 
     def _metrics(self, path: str) -> Response:
         wanted = self._options.metrics_path
@@ -203,36 +203,40 @@ class _TooLargeError(Exception):
         super().__init__(f"The request body is too large. Expected: at most {limit} bytes.")
 
 
-class _GoneError(Exception):
-    """The client has hung up."""
+class _DisconnectedError(Exception):
+    """The client has closed the connection."""
 
 
 def parse_path(method: str, raw_path: str) -> Route:
-    """Reads a path below /v1/.
+    """Parses a path below /v1/.
+
+    Follows ParseModelInfo of tensorflow_serving/model_servers/http_rest_api_util.cc and ProcessRequest of
+    http_rest_api_handler.cc, with their quirks: the patterns ignore case but their groups are compared with case, and a
+    query string is part of the path.
 
     Args:
         method: The HTTP method.
-        raw_path: The path as it was sent, percent-encoded, with its query string.
+        raw_path: The path as the client sent it, percent-encoded, with its query string.
 
     Raises:
-        ServingError: Nothing is there for that method.
+        ServingError: The path does not exist for that method.
         BodilessError: The version is beyond 64 bits.
     """
     pattern = _PATTERNS.get(method)
-    found = pattern.fullmatch(raw_path) if pattern else None
-    if found is None:
+    match = pattern.fullmatch(raw_path) if pattern else None
+    if match is None:
         raise _malformed(method, raw_path)
-    version = _version(found["version"])
-    api = found["api"]
+    version = _version(match["version"])
+    api = match["api"]
     if method == "GET":
-        # Any other spelling of metadata asks for the status.
+        # Any other spelling of metadata returns the status.
         api = "metadata" if api == "metadata" else "status"
     elif api not in _PREDICTIONS:
         raise _malformed(method, raw_path)
-    if not found["model"]:
+    if not match["model"]:
         raise invalid("Missing model name in request.")
-    label = found["label"]
-    return Route(unquote(found["model"]), version, None if label is None else unquote(label), cast(Api, api))
+    label = match["label"]
+    return Route(unquote(match["model"]), version, None if label is None else unquote(label), cast(Api, api))
 
 
 def _version(digits: str | None) -> int | None:
@@ -250,16 +254,16 @@ def _malformed(method: str, raw_path: str) -> ServingError:
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers as the real server does outside its interface."""
+    """Answers 404, as TensorFlow Serving does outside its interface."""
     await _html(404, "Not Found")(scope, receive, send)
 
 
-async def _received(receive: Receive, limit: int) -> bytes:
+async def _read_chunks(receive: Receive, limit: int) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise _GoneError
+            raise _DisconnectedError
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > limit:
@@ -274,16 +278,16 @@ def _raw_path(scope: Scope) -> str:
     return (raw + b"?" + query if query else raw).decode("latin-1")
 
 
-def _unpacked(body: bytes, limit: int) -> bytes:
-    """What gzip packed; empty when it is no gzip, as the real server reads it."""
-    unpacker = zlib.decompressobj(wbits=31)
+def _decompress(body: bytes, limit: int) -> bytes:
+    """Decompresses a gzip body; an invalid one is empty, as in TensorFlow Serving."""
+    decompressor = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacker.decompress(body, limit + 1)
+        content = decompressor.decompress(body, limit + 1)
     except zlib.error:
         return b""
-    if len(unpacked) > limit:
+    if len(content) > limit:
         raise _TooLargeError(limit)
-    return unpacked if unpacker.eof else b""
+    return content if decompressor.eof else b""
 
 
 def _error(code: int, message: str, headers: Mapping[str, str]) -> Response:

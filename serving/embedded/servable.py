@@ -1,7 +1,11 @@
-"""One version of a model in memory: its graph in a TensorFlow session, called by signature as TensorFlow Serving does.
+"""A loaded version of a model: its graph in a TensorFlow session, with variables as constants, run by signature.
 
 A session, not `tf.saved_model.load`: a callable of a session costs 0.03 ms from Python instead of 0.2, takes tensors of
-any shape as the real server does, and gives all its memory back when it is closed.
+any shape as TensorFlow Serving does, and returns all its memory when it is closed.
+
+With constants, TensorFlow prepares the weights once and not at every run. Measured on two cores with the default
+network: one image in 1.15 ms instead of 1.44, 32 in 9.1 instead of 10.2. The answers move by less than 2e-7, as between
+any two machines.
 """
 
 from __future__ import annotations
@@ -24,37 +28,37 @@ from serving.embedded.signatures import Signature, Tensors, TensorSpec
 from serving.embedded.tensor_protos import type_name
 
 CODES = {code.value[0]: code for code in StatusCode}
-HARMLESS = frozenset(
+STATELESS = frozenset(
     {"Assert", "If", "PartitionedCall", "Placeholder", "StatefulPartitionedCall", "VarHandleOp", "While"}
 )
-"""Operations that TensorFlow calls stateful, and that keep nothing from one run to the next."""
-READING = "ReadVariableOp"
+"""Operations that TensorFlow calls stateful, although they keep no state between two runs."""
+READ_VARIABLE = "ReadVariableOp"
 
 
 class Servable:
-    """A version that is loaded.
+    """A loaded version of a model.
 
     Attributes:
         model: The model's name.
-        version: Its number.
-        path: The directory that it was loaded from.
-        signature_defs: TensorFlow's own description of all signatures, by name.
-        signatures: Ours of those that can be run.
-        batching: How its requests are run together; None for one by one.
+        version: The version's number.
+        path: The directory of its SavedModel.
+        signature_defs: TensorFlow's SignatureDefs, by name.
+        signatures: The same as `Signature`s, by name.
+        batching: The batching parameters; None to run requests one by one.
     """
 
-    def __init__(self, model: str, version: int, path: Path, tags: Collection[str] = ("serve",), threads: Any = None):
+    def __init__(self, model: str, version: int, path: Path, tags: Collection[str] = ("serve",), config: Any = None):
         """Loads the version.
 
         Args:
             model: The model's name.
-            version: Its number.
+            version: The version's number.
             path: The directory of the SavedModel.
-            tags: Which of its graphs.
-            threads: TensorFlow's ConfigProto; None for its defaults.
+            tags: The tags of the graph to load.
+            config: TensorFlow's ConfigProto for the session. Defaults to TensorFlow's defaults.
 
         Raises:
-            ServingError: It cannot be loaded.
+            ServingError: The SavedModel cannot be loaded.
         """
         self.model, self.version, self.path = model, version, path
         self.batching: Batching | None = None
@@ -63,8 +67,8 @@ class Servable:
         self._idle = threading.Condition()
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         try:
-            self._session, loaded = load(path, tags, threads)
-        except Exception as error:  # a damaged file makes TensorFlow raise whatever it meets first
+            self._session, loaded = load(path, tags, config)
+        except Exception as error:  # TensorFlow raises errors of any kind for a damaged file
             raise as_serving_error(error) from None
         self.signature_defs: Mapping[str, Any] = dict(loaded.signature_def)
         self.signatures = {name: _signature(name, item) for name, item in self.signature_defs.items()}
@@ -76,13 +80,13 @@ class Servable:
         self.release()
 
     def acquire(self, again: bool = False) -> bool:
-        """Takes part in using the version; every True is paired with a `release`.
+        """Registers a user of the version; every True needs a `release`.
 
         Args:
-            again: On behalf of a request that was let in before: then only an end of all use is too late.
+            again: For a request that has acquired the version before: it may continue while the version drains.
 
         Returns:
-            Whether it may be used; not when it is being unloaded.
+            Whether the version may be used; False when it is being unloaded.
         """
         with self._idle:
             allowed = not (self._closed if again else self._closing)
@@ -90,44 +94,44 @@ class Servable:
             return allowed
 
     def release(self) -> None:
-        """Ends the use."""
+        """Unregisters a user of the version."""
         with self._idle:
             self._users -= 1
             if not self._users:
                 self._idle.notify_all()
 
-    def close(self, patience: float) -> bool:
-        """Takes no more users, waits for those there are, and frees the memory.
+    def close(self, drain_seconds: float) -> bool:
+        """Refuses new users, waits for the present ones, and frees the memory.
 
         Args:
-            patience: The most to wait, in seconds.
+            drain_seconds: The longest wait for users, in seconds.
 
         Returns:
-            Whether all had ended.
+            Whether all users had released the version.
         """
         with self._idle:
             self._closing = True
-            drained = self._idle.wait_for(lambda: not self._users, patience)
+            drained = self._idle.wait_for(lambda: not self._users, drain_seconds)
             self._closed = True
         self._callables.clear()
         self._session.close()
         return drained
 
     def run(self, signature: Signature, inputs: Tensors, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Computes outputs of a signature; may be called by several threads at once.
+        """Runs a signature; may be called by several threads at once.
 
         Raises:
-            ServingError: The graph refuses the inputs, or there is no such output.
+            ServingError: The graph refuses the inputs.
         """
         names = tuple(inputs)
         key = (signature.name, names, tuple(outputs))
         call = self._callables.get(key) or self._callables.setdefault(key, self._callable(signature, names, outputs))
         try:
-            # A string without dimensions comes as bytes, everything else as an array.
-            found = (np.array(each, object) if isinstance(each, bytes) else each for each in call(*inputs.values()))
-            return dict(zip(outputs, found, strict=True))
+            # A scalar string comes as bytes, everything else as an array.
+            arrays = (np.array(each, object) if isinstance(each, bytes) else each for each in call(*inputs.values()))
+            return dict(zip(outputs, arrays, strict=True))
         except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
-            raise _explained(as_serving_error(error), signature, inputs) from None
+            raise _with_shape(as_serving_error(error), signature, inputs) from None
 
     def _callable(self, signature: Signature, names: Sequence[str], outputs: Sequence[str]) -> Callable[..., Any]:
         feeds = [signature.inputs[name].tensor for name in names]
@@ -138,19 +142,19 @@ class Servable:
 
 
 def as_serving_error(error: BaseException) -> ServingError:
-    """Returns TensorFlow's error with its code and message; any other becomes INTERNAL."""
+    """Returns an error of TensorFlow with its code and message; most others become INTERNAL."""
     if isinstance(error, ServingError):
         return error
     if isinstance(error, tf.errors.OpError):
         return ServingError(CODES.get(error.error_code, StatusCode.UNKNOWN), str(error.message).strip())
     if isinstance(error, UnicodeDecodeError):
-        # TensorFlow quotes the request's bytes in a message of its own, which its Python binding then cannot read.
+        # TensorFlow quotes the request's bytes in its message, which its Python binding then cannot decode.
         return invalid(error.object.decode(errors="replace").strip())
     if isinstance(error, MemoryError):
         return ServingError(StatusCode.RESOURCE_EXHAUSTED, "There is not enough memory.")
     code = StatusCode.NOT_FOUND if isinstance(error, FileNotFoundError) else StatusCode.INTERNAL
     text = str(error).strip()
-    # tf.compat.v1's loader tells of a directory without a graph by an OSError with a text alone.
+    # For a directory without a graph, tf.compat.v1's loader raises an OSError without a number.
     if isinstance(error, OSError) and "does not exist" in text:
         code = StatusCode.NOT_FOUND
     return ServingError(code, text or type(error).__name__)
@@ -172,8 +176,8 @@ def _spec(info: Any) -> TensorSpec:
     return TensorSpec(type_name(info.dtype), shape, info.name)
 
 
-def _explained(error: ServingError, signature: Signature, inputs: Tensors) -> ServingError:
-    """Puts what is wrong with a shape before the graph's own words, which name some operation deep inside."""
+def _with_shape(error: ServingError, signature: Signature, inputs: Tensors) -> ServingError:
+    """Puts a wrong shape before the graph's message, which names some operation deep inside."""
     if error.code not in (StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL):
         return error
     wrong = [name for name, value in inputs.items() if not _fits(value.shape, signature.inputs[name].shape)]
@@ -195,24 +199,24 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...] | None) -> bool:
 
 
 def load(path: Path, tags: Collection[str], config: Any = None) -> tuple[Any, Any]:
-    """Loads a SavedModel, with its variables as constants unless that would change answers.
+    """Loads a SavedModel, with its variables as constants unless its graph keeps state.
 
     Args:
         path: The SavedModel's directory.
-        tags: Which of its graphs.
-        config: TensorFlow's ConfigProto of the session; None for its defaults.
+        tags: The tags of the graph to load.
+        config: TensorFlow's ConfigProto for the session. Defaults to TensorFlow's defaults.
 
     Returns:
         The session, and the MetaGraphDef with the signatures.
 
     Raises:
-        Exception: Whatever a damaged file makes TensorFlow raise.
+        Exception: TensorFlow cannot load the files.
     """
-    session, loaded = _loaded(path, tags, _unoptimised(config))
-    definition = _needed(session.graph.as_graph_def(), _output_operations(loaded))
+    session, loaded = _load_session(path, tags, _without_optimiser(config))
+    definition = _reachable_graph(session.graph.as_graph_def(), _output_operations(loaded))
     if any(_keeps_state(op) for op in _operations(definition)):
         session.close()
-        return _loaded(path, tags, config)
+        return _load_session(path, tags, config)
     try:
         constant = convert_variables_to_constants_from_session_graph(session, definition, _output_operations(loaded))
     finally:
@@ -223,7 +227,7 @@ def load(path: Path, tags: Collection[str], config: Any = None) -> tuple[Any, An
     return tf.compat.v1.Session(graph=graph, config=config), loaded
 
 
-def _loaded(path: Path, tags: Collection[str], config: Any) -> tuple[Any, Any]:
+def _load_session(path: Path, tags: Collection[str], config: Any) -> tuple[Any, Any]:
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
@@ -234,8 +238,8 @@ def _loaded(path: Path, tags: Collection[str], config: Any) -> tuple[Any, Any]:
         raise
 
 
-def _unoptimised(config: Any) -> Any:
-    """For the session that only restores the variables: optimising its graph first takes longer than the rest."""
+def _without_optimiser(config: Any) -> Any:
+    """Returns the config of the session that only restores variables, for which an optimiser would not pay off."""
     changed = tf.compat.v1.ConfigProto()
     if config is not None:
         changed.CopyFrom(config)
@@ -250,20 +254,20 @@ def _output_operations(loaded: Any) -> list[str]:
 
 def _keeps_state(op: str) -> bool:
     known = op_def_registry.get(op)
-    return known is None or (known.is_stateful and op not in HARMLESS and op != READING)
+    return known is None or (known.is_stateful and op not in STATELESS and op != READ_VARIABLE)
 
 
-def _needed(definition: Any, outputs: list[str]) -> Any:
-    """The part of a graph that the outputs need, and of its library the functions that this part reaches.
+def _reachable_graph(definition: Any, outputs: list[str]) -> Any:
+    """Returns the part of a graph that the outputs need, and only the library functions that it reaches.
 
-    A SavedModel's library holds every function that was ever traced, and the conversion looks at all of them, twice.
+    A SavedModel's library has every function that was ever traced, and the conversion reads all of them, twice.
     """
     needed = tf.compat.v1.graph_util.extract_sub_graph(definition, outputs)
     functions = {function.signature.name: function for function in definition.library.function}
     reached: dict[str, Any] = {}
     waiting = list(needed.node)
     while waiting:
-        for name in _called(waiting.pop()):
+        for name in _called_functions(waiting.pop()):
             if name in functions and name not in reached:
                 reached[name] = functions[name]
                 waiting.extend(functions[name].node_def)
@@ -277,7 +281,7 @@ def _operations(definition: Any) -> Iterator[str]:
     yield from (node.op for function in definition.library.function for node in function.node_def)
 
 
-def _called(node: Any) -> Iterable[str]:
+def _called_functions(node: Any) -> Iterable[str]:
     for value in node.attr.values():
         if value.WhichOneof("value") == "func":
             yield value.func.name

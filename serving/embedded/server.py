@@ -1,4 +1,4 @@
-"""The server: versions in memory, REST and gRPC on one event loop, from the flags to the last answer."""
+"""The server process: starts the lifecycle, REST and gRPC on one event loop, and stops them in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from serving.embedded.config_files import Batching, ModelSource, read_batching, 
 from serving.embedded.errors import ServingError
 from serving.embedded.flags import ServerFlags
 from serving.embedded.grpc_services import ModelService, PredictionService
-from serving.embedded.http_limits import bounded
+from serving.embedded.http_limits import bounded_protocol
 from serving.embedded.lifecycle import Lifecycle, Options
 from serving.embedded.metrics import Metrics
 from serving.embedded.page import routes
@@ -41,8 +41,8 @@ log = logging.getLogger("serving")
 
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter while others wait. At Python's 5 ms, a version that loads in the
-background adds that much to every request."""
+"""Python's thread switch interval. At the default of 5 ms, a version that loads in the background adds that much to
+every request."""
 IMPORTED = time.perf_counter()
 
 
@@ -51,13 +51,13 @@ class PortError(UserError):
 
 
 class Server:
-    """A server that is not started yet."""
+    """A server of models over REST and gRPC."""
 
     def __init__(self, flags: ServerFlags) -> None:
-        """Reads the configuration files.
+        """Reads the configuration files; `run` starts the server.
 
         Raises:
-            ServingError: One cannot be read, or cannot be served.
+            ServingError: A configuration file cannot be read, or is invalid.
         """
         self._flags = flags
         self.metrics = Metrics()
@@ -73,7 +73,7 @@ class Server:
         self._stop = asyncio.Event()
 
     def run(self) -> None:
-        """Serves until SIGINT or SIGTERM, then lets what is under way end.
+        """Serves until SIGINT or SIGTERM, then finishes the running requests.
 
         Raises:
             ServingError: A model cannot be loaded.
@@ -92,12 +92,13 @@ class Server:
         stopping = asyncio.ensure_future(self._stopped())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            self.lifecycle.abandon()
+            self.lifecycle.cancel_start()
         await starting
-        # What was imported is never garbage: without it a collection takes a tenth of the time.
+        # Imported objects are never garbage: without them a collection takes a tenth of the time.
         gc.collect()
         gc.freeze()
-        # A request makes hundreds of short-lived lists: at Python's 700, a tenth of the time goes into looking at them.
+        # A request creates hundreds of short-lived lists: at Python's threshold of 700, collections take a tenth of
+        # the time.
         gc.set_threshold(50_000, 20, 20)
         watching = asyncio.ensure_future(self._watch_config())
         services = await self._start_grpc() if self._flags.port else None
@@ -105,12 +106,12 @@ class Server:
         self._announce()
         await stopping
         watching.cancel()
-        await self._end(services, rest)
+        await self._shut_down(services, rest)
 
     async def _stopped(self) -> None:
         await self._stop.wait()
 
-    async def _end(self, services: grpc.aio.Server | None, rest: Any) -> None:
+    async def _shut_down(self, services: grpc.aio.Server | None, rest: Any) -> None:
         if rest:
             server, serving = rest
             server.should_exit = True
@@ -134,7 +135,7 @@ class Server:
             health_pb2_grpc.add_HealthServicer_to_server(checks, server)
             for name in ("", "ModelService", "PredictionService"):
                 await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-        address = f"{_host(flags.bind_address)}:{flags.port}"
+        address = f"{_bracketed(flags.bind_address)}:{flags.port}"
         try:
             server.add_insecure_port(address)
         except RuntimeError:
@@ -152,10 +153,10 @@ class Server:
             cors=flags.rest_api_enable_cors_support,
             metrics_path=self._metrics_path,
         )
-        app = RestApi(self.predictor, options, self._pages())
+        app = RestApi(self.predictor, options, self._other_routes())
         config = uvicorn.Config(
             app,
-            http=bounded(options.timeout_seconds),
+            http=bounded_protocol(options.timeout_seconds),
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -170,7 +171,7 @@ class Server:
             await asyncio.sleep(0.01)
         return server, serving
 
-    def _pages(self) -> ASGIApp:
+    def _other_routes(self) -> ASGIApp:
         if not self._flags.ui:
             return not_found
         return Router(routes(self.lifecycle.names), redirect_slashes=False, default=not_found)
@@ -183,14 +184,14 @@ class Server:
             try:
                 await loop.run_in_executor(None, lambda: self.lifecycle.reload(read_models(Path(path))))
             except ServingError as error:
-                log.error("The configuration %s is not taken: %s", path, error.message)
+                log.error("The configuration %s is rejected: %s", path, error.message)
 
     def _observe_wait(self, seconds: float) -> None:
         self.metrics.queueing.observe("model_server_batch_threads", microseconds=1e6 * seconds)
 
     def _announce(self) -> None:
         flags = self._flags
-        host = _host(flags.bind_address)
+        host = _bracketed(flags.bind_address)
         if flags.rest_api_port:
             log.info("REST answers at http://%s:%d", host, flags.rest_api_port)
         if flags.port:
@@ -199,7 +200,7 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to us: gRPC has to end as well."""
+    """A uvicorn server that does not handle signals, because gRPC has to stop as well."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -234,16 +235,16 @@ def _request_log(flags: ServerFlags) -> RequestLog | None:
 
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((host, port))
+        listener.bind((host, port))
     except OSError as error:
         raise PortError(
             "The REST port cannot be opened.", expected=f"{host}:{port} free", received=error.strerror or str(error)
         ) from None
-    return found
+    return listener
 
 
-def _host(host: str) -> str:
+def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host

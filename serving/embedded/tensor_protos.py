@@ -1,4 +1,4 @@
-"""gRPC's tensors to arrays and back, with the checks and texts of TensorFlow Serving's Predict."""
+"""Converts TensorProtos of Predict requests to arrays and back, with TensorFlow Serving's checks and error texts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from serving.embedded.errors import invalid
 from serving.embedded.signatures import Signature
 
-MOST_ELEMENTS = 2**24
-"""A request of a few bytes may claim any shape, and is then filled up: more than this (21,000 images) is refused."""
+MAX_ELEMENTS = 2**24
+"""A tensor of a few bytes may state any shape, which is then filled: larger ones (21,000 images) are refused."""
 
 FIELDS = {
     "float16": "half_val",
@@ -51,29 +51,29 @@ def read_request_inputs(tensors: Mapping[str, TensorProto], signature: Signature
     return arrays
 
 
-def check_outputs(wanted: Sequence[str], signature: Signature) -> list[str]:
-    """Returns the outputs that an output filter names, all when it is empty.
+def check_outputs(output_filter: Sequence[str], signature: Signature) -> list[str]:
+    """Returns the outputs that an output filter names, or all if it is empty.
 
     Raises:
         ServingError: There is no such output, or one is named twice.
     """
-    for name in wanted:
+    for name in output_filter:
         if name not in signature.outputs:
             known = ",".join(signature.outputs)
             raise invalid(
                 f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{known}}}."
             )
-    if len(set(wanted)) < len(wanted):
+    if len(set(output_filter)) < len(output_filter):
         raise invalid("duplicate output tensor alias in output_filter")
-    return list(wanted) or list(signature.outputs)
+    return list(output_filter) or list(signature.outputs)
 
 
 def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
-    """Returns an array as TensorProto: values in the typed list, which is what clients of the real server read.
+    """Returns an array as TensorProto, by default with its values in the typed list, as TensorFlow Serving does.
 
     Args:
         array: Any shape; strings as object array of bytes.
-        as_content: Whether the values go as raw bytes into `tensor_content` instead, strings never.
+        as_content: Whether the values go into `tensor_content` as raw bytes instead; strings never do.
     """
     values = np.asarray(array)
     field = FIELDS[values.dtype.name]
@@ -91,7 +91,7 @@ def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
 
 
 def type_name(number: int) -> str:
-    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for a number that is none."""
+    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for an unknown number."""
     try:
         name: str = tf.dtypes.as_dtype(number).name
     except TypeError:
@@ -122,8 +122,8 @@ def _read(name: str, index: int, tensor: TensorProto, expected: str) -> NDArray[
     if received != expected:
         raise invalid(f"Expects arg[{index}] to be {expected} but {received} is provided")
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
-    vast = math.prod(sizes) > MOST_ELEMENTS and not tensor.tensor_content
-    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in sizes) or vast:
+    too_large = math.prod(sizes) > MAX_ELEMENTS and not tensor.tensor_content
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in sizes) or too_large:
         raise invalid(f"tensor parsing error: {name}")
     try:
         return _array(tensor, sizes)
@@ -132,14 +132,14 @@ def _read(name: str, index: int, tensor: TensorProto, expected: str) -> NDArray[
 
 
 def _array(tensor: TensorProto, sizes: list[int]) -> NDArray[Any]:
-    """The values; a list that is too short is filled with its last value, or zeros, and one too long is cut."""
+    """Returns the values; a list that is too short is filled with its last value or zeros, one too long is cut."""
     kind = tf.dtypes.as_dtype(tensor.dtype).as_numpy_dtype
     if tensor.tensor_content:
         return np.frombuffer(tensor.tensor_content, kind).reshape(sizes)
     field = FIELDS[np.dtype(kind).name]
     count = math.prod(sizes)
-    held = list(getattr(tensor, field)[:count])
+    values = list(getattr(tensor, field)[:count])
     empty: Any = b"" if field == "string_val" else 0
-    array = np.full(count, held[-1] if held else empty, np.uint16 if field == "half_val" else kind)
-    array[: len(held)] = held
+    array = np.full(count, values[-1] if values else empty, np.uint16 if field == "half_val" else kind)
+    array[: len(values)] = values
     return array.view(kind).reshape(sizes)

@@ -24,7 +24,7 @@ def write(numbers):
     for number in numbers:
         log.write(served, record(number))
     # Until all is written: the queue is empty, and its reader waits for more.
-    wait_until(lambda: log._waiting.empty() and log._waiting.not_empty._waiters, "a reader that waits for more")
+    wait_until(lambda: log._queue.empty() and log._queue.not_empty._waiters, "a reader that waits for more")
 
 write(range(3))
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

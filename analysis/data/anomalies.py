@@ -1,4 +1,4 @@
-"""What is wrong with a split: its statistics against the schema, and against those of the training split.
+"""Anomalies of a split: violations of the schema, and skew against the training split.
 
 Checks and names follow tensorflow-metadata's anomalies.proto, so that its viewers can show the result.
 """
@@ -22,15 +22,15 @@ Statistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One thing that is wrong.
+    """An anomaly of one feature.
 
     Attributes:
-        split: Where.
-        feature: Of which feature.
+        split: The name of the split.
+        feature: The name of the feature.
         kind: A value of tensorflow-metadata's `AnomalyInfo.Type`.
-        headline: A few words.
-        expected: What the schema or the settings allow.
-        received: What the split has.
+        headline: The anomaly in a few words.
+        expected: The value that the schema or the bounds allow.
+        received: The value in the split.
     """
 
     split: str
@@ -46,11 +46,11 @@ class Anomaly:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the schema has no field for.
+    """Bounds that a schema cannot express.
 
     Attributes:
-        class_share: How far a class's share of a split may be from one over the number of classes.
-        black_images: How many all-black images a split may have.
+        class_share: The largest difference of a class's share of a split from one over the number of classes.
+        black_images: The most all-black images of a split.
     """
 
     class_share: float
@@ -58,26 +58,26 @@ class Bounds:
 
 
 def find_anomalies(split: Dataset, schema: schema_pb2.Schema, bounds: Bounds) -> list[Anomaly]:
-    """Checks one split against the schema."""
-    held = {feature.path.step[0]: feature for feature in split.features}
-    wanted = {feature.name: feature for feature in schema.feature}
+    """Returns the violations of the schema and the bounds in one split, in the order of the features."""
+    present = {feature.path.step[0]: feature for feature in split.features}
+    allowed = {feature.name: feature for feature in schema.feature}
     found = [
         Anomaly(split.name, name, Kind.SCHEMA_NEW_COLUMN, "unknown feature", "only the schema's features", name)
-        for name in held.keys() - wanted.keys()
+        for name in present.keys() - allowed.keys()
     ]
-    for name, feature in wanted.items():
-        if name not in held:
+    for name, feature in allowed.items():
+        if name not in present:
             found.append(
                 Anomaly(split.name, name, Kind.SCHEMA_MISSING_COLUMN, "no example has it", "a feature", "none")
             )
             continue
-        for kind, headline, expected, received in _check_feature(held[name], feature, schema, split, bounds):
+        for kind, headline, expected, received in _check_feature(present[name], feature, schema, split, bounds):
             found.append(Anomaly(split.name, name, kind, headline, expected, received))
     return sorted(found, key=lambda anomaly: (anomaly.feature, anomaly.kind))
 
 
 def find_skew(train: Dataset, other: Dataset, schema: schema_pb2.Schema) -> list[Anomaly]:
-    """Compares a split with the training split, for the features that have a `skew_comparator` in the schema."""
+    """Returns the features whose distribution differs from the training split's, by the schema's `skew_comparator`."""
     found = []
     for feature in schema.feature:
         one, two = (_feature(dataset, feature.name) for dataset in (train, other))
@@ -92,7 +92,7 @@ def find_skew(train: Dataset, other: Dataset, schema: schema_pb2.Schema) -> list
 
 
 def to_proto(anomalies: list[Anomaly], schema: schema_pb2.Schema) -> anomalies_pb2.Anomalies:
-    """Returns tensorflow-metadata's form of the anomalies of one split."""
+    """Returns the anomalies of one split as tensorflow-metadata's proto."""
     proto = anomalies_pb2.Anomalies(baseline=schema, anomaly_name_format=anomalies_pb2.Anomalies.SERIALIZED_PATH)
     for anomaly in anomalies:
         info = proto.anomaly_info[anomaly.feature]
@@ -106,7 +106,7 @@ def to_proto(anomalies: list[Anomaly], schema: schema_pb2.Schema) -> anomalies_p
 
 
 def infinity_norm(one: dict[str, float], two: dict[str, float]) -> float:
-    """Returns the largest difference between the shares of a value."""
+    """Returns the L-infinity norm: the largest difference between the shares of a value in two counts."""
     shares = [{value: count / max(1.0, sum(c.values())) for value, count in c.items()} for c in (one, two)]
     return max((abs(shares[0].get(v, 0.0) - shares[1].get(v, 0.0)) for v in one | two), default=0.0)
 
@@ -119,10 +119,10 @@ def jensen_shannon(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def chance_divergence(one: np.ndarray, two: np.ndarray) -> float:
-    """Returns what `jensen_shannon` stays under for two samples of one distribution, 99.9 times in 100.
+    """Returns the 99.9% quantile of `jensen_shannon` for two samples of one distribution.
 
-    To second order the divergence is a chi-square over 8 ln 2, scaled by 1/n + 1/m; without this bound a small split
-    would always look skewed.
+    To second order the divergence is a chi-square over 8 ln 2, scaled by 1/n + 1/m. Without this bound, sampling noise
+    would make every small split look skewed.
     """
     freedom = max(0, int(np.count_nonzero(one + two)) - 1)
     quantile = freedom + 3 * np.sqrt(2 * freedom)
@@ -133,25 +133,25 @@ Finding = tuple[int, str, str, str]
 
 
 def _check_feature(
-    held: Statistics, feature: schema_pb2.Feature, schema: schema_pb2.Schema, split: Dataset, bounds: Bounds
+    statistics: Statistics, feature: schema_pb2.Feature, schema: schema_pb2.Schema, split: Dataset, bounds: Bounds
 ) -> Iterator[Finding]:
-    if (held.type == Statistics.INT) != (feature.type == schema_pb2.INT):
-        names = schema_pb2.FeatureType.Name(feature.type), Statistics.Type.Name(held.type)
+    if (statistics.type == Statistics.INT) != (feature.type == schema_pb2.INT):
+        names = schema_pb2.FeatureType.Name(feature.type), Statistics.Type.Name(statistics.type)
         yield Kind.UNEXPECTED_DATA_TYPE, "wrong type", *names
         return
-    yield from _check_presence(held, feature, split)
-    if held.HasField("num_stats"):
-        yield from _check_range(held.num_stats, feature.int_domain)
+    yield from _check_presence(statistics, feature, split)
+    if statistics.HasField("num_stats"):
+        yield from _check_range(statistics.num_stats, feature.int_domain)
     elif feature.int_domain.is_categorical:
-        yield from _check_classes(held, feature.int_domain, bounds)
+        yield from _check_classes(statistics, feature.int_domain, bounds)
     elif feature.HasField("string_domain"):
-        yield from _check_texts(held, feature.string_domain)
-    elif held.HasField("bytes_stats"):
-        yield from _check_images(held, schema, bounds)
+        yield from _check_texts(statistics, feature.string_domain)
+    elif statistics.HasField("bytes_stats"):
+        yield from _check_images(statistics, schema, bounds)
 
 
-def _check_presence(held: Statistics, feature: schema_pb2.Feature, split: Dataset) -> Iterator[Finding]:
-    common = common_stats(held)
+def _check_presence(statistics: Statistics, feature: schema_pb2.Feature, split: Dataset) -> Iterator[Finding]:
+    common = common_stats(statistics)
     share = common.num_non_missing / max(1, split.num_examples)
     if share < feature.presence.min_fraction:
         missing = f"{common.num_missing} of {split.num_examples} without it"
@@ -168,8 +168,8 @@ def _check_range(numbers: statistics_pb2.NumericStatistics, domain: schema_pb2.I
         yield Kind.INT_TYPE_BIG_INT, "value too large", f"at most {domain.max}", f"{numbers.max:g}"
 
 
-def _check_classes(held: Statistics, domain: schema_pb2.IntDomain, bounds: Bounds) -> Iterator[Finding]:
-    counts = value_counts(held)
+def _check_classes(statistics: Statistics, domain: schema_pb2.IntDomain, bounds: Bounds) -> Iterator[Finding]:
+    counts = value_counts(statistics)
     classes = [str(value) for value in range(domain.min, domain.max + 1)]
     span = f"{domain.min} to {domain.max}"
     if unknown := sorted(counts.keys() - set(classes)):
@@ -178,33 +178,33 @@ def _check_classes(held: Statistics, domain: schema_pb2.IntDomain, bounds: Bound
     if missing := [value for value in classes if value not in counts]:
         yield Kind.FEATURE_TYPE_LOW_UNIQUE, "missing class", f"examples of {span}", f"none of {', '.join(missing)}"
     balanced, total = 1 / len(classes), sum(counts.values())
-    off = [v for v in classes if v in counts and abs(counts[v] / total - balanced) > bounds.class_share + 1e-9]
-    if off:
-        shares = ", ".join(f"{counts[value] / total:.3f} of {value}" for value in off)
+    unbalanced = [v for v in classes if v in counts and abs(counts[v] / total - balanced) > bounds.class_share + 1e-9]
+    if unbalanced:
+        shares = ", ".join(f"{counts[value] / total:.3f} of {value}" for value in unbalanced)
         yield Kind.CUSTOM_VALIDATION, "class share off", f"{balanced:.3f} +- {bounds.class_share:g} of each", shares
 
 
-def _check_texts(held: Statistics, domain: schema_pb2.StringDomain) -> Iterator[Finding]:
-    if unknown := sorted(value_counts(held).keys() - set(domain.value)):
+def _check_texts(statistics: Statistics, domain: schema_pb2.StringDomain) -> Iterator[Finding]:
+    if unknown := sorted(value_counts(statistics).keys() - set(domain.value)):
         listed = ", ".join(unknown)
         yield Kind.ENUM_TYPE_UNEXPECTED_STRING_VALUES, "unknown value", ", ".join(domain.value), listed
 
 
-def _check_images(held: Statistics, schema: schema_pb2.Schema, bounds: Bounds) -> Iterator[Finding]:
+def _check_images(statistics: Statistics, schema: schema_pb2.Schema, bounds: Bounds) -> Iterator[Finding]:
     sides = {feature.name: feature.int_domain.max for feature in schema.feature}
     size = sides.get("height", 0) * sides.get("width", 0)
-    low, high = int(held.bytes_stats.min_num_bytes), held.bytes_stats.max_num_bytes_int
+    low, high = int(statistics.bytes_stats.min_num_bytes), statistics.bytes_stats.max_num_bytes_int
     if size and {low, high} != {size}:
         found = f"{low} to {high} bytes" if low != high else f"{low} bytes"
         yield Kind.INVALID_FEATURE_SHAPE, "image of the wrong shape", f"{size} bytes an image", found
-    black = int(custom(held, "black_images").num)
+    black = int(custom(statistics, "black_images").num)
     if black > bounds.black_images:
-        names = custom(held, "black_names").str
+        names = custom(statistics, "black_names").str
         yield Kind.CUSTOM_VALIDATION, "all-black image", f"at most {bounds.black_images}", f"{black}: {names}"
 
 
 def value_counts(feature: Statistics) -> dict[str, float]:
-    """Returns how often each value of a categorical feature occurred."""
+    """Returns the count of each value of a categorical feature."""
     return {bucket.label: bucket.sample_count for bucket in feature.string_stats.rank_histogram.buckets}
 
 

@@ -1,7 +1,7 @@
-"""Statistics of examples that add up: summarise record batches anywhere, merge, and write tensorflow-metadata's proto.
+"""Statistics of examples: mergeable summaries of record batches, written as tensorflow-metadata's proto.
 
-The numbers are exact: features are few-valued integers and short texts, so a count of every value is kept and means,
-quantiles and histograms are read off at the end. Images are summarised by their bytes, pixels and brightness.
+The statistics are exact. Features are integers with few values and short texts, so a summary counts every value, and
+means, quantiles and histograms follow from the counts. Images are summarised by their bytes, pixels and brightness.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HISTOGRAM_BUCKETS = 10
 
 @dataclass
 class ImageSummary:
-    """What is known of the images so far; sums are of raw pixels in [0, 255]."""
+    """A mergeable summary of images; sums are of raw pixels in [0, 255]."""
 
     bytes_per_image: Counter[int] = field(default_factory=Counter)
     pixels: int = 0
@@ -48,14 +48,14 @@ class ImageSummary:
 
 @dataclass
 class Summary:
-    """What is known of a split so far.
+    """A mergeable summary of a split.
 
     Attributes:
-        examples: How many there were.
-        lengths: Feature to how many examples had how many values.
-        values: Feature to how often each integer or text occurred.
-        types: Feature to "int" or "bytes".
-        images: Of the feature `image`.
+        examples: The number of examples.
+        lengths: By feature, the number of examples with each number of values.
+        values: By feature, the count of each integer or text.
+        types: By feature, "int" or "bytes".
+        images: The summary of the feature `image`.
     """
 
     examples: int = 0
@@ -65,7 +65,7 @@ class Summary:
     images: ImageSummary = field(default_factory=ImageSummary)
 
     def add(self, batch: pa.RecordBatch) -> Summary:
-        """Adds a batch of examples, a list column a feature; returns itself."""
+        """Adds a batch of examples with one list column per feature; returns itself."""
         self.examples += batch.num_rows
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if pa.types.is_null(column.type):
@@ -91,12 +91,12 @@ class Summary:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A defaultdict of a lambda cannot be pickled; Beam pickles what it hands from worker to worker.
+        # Beam pickles the objects that it passes between workers, and a defaultdict of a lambda cannot be pickled.
         return _restore, (self.examples, dict(self.lengths), dict(self.values), self.types, self.images)
 
 
 def to_statistics(name: str, summary: Summary) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Returns the statistics of one split, features in the order of their names."""
+    """Returns the statistics of one split, with features in the order of their names."""
     dataset = statistics_pb2.DatasetFeatureStatistics(name=name, num_examples=summary.examples)
     for feature in sorted(summary.lengths):
         statistics = dataset.features.add()

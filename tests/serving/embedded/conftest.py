@@ -1,4 +1,4 @@
-"""A server that runs for all tests of this folder, and the means to start others."""
+"""Fixtures: a server for all tests of this folder, and a function that starts others."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another network of the same shape, which answers otherwise."""
+    """Another network of the same shape, with other answers."""
     return export_small(tmp_path_factory.mktemp("other") / "model", seed=1).saved_model
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers, with further flags; they are stopped at the test's end."""
+    """Starts servers with further flags; they stop when the test ends."""
     with ExitStack() as stack:
 
         def start(base: Path, *extra: str, batching: Path | None = None, wait: bool = True) -> ServerProcess:
@@ -55,7 +55,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, small: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
-    """A server with batching and metrics, for all that does not change it."""
+    """A server with batching and metrics, for tests that do not change it."""
     log = tmp_path_factory.mktemp("log") / "server.log"
     flags = Flags(base, "fashion", free_port(), free_port(), BATCHING, MONITORING)
     with Embedded().start(flags, log) as running:

@@ -1,7 +1,7 @@
-"""Requests that nobody sends on purpose: `make fuzz` asks an embedded server 100,000 of them.
+"""Fuzzing: `make fuzz` sends 100,000 random requests to an embedded server.
 
-Wrong JSON, JSON of wrong shapes and types, images cut and flipped, paths and methods of chance; what is right is among
-them too. The server may refuse, and it may not fail: no answer of 500, no end, no growth.
+They are broken JSON, JSON of wrong shapes and types, damaged images, random paths and methods, and some valid requests.
+The server may refuse them but must not fail: no answer of 500, no exit, no growing memory.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from PIL import Image
 from serving.engines.server_process import ServerProcess
 
 FAILURES = {500, 502, 505}
-MOST_GROWTH_MEBIBYTES = 20
+MAX_GROWTH_MEBIBYTES = 20
 Request = tuple[str, str, bytes]
 PREDICT = "/v1/models/fashion:predict"
 
 
-def requests(seed: int, count: int) -> list[Request]:
-    """Returns method, path and body of as many requests; the same for the same seed."""
+def random_requests(seed: int, count: int) -> list[Request]:
+    """Returns `count` requests as method, path and body; the same for the same seed."""
     chance = random.Random(seed)
-    kinds: list[Callable[[random.Random], Request]] = [_bytes, _json, _pixels, _image, _path, _right]
+    kinds: list[Callable[[random.Random], Request]] = [_bytes, _json, _pixels, _image, _path, _valid]
     return [chance.choice(kinds)(chance) for _ in range(count)]
 
 
-def ask_all(server: ServerProcess, asked: list[Request]) -> tuple[Counter[int], list[str]]:
-    """Sends them one after the other; returns how often each status came, and the requests that failed."""
+def send_all(server: ServerProcess, requests: list[Request]) -> tuple[Counter[int], list[str]]:
+    """Sends requests one after the other; returns the count of each status, and the failed requests."""
     url = urlsplit(server.rest_url)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
     statuses: Counter[int] = Counter()
     failed = []
-    for method, path, body in asked:
+    for method, path, body in requests:
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
@@ -60,12 +60,12 @@ def ask_all(server: ServerProcess, asked: list[Request]) -> tuple[Counter[int], 
     return statuses, failed
 
 
-def _right(chance: random.Random) -> Request:
+def _valid(chance: random.Random) -> Request:
     return "POST", PREDICT, json.dumps({"instances": [_picture(chance).tolist()]}).encode()
 
 
 def _bytes(chance: random.Random) -> Request:
-    body = bytearray(_right(chance)[2][: chance.choice([0, 10, 100, 5000])])
+    body = bytearray(_valid(chance)[2][: chance.choice([0, 10, 100, 5000])])
     for _ in range(chance.randrange(1, 6)):
         body[chance.randrange(len(body) + 1) :][:1] = bytes([chance.randrange(256)])
         if body:
@@ -134,13 +134,13 @@ def _picture(chance: random.Random) -> np.ndarray:
 
 
 def resident_mebibytes(process: int) -> float:
-    """Returns the memory of a process."""
+    """Returns the resident memory of a process in MiB."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
 def main() -> int:
-    """Runs the fuzzing and prints what came; the exit status says whether anything failed."""
+    """Runs the fuzzing and prints the results; returns 1 if anything failed."""
     from serving.engines.engine import BATCHING, MONITORING, Embedded, Flags, free_port
     from serving.versions import push
     from tests.serving.exports import export_small
@@ -151,26 +151,28 @@ def main() -> int:
     options = parser.parse_args()
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fashion-fuzz-") as name:
-        place = Path(name)
-        push(export_small(place / "model").saved_model, place / "fashion")
-        flags = Flags(place / "fashion", "fashion", free_port(), free_port(), BATCHING, MONITORING)
-        with Embedded().start(flags, place / "log") as server:
+        folder = Path(name)
+        push(export_small(folder / "model").saved_model, folder / "fashion")
+        flags = Flags(folder / "fashion", "fashion", free_port(), free_port(), BATCHING, MONITORING)
+        with Embedded().start(flags, folder / "log") as server:
             server.wait_until_ready(120)
             statuses: Counter[int] = Counter()
             memory = []
             for start in range(0, options.requests, 10_000):
-                part, wrong = ask_all(server, requests(options.seed + start, min(10_000, options.requests - start)))
+                part, failures = send_all(
+                    server, random_requests(options.seed + start, min(10_000, options.requests - start))
+                )
                 statuses += part
-                failed += wrong
+                failed += failures
                 memory.append(resident_mebibytes(server.process.pid))
                 print(f"{statuses.total():>7,} answers, {memory[-1]:,.0f} MiB", flush=True)
             alive = server.process.poll() is None
-    # The first part fills what every server needs: threads, arenas, the graph's own pools.
+    # The first part allocates memory that every server needs: threads, arenas, the graph's pools.
     growth = memory[-1] - memory[0]
     print(f"statuses {dict(sorted(statuses.items()))}, failed {len(failed)}, server {'alive' if alive else 'gone'}")
-    print(f"growth after the first part {growth:,.0f} MiB, at most {MOST_GROWTH_MEBIBYTES}")
+    print(f"growth after the first part {growth:,.0f} MiB, at most {MAX_GROWTH_MEBIBYTES}")
     print("\n".join(failed[:10]))
-    return 1 if failed or not alive or growth > MOST_GROWTH_MEBIBYTES else 0
+    return 1 if failed or not alive or growth > MAX_GROWTH_MEBIBYTES else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tests of serving.embedded.batching that need no graph."""
+"""Limits of the batch scheduler, without a graph."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from serving.embedded.errors import ServingError
 from serving.embedded.signatures import Signature
 
 
-def test_rows_that_hold_nothing_cost_nothing() -> None:
-    """A request may claim any number of empty rows: what does not fit into the queue is refused before it is cut."""
+def test_a_huge_number_of_empty_rows_is_refused() -> None:
+    """A request may state any number of empty rows; it is refused before the split if it does not fit."""
     scheduler = BatchScheduler(1)
     nowhere: Any = None
     signature = Signature("serving_default", "", {}, {}, {})

@@ -1,4 +1,4 @@
-"""A sample of what `make fuzz` sends: nothing of it may make the server fail."""
+"""A sample of the requests of `make fuzz`: none makes the server fail."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.engines.server_process import ServerProcess
 from serving.requests.prediction_log import INPUTS
-from tests.serving.embedded.fuzzing import ask_all, requests
+from tests.serving.embedded.fuzzing import random_requests, send_all
 from tests.serving.embedded.test_tensor_protos import tensors
 
 ANSWERS = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
 
 
 def test_no_request_makes_the_server_fail(server: ServerProcess) -> None:
-    """Of 3,000 requests of chance, some are answered and the others refused, and none ends in a 500."""
-    statuses, failed = ask_all(server, requests(7, 3000))
+    """Of 3,000 random requests, some are answered, the others refused, and none gets a 500."""
+    statuses, failed = send_all(server, random_requests(7, 3000))
     assert not failed, failed[:3]
     assert statuses[200] > 300 and statuses[400] > 1000
     assert server.process.poll() is None
@@ -28,7 +28,7 @@ def test_no_request_makes_the_server_fail(server: ServerProcess) -> None:
 @settings(max_examples=500, deadline=None)
 @given(signature=st.sampled_from(sorted(INPUTS)), tensor=tensors([tf.uint8, tf.string]))
 def test_no_tensor_makes_the_server_fail(server: ServerProcess, signature: str, tensor: TensorProto) -> None:
-    """Whatever shape and values a tensor claims over gRPC, it is answered or the caller's fault."""
+    """A tensor of any stated shape and values is answered over gRPC, or refused as the client's fault."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "fashion", signature
     request.inputs[INPUTS[signature]].CopyFrom(tensor)

@@ -1,4 +1,4 @@
-"""Clients that are slow on purpose, over real sockets: none keeps a connection, and others are answered meanwhile."""
+"""Slow clients over real sockets: the server closes their connections and answers other clients meanwhile."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import pytest
 from serving.engines.engine import Embedded, Flags, free_port
 from serving.engines.server_process import ServerProcess
 from tests.serving.embedded.conftest import READY_SECONDS
-from tests.serving.embedded.test_server import PREDICT, ROW, ask, until
+from tests.serving.embedded.test_server import PREDICT, ROW, send
+from tests.waiting import wait_until
 
 HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
 CHUNKED = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
-    """A server whose clients have a second."""
+def short_timeout_server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
+    """A server with a time-out of one second."""
     log = tmp_path_factory.mktemp("log") / "server.log"
     flags = Flags(base, "fashion", free_port(), free_port(), extra=("--rest_api_timeout_in_ms=1000",))
     with Embedded().start(flags, log) as running:
@@ -32,7 +33,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[
 
 
 def connect(server: ServerProcess) -> socket.socket:
-    """Returns a connection that takes little at once."""
+    """Returns a connection with a small receive buffer."""
     url = urlsplit(server.rest_url)
     connection = socket.socket()
     connection.settimeout(30)
@@ -41,13 +42,13 @@ def connect(server: ServerProcess) -> socket.socket:
     return connection
 
 
-def last_words(connection: socket.socket, drop: bytes) -> str:
-    """Sends a drop whenever nothing comes for a while; returns all that came until the server closed."""
+def read_until_closed(connection: socket.socket, drip: bytes) -> str:
+    """Sends a few bytes whenever nothing arrives for a while; returns all data until the server closes."""
     received = b""
     while True:
         if not select.select([connection], [], [], 0.05)[0]:
             with suppress(ConnectionError):
-                connection.sendall(drop)
+                connection.sendall(drip)
             continue
         try:
             part = connection.recv(65536)
@@ -59,7 +60,7 @@ def last_words(connection: socket.socket, drop: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("begin", "drop"),
+    ("begin", "drip"),
     [
         ("GET /v1/models/fashion HTTP/1.1\r\nHost: x\r\n", "X-More: 1\r\n"),
         (HEAD.format(PREDICT), "["),
@@ -68,51 +69,53 @@ def last_words(connection: socket.socket, drop: bytes) -> str:
     ],
     ids=["headers", "body", "picture", "trailers"],
 )
-def test_a_request_that_comes_in_drops_is_refused(impatient: ServerProcess, begin: str, drop: str) -> None:
-    """However often another byte comes, the whole request must be there in time; the refusal says so."""
-    with connect(impatient) as connection:
+def test_a_request_that_arrives_too_slowly_is_refused(
+    short_timeout_server: ServerProcess, begin: str, drip: str
+) -> None:
+    """The whole request must arrive before the time-out, no matter how often another byte comes; the error says so."""
+    with connect(short_timeout_server) as connection:
         connection.sendall(begin.encode())
-        head, _, body = last_words(connection, drop.encode()).partition("\r\n\r\n")
+        head, _, body = read_until_closed(connection, drip.encode()).partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 408") and "within 1 seconds" in json.loads(body)["error"]
-    assert ask(impatient, "GET", "/v1/models/fashion")[0] == 200
+    assert send(short_timeout_server, "GET", "/v1/models/fashion")[0] == 200
 
 
-def test_requests_in_one_piece_are_all_answered(server: ServerProcess) -> None:
-    """Chunks, trailers and several requests at once are no reason to wait for more, nor to refuse."""
+def test_pipelined_requests_are_all_answered(server: ServerProcess) -> None:
+    """Chunks, trailers and several requests in one packet are answered without a time-out."""
     chunk = f"{len(ROW):x}\r\n{ROW}\r\n0\r\nX-Trailer: 1\r\n\r\n"
     first = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"
     last = "GET /v1/models/fashion HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with connect(server) as connection:
         connection.sendall((first * 2 + last).encode())
-        answers = last_words(connection, b"")
+        answers = read_until_closed(connection, b"")
     assert answers.count("HTTP/1.1 200 OK") == 3 and answers.count('"predictions"') == 2
 
 
-def test_a_connection_without_a_request_is_closed(impatient: ServerProcess) -> None:
-    """Who connects and says nothing is told nothing: a browser may do so in advance."""
-    with connect(impatient) as connection:
+def test_a_connection_without_a_request_is_closed(short_timeout_server: ServerProcess) -> None:
+    """A client that sends nothing gets no error response: browsers open connections in advance."""
+    with connect(short_timeout_server) as connection:
         assert connection.recv(100) == b""
 
 
-def test_an_answer_ends_the_wait_for_the_rest(impatient: ServerProcess) -> None:
-    """A body that goes on after its answer does not keep the connection."""
-    with connect(impatient) as connection:
+def test_an_answered_request_may_not_go_on(short_timeout_server: ServerProcess) -> None:
+    """A body that goes on after its response does not keep the connection open."""
+    with connect(short_timeout_server) as connection:
         connection.sendall(HEAD.format("/").replace("POST", "GET").encode())
-        assert last_words(connection, b"x").startswith("HTTP/1.1 200")
+        assert read_until_closed(connection, b"x").startswith("HTTP/1.1 200")
 
 
-def test_headers_without_end_are_refused(server: ServerProcess) -> None:
-    """Headers are bounded in bytes, not in time alone."""
+def test_endless_headers_are_refused(server: ServerProcess) -> None:
+    """Headers are limited in bytes as well as in time."""
     with connect(server) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
-        assert last_words(connection, b"x" * 4096).startswith("HTTP/1.1 431")
+        assert read_until_closed(connection, b"x" * 4096).startswith("HTTP/1.1 431")
 
 
-def test_a_client_that_does_not_read_is_left(impatient: ServerProcess) -> None:
-    """What is waiting for such a client is given up with its connection."""
+def test_a_client_that_does_not_read_is_disconnected(short_timeout_server: ServerProcess) -> None:
+    """The server drops the pending responses with the connection."""
     page = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
-    def gone() -> bool:
+    def disconnected() -> bool:
         try:
             connection.send(page)
         except BlockingIOError:
@@ -121,6 +124,6 @@ def test_a_client_that_does_not_read_is_left(impatient: ServerProcess) -> None:
             return True
         return False
 
-    with connect(impatient) as connection:
+    with connect(short_timeout_server) as connection:
         connection.setblocking(False)
-        until(gone)
+        wait_until(disconnected, "the server disconnects")

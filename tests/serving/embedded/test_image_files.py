@@ -1,4 +1,4 @@
-"""Image files as strangers send them, straight to the server: answered or refused in a sentence, never a failure."""
+"""Unusual, broken and oversized image files get an answer or a reasoned refusal, never a failure of the server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from serving.engines.server_process import ServerProcess
-from tests.serving.embedded.test_server import PREDICT, ask
+from tests.serving.embedded.test_server import PREDICT, send
 from tests.serving.images.test_encoding import encoded, png_header
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8))
@@ -22,7 +22,7 @@ FRAMES = [Image.new("RGB", (12, 12), colour) for colour in ((255, 0, 0), (0, 0, 
 def predicted(server: ServerProcess, content: bytes) -> tuple[int, Any]:
     """Sends one file; returns the status and the document."""
     instance = {"b64": base64.b64encode(content).decode()}
-    status, document, _ = ask(
+    status, document, _ = send(
         server, "POST", PREDICT, json.dumps({"signature_name": "serving_bytes", "instances": [instance]})
     )
     return status, document
@@ -43,21 +43,21 @@ def predicted(server: ServerProcess, content: bytes) -> tuple[int, Any]:
         pytest.param(encoded(Image.new("L", (1, 5000), 7), "PNG"), id="1 x 5000"),
     ],
 )
-def test_unusual_images_are_answered(server: ServerProcess, content: bytes) -> None:
-    """What is an image is answered, whatever its depth, colours and size."""
+def test_unusual_images_are_classified(server: ServerProcess, content: bytes) -> None:
+    """Images of any depth, colour mode and size are classified."""
     status, document = predicted(server, content)
     assert status == 200 and document["predictions"][0]["group"], document
 
 
-def test_of_an_animation_the_first_frame_counts(server: ServerProcess) -> None:
-    """An animated GIF has the answer of its first frame."""
+def test_an_animation_is_classified_by_its_first_frame(server: ServerProcess) -> None:
+    """An animated GIF gets the answer of its first frame."""
     moving = encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:])
     assert predicted(server, moving) == predicted(server, encoded(FRAMES[0], "GIF"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])
 def test_truncated_images_are_refused(server: ServerProcess, kind: str) -> None:
-    """Half a file is no image."""
+    """Half a file gets 400."""
     content = encoded(COLOURS, kind)
     status, document = predicted(server, content[: len(content) // 2])
     assert status == 400 and document["error"]
@@ -75,7 +75,7 @@ def test_truncated_images_are_refused(server: ServerProcess, kind: str) -> None:
         pytest.param(encoded(COLOURS, "PNG") + bytes(20_000_000), "at most 20000000", id="bytes"),
     ],
 )
-def test_what_is_no_picture_or_too_large_is_refused(server: ServerProcess, content: bytes, text: str) -> None:
-    """The refusal names what was expected, and nothing was decoded."""
+def test_other_files_and_large_images_are_refused(server: ServerProcess, content: bytes, text: str) -> None:
+    """The error names the limit or the formats; nothing was decoded."""
     status, document = predicted(server, content)
     assert status == 400 and text in document["error"], document

@@ -1,4 +1,4 @@
-"""The page in a real browser, before the real server: pictures come in by every way, answers and troubles come out."""
+"""The page in a real browser with a real server: all ways to enter an image, the answers and the errors."""
 
 from __future__ import annotations
 
@@ -95,25 +95,25 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, server: ServerProcess) -> Iterator[Open]:
-    """Opens the page; whatever the browser complains of, or asks of another host, fails the test."""
-    contexts, troubles = [], []
+    """Opens the page; an error of the browser or a request to another host fails the test."""
+    contexts, problems = [], []
 
     def open_page(of: ServerProcess = server, width: int = 1440, scheme: Any = "light", allow: str = "$^") -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
             lambda said: (
-                troubles.append(said.text)
+                problems.append(said.text)
                 if said.type in ("error", "warning") and not re.search(allow, said.text)
                 else None
             ),
         )
         page.on(
             "request",
-            lambda asked: None if asked.url.startswith((of.rest_url, "blob:", "data:")) else troubles.append(asked.url),
+            lambda asked: None if asked.url.startswith((of.rest_url, "blob:", "data:")) else problems.append(asked.url),
         )
         page.goto(of.rest_url)
         return page
@@ -121,7 +121,7 @@ def visit(browser: Browser, server: ServerProcess) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    assert not troubles
+    assert not problems
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -141,8 +141,8 @@ def test_every_sample_is_answered_at_every_width(visit: Open, width: int, scheme
 
 @pytest.mark.parametrize("way", ["file", "drop", "paste"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_picture_is_shown_as_the_server_answers_it(visit: Open, server: ServerProcess, way: str, kind: str) -> None:
-    """However a file comes in, group, set, probabilities and the model's view are those of the server."""
+def test_the_page_shows_the_servers_answer(visit: Open, server: ServerProcess, way: str, kind: str) -> None:
+    """For every way to enter a file, group, set, probabilities and the model's view are those of the server."""
     file, page = picture(kind), visit()
     if way == "file":
         page.locator("#file").set_input_files({"name": "shirt.bin", "mimeType": "image/x", "buffer": file})
@@ -169,7 +169,7 @@ def test_a_picture_in_another_format_is_converted(visit: Open) -> None:
 
 
 def test_the_command_does_the_same(visit: Open, server: ServerProcess, tmp_path: Path) -> None:
-    """The line for the terminal, run by a shell, prints the answer that the page shows, whatever the file's name."""
+    """The shell command prints the answer that the page shows, for any file name."""
     name, page = 'it\'s a "shirt" $HOME.png', visit()
     (tmp_path / name).write_bytes(picture())
     page.locator("#file").set_input_files(str(tmp_path / name))
@@ -188,8 +188,8 @@ def test_the_command_does_the_same(visit: Open, server: ServerProcess, tmp_path:
     ],
     ids=["text", "vast", "large"],
 )
-def test_a_refused_file_is_told_in_a_sentence(visit: Open, file: bytes, message: str) -> None:
-    """What is wrong with a file is said without TensorFlow's wrappings, and the next picture is answered again."""
+def test_a_refused_file_is_explained(visit: Open, file: bytes, message: str) -> None:
+    """The error of a file has no text of TensorFlow's around it, and the next image is classified again."""
     page = visit(allow="400")
     page.locator("#file").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": file})
     expect(page.get_by_role("alert")).to_contain_text(message)
@@ -199,7 +199,7 @@ def test_a_refused_file_is_told_in_a_sentence(visit: Open, file: bytes, message:
     expect(page.locator("#error")).to_be_hidden()
 
 
-def test_the_keyboard_is_enough(visit: Open) -> None:
+def test_the_page_works_with_the_keyboard(visit: Open) -> None:
     """Tab reaches the file chooser and the samples, Enter picks one, and the answer is announced."""
     page = visit()
     page.keyboard.press("Tab")
@@ -214,10 +214,10 @@ def test_the_keyboard_is_enough(visit: Open) -> None:
     assert all(label.strip() for label in page.locator("button, summary, th").all_text_contents())
 
 
-def test_a_new_version_and_the_servers_end_are_noticed(
+def test_the_page_notices_a_new_version_and_a_stopped_server(
     visit: Open, start: Start, small: Path, other: Path, tmp_path: Path
 ) -> None:
-    """The page says when another version has taken over, and when the server is gone."""
+    """The page reports when another version has taken over, and when the server is gone."""
     push(small, tmp_path / "fashion")
     running = start(tmp_path / "fashion")
     page = visit(running, allow="ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
@@ -232,7 +232,7 @@ def test_a_new_version_and_the_servers_end_are_noticed(
 
 
 def test_the_page_can_be_turned_off(start: Start, base: Path) -> None:
-    """With --ui=false there is nothing but the interface."""
+    """With --ui=false the server has no page."""
     running = start(base, "--ui=false")
     assert urlsplit(running.rest_url).hostname == "127.0.0.1"
     url = urlsplit(running.rest_url)

@@ -1,4 +1,4 @@
-"""The page's routes alone: one file, bound to what it holds, and the model's view of a picture."""
+"""The routes of the page without a server: the page as one file with its security policy, and the fitted image."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def answered(method: str, path: str, body: bytes = b"", model: str = "fashion") 
     return asyncio.run(ask())
 
 
-def test_the_page_holds_all_that_it_needs() -> None:
-    """One file, no other host; what the browser may run is bound to its text, and no name can break out of it."""
+def test_the_page_is_self_contained() -> None:
+    """One file, no other host; the policy allows its own script only, and no model name can escape its element."""
     answer = answered("GET", "/", model="a</script><script>alert(1)")
     policy = answer.headers["content-security-policy"]
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
@@ -49,8 +49,8 @@ def test_the_page_holds_all_that_it_needs() -> None:
     assert all(colour in answer.text for colour in Taxonomy.load().colours)
 
 
-def test_what_the_model_sees_is_returned_or_refused() -> None:
-    """784 grey levels for a file; a sentence and 400 for what is no image or too large."""
+def test_the_fitted_image_is_returned_or_refused() -> None:
+    """784 grey levels for an image; 400 with a reason for other files and too large ones."""
     answer = answered("POST", "/ui/fitted", picture())
     assert answer.json()["pixels"] == fit_file(picture()).ravel().tolist()
     for body, message in ((b"", "no readable image"), (bytes(MAX_IMAGE_BYTES + 2**20), "at most 20 MB")):
@@ -58,8 +58,8 @@ def test_what_the_model_sees_is_returned_or_refused() -> None:
         assert refusal.status_code == 400 and message in refusal.json()["error"]
 
 
-def test_few_pictures_are_fitted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many visitors wait for each other: what large pictures take is bounded, and each gets its answer."""
+def test_few_images_are_fitted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for large images is limited: requests wait for each other, and each gets its answer."""
     running, most, lock = 0, 0, threading.Lock()
 
     def counted(encoded: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tests of serving.embedded.request_log on a disk that is full."""
+"""The request log on a full disk."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ print(log.dropped)
 """
 
 
-def test_a_full_disk_costs_records_and_nothing_else(tmp_path: Path) -> None:
-    """The server's requests go on, what was logged before stays, and when there is room again the log goes on."""
+def test_a_full_disk_only_drops_records(tmp_path: Path) -> None:
+    """Requests continue, earlier records stay, and the log continues when there is space again."""
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path / "log")],
         cwd=ROOT,

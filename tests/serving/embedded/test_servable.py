@@ -1,4 +1,4 @@
-"""A graph is loaded with its weights as constants, unless it keeps state from one request to the next."""
+"""A servable has its weights as constants, unless its graph keeps state between requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.embedded.servable import Servable
 
 
 class Counting(tf.Module):
-    """Says how often it was asked, and what its weight is."""
+    """A model with a weight and a counter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Counting(tf.Module):
         return {"y": self.weight * x}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def remember(self, x: Any) -> Any:
+    def count_up(self, x: Any) -> Any:
         """Changes a variable."""
         return {"y": self.count.assign_add(1.0) + 0.0 * x}
 
 
 def answers(path: Path, name: str) -> list[float]:
-    """Two answers of a signature, one after the other."""
+    """Returns two successive answers of a signature."""
     servable = Servable("m", 1, path)
     signature = servable.signatures[name]
     found = [float(servable.run(signature, {"x": np.ones(1, np.float32)}, ["y"])["y"][0]) for _ in range(2)]
@@ -39,15 +39,15 @@ def answers(path: Path, name: str) -> list[float]:
     return found
 
 
-def test_a_graph_that_only_reads_answers_with_its_weights(tmp_path: Path) -> None:
-    """What was a variable when it was saved is the same number when it is served."""
+def test_a_stateless_graph_uses_its_saved_weights(tmp_path: Path) -> None:
+    """A variable has its saved value as a constant."""
     module = Counting()
     tf.saved_model.save(module, str(tmp_path / "1"), signatures={"weigh": module.weigh})
     assert answers(tmp_path / "1", "weigh") == [3.0, 3.0]
 
 
-def test_a_graph_that_keeps_state_keeps_it(tmp_path: Path) -> None:
-    """A variable that a request changes stays one."""
+def test_a_stateful_graph_keeps_its_state(tmp_path: Path) -> None:
+    """A variable that requests change stays a variable."""
     module = Counting()
-    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"remember": module.remember})
-    assert answers(tmp_path / "1", "remember") == [1.0, 2.0]
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"count_up": module.count_up})
+    assert answers(tmp_path / "1", "count_up") == [1.0, 2.0]

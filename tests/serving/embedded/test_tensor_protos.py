@@ -50,7 +50,7 @@ def tensors(draw: st.DrawFn, types: Sequence[tf.DType] = TYPES) -> TensorProto:
 
 @given(proto=tensors())
 def test_any_tensor_is_read_or_refused(proto: TensorProto) -> None:
-    """A tensor has the shape and type that it claims, or the caller is told that it is at fault."""
+    """A tensor is read with its stated shape and type, or refused as the client's fault."""
     refusal = ""
     try:
         found = read_request_inputs({"x": proto}, signature(type_name(proto.dtype)))["x"]
@@ -64,15 +64,15 @@ def test_any_tensor_is_read_or_refused(proto: TensorProto) -> None:
 
 
 def test_a_pixel_out_of_range_is_refused() -> None:
-    """300 is no uint8, as over REST."""
+    """300 is not a uint8, the same as over REST."""
     proto = TensorProto(dtype=tf.uint8.as_datatype_enum, int_val=[300])
     with pytest.raises(ServingError, match="tensor parsing error: x"):
         read_request_inputs({"x": proto}, signature("uint8"))
 
 
 @given(data=st.data(), as_content=st.booleans())
-def test_what_is_written_is_read_again(data: st.DataObject, as_content: bool) -> None:
-    """Arrays survive the way into a tensor and back, bit by bit."""
+def test_written_arrays_are_read_back(data: st.DataObject, as_content: bool) -> None:
+    """Arrays are the same after a conversion to a TensorProto and back, bit by bit."""
     kind = data.draw(st.sampled_from(NUMBERS))
     array = data.draw(arrays.arrays(kind, arrays.array_shapes(min_dims=0, min_side=0, max_side=4)))
     proto = as_proto(array, as_content)

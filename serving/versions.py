@@ -81,12 +81,6 @@ def push(saved_model: Path, base: Path, extra_files: Mapping[str, Path] | None =
     return pushed
 
 
-def prune(base: Path, keep: int) -> list[int]:
-    """Removes all but the newest `keep` versions (at least one stays); returns the numbers removed."""
-    with _exclusive(base):
-        return _prune(base, keep)
-
-
 def rollback(base: Path, version: int | None = None) -> Version:
     """Copies an earlier version as the newest one, under a new number, because servers load the highest number.
 
@@ -186,14 +180,13 @@ def _add(saved_model: Path, base: Path, extra_files: Mapping[str, Path], source:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _prune(base: Path, keep: int) -> list[int]:
-    surplus = versions(base)[: -max(keep, 1)]
-    for version in surplus:
+def _prune(base: Path, keep: int) -> None:
+    """Removes all but the newest `keep` versions; at least one stays."""
+    for version in versions(base)[: -max(keep, 1)]:
         # Renamed first: a server must not find a version with half of its files.
         hidden = base / f"{REMOVED}{version.number}"
         version.path.rename(hidden)
         shutil.rmtree(hidden)
-    return [version.number for version in surplus]
 
 
 @contextmanager

@@ -99,11 +99,6 @@ def with_answers(log: PredictionLog, answers: Answers) -> PredictionLog:
     return logged
 
 
-def answers_of(log: PredictionLog) -> Answers:
-    """Returns the answers in a record; empty if there are none."""
-    return {key: tf.make_ndarray(tensor) for key, tensor in log.predict_log.response.outputs.items()}
-
-
 def write_logs(path: Path, logs: Iterable[PredictionLog]) -> None:
     """Writes records as an uncompressed TFRecord file, with the same bytes for the same records."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +145,3 @@ def _example(image: Images) -> bytes:
     feature = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()]))}
     example: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
     return example
-
-
-def all_requests(images: Images, signatures: Sequence[str] = tuple(INPUTS)) -> list[PredictionLog]:
-    """Returns a request of one image for every image and signature: all of one signature, then the next."""
-    return [predict_request(s, images[i : i + 1]) for s in signatures for i in range(len(images))]

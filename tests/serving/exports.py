@@ -1,4 +1,4 @@
-"""Small models exported as the real ones are, and spoiled copies of them, for tests of what serves and pushes them."""
+"""Small exported models, and copies with faults, for tests of serving and pushing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), 
     """Writes a Model artifact of a linear network: `saved_model/`, `model.keras`, `calibration.json`.
 
     Args:
-        path: The artifact.
-        seed: Of the weights, where none are given.
-        weights: From 784 pixels in 0..1 to the garments' logits: [784, 10] and [10]. Defaults to untrained ones.
-        texts: Whether it reads descriptions too. Defaults to no.
+        path: The directory of the artifact.
+        seed: The seed of random weights.
+        weights: From 784 pixels in 0..1 to the garments' logits: [784, 10] and [10]. Defaults to random ones.
+        texts: Whether the model also reads descriptions. Defaults to False.
     """
     import keras
 
@@ -58,7 +58,7 @@ def plain_evidence() -> Any:
 
 
 def spoil_serving_bytes(model: Model, path: Path) -> Model:
-    """Writes a copy whose `serving_bytes` adds 0.01 to the group probabilities, as a wrong decoding might."""
+    """Writes a copy whose `serving_bytes` adds 0.01 to the group probabilities."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(model.saved_model))
@@ -78,6 +78,13 @@ def without_signature(model: Model, signature: str, path: Path) -> Model:
 
     loaded = tf.saved_model.load(str(model.saved_model))
     return _save(loaded, {name: function for name, function in loaded.signatures.items() if name != signature}, path)
+
+
+def logged_outputs(log: Any) -> dict[str, np.ndarray]:
+    """Returns the outputs in a PredictionLog by name."""
+    import tensorflow as tf
+
+    return {name: tf.make_ndarray(tensor) for name, tensor in log.predict_log.response.outputs.items()}
 
 
 def _save(loaded: Any, signatures: dict[str, Any], path: Path) -> Model:

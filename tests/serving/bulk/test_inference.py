@@ -22,9 +22,9 @@ from pyarrow import parquet
 from analysis.data.examples import write_shards
 from serving.bulk.inference import Summary, score
 from serving.bulk.sources import BulkError
-from serving.requests.prediction_log import answer, answers_of, load, predict_request, read_logs
+from serving.requests.prediction_log import answer, load, predict_request, read_logs
 from tests.conftest import ROOT
-from tests.serving.exports import export_small, without_signature
+from tests.serving.exports import export_small, logged_outputs, without_signature
 from tests.synthetic import base_columns, images_and_garments
 
 COUNT = 60
@@ -218,7 +218,7 @@ def test_logged_requests_replay(make: Make, model: Path, source: Path, tmp_path:
     assert len(logs) == COUNT and logs[0].predict_log.request.model_spec.version.value == 3
     for log in logs[:5]:
         for name, values in answer(loaded, log).items():
-            logged = answers_of(log)[name]
+            logged = logged_outputs(log)[name]
             assert (
                 np.allclose(values, logged, atol=1e-6) if values.dtype.kind == "f" else np.array_equal(values, logged)
             )

@@ -11,16 +11,14 @@ from serving.requests.prediction_log import (
     INPUTS,
     PredictionLog,
     RequestError,
-    all_requests,
     answer,
-    answers_of,
     load,
     predict_request,
     read_logs,
     with_answers,
     write_logs,
 )
-from tests.serving.exports import export_small
+from tests.serving.exports import export_small, logged_outputs
 from tests.synthetic import images_and_garments
 
 IMAGES, _ = images_and_garments(3, 0)
@@ -39,10 +37,11 @@ def test_three_forms_one_answer(served: object) -> None:
         assert all(np.array_equal(other[name], values) for name, values in first.items())
 
 
-def test_a_request_an_image(served: object) -> None:
-    """`all_requests` asks every signature about every image by itself."""
-    asked = [answer(served, log)["confidence"].shape for log in all_requests(IMAGES)]
-    assert asked == [(1,)] * 9
+@pytest.mark.parametrize("signature", INPUTS)
+def test_a_request_with_one_image(served: object, signature: str) -> None:
+    """A request with one image has an answer with one row."""
+    answers = [answer(served, predict_request(signature, IMAGES[i : i + 1])) for i in range(len(IMAGES))]
+    assert [outputs["confidence"].shape for outputs in answers] == [(1,)] * len(IMAGES)
 
 
 def test_answers_survive_a_file(served: object, tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_answers_survive_a_file(served: object, tmp_path: Path) -> None:
     answers = answer(served, log)
     write_logs(tmp_path / "logs", [with_answers(log, answers)])
     (read,) = read_logs(tmp_path / "logs")
-    assert all(np.array_equal(answers_of(read)[name], values) for name, values in answers.items())
+    assert all(np.array_equal(logged_outputs(read)[name], values) for name, values in answers.items())
 
 
 def test_unreadable_image(served: object) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of serving share."""
+"""Fixtures of the tests of serving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fails a test in which a thread fell over: `unexpected` costs one URL only, and would be overlooked."""
+def no_programming_error(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test in which a download thread raised: `unexpected` affects one URL only, and could be overlooked."""
     yield
     assert not [record for record in caplog.records if record.name == "serving.fetching.download_workers"]

@@ -1,4 +1,4 @@
-"""Tests of serving.versions: what a server that polls the directory may and may not find there."""
+"""Tests of serving.versions: what a server that polls the directory finds there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ except OSError:
 
 
 def saved_model(path: Path, content: str) -> Path:
-    """Writes files that are laid out as a SavedModel, different ones for different content."""
+    """Writes the files of a SavedModel, which differ for each content."""
     (path / "variables").mkdir(parents=True)
     (path / "saved_model.pb").write_text(f"graph {content}")
     (path / "variables/variables.index").write_text(f"index {content}")
@@ -60,37 +60,37 @@ def saved_model(path: Path, content: str) -> Path:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """The directory that a server would watch, not made yet."""
+    """The directory that a server would watch; it does not exist yet."""
     return tmp_path / "serving/fashion"
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> list[Path]:
-    """Four models that differ."""
+    """Four different models."""
     return [saved_model(tmp_path / f"model-{name}", name) for name in "abcd"]
 
 
 def content(path: Path) -> str:
-    """The text in a version's graph."""
+    """Returns the text in the graph of a version."""
     return (path / "saved_model.pb").read_text()
 
 
 def visible(base: Path) -> list[str]:
-    """The names that a server sees."""
+    """Returns the names that a server sees."""
     return sorted(p.name for p in base.iterdir() if not p.name.startswith("."))
 
 
 def run(script: str, *arguments: object) -> int:
-    """Runs a script in a process of its own; returns its exit status."""
+    """Runs a script in a separate process; returns its exit status."""
     return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, check=False).returncode
 
 
 def test_no_versions(base: Path) -> None:
-    """A directory that is not there holds no versions."""
+    """A directory that does not exist has no versions."""
     assert versions(base) == []
 
 
-def test_push_is_the_whole_model(base: Path, models: list[Path], tmp_path: Path) -> None:
+def test_push_copies_the_whole_model(base: Path, models: list[Path], tmp_path: Path) -> None:
     """A version has every file of the model, and the extra ones where SavedModel keeps them."""
     extra = tmp_path / "extra"
     extra.write_text("requests")
@@ -107,7 +107,7 @@ def test_push_is_the_whole_model(base: Path, models: list[Path], tmp_path: Path)
 
 
 def test_same_model_again(base: Path, models: list[Path]) -> None:
-    """The newest version's model pushed again makes no new version."""
+    """Pushing the model of the newest version again adds no version."""
     first = push(models[0], base)
     assert push(models[0], base) == first
     assert visible(base) == ["1"]
@@ -119,8 +119,8 @@ def test_damaged_newest_is_pushed_again(base: Path, models: list[Path]) -> None:
     assert push(models[0], base).number == 2
 
 
-def test_keeps_the_newest(base: Path, models: list[Path]) -> None:
-    """A push leaves the newest `keep` versions."""
+def test_push_keeps_the_newest(base: Path, models: list[Path]) -> None:
+    """After a push the newest `keep` versions remain."""
     for model in models:
         push(model, base, keep=2)
     assert visible(base) == ["3", "4"]
@@ -134,12 +134,12 @@ def test_newest_is_never_pruned(base: Path, models: list[Path]) -> None:
 
 
 def test_readable_by_the_server(base: Path, models: list[Path]) -> None:
-    """Another user, the server, may read a version."""
+    """A server that runs as another user can read a version."""
     assert push(models[0], base).path.stat().st_mode & 0o005 == 0o005
 
 
-def test_foreign_names_are_left_alone(base: Path, models: list[Path]) -> None:
-    """What is no version in the directory is neither listed nor removed, and its number is not used again."""
+def test_foreign_names_stay(base: Path, models: list[Path]) -> None:
+    """Other entries of the directory are neither listed nor removed, and their numbers are not used again."""
     (base / "notes").mkdir(parents=True)
     (base / "7").mkdir()
     assert push(models[0], base, keep=1).number == 8
@@ -148,14 +148,14 @@ def test_foreign_names_are_left_alone(base: Path, models: list[Path]) -> None:
 
 
 def test_no_saved_model(base: Path, tmp_path: Path) -> None:
-    """A directory without a SavedModel is refused before anything is made."""
+    """A directory without a SavedModel is refused before anything is written."""
     with pytest.raises(VersionError, match="There is no SavedModel to push.\nExpected: .*/saved_model.pb"):
         push(tmp_path, base)
     assert not base.exists()
 
 
 def test_rollback(base: Path, models: list[Path]) -> None:
-    """A rollback brings the files of the version before back, under a new highest number that says where from."""
+    """A rollback copies the version before under a new highest number, and records its source."""
     first, _ = push(models[0], base), push(models[1], base)
     restored = rollback(base)
     assert (restored.number, restored.source, restored.digest) == (3, 1, first.digest)
@@ -163,14 +163,14 @@ def test_rollback(base: Path, models: list[Path]) -> None:
 
 
 def test_rollback_twice(base: Path, models: list[Path]) -> None:
-    """Rolling back again goes further back, not forward to what was just left."""
+    """A second rollback goes further back, not forward again."""
     for model in models[:3]:
         push(model, base)
     assert [rollback(base).source, rollback(base).source] == [2, 1]
 
 
 def test_rollback_to_a_number(base: Path, models: list[Path]) -> None:
-    """A rollback takes the version that was named."""
+    """A rollback restores the version with that number."""
     for model in models[:3]:
         push(model, base)
     assert content(rollback(base, 1).path) == "graph a"
@@ -187,36 +187,36 @@ def test_rollback_survives_its_source(base: Path, models: list[Path]) -> None:
 
 
 def test_rollback_without_versions(base: Path) -> None:
-    """Without a push, a rollback says so and makes no directory."""
+    """Without a push, a rollback is an error and creates no directory."""
     with pytest.raises(VersionError, match="There is no pushed version"):
         rollback(base)
     assert not base.exists()
 
 
 def test_rollback_without_an_earlier_one(base: Path, models: list[Path]) -> None:
-    """With nothing before what is served, the message names what there is."""
+    """Without an earlier version, the error lists the existing ones."""
     push(models[0], base)
     with pytest.raises(VersionError, match="no version before the served one, 1.\n.*\nReceived: versions 1"):
         rollback(base)
 
 
 def test_rollback_to_an_unknown_number(base: Path, models: list[Path]) -> None:
-    """A number that is not there is refused with those that are."""
+    """The error lists the existing versions."""
     for model in models[:2]:
         push(model, base)
     with pytest.raises(VersionError, match="There is no version 9.\n.*\nReceived: versions 1, 2"):
         rollback(base, 9)
 
 
-def test_rollback_to_what_is_served(base: Path, models: list[Path]) -> None:
-    """The version that is served already is not served again under another number."""
+def test_rollback_to_the_served_version(base: Path, models: list[Path]) -> None:
+    """The served version is not copied under another number."""
     push(models[0], base)
     with pytest.raises(VersionError, match="Version 1 is served already, as the newest version, 1."):
         rollback(base, 1)
 
 
 def test_rollback_to_a_damaged_version(base: Path, models: list[Path]) -> None:
-    """A version whose files are not those that were pushed is not brought back."""
+    """A version whose files changed after the push is not restored."""
     for model in models[:2]:
         push(model, base)
     (base / "1/saved_model.pb").write_text("changed")
@@ -227,17 +227,17 @@ def test_rollback_to_a_damaged_version(base: Path, models: list[Path]) -> None:
 
 @pytest.mark.parametrize("action", ["push", "rollback"])
 def test_killed_at_every_step(action: str, base: Path, models: list[Path]) -> None:
-    """Wherever SIGKILL strikes, the directory shows whole versions only, and the next push sweeps what is left."""
+    """After SIGKILL at any step, only complete versions are visible, and the next push removes the leftovers."""
     for model in models[:2]:
         push(model, base)
     for step in range(1, 200):
         newest = versions(base)[-1].number
         source = models[2 + step % 2] if action == "push" else ""
         code = run(KILLED_AT, step, base, source)
-        held = versions(base)
-        assert visible(base) == sorted(str(v.number) for v in held)
-        assert all(_read_record(v.path)["digest"] == v.digest for v in held)
-        assert held[-1].number in {newest, newest + 1}
+        existing = versions(base)
+        assert visible(base) == sorted(str(v.number) for v in existing)
+        assert all(_read_record(v.path)["digest"] == v.digest for v in existing)
+        assert existing[-1].number in {newest, newest + 1}
         push(models[step % 2], base, keep=2)
         assert {p.name for p in base.iterdir() if p.name.startswith(".")} == {".lock"}
         if code == 0:
@@ -246,14 +246,14 @@ def test_killed_at_every_step(action: str, base: Path, models: list[Path]) -> No
 
 
 def test_full_disk(base: Path, models: list[Path]) -> None:
-    """A push that cannot write leaves the directory as it was."""
+    """A push that cannot write leaves the directory unchanged."""
     push(models[0], base)
     assert run(FULL, models[1], base) == 3
     assert {p.name for p in base.iterdir()} == {"1", ".lock"}
 
 
 class Pushes(RuleBasedStateMachine):
-    """Any order of pushes and rollbacks against a plain list of what the directory should hold."""
+    """Compares any order of pushes and rollbacks with a list of the expected versions."""
 
     @initialize()
     def begin(self) -> None:

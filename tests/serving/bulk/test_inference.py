@@ -34,20 +34,20 @@ Make = Callable[[Path], str]
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image as PNG."""
+    """Returns an image as PNG."""
     file = BytesIO()
     Image.fromarray(image).save(file, format="png")
     return file.getvalue()
 
 
 def records(directory: Path) -> str:
-    """Gzipped TFRecords, two files."""
+    """Writes two gzipped TFRecord files."""
     write_shards(directory, base_columns(PIXELS, GARMENTS, "validation", "train"), shard_size=40)
     return f"{directory}/*.gz"
 
 
 def plain_records(directory: Path) -> str:
-    """A TFRecord file that is not compressed, under a name that says nothing."""
+    """Writes an uncompressed TFRecord file with a neutral name."""
     records(directory / "zipped")
     directory.joinpath("data").write_bytes(
         b"".join(gzip.decompress(p.read_bytes()) for p in sorted((directory / "zipped").iterdir()))
@@ -56,7 +56,7 @@ def plain_records(directory: Path) -> str:
 
 
 def folder(directory: Path) -> str:
-    """Image files, and something beside them that is none."""
+    """Writes image files and another file beside them."""
     for index, image in enumerate(PIXELS):
         directory.joinpath(f"{index // 30}").mkdir(exist_ok=True)
         directory.joinpath(f"{index // 30}/{index:03d}.png").write_bytes(png(image))
@@ -65,7 +65,7 @@ def folder(directory: Path) -> str:
 
 
 def encoded_parquet(directory: Path) -> str:
-    """Parquet with image files and what is known of them."""
+    """Writes Parquet with image files and further columns."""
     columns = {
         "id": range(COUNT),
         "title": [f"garment {i}" for i in range(COUNT)],
@@ -78,7 +78,7 @@ def encoded_parquet(directory: Path) -> str:
 
 
 def pixel_parquet(directory: Path) -> str:
-    """Parquet with raw pixels."""
+    """Writes Parquet with raw pixels."""
     parquet.write_table(pa.table({"image": [image.tobytes() for image in PIXELS]}), directory / "a.parquet")
     return str(directory)
 
@@ -98,12 +98,12 @@ def source(tmp_path: Path) -> Path:
 
 
 def rows(output: Path) -> dict[str, list[Any]]:
-    """All rows of a result."""
+    """Returns all rows of a result."""
     shards = sorted(output.glob("predictions-*.parquet"))
     return pa.concat_tables([parquet.read_table(shard) for shard in shards]).to_pydict()
 
 
-def test_three_sources_and_their_forms_score_as_the_model(model: Path, tmp_path: Path) -> None:
+def test_every_kind_of_source_scores_as_the_model(model: Path, tmp_path: Path) -> None:
     """Every kind of source gives the scores of the model in this process, in the order of the source."""
     expected = answer(load(model), predict_request("serving_default", PIXELS))
     for make in (records, plain_records, folder, encoded_parquet, pixel_parquet):
@@ -122,7 +122,7 @@ def test_three_sources_and_their_forms_score_as_the_model(model: Path, tmp_path:
 
 
 def test_rows_name_their_source(model: Path, tmp_path: Path) -> None:
-    """A row is called by its id, its path, or its file and number."""
+    """The name of a row is its id, its path, or its file and number."""
     names = {}
     for make in (records, folder, pixel_parquet):
         place = tmp_path / make.__name__
@@ -134,8 +134,8 @@ def test_rows_name_their_source(model: Path, tmp_path: Path) -> None:
     assert names[pixel_parquet][7] == f"{tmp_path / 'pixel_parquet/a.parquet'}#7"
 
 
-def test_columns_of_parquet_are_carried(model: Path, source: Path, tmp_path: Path) -> None:
-    """Numbers and texts of a Parquet source come along; one that is called as an answer is renamed, a list stays."""
+def test_other_columns_of_parquet_are_copied(model: Path, source: Path, tmp_path: Path) -> None:
+    """Numbers and texts of a Parquet source are copied; one named like an output is renamed, lists are left out."""
     score(encoded_parquet(source), model, tmp_path / "out", shard_size=25)
     got = rows(tmp_path / "out")
     assert got["id"] == list(range(COUNT)) and got["title"][59] == "garment 59"
@@ -143,8 +143,8 @@ def test_columns_of_parquet_are_carried(model: Path, source: Path, tmp_path: Pat
     assert "tags" not in got and "image_bytes" not in got
 
 
-def test_summary_is_what_the_rows_say(model: Path, source: Path, tmp_path: Path) -> None:
-    """`summary.json` holds what is returned, and counts the rows by group and abstention."""
+def test_the_summary_counts_the_rows(model: Path, source: Path, tmp_path: Path) -> None:
+    """`summary.json` has the returned counts, by group and abstention."""
     heard: list[tuple[int, int]] = []
     summary = score(records(source), model, tmp_path / "out", report=lambda *told: heard.append(told), batch_size=10)
     got = rows(tmp_path / "out")
@@ -155,7 +155,7 @@ def test_summary_is_what_the_rows_say(model: Path, source: Path, tmp_path: Path)
 
 
 def test_rows_name_the_model(model: Path, source: Path, tmp_path: Path) -> None:
-    """A pushed version is called by its number, another model by its digest, and either as the caller says."""
+    """Rows have the number of a pushed version, the digest of another model, or the caller's name."""
     pattern = records(source)
     pushed = tmp_path / "7"
     pushed.symlink_to(model)
@@ -166,7 +166,7 @@ def test_rows_name_the_model(model: Path, source: Path, tmp_path: Path) -> None:
 
 
 def test_bad_images_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
-    """What is no image, damaged or empty has an error and no answer; all others are scored as without it."""
+    """Files that are empty, damaged or no image have an error and no prediction; the others are not affected."""
     pattern = folder(source)
     score(pattern, model, tmp_path / "good")
     for index, content in {3: b"no image", 17: b"", 18: png(PIXELS[18])[:60]}.items():
@@ -202,7 +202,7 @@ def test_bad_records_are_rows_with_a_reason(model: Path, source: Path, tmp_path:
 
 
 def test_bad_pixels_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
-    """Raw pixels that are missing or of another number fail alone."""
+    """Rows with missing pixels or another number of pixels fail alone."""
     parquet.write_table(pa.table({"image": [PIXELS[0].tobytes(), b"12", None]}), source / "a.parquet")
     score(str(source), model, tmp_path / "out")
     first, short, missing = rows(tmp_path / "out")["error"]
@@ -211,7 +211,7 @@ def test_bad_pixels_are_rows_with_a_reason(model: Path, source: Path, tmp_path: 
 
 @pytest.mark.parametrize("make", [records, folder, pixel_parquet])
 def test_logged_requests_replay(make: Make, model: Path, source: Path, tmp_path: Path) -> None:
-    """Beside a shard lie its requests as TensorFlow Serving logs them, and the model answers each as it is logged."""
+    """The log beside a shard has TensorFlow Serving's format, and the model gives each logged answer again."""
     score(make(source), model, tmp_path / "out", log_rate=1, model_version="3")
     logs = [log for path in sorted((tmp_path / "out").glob("*.tfrecord")) for log in read_logs(path)]
     loaded = load(model)
@@ -225,7 +225,7 @@ def test_logged_requests_replay(make: Make, model: Path, source: Path, tmp_path:
 
 
 def test_log_rate(model: Path, source: Path, tmp_path: Path) -> None:
-    """The rate says about how many requests are logged: none at 0, and the same ones in every run."""
+    """The rate is the approximate share of logged requests, and every run logs the same ones."""
     counts, contents = {}, []
     for rate, name in ((0.0, "a"), (0.3, "b"), (0.3, "c")):
         score(records(source), model, tmp_path / name, log_rate=rate)
@@ -246,8 +246,8 @@ score(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), batch_size=3, shard_siz
 """
 
 
-def test_killed_run_goes_on(model: Path, source: Path, tmp_path: Path) -> None:
-    """Killed in the middle of a shard and started again, it spares finished shards and ends with the same rows."""
+def test_a_killed_run_continues(model: Path, source: Path, tmp_path: Path) -> None:
+    """Killed during a shard and started again, a run reuses finished shards and ends with the same rows."""
     pattern, options = folder(source), {"batch_size": 3, "shard_size": 10, "log_rate": 0.5}
     score(pattern, model, tmp_path / "whole", **options)  # type: ignore[arg-type]
     output = tmp_path / "killed"
@@ -266,15 +266,15 @@ def test_killed_run_goes_on(model: Path, source: Path, tmp_path: Path) -> None:
     assert not list(output.glob(".predictions-*"))
 
 
-def test_finished_run_is_not_repeated(model: Path, source: Path, tmp_path: Path) -> None:
-    """The same again scores nothing and says the same."""
+def test_a_finished_run_is_not_repeated(model: Path, source: Path, tmp_path: Path) -> None:
+    """The same call again scores nothing and returns the same counts."""
     pattern = records(source)
     first, again = (score(pattern, model, tmp_path / "out") for _ in range(2))
     assert (again.reused, again.images_per_second, again.groups) == (COUNT, 0, first.groups)
 
 
 def test_other_model_input_or_parameter_is_refused(model: Path, source: Path, tmp_path: Path) -> None:
-    """A result of something else is not mixed with this one: what differs is named, and starting over replaces it."""
+    """Another result is not mixed with this one: the error names the difference, and starting over replaces it."""
     pattern, output = folder(source), tmp_path / "out"
     score(pattern, model, output)
     other = export_small(tmp_path / "other", seed=1).saved_model
@@ -291,8 +291,8 @@ def test_other_model_input_or_parameter_is_refused(model: Path, source: Path, tm
     assert rows(output)["confidence"] != before["confidence"]
 
 
-def test_other_peoples_files_are_safe(model: Path, source: Path, tmp_path: Path) -> None:
-    """A directory that holds something else is refused, and starting over removes nothing of it."""
+def test_foreign_files_are_safe(model: Path, source: Path, tmp_path: Path) -> None:
+    """A directory with other files is refused, and starting over removes none of them."""
     output = tmp_path / "out"
     output.mkdir()
     (output / "thesis.tex").write_text("mine")
@@ -303,14 +303,14 @@ def test_other_peoples_files_are_safe(model: Path, source: Path, tmp_path: Path)
 
 
 def test_result_inside_the_source(model: Path, source: Path, tmp_path: Path) -> None:
-    """A result that lies in the directory that is scored is no part of the source."""
+    """A result inside the source directory is not scored."""
     pattern = pixel_parquet(source)
     assert score(pattern, model, source / "out").images == COUNT
     assert score(pattern, model, source / "out").reused == COUNT
 
 
 def test_unusable_sources(model: Path, source: Path, tmp_path: Path) -> None:
-    """What cannot be scored ends with a sentence that says what there was instead, and nothing is written."""
+    """The error says what was received, and nothing is written."""
     (source / "notes.txt").write_text("x")
     (source / "bad.parquet").write_bytes(b"PAR1 and no more")
     parquet.write_table(pa.table({"text": ["a"]}), source / "texts.parquet")
@@ -335,7 +335,7 @@ def test_unusable_sources(model: Path, source: Path, tmp_path: Path) -> None:
 
 
 def test_unusable_models(model: Path, source: Path, tmp_path: Path) -> None:
-    """A model that is missing, damaged or lacks the signature is named before anything is written."""
+    """A missing or damaged model, or one without the signature, is an error before anything is written."""
     lacking = without_signature(export_small(tmp_path / "small"), "serving_bytes", tmp_path / "lacking").saved_model
     damaged = tmp_path / "damaged"
     damaged.mkdir()
@@ -350,7 +350,7 @@ def test_unusable_models(model: Path, source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_impossible_parameters(model: Path, source: Path, tmp_path: Path) -> None:
+def test_parameters_out_of_range(model: Path, source: Path, tmp_path: Path) -> None:
     """Sizes below one and rates above one are refused."""
     for parameters in ({"batch_size": 0}, {"shard_size": 0}, {"log_rate": 1.5}):
         with pytest.raises(BulkError, match="A parameter is out of range"):

@@ -1,4 +1,4 @@
-"""Tests of serving.client: against a server of the test's own that misbehaves, and against the embedded one."""
+"""Tests of serving.client: with a test server that misbehaves, and with the embedded server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PNG = encoded(Image.fromarray(PIXELS[0]), "PNG")
 
 
 def row(confidence: float = 0.9) -> dict[str, Any]:
-    """One image's answer."""
+    """Returns the outputs for one image."""
     return {
         "group": TAXONOMY.groups[0],
         "group_probabilities": [confidence, 0.025, 0.025, 0.025, 0.025],
@@ -55,23 +55,23 @@ def row(confidence: float = 0.9) -> dict[str, Any]:
 
 
 def answered(asked: Asked) -> Answer:
-    """A server that answers every image alike."""
+    """Answers every image with the same outputs."""
     return Answer(body=json.dumps({"predictions": [row() for _ in json.loads(asked.body)["instances"]]}).encode())
 
 
 def refused(status: int, message: str = "no", **headers: str) -> Answer:
-    """An error as TensorFlow Serving words it."""
+    """Returns an error in TensorFlow Serving's format."""
     return Answer(status, json.dumps({"error": message}).encode(), headers)
 
 
 def first(*answers: Answer) -> Callable[[Asked], Answer]:
-    """Gives these answers once each, then serves."""
+    """Returns a server that gives these answers once each, and then predicts."""
     waiting = list(answers)
     return lambda asked: waiting.pop(0) if waiting else answered(asked)
 
 
-def test_pixels_are_sent_as_tf_serving_reads_them() -> None:
-    """The request is the documented one, the answer is typed, and names come from the taxonomy."""
+def test_pixels_are_sent_in_tf_servings_format() -> None:
+    """The request follows the documentation, the result is typed, and names come from the taxonomy."""
     with web(answered) as place, Client(place.url) as client:
         assert client.predict(PIXELS[:1]) == [
             Prediction(
@@ -95,15 +95,15 @@ def test_pixels_are_sent_as_tf_serving_reads_them() -> None:
 @pytest.mark.parametrize(
     ("options", "path"), [({"version": 7}, "/versions/7"), ({"label": "canary"}, "/labels/canary"), ({}, "")]
 )
-def test_versions_and_labels_are_asked_by_path(options: dict[str, Any], path: str) -> None:
-    """A version or a label is part of the path, and a version asked for is known."""
+def test_versions_and_labels_are_part_of_the_path(options: dict[str, Any], path: str) -> None:
+    """A requested version is also in the result."""
     with web(answered) as place, Client(place.url, model="m", **options) as client:
         assert client.predict(PNG)[0].version == options.get("version")
         assert place.asked[0].path == f"/v1/models/m{path}:predict"
 
 
-def test_batches_are_cut_and_the_connection_is_used_again() -> None:
-    """Five images at two a request are three requests over one connection; the order is kept."""
+def test_images_are_sent_in_batches_over_one_connection() -> None:
+    """Five images with two a request are three requests over one connection; the order stays."""
     with web(answered) as place, Client(place.url, batch_size=2) as client:
         assert [p.source for p in client.predict(PIXELS)] == [f"image {n}" for n in range(1, 6)]
         assert [len(json.loads(asked.body)["instances"]) for asked in place.asked] == [2, 2, 1]
@@ -111,7 +111,7 @@ def test_batches_are_cut_and_the_connection_is_used_again() -> None:
 
 
 def test_large_files_do_not_share_a_request() -> None:
-    """A request stays within what a server takes, however large the files are."""
+    """A request does not exceed the server's limit, however large the files are."""
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
     with web(answered) as place, Client(place.url) as client:
@@ -120,8 +120,8 @@ def test_large_files_do_not_share_a_request() -> None:
 
 
 @pytest.mark.parametrize("answer", [refused(503), refused(429), Answer(0)])
-def test_overload_and_broken_connections_are_tried_again(answer: Answer) -> None:
-    """After a refusal for lack of room, and after a reset, the same request is sent again."""
+def test_overload_and_broken_connections_are_retried(answer: Answer) -> None:
+    """The same request is sent again after an overload and after a reset."""
     with web(first(answer, answer)) as place, Client(place.url) as client:
         assert len(client.predict(PNG)) == 1
         assert len(place.asked) == 3
@@ -139,8 +139,8 @@ def test_overload_and_broken_connections_are_tried_again(answer: Answer) -> None
         (Answer(body=b'{"other": 1}'), ClientError),
     ],
 )
-def test_other_errors_are_not_tried_again(answer: Answer, kind: type[ClientError]) -> None:
-    """What cannot go better is asked once, and its kind says why."""
+def test_other_errors_are_not_retried(answer: Answer, kind: type[ClientError]) -> None:
+    """Permanent errors cause one request, and their type says why."""
     with web(lambda _: answer) as place, Client(place.url) as client:
         with pytest.raises(kind):
             client.call("serving_default", {"image": PIXELS[:1]})
@@ -148,7 +148,7 @@ def test_other_errors_are_not_tried_again(answer: Answer, kind: type[ClientError
 
 
 def test_retries_end() -> None:
-    """After the last retry the error is the server's own; no retry means one request."""
+    """After the last retry the server's error is raised; no retries mean one request."""
     for retries in (0, 2):
         with web(lambda _: refused(503, "The queue is full")) as place, Client(place.url, retries=retries) as client:
             with pytest.raises(Overloaded, match="The queue is full"):
@@ -158,7 +158,7 @@ def test_retries_end() -> None:
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
 def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
-    """Retry-After is honoured, as seconds and as a date: where it does not fit, the error comes at once."""
+    """If Retry-After, in seconds or as a date, passes the deadline, the error is raised at once."""
     with web(lambda _: refused(503, **{"Retry-After": wait})) as place, Client(place.url) as client:
         with pytest.raises(Overloaded) as caught:
             client.predict(PNG)
@@ -166,8 +166,8 @@ def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
         assert len(place.asked) == 1
 
 
-def test_deadline_ends_the_wait_and_is_not_tried_again() -> None:
-    """A server that does not answer in time is asked once."""
+def test_a_time_out_is_not_retried() -> None:
+    """A server that does not answer in time gets one request."""
     hold = threading.Event()
     with web(lambda _: Answer(body=b"{}", hold=hold)) as place, Client(place.url, timeout_seconds=0.3) as client:
         try:
@@ -178,14 +178,14 @@ def test_deadline_ends_the_wait_and_is_not_tried_again() -> None:
             hold.set()
 
 
-def test_nobody_there() -> None:
-    """Without a server the error says so."""
+def test_no_server() -> None:
+    """The error says that the server cannot be reached."""
     with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client, pytest.raises(Unreachable, match="reached"):
         client.predict(PNG)
 
 
-def test_a_bad_image_loses_no_other(tmp_path: Path) -> None:
-    """What cannot be read and what the server refuses are reported by image; all others are answered, in order."""
+def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
+    """Unreadable and rejected images are reported one by one; all others are predicted, in order."""
     bad = encoded(Image.new("L", (3, 3)), "PNG")
 
     def picky(asked: Asked) -> Answer:
@@ -206,8 +206,8 @@ def test_a_bad_image_loses_no_other(tmp_path: Path) -> None:
     assert [p.source for p in caught.value.predictions] == ["image 1", "image 4", "image 5", "image 7"]
 
 
-def test_names_that_do_not_fit_are_not_used() -> None:
-    """A model of another taxonomy has its probabilities by number, never under wrong names."""
+def test_the_taxonomy_of_another_model() -> None:
+    """A model with another taxonomy has its probabilities by number, never by wrong names."""
     other = row() | {"group": "Hats"}
     with (
         web(lambda _: Answer(body=json.dumps({"predictions": [other]}).encode())) as place,
@@ -217,8 +217,8 @@ def test_names_that_do_not_fit_are_not_used() -> None:
     assert list(answer.group_probabilities) == ["0", "1", "2", "3", "4"] and answer.prediction_set == ("0",)
 
 
-def test_numbers_that_json_has_no_word_for() -> None:
-    """NaN and infinity, which the real server writes bare, arrive as such."""
+def test_numbers_that_json_does_not_define() -> None:
+    """NaN and infinity, which the real server writes without quotes, are read."""
     body = b'{"outputs": {"x": [NaN, Infinity, -Infinity], "s": [{"b64": "/wA="}, "y", "z"]}}'
     with web(lambda _: Answer(body=body)) as place, Client(place.url) as client:
         outputs = client.call("any", {"a": np.array(1.0), "b": np.array([1, 2])})
@@ -229,7 +229,7 @@ def test_numbers_that_json_has_no_word_for() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8501", "ftp://x", "http://", "/x", ""])
 def test_other_urls_are_refused(url: str) -> None:
-    """A URL that names no server is a mistake told before anything is sent."""
+    """A URL that names no server is an error before anything is sent."""
     with pytest.raises(ClientError, match="is not the URL of a server.\nExpected: "):
         Client(url)
 
@@ -245,7 +245,7 @@ def test_rest_needs_no_tensorflow() -> None:
 
 
 class Scripted(grpc.GenericRpcHandler):
-    """A gRPC server's only handler: fails with these codes one after the other."""
+    """The only handler of a gRPC server, which fails with these codes one after another."""
 
     def __init__(self, *codes: grpc.StatusCode) -> None:
         self.codes = list(codes)
@@ -257,7 +257,7 @@ class Scripted(grpc.GenericRpcHandler):
     def _answer(self, _: bytes, context: grpc.ServicerContext) -> bytes:
         self.asked += 1
         if self.codes:
-            context.abort(self.codes.pop(0), "as told")
+            context.abort(self.codes.pop(0), "scripted")
         return b""
 
 
@@ -272,8 +272,8 @@ class Scripted(grpc.GenericRpcHandler):
         (grpc.StatusCode.INTERNAL, 1),
     ],
 )
-def test_grpc_is_tried_again_after_overload_alone(code: grpc.StatusCode, asked: int) -> None:
-    """Over gRPC, too, only what may go better is asked again."""
+def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, asked: int) -> None:
+    """Over gRPC, too, only transient errors are retried."""
     handler = Scripted(code)
     server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
     port = server.add_insecure_port("127.0.0.1:0")
@@ -283,7 +283,7 @@ def test_grpc_is_tried_again_after_overload_alone(code: grpc.StatusCode, asked: 
             if asked == 2:
                 assert client.status() == []
             else:
-                with pytest.raises(ClientError, match="as told"):
+                with pytest.raises(ClientError, match="scripted"):
                     client.status()
         assert handler.asked == asked
     finally:
@@ -302,7 +302,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
 
 
 def test_rest_and_grpc_agree(embedded: ServerProcess) -> None:
-    """Both ways give the same answers to the same images, as pixels and as files; gRPC names the version."""
+    """Both transports give the same predictions for pixels and files; gRPC reports the version."""
     images = [*PIXELS, PNG, Image.fromarray(np.dstack([PIXELS[1]] * 3)).resize((90, 60))]
     with Client(embedded.rest_url) as rest, Client(f"grpc://{embedded.grpc_address}", batch_size=3) as by_grpc:
         for one, other in zip(rest.predict(images), by_grpc.predict(images), strict=True):
@@ -314,8 +314,8 @@ def test_rest_and_grpc_agree(embedded: ServerProcess) -> None:
         assert outputs[0] == outputs[1] == set(row())
 
 
-def test_what_the_server_cannot_decode_is_named(embedded: ServerProcess) -> None:
-    """A file that only the graph finds fault with fails alone, over REST and gRPC."""
+def test_an_image_that_the_server_cannot_decode_is_named(embedded: ServerProcess) -> None:
+    """A file that only the graph rejects fails alone, over REST and gRPC."""
     spoiled = bytearray(encoded(Image.fromarray(PIXELS[0]), "PNG"))
     # The check sum of the last chunk, which Pillow does not look at.
     spoiled[-1] ^= 0xFF

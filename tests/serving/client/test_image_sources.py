@@ -14,8 +14,8 @@ from serving.images.encoding import ImageError
 from tests.serving.images.test_encoding import COLOURS, NOISE, decoded, encoded
 
 
-def test_the_bounds_can_be_set(tmp_path: Path) -> None:
-    """Bytes and pixels are bounded by what the caller says."""
+def test_the_limits_can_be_set(tmp_path: Path) -> None:
+    """The caller sets the largest file and the most pixels."""
     content = encoded(COLOURS, "PNG")
     (tmp_path / "a.png").write_bytes(content)
     limits = ImageLimits(bytes=len(content), pixels=1200)
@@ -27,8 +27,8 @@ def test_the_bounds_can_be_set(tmp_path: Path) -> None:
             load_payload(source, limits=ImageLimits(pixels=1199))
 
 
-def test_pixels_of_the_network_go_as_pixels() -> None:
-    """A uint8 array of 28 x 28 is what the network takes, so it is not encoded."""
+def test_pixels_of_the_network_are_not_encoded() -> None:
+    """A uint8 array of 28 x 28 is the input of the network."""
     pixels = NOISE[:28, :28, 0]
     assert load_payload(pixels) is pixels
     assert np.array_equal(load_payload(pixels[:, :, None], name="a"), pixels)
@@ -36,7 +36,7 @@ def test_pixels_of_the_network_go_as_pixels() -> None:
 
 @pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1), (40, 30, 3), (40, 30, 4), (1, 1)])
 def test_arrays_of_other_sizes_become_png(shape: tuple[int, ...]) -> None:
-    """Grey, colour and colour with opacity arrive pixel by pixel, also from a view of a larger array."""
+    """Grey, colour and colour with opacity keep their pixels, also in a view of a larger array."""
     array = np.random.default_rng(1).integers(0, 256, shape, np.uint8)[::-1]
     sent = np.asarray(decoded(load_payload(array)))
     assert np.array_equal(sent.reshape(shape), array)
@@ -46,14 +46,14 @@ def test_arrays_of_other_sizes_become_png(shape: tuple[int, ...]) -> None:
     "source",
     [np.zeros((28, 28)), np.zeros((3, 28, 28), np.uint8), np.zeros((0, 28), np.uint8), np.zeros(5, np.uint8), 7, None],
 )
-def test_what_is_no_picture_is_refused(source: Any) -> None:
-    """Another dtype, shape or type is told what was expected, and guessed at never."""
+def test_other_arrays_and_types_are_refused(source: Any) -> None:
+    """Another dtype, shape or type is an error, never a guess."""
     with pytest.raises(ImageError, match="it is no image.\nExpected: .*\nReceived: "):
         load_payload(source, name="it")
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """What is not there, and what is no file, is one sentence."""
+def test_unreadable_files(tmp_path: Path) -> None:
+    """A missing file, a folder and a device are errors."""
     with pytest.raises(ImageError, match="none.png cannot be read.\n.*\nReceived: No such file"):
         load_payload(tmp_path / "none.png")
     with pytest.raises(ImageError, match="is not a regular file"):
@@ -64,8 +64,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_payload("a\0b")
 
 
-def test_folders_give_their_images_sorted(tmp_path: Path) -> None:
-    """Images of a folder and those below it come in order; files and URLs named beside it stay where they were."""
+def test_folders_become_their_images_sorted(tmp_path: Path) -> None:
+    """The images in and below a folder are sorted; other files and URLs keep their positions."""
     (tmp_path / "sub").mkdir()
     for name in ("b.PNG", "a.jpg", "notes.txt", "sub/c.webp"):
         (tmp_path / name).write_bytes(b"")
@@ -74,7 +74,7 @@ def test_folders_give_their_images_sorted(tmp_path: Path) -> None:
     assert expand_folders(["z.png", str(tmp_path), url]) == ["z.png", *inside, url]
 
 
-def test_folder_without_images_is_said(tmp_path: Path) -> None:
-    """An empty folder is a mistake, not nothing to do."""
+def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
+    """An empty folder is not silently ignored."""
     with pytest.raises(ImageError, match="contains no image"):
         expand_folders([str(tmp_path)])

@@ -43,7 +43,7 @@ INSIDE = [
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only directory on PATH, empty; and no docker daemon."""
+    """The only directory on PATH, which is empty; there is no docker daemon."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
     return tmp_path
@@ -57,13 +57,13 @@ def install(programs: Path, name: str, script: str) -> None:
 
 
 def compose_service() -> dict[str, Any]:
-    """What the compose file says of the server."""
+    """Returns the compose file's section about the server."""
     service: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["serving"]
     return service
 
 
 def test_same_flags() -> None:
-    """Our server and the real one get the same flags, with absolute paths."""
+    """The embedded server and the real one get the same flags, with absolute paths."""
     flags = Flags(Path("relative"), "m", rest_port=1, grpc_port=2)
     ours, theirs = Embedded().command(flags), ModelServer().command(flags)
     here = f"--model_base_path={Path.cwd() / 'relative'}"
@@ -72,7 +72,7 @@ def test_same_flags() -> None:
 
 
 def test_docker_command() -> None:
-    """The stock image, by its version, is published on loopback alone and may only read what it is given."""
+    """The image has a version, ports on loopback alone, and read-only mounts."""
     command = Docker().command(FLAGS)
     image = command.index(IMAGE)
     assert command[image + 1 :] == [*INSIDE, "--file_system_poll_wait_seconds=5"]
@@ -82,13 +82,13 @@ def test_docker_command() -> None:
     assert f"--mount=type=bind,source={BATCHING},target=/config/batching.config,readonly" in mounts
 
 
-def test_no_rest_no_port() -> None:
-    """A port that is off is not published."""
+def test_a_disabled_port_is_not_published() -> None:
+    """Port 0 turns an interface off."""
     assert not any(":8501:" in argument for argument in Docker().command(Flags(Path("/srv"), rest_port=0)))
 
 
 def test_automatic_choice(programs: Path) -> None:
-    """The real program is taken where it is on PATH, ours where nothing else is there."""
+    """The real program is used if it is on PATH, the embedded server if nothing else is available."""
     assert choose().name == "embedded"
     install(programs, PROGRAM, "echo ModelServer 2; echo TensorFlow 2")
     assert choose().name == PROGRAM and choose().version() == "ModelServer 2"
@@ -108,33 +108,33 @@ def test_automatic_choice(programs: Path) -> None:
         ),
     ],
 )
-def test_engine_that_is_not_there(name: str, message: str, programs: Path) -> None:
-    """An engine asked for by name and not there is an error that says what is missing."""
+def test_missing_engine(name: str, message: str, programs: Path) -> None:
+    """Choosing a missing engine by name is an error that says what is missing."""
     with pytest.raises(EngineError, match=message):
         choose(name)
 
 
 def test_docker_without_daemon(programs: Path) -> None:
-    """A docker client that reaches no daemon is no engine."""
+    """A docker client without a running daemon is not enough."""
     install(programs, "docker", "echo 'Cannot connect to the Docker daemon.' >&2; exit 1")
     with pytest.raises(EngineError, match="Received: no docker daemon that answers `docker info`"):
         choose("docker")
 
 
 def test_embedded_from_anywhere(tmp_path: Path) -> None:
-    """The embedded server's environment finds this project wherever it is started, and keeps the user's path."""
+    """The embedded server finds this project from any directory, and keeps the user's PYTHONPATH."""
     found = Embedded().environment()
     assert str(ROOT) in found["PYTHONPATH"].split(os.pathsep)
     assert set(os.environ) <= set(found)
 
 
 def test_free_port() -> None:
-    """A free port can be had at once, and is none that connections going out are given."""
+    """A free port can be bound at once, and is outside the range of outgoing connections."""
     assert all(16384 <= free_port() < 32768 for _ in range(100))
 
 
 def test_serves(tmp_path: Path) -> None:
-    """An engine serves a pushed version until it is stopped; what the compose file asks of its container finds it."""
+    """An engine serves a pushed version until it is stopped; the health check of the compose file succeeds."""
     from serving.versions import push
     from tests.serving.exports import export_small
 

@@ -1,4 +1,4 @@
-"""Tests of serving.engines.server_process: programs that answer, hang, die or will not go."""
+"""Tests of serving.engines.server_process: programs that answer, hang, end or ignore SIGTERM."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(log: Path, *command: str, port: int = 9, cleanup: tuple[str, ...] = ()
 
 
 def says(running: ServerProcess, words: str) -> bool:
-    """Waits until the program has printed that; false after ten seconds."""
+    """Waits until the program has printed a line; returns False after ten seconds."""
     deadline = time.monotonic() + 10
     while running.last_line() != words and time.monotonic() < deadline:
         select.select([], [], [], 0.01)
@@ -51,12 +51,12 @@ def says(running: ServerProcess, words: str) -> bool:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """The file that takes what the program prints."""
+    """The file for the output of the program."""
     return tmp_path / "log"
 
 
 def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
-    """A server is ready when its status calls a version available, not while it only loads one."""
+    """A server is ready when a version is available, not while it loads one."""
     status = tmp_path / "v1" / "models" / "fashion"
     status.parent.mkdir(parents=True)
     states = [{"version": "7", "state": "LOADING"}, {"version": "2", "state": "LOADING"}]
@@ -78,15 +78,15 @@ def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
         ("kill -ABRT $$", "The server ended with signal SIGABRT: it printed nothing"),
     ],
 )
-def test_death_is_noticed(script: str, reason: str, log: Path) -> None:
-    """A server that dies is not waited for; how it ended and its last words are told."""
+def test_the_end_of_the_process_is_noticed(script: str, reason: str, log: Path) -> None:
+    """Waiting ends when the server ends; the error has its exit status and last line."""
     with start(log, "sh", "-c", script) as running, pytest.raises(NotServingError) as caught:
         running.wait_until_ready(60)
     assert str(caught.value) == reason
 
 
-def test_death_after_it_was_ready(log: Path) -> None:
-    """A server that is asked for later is known to run, and known to be gone once it is."""
+def test_the_end_after_it_was_ready(log: Path) -> None:
+    """A later check passes while the server runs, and fails after its end."""
     with start(log, "sh", "-c", "read line; echo 'out of registers'; exit 3") as running:
         running.process.wait(60)
         with pytest.raises(NotServingError, match="ended with exit status 3: out of registers"):
@@ -95,8 +95,8 @@ def test_death_after_it_was_ready(log: Path) -> None:
         running.check()
 
 
-def test_program_that_is_not_there(log: Path) -> None:
-    """A program that cannot be started is a server that does not serve."""
+def test_missing_program(log: Path) -> None:
+    """A program that cannot be started is a server that ended."""
     with (
         start(log, "no-such-program") as running,
         pytest.raises(NotServingError, match="No such file or directory: no-such-program"),
@@ -104,15 +104,15 @@ def test_program_that_is_not_there(log: Path) -> None:
         running.wait_until_ready(60)
 
 
-def test_gone_afterwards(log: Path) -> None:
-    """Leaving the block ends the program."""
+def test_the_block_ends_the_program(log: Path) -> None:
+    """The program gets SIGTERM at the end of the block."""
     with start(log, "sleep", "600") as running:
         assert running.process.poll() is None
     assert running.process.returncode == -signal.SIGTERM
 
 
-def test_one_that_will_not_go(log: Path, tmp_path: Path) -> None:
-    """A program that ignores SIGTERM is killed, and what it may have left is removed."""
+def test_a_program_that_ignores_sigterm(log: Path, tmp_path: Path) -> None:
+    """The program is killed, and the cleanup command runs."""
     left = tmp_path / "left"
     left.touch()
     command = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
@@ -123,7 +123,7 @@ def test_one_that_will_not_go(log: Path, tmp_path: Path) -> None:
 
 
 def test_does_not_outlive_its_parent(log: Path) -> None:
-    """A server whose parent is killed, and could not stop it, ends too."""
+    """A server ends when its parent is killed."""
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     server = os.pidfd_open(int(parent.stdout.readline()))

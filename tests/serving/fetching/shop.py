@@ -1,4 +1,4 @@
-"""A shop's server for tests: good images, and everything that a stranger's server may do instead."""
+"""A shop's image server for tests, with valid images and with every kind of fault, and fetches from it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @cache
 def png(number: int) -> bytes:
-    """A picture of its own for every number: grey, 28 x 28, so that its pixels are what is fitted."""
+    """Returns a different image for every number: grey, 28 x 28, so that fitting leaves its pixels unchanged."""
     file = BytesIO()
     Image.fromarray(pixels(number)).save(file, "PNG")
     return file.getvalue()
 
 
 def pixels(number: int) -> np.ndarray:
-    """What `png` shows."""
+    """Returns the pixels of `png`."""
     return np.random.default_rng(number).integers(0, 256, (28, 28), np.uint8)
 
 
@@ -41,8 +41,8 @@ class Shop:
     """Answers by path: `/KIND/NUMBER`, with any folder before it.
 
     Attributes:
-        asked: How often each path was asked for.
-        ended: Set when what drips or hangs shall end.
+        asked: The number of requests of each path.
+        ended: Ends slow and hanging answers when it is set.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Shop:
 
 
 class Counting(Shop):
-    """A shop that lets nobody leave before as many are inside as expected, and knows the most at a time."""
+    """A shop that answers only when the expected number of requests is open, and records the largest number."""
 
     def __init__(self, expected: int) -> None:
         super().__init__()
@@ -127,11 +127,11 @@ class Counting(Shop):
 
 
 class Timing(Shop):
-    """A shop that asks to come again later.
+    """A shop that answers the first request with Retry-After.
 
     Attributes:
-        seconds: What it asks for.
-        times: When it was asked, by `time.monotonic`.
+        seconds: The header Retry-After.
+        times: The times of the requests, by `time.monotonic`.
     """
 
     def __init__(self, seconds: str) -> None:
@@ -155,11 +155,11 @@ def local_policy(**settings: Any) -> FetchPolicy:
 def fetched(
     urls: Any, cache: ImageCache | None = None, progress: Any = None, **settings: Any
 ) -> list[Fetched | Failed]:
-    """All results, in the order of the URLs; the settings are those of `FetchPolicy`."""
+    """Returns all results in the order of the URLs; the settings are those of `FetchPolicy`."""
     fetcher = ImageFetcher(urls, cache=cache, policy=local_policy(**settings), progress=progress)
     return sorted(fetcher, key=lambda result: result.position)
 
 
 def reasons(urls: Any, **settings: Any) -> list[str]:
-    """The result of each URL in one word, in the order of the URLs."""
+    """Returns the result of each URL in one word, in the order of the URLs."""
     return ["fetched" if isinstance(r, Fetched) else r.reason for r in fetched(urls, **settings)]

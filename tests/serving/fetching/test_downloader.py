@@ -1,4 +1,4 @@
-"""Tests of serving.fetching.downloader: a real server, asked through redirects, and never through a back door."""
+"""Tests of serving.fetching.downloader: downloads from a real server, redirects, and private addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PNG = encoded(Image.fromarray(np.arange(1200, dtype=np.uint16).astype(np.uint8).
 
 
 def shop(asked: Asked) -> Answer:
-    """A shop's server: images, and what may go wrong."""
+    """A shop's server, with images and faults."""
     kind, _, rest = asked.path.strip("/").partition("/")
     if kind == "to":
         return Answer(302, headers={"Location": rest})
@@ -40,8 +40,8 @@ def shop(asked: Asked) -> Answer:
     return answers.get(kind, Answer(404))
 
 
-def test_url_is_read_and_its_content_believed() -> None:
-    """What is in the answer counts, not what the server calls it."""
+def test_the_content_of_a_url_counts_not_its_type() -> None:
+    """An image is one whatever Content-Type the server sends."""
     with web(shop) as place:
         url = f"{place.url}/shoe.png"
         assert load_payload(url, allow_private=True) == PNG
@@ -53,14 +53,14 @@ def test_url_is_read_and_its_content_believed() -> None:
     ("sent", "meant"), [("/h\u00c3\u00a9", "/h%C3%A9"), ("/h\u00e9", "/h%C3%A9"), ("/h%C3%A9", "/h%C3%A9")]
 )
 def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
-    """UTF-8 where it is some, else Latin-1; a header is sent as Latin-1 here, so the first is UTF-8's two bytes."""
+    """A target is UTF-8 if possible, else Latin-1; headers here are sent as Latin-1, so the first is UTF-8's two bytes."""
     leading = Answer(302, headers={"Location": sent})
     with web(lambda asked: Answer(body=PNG) if asked.path == meant else leading) as place:
         assert download(place.url, 10_000, allow_private=True) == PNG
 
 
 def test_private_addresses_are_refused_before_anything_is_sent() -> None:
-    """A machine inside the network is not asked at all, under whatever name it goes."""
+    """No request reaches a private address, whatever its name."""
     with web(shop) as place:
         for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
             with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
@@ -97,16 +97,16 @@ def test_private_addresses_are_refused_before_anything_is_sent() -> None:
         "4000::1",
     ],
 )
-def test_addresses_that_are_not_the_internets(address: str) -> None:
-    """Private, shared, link-local and multicast addresses are known, also wrapped into IPv6."""
+def test_addresses_that_are_not_public(address: str) -> None:
+    """Private, shared, link-local and multicast addresses are recognised, also inside IPv6 addresses."""
     assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"]
 )
-def test_addresses_of_the_internet(address: str) -> None:
-    """Public addresses pass."""
+def test_public_addresses(address: str) -> None:
+    """Addresses of the internet are public, also inside IPv6 addresses."""
     assert is_public(ip_address(address))
 
 
@@ -121,7 +121,7 @@ def test_redirects_are_followed_and_counted() -> None:
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://shop.example/1.png", "gopher://localhost/"])
 def test_other_schemes_are_refused(target: str) -> None:
-    """Neither given nor by a redirect is anything but http and https fetched."""
+    """Only http and https are fetched, both directly and after a redirect."""
     with web(shop) as place:
         for url in (target, f"{place.url}/to/{target}"):
             with pytest.raises(DownloadError, match="is not fetched.\nExpected: http:// or https:// and a host"):
@@ -129,7 +129,7 @@ def test_other_schemes_are_refused(target: str) -> None:
 
 
 def test_every_hop_is_resolved_and_checked() -> None:
-    """A metadata address is refused, and the target of a redirect goes through the same check as the first one."""
+    """A metadata address is refused, and the target of a redirect is checked like the first URL."""
     with web(shop) as place:
         with pytest.raises(DownloadError, match="^http://169.254.169.254/.* is not fetched.\n.*\nReceived: 169.254"):
             download("http://169.254.169.254/latest", 10_000)
@@ -139,7 +139,7 @@ def test_every_hop_is_resolved_and_checked() -> None:
 
 @pytest.fixture
 def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes 127.0.0.1 for the internet and 127.0.0.2 for the network inside: a test has no other addresses."""
+    """Makes 127.0.0.1 public and 127.0.0.2 private, since a test has no other addresses."""
     monkeypatch.setattr(
         "serving.fetching.public_addresses.is_public", lambda address: address == ip_address("127.0.0.1")
     )
@@ -147,11 +147,11 @@ def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_public_address")
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "2130706434"])
-def test_public_server_does_not_lead_inside(host: str) -> None:
-    """A redirect from a public address to a private one is refused, and the private one is not asked."""
+def test_a_public_server_cannot_redirect_to_a_private_address(host: str) -> None:
+    """The redirect is refused, and no request reaches the private address."""
     with web(shop) as place:
         assert download(f"{place.url}/shoe.png", 10_000) == PNG
-        # In the words of the command line, and of a run's parameters.
+        # The message names the option of the command line and the parameter of a run.
         permission = r"\(--allow-private, or in a run --set example_gen.allow_private=true\)"
         with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{permission}") as caught:
             download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
@@ -161,7 +161,7 @@ def test_public_server_does_not_lead_inside(host: str) -> None:
 
 @pytest.mark.usefixtures("one_public_address")
 def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that resolves to a private address a moment after the check (DNS rebinding) does not lead there."""
+    """A name that resolves to a private address a moment after the check (DNS rebinding) is not connected to."""
     real, answers = socket.getaddrinfo, iter(["127.0.0.1", "127.0.0.2"])
 
     def rebinding(host: str, *options: Any, **named: Any) -> Any:
@@ -178,29 +178,29 @@ def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatc
 
 
 def test_unknown_host() -> None:
-    """A name that nobody knows is said, with the system's reason."""
+    """The error has the system's reason."""
     with pytest.raises(DownloadError, match="has an unknown host.\nExpected: a name that resolves\nReceived: .+"):
         download("https://shop.invalid/1.png", 10_000)
 
 
-def test_name_is_kept_where_the_address_is_connected_to() -> None:
-    """The server sees the name that the user typed, and neither user nor password of the URL."""
+def test_the_request_has_the_name_of_the_host() -> None:
+    """The server gets the host name of the URL, but neither its user nor its password."""
     with web(shop) as place:
         download(f"http://user:secret@localhost:{place.port}/shoe.png", 10_000, allow_private=True)
         assert place.asked[0].headers["host"] == f"localhost:{place.port}"
         assert "authorization" not in place.asked[0].headers
 
 
-def test_size_is_bounded_whatever_is_declared() -> None:
-    """Reading ends at the bound, and a packed answer is not unpacked."""
+def test_the_size_is_limited_whatever_is_declared() -> None:
+    """Reading ends at the limit, and a compressed answer is not decompressed."""
     with web(shop) as place:
         with pytest.raises(DownloadError, match="too large.\nExpected: at most 100 bytes\nReceived: more"):
             download(f"{place.url}/shoe.png", 100, allow_private=True)
         assert download(f"{place.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
 
 
-def test_slow_server_is_not_waited_for() -> None:
-    """A server that holds back the body is left at the deadline."""
+def test_a_slow_server_times_out() -> None:
+    """A download ends at the deadline although the server still holds back the body."""
     hold = threading.Event()
     with web(lambda _: Answer(body=PNG, hold=hold)) as place:
         try:
@@ -214,14 +214,14 @@ def test_slow_server_is_not_waited_for() -> None:
     ("path", "message"),
     [("none.png", "Expected: status 200\nReceived: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],
 )
-def test_failures_are_one_sentence(path: str, message: str) -> None:
-    """A refusal, a broken transfer and a reset name the URL and what came."""
+def test_failures_name_the_url_and_the_reason(path: str, message: str) -> None:
+    """An error status, a broken transfer and a reset have different errors."""
     with web(shop) as place, pytest.raises(DownloadError, match=f"(?s)/{path} .*{message}"):
         download(f"{place.url}/{path}", 10_000, allow_private=True)
 
 
-def test_nobody_listens() -> None:
-    """A port without a server is told apart from a host without an address."""
+def test_a_closed_port() -> None:
+    """The error differs from that of an unknown host."""
     with web(shop) as place:
         url = place.url
     with pytest.raises(DownloadError, match="cannot be reached.\nExpected: an answer\nReceived: .*refused"):

@@ -1,4 +1,4 @@
-"""Tests of how hard servers are asked: not too much at a time, again where it may go better, and not for ever."""
+"""Tests of serving.fetching.host_scheduler and of retries: limits for each host, time-outs, and dropped hosts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tests.serving.web import Answer, Asked, Web, web
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "silent"])
-def test_slow_servers_are_left_at_the_deadline(shop: Shop, place: Web, kind: str) -> None:
-    """However often a byte drips in, in the body or in the headers, an attempt ends; then there is one more."""
+def test_slow_servers_time_out(shop: Shop, place: Web, kind: str) -> None:
+    """An attempt ends at its time-out although bytes of the body or the headers keep arriving, and is retried once."""
     (result,) = fetched([f"{place.url}/{kind}/1"], attempt_seconds=0.3, retries=1)
     assert isinstance(result, Failed) and result.reason == "timed_out"
     assert shop.asked[f"/{kind}/1"] == 2
 
 
-def test_a_url_has_its_time_in_all(shop: Shop, place: Web) -> None:
-    """Attempts and pauses together end at the URL's own deadline."""
+def test_a_url_has_a_deadline_for_all_attempts(shop: Shop, place: Web) -> None:
+    """Attempts and pauses together end at the deadline of the URL."""
     assert reasons([f"{place.url}/silent/1"], attempt_seconds=0.2, retries=1_000, url_seconds=0.5) == ["timed_out"]
     assert 1 <= shop.asked["/silent/1"] <= 3
 
 
-def test_only_what_may_go_better_is_asked_again(shop: Shop, place: Web) -> None:
-    """A server's failures and broken connections are tried as often as allowed, refusals and bad content once."""
+def test_only_transient_errors_are_retried(shop: Shop, place: Web) -> None:
+    """Server errors and broken connections are retried; client errors and bad content are not."""
     kinds = {"down": 3, "short": 3, "gone": 1, "page": 1, "loop": 6}
     fetched([f"{place.url}/{kind}/1" for kind in kinds], retries=2)
     assert {kind: shop.asked[f"/{kind}/1"] for kind in kinds} == kinds
 
 
 def test_retry_after_is_honoured() -> None:
-    """A server that asks for a second's rest has it."""
+    """The retry comes no sooner than the server allows."""
     shop = Timing("1")
     with web(shop) as place:
         assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
@@ -47,24 +47,24 @@ def test_retry_after_is_honoured() -> None:
 
 
 @pytest.mark.parametrize("asked", ["soon", "-1", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
-def test_a_rest_that_nobody_can_read_is_none(asked: str) -> None:
-    """The next attempt then comes when it would have come anyway."""
+def test_an_unreadable_retry_after_is_ignored(asked: str) -> None:
+    """The retry comes after the usual pause."""
     shop = Timing(asked)
     with web(shop) as place:
         assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
     assert len(shop.times) == 2
 
 
-def test_a_server_that_asks_for_too_long_a_rest_is_left_alone() -> None:
-    """Asking it sooner than it wants would be rude, and waiting would hold up the rest."""
+def test_a_long_retry_after_ends_the_retries() -> None:
+    """A sooner retry would ignore the server's wish, and waiting would delay the other URLs."""
     shop = Timing("2")
     with web(shop) as place:
         assert reasons([f"{place.url}/fine/1"], max_retry_after=1.0) == ["http_503"]
     assert len(shop.times) == 1
 
 
-def test_a_host_is_asked_so_much_at_a_time_and_no_more() -> None:
-    """The bound of a host is reached and kept, and so is that of all hosts together."""
+def test_the_limits_of_parallel_downloads() -> None:
+    """The limit of a host and that of all hosts together are reached and not exceeded."""
     for expected, names in ((3, ["127.0.0.1"]), (5, ["127.0.0.1", "localhost"])):
         shop = Counting(expected)
         with web(shop) as place:
@@ -73,15 +73,15 @@ def test_a_host_is_asked_so_much_at_a_time_and_no_more() -> None:
         assert shop.most == expected
 
 
-def test_connections_are_used_again(place: Web) -> None:
-    """Also after an answer that is no file."""
+def test_connections_are_reused(place: Web) -> None:
+    """This holds also after an error status or a redirect."""
     urls = [f"{place.url}/{kind}/{number}" for number in range(20) for kind in ("fine", "gone", "moved")]
     fetched(urls, max_downloads=3)
     assert len({asked.client for asked in place.asked}) <= 3
 
 
-def test_a_slow_host_does_not_hold_up_the_others(shop: Shop, place: Web) -> None:
-    """While all that one host may have at a time hangs, another host's images arrive."""
+def test_a_slow_host_does_not_delay_the_others(shop: Shop, place: Web) -> None:
+    """While all downloads of one host hang, the images of another host arrive."""
     silent = [f"{place.url}/silent/{number}" for number in range(50)]
     fine = [f"http://localhost:{place.port}/fine/{number}" for number in range(50)]
     results = iter(ImageFetcher(silent + fine, policy=local_policy(max_downloads=4, max_per_host=2)))
@@ -91,8 +91,8 @@ def test_a_slow_host_does_not_hold_up_the_others(shop: Shop, place: Web) -> None
     assert len(list(results)) == len(silent)
 
 
-def test_a_host_that_stays_silent_is_given_up(place: Web) -> None:
-    """After so many attempts without an answer nothing of it is asked any more, and other hosts go on."""
+def test_a_host_that_does_not_answer_is_dropped(place: Web) -> None:
+    """After too many unanswered attempts its other URLs are not requested, and other hosts continue."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
     urls = [f"http://{nobody}/{number}" for number in range(10)] + [f"{place.url}/fine/1"]
@@ -100,8 +100,8 @@ def test_a_host_that_stays_silent_is_given_up(place: Web) -> None:
     assert found == {"unreachable": 2, "host_given_up": 8, "fetched": 1}
 
 
-def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
-    """Of many URLs at once none may see an error of its own, so each names the last one of their host."""
+def test_the_error_of_a_dropped_host_has_its_last_error() -> None:
+    """A URL that was never requested reports the last error of its host."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
     results = fetched([f"http://{nobody}/{number}" for number in range(100)], min_unanswered_seconds=0)
@@ -113,8 +113,8 @@ def test_a_host_that_is_given_up_says_what_was_wrong_with_it() -> None:
         assert re.match(rf"http://{nobody}/\d+ cannot be reached\. Expected: .* Connection refused", last)
 
 
-def test_a_server_that_is_started_anew_loses_nothing() -> None:
-    """All that are under way fail in one moment, are asked again, and the host is not given up."""
+def test_a_server_that_restarts_loses_no_image() -> None:
+    """All current downloads fail at one moment and are retried, and the host is not dropped."""
     shop, begun = Shop(), threading.Event()
     back: list[float] = []
 
@@ -129,8 +129,8 @@ def test_a_server_that_is_started_anew_loses_nothing() -> None:
     assert begun.is_set()
 
 
-def test_a_host_that_leads_to_one_that_is_gone_is_not_given_up(shop: Shop, place: Web) -> None:
-    """A redirect is an answer, whatever becomes of those that follow it."""
+def test_a_host_that_redirects_to_a_dead_one_is_not_dropped(shop: Shop, place: Web) -> None:
+    """A redirect counts as an answer, whatever happens at its target."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/1"
     with web(
@@ -141,22 +141,22 @@ def test_a_host_that_leads_to_one_that_is_gone_is_not_given_up(shop: Shop, place
     assert found == ["unreachable"] * 6 + ["fetched"] * 6
 
 
-def test_a_host_is_another_by_another_scheme(place: Web) -> None:
-    """Nobody may listen for https where somebody does for http."""
+def test_the_scheme_is_part_of_a_host(place: Web) -> None:
+    """A host may serve http and not https."""
     urls = [f"{place.url.replace('http', scheme, 1)}/fine/{n}" for scheme in ("https", "http") for n in range(4)]
     found = reasons(urls, max_downloads=1, retries=0, max_unanswered=2, min_unanswered_seconds=0)
     assert found[2:] == ["host_given_up"] * 2 + ["fetched"] * 4
 
 
-def test_a_host_that_answers_now_and_then_is_not_given_up(place: Web) -> None:
-    """Only silence on end counts, and a 404 is an answer."""
+def test_a_host_that_answers_sometimes_is_not_dropped(place: Web) -> None:
+    """Only consecutive unanswered attempts count, and a 404 is an answer."""
     urls = [f"{place.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
     found = Counter(reasons(urls, max_downloads=1, retries=0, max_unanswered=2, min_unanswered_seconds=0))
     assert found == {"unreachable": 6, "http_404": 6}
 
 
-def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> None:
-    """Headers are an answer, whatever becomes of the file: slow files, all at once, do not cost the host's others."""
+def test_a_host_that_answers_slowly_is_not_dropped(shop: Shop, place: Web) -> None:
+    """Headers count as an answer, so that slow files do not cost the other files of the host."""
     urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
     # Long enough for a small file from a machine that is busy with other things.
     found = Counter(
@@ -165,8 +165,8 @@ def test_a_host_that_answers_slowly_is_not_given_up(shop: Shop, place: Web) -> N
     assert found == {"timed_out": 8, "fetched": 20}
 
 
-def test_silences_from_before_an_answer_do_not_add_up(shop: Shop, place: Web) -> None:
-    """Downloads that hang while another one is answered say nothing about the host."""
+def test_downloads_started_before_an_answer_do_not_count(shop: Shop, place: Web) -> None:
+    """A download that hangs while another one is answered does not count as unanswered."""
     hosts: HostScheduler[int] = HostScheduler(
         max_per_host=4, max_unanswered=2, min_unanswered_seconds=0, connect=Downloader
     )

@@ -1,4 +1,4 @@
-"""Tests of fetching: every URL has one result, whatever its server does, and nothing is downloaded twice."""
+"""Tests of serving.fetching.image_fetcher: one result for every URL, nothing downloaded twice, and stale images."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.serving.web import Answer, Asked, Web, web
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_an_image_comes_as_the_network_sees_it(place: Web) -> None:
-    """The pixels are fitted, the digest is the file's, and what the server calls it does not count."""
+def test_an_image_is_fitted(place: Web) -> None:
+    """The result has fitted pixels and the digest of the file, whatever Content-Type the server sends."""
     (result,) = fetched([f"{place.url}/fine/7"])
     assert isinstance(result, Fetched) and not result.cached
     np.testing.assert_array_equal(result.pixels, pixels(7))
@@ -58,7 +58,7 @@ OUTCOMES = {
 @given(wanted=st.lists(st.tuples(st.sampled_from(sorted(OUTCOMES)), st.integers(0, 9)), max_size=60), data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: st.DataObject) -> None:
-    """Whatever is mixed, repeated and failing: none is lost, none is twice, and nothing good is downloaded twice."""
+    """With any mixture of repeated and failing URLs no result is lost or doubled, and no good file is downloaded twice."""
     window = data.draw(st.integers(1, 80), "window")
     policy = local_policy(
         max_downloads=data.draw(st.integers(1, 8), "max_downloads"), max_per_host=4, window=window, max_unanswered=1_000
@@ -98,17 +98,17 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
         ("passwd", "scheme_refused", "^file:/+etc/passwd is not fetched. Expected: http:// or https://"),
     ],
 )
-def test_bad_answers_have_a_reason_and_a_sentence(place: Web, kind: str, reason: str, message: str) -> None:
-    """A word to count by and a sentence to read; and the next URL of the same server is none the worse."""
-    # One retry: a server may close the kept connection at the moment in which the next URL is sent over it.
+def test_bad_answers_have_a_reason_and_a_message(place: Web, kind: str, reason: str, message: str) -> None:
+    """A failure has a stable word and a sentence, and does not affect the next URL of the same server."""
+    # One retry: a server may close the connection at the moment of the next request.
     results = fetched([f"{place.url}/{kind}/1.jpg", f"{place.url}/fine/2"], max_downloads=1, retries=1)
     assert isinstance(results[0], Failed) and results[0].reason == reason
     assert re.search(message, results[0].message), results[0].message
     assert isinstance(results[1], Fetched)
 
 
-def test_urls_are_not_read_far_ahead(place: Web) -> None:
-    """Of many URLs only a window is in memory, however slowly the results are taken."""
+def test_urls_are_read_only_a_window_ahead(place: Web) -> None:
+    """Only a window of the URLs is in memory, however slowly the caller takes the results."""
     read, most = 0, 0
 
     def urls() -> Iterator[str]:
@@ -122,10 +122,10 @@ def test_urls_are_not_read_far_ahead(place: Web) -> None:
     assert read == 600 and 2 < most <= 21
 
 
-def test_a_fault_of_ours_costs_one_url(
+def test_a_programming_error_costs_one_url(
     place: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says where it is, without what it quotes; the other images arrive."""
+    """The log has the stack trace without the text of the error, and the other images arrive."""
     real = download_workers.Downloader.get
 
     def get(self: Downloader, url: str, *options: Any) -> Any:
@@ -137,14 +137,16 @@ def test_a_fault_of_ours_costs_one_url(
     results = fetched([f"{place.url}/fine/1", f"http://anna:s3cret@127.0.0.1:{place.port}/two", f"{place.url}/fine/3"])
     assert [getattr(r, "reason", "fetched") for r in results] == ["fetched", "unexpected", "fetched"]
     (record,) = caplog.records
-    said = record.getMessage()
-    assert "causes a programming error. Expected: none. Received: LookupError.\n  File" in said and "in get" in said
-    assert "s3cret" not in said
+    message = record.getMessage()
+    assert (
+        "causes a programming error. Expected: none. Received: LookupError.\n  File" in message and "in get" in message
+    )
+    assert "s3cret" not in message
     caplog.clear()
 
 
-def test_a_second_run_asks_nobody(shop: Shop, place: Web, tmp_path: Path) -> None:
-    """What is in the cache is not downloaded; what failed is tried again."""
+def test_a_second_run_downloads_nothing(shop: Shop, place: Web, tmp_path: Path) -> None:
+    """Cached images are not downloaded again; failures are retried."""
     urls = [f"{place.url}/{kind}/{n}" for n in range(5) for kind in ("fine", "same", "gone")]
     runs = []
     for _ in range(2):
@@ -156,8 +158,8 @@ def test_a_second_run_asks_nobody(shop: Shop, place: Web, tmp_path: Path) -> Non
     assert {shop.asked[f"/{kind}/1"] for kind in ("fine", "same")} == {1} and shop.asked["/gone/1"] == 2
 
 
-def test_what_is_old_is_asked_for_by_its_version(tmp_path: Path) -> None:
-    """An unchanged file is not sent again, and a changed one replaces the old."""
+def test_old_images_are_revalidated(tmp_path: Path) -> None:
+    """The server does not send an unchanged file again, and a changed one replaces the old one."""
     shown = 1
 
     def answer(asked: Asked) -> Answer:
@@ -187,8 +189,8 @@ with ImageCache(Path(sys.argv[1])) as cache:
 """
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    """After SIGKILL in the middle nothing that was handed out is downloaded again, and nothing is lost or twice."""
+def test_a_killed_run_continues(tmp_path: Path) -> None:
+    """After SIGKILL no returned image is downloaded again, and no result is lost or doubled."""
     shop, killed = Shop(), threading.Event()
 
     def answer(asked: Asked) -> Answer:
@@ -211,8 +213,8 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(shop.asked[f"/fine/{n}"] == before[f"/fine/{n}"] for n in handed_out)
 
 
-def test_leaving_early_leaves_nothing_behind(shop: Shop, place: Web) -> None:
-    """Who takes no more results waits neither for slow servers nor for pauses, and no thread stays."""
+def test_stopping_early_ends_all_threads(shop: Shop, place: Web) -> None:
+    """Closing the iterator waits neither for slow servers nor for pauses, and no thread remains."""
     urls = [f"{place.url}/fine/1", *[f"{place.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")]]
     results = iter(ImageFetcher(urls, policy=local_policy(attempt_seconds=600, url_seconds=600)))
     # The others fail first where the machine is busy.
@@ -222,8 +224,8 @@ def test_leaving_early_leaves_nothing_behind(shop: Shop, place: Web) -> None:
     assert not shop.ended.is_set()
 
 
-def test_a_fault_of_the_urls_source_reaches_the_caller(place: Web) -> None:
-    """A database that breaks off in the middle is not taken for the end."""
+def test_an_error_of_the_url_iterator_reaches_the_caller(place: Web) -> None:
+    """An interrupted database query does not look like the end of the URLs."""
 
     def urls() -> Iterator[str]:
         yield f"{place.url}/fine/1"
@@ -233,23 +235,23 @@ def test_a_fault_of_the_urls_source_reaches_the_caller(place: Web) -> None:
         list(ImageFetcher(urls(), policy=local_policy()))
 
 
-def test_progress_is_told(place: Web) -> None:
-    """After every result, with the total where it is known."""
+def test_progress_is_reported(place: Web) -> None:
+    """The callback gets the number of results, and the total if it is known."""
     urls = [f"{place.url}/{kind}/1" for kind in ("fine", "gone")] + ["no url"]
-    for given_urls, total in ((urls, 3), (iter(urls), None)):
-        told: list[tuple[int, int | None]] = []
-        note: Callable[[int, int | None], None] = lambda done, total, told=told: told.append((done, total))  # noqa: E731
-        fetched(given_urls, progress=note)
-        assert told == [(1, total), (2, total), (3, total)]
+    for source, total in ((urls, 3), (iter(urls), None)):
+        reports: list[tuple[int, int | None]] = []
+        note: Callable[[int, int | None], None] = lambda done, total, reports=reports: reports.append((done, total))  # noqa: E731
+        fetched(source, progress=note)
+        assert reports == [(1, total), (2, total), (3, total)]
 
 
-def again(cache: ImageCache, urls: list[str], **settings: Any) -> tuple[list[Fetched | Failed], Counter[str]]:
-    """The results of a run that trusts nothing old, and their counts."""
+def revalidate(cache: ImageCache, urls: list[str], **settings: Any) -> tuple[list[Fetched | Failed], Counter[str]]:
+    """Returns the results of a fetch that revalidates every image, and their counts."""
     fetcher = ImageFetcher(urls, cache=cache, policy=local_policy(max_age_seconds=0.0, **settings))
     return sorted(fetcher, key=lambda result: result.position), fetcher.counts
 
 
-BETTER_TOMORROW = [
+TRANSIENT = [
     Answer(503),
     Answer(429, headers={"Retry-After": "3600"}),
     Answer(0),
@@ -258,16 +260,16 @@ BETTER_TOMORROW = [
 ]
 
 
-@pytest.mark.parametrize("trouble", BETTER_TOMORROW, ids=["503", "429", "reset", "short", "garbage"])
-def test_what_is_kept_outlasts_trouble_of_the_network(trouble: Answer, tmp_path: Path) -> None:
-    """Yesterday's image is shown, counted as stale, and asked for again next time, as old as it was."""
+@pytest.mark.parametrize("trouble", TRANSIENT, ids=["503", "429", "reset", "short", "garbage"])
+def test_cached_images_survive_network_errors(trouble: Answer, tmp_path: Path) -> None:
+    """The cached image is the result, counted as stale, and the next fetch revalidates it."""
     answers = [Answer(body=png(1))]
     with web(lambda asked: answers[0]) as place, ImageCache(tmp_path / "images") as cache:
         urls = [f"{place.url}/1", f"{place.url}/1#again"]
-        again(cache, urls, retries=0)
+        revalidate(cache, urls, retries=0)
         before = cache.find(url_key(httpx.URL(urls[0])))
         answers[0] = trouble
-        results, counts = again(cache, urls, retries=0)
+        results, counts = revalidate(cache, urls, retries=0)
         assert counts == {"stale": 2} and before is not None
         for result in results:
             assert isinstance(result, Fetched) and result.cached and result.stale
@@ -275,27 +277,27 @@ def test_what_is_kept_outlasts_trouble_of_the_network(trouble: Answer, tmp_path:
         after = cache.find(url_key(httpx.URL(urls[0])))
         assert after is not None and after.fetched_at == before.fetched_at
         answers[0] = Answer(body=png(2))
-        (one, _), counts = again(cache, urls, retries=0)
+        (one, _), counts = revalidate(cache, urls, retries=0)
         assert isinstance(one, Fetched) and one.pixels.tobytes() == pixels(2).tobytes() and not one.stale
         assert counts == {"fetched": 1, "cached": 1}
 
 
-def test_what_is_kept_outlasts_a_host_that_is_silent_or_gone(tmp_path: Path) -> None:
-    """A deadline that passes, nobody who listens, and a host that is given up say nothing of the image either."""
+def test_cached_images_survive_a_dead_host(tmp_path: Path) -> None:
+    """A time-out, a closed port and a dropped host say nothing about the image."""
     answers, ended = [Answer(body=png(1))], threading.Event()
     with ImageCache(tmp_path / "images") as cache:
         with web(lambda asked: answers[0]) as place:
             urls = [f"{place.url}/{number}" for number in range(6)]
-            again(cache, urls)
+            revalidate(cache, urls)
             answers[0] = Answer(body=png(1), hold=ended)
-            _, slow = again(cache, urls[:1], attempt_seconds=0.2, retries=0)
+            _, slow = revalidate(cache, urls[:1], attempt_seconds=0.2, retries=0)
             ended.set()
-        _, gone = again(cache, urls, max_downloads=1, retries=0, max_unanswered=3, min_unanswered_seconds=0)
+        _, gone = revalidate(cache, urls, max_downloads=1, retries=0, max_unanswered=3, min_unanswered_seconds=0)
     assert (slow, gone) == ({"stale": 1}, {"stale": 6})
 
 
-def test_an_answer_that_there_is_no_image_any_more_counts(tmp_path: Path) -> None:
-    """What the server says of the file is a failure, whatever was there before."""
+def test_a_deleted_image_is_a_failure(tmp_path: Path) -> None:
+    """An answer about the file replaces the cached image."""
     wrong = {
         "http_404": Answer(404),
         "http_410": Answer(410),
@@ -308,9 +310,9 @@ def test_an_answer_that_there_is_no_image_any_more_counts(tmp_path: Path) -> Non
     answers = dict.fromkeys(wrong, Answer(body=png(1)))
     with web(lambda asked: answers[asked.path[1:]]) as place, ImageCache(tmp_path / "images") as cache:
         urls = [f"{place.url}/{reason}" for reason in wrong]
-        again(cache, urls)
+        revalidate(cache, urls)
         answers = wrong
-        results, counts = again(cache, urls)
-        refused, _ = again(cache, urls[:1], allow_private=False)
+        results, counts = revalidate(cache, urls)
+        refused, _ = revalidate(cache, urls[:1], allow_private=False)
     assert [r.reason for r in results if isinstance(r, Failed)] == list(wrong) and counts == dict.fromkeys(wrong, 1)
     assert isinstance(refused[0], Failed) and refused[0].reason == "private_address"

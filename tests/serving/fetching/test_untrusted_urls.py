@@ -1,4 +1,4 @@
-"""Tests of what may be fetched at all, and of what is told of a URL: no password, nothing strange."""
+"""Tests of untrusted URLs: which are fetched, and how messages show them without passwords and control characters."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
-    """Nothing is sent to a machine inside the network unless this is allowed."""
+    """No request reaches a private address unless the policy allows it."""
     assert reasons([f"{place.url}/fine/1"], allow_private=False) == ["private_address"]
     assert not shop.asked
 
 
 def test_files_are_refused_by_default() -> None:
-    """A catalogue cannot have the machine's own files read."""
+    """A catalogue cannot make us read local files."""
     assert reasons(["file:///etc/passwd", "FILE:/etc/passwd"]) == ["scheme_refused"] * 2
 
 
 def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
-    """Neither dots nor links nor another machine's name lead out of it."""
+    """Neither dots nor links nor the name of another machine lead outside the folder."""
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a shoe.png").write_bytes(png(3))
@@ -44,8 +44,8 @@ def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
     assert reasons(urls, files_below=folder) == expected
 
 
-def test_what_is_no_url_is_a_failure_like_others() -> None:
-    """Nothing that a catalogue holds stops the run."""
+def test_an_invalid_url_is_a_failure() -> None:
+    """No content of a catalogue ends the run."""
     urls: list[Any] = [
         "",
         "shoe.jpg",
@@ -62,14 +62,14 @@ def test_what_is_no_url_is_a_failure_like_others() -> None:
 
 
 @pytest.mark.parametrize("host", ["xn--a", "xn--"])
-def test_a_host_that_no_one_can_decode_is_a_bad_url(place: Web, host: str) -> None:
-    """Given or redirected to, as http or as a file, it costs its own product only."""
+def test_an_undecodable_host_is_a_bad_url(place: Web, host: str) -> None:
+    """It affects its own product only, as a URL, as a redirect and as a `file:` URL."""
     with web(lambda _: Answer(302, headers={"Location": f"http://{host}/x.jpg"})) as leading:
         urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{place.url}/fine/1"]
         assert reasons(urls, files_below=ROOT) == ["bad_url", "bad_url", "bad_url", "fetched"]
 
 
-TORN = [
+MALFORMED = [
     "http://bob:s3/cret@127.0.0.1/x.jpg",
     "http://bob:s3?cret@127.0.0.1/x.jpg",
     "http://bob:s3#cret@127.0.0.1/x.jpg",
@@ -88,28 +88,28 @@ TORN = [
 ]
 
 
-@pytest.mark.parametrize("url", TORN)
+@pytest.mark.parametrize("url", MALFORMED)
 @pytest.mark.parametrize("files_below", [None, ROOT])
-def test_passwords_in_torn_urls_are_not_told(url: str, files_below: Path | None) -> None:
-    """No piece of them, neither by the URL nor by what the parser quotes of it."""
+def test_passwords_in_malformed_urls_are_hidden(url: str, files_below: Path | None) -> None:
+    """No part of them appears in the URL or in the parser's error."""
     (result,) = fetched([url], files_below=files_below, retries=0, attempt_seconds=1.0, allow_private=False)
     assert isinstance(result, Failed)
-    for told in (result.message, redact_url(url)):
-        assert not re.search("s3|cret|bob", told), told
+    for text in (result.message, redact_url(url)):
+        assert not re.search("s3|cret|bob", text), text
 
 
 @pytest.mark.parametrize(
     "url",
     ["http://shop.example/a@2x.jpg", "https://shop.example:8080/w:30/a@2x.jpg?b=@", "http://[::1]:80", "ftp://a/b"],
 )
-def test_whole_urls_are_told_whole(url: str) -> None:
-    """An @ in a path is no password's end."""
+def test_valid_urls_are_shown_completely(url: str) -> None:
+    """An @ in a path does not end a password."""
     assert redact_url(url) == url
     assert redact_url(url.replace("http://", "http://anna:s3c@ret@")) == url
 
 
-def test_nothing_strange_reaches_log_and_terminal() -> None:
-    """Neither of a URL nor of what a server says: no control characters, no lines, no turned directions."""
+def test_messages_are_printable() -> None:
+    """Control characters, line feeds and direction marks of URLs and server texts are escaped."""
     head = b"HTTP/1.1 404 \xff\x1b[31mred\x9b\r\nContent-Length: 0\r\n\r\n"
     with web(lambda _: Answer(parts=[head])) as place:
         urls = [
@@ -126,8 +126,8 @@ def test_nothing_strange_reaches_log_and_terminal() -> None:
     assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
 
 
-def test_passwords_are_neither_sent_nor_told_nor_kept(place: Web, tmp_path: Path) -> None:
-    """The server, the sentences and the file of the cache know nothing of them."""
+def test_passwords_are_neither_sent_nor_shown_nor_stored(place: Web, tmp_path: Path) -> None:
+    """Requests, messages and the cache file contain no password."""
     urls = [f"http://anna:s3cret@127.0.0.1:{place.port}/{kind}/1" for kind in ("fine", "gone", "loop", "page")]
     with ImageCache(tmp_path / "images") as cache:
         results = fetched([*urls, "ftp://anna:s3cret@shop.example/"], cache=cache)

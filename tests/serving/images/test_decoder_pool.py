@@ -1,4 +1,4 @@
-"""Tests of serving.images.decoder_pool: files are fitted with bounds on what is under way."""
+"""Tests of serving.images.decoder_pool: files are decoded with a limit on the pixels at a time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from serving.images.fitting import fit_file
 from tests.serving.images.test_encoding import encoded, png_header
 
 
-def together(*each: Callable[[], object]) -> None:
-    """Runs functions in a thread each, to their end."""
-    threads = [threading.Thread(target=one) for one in each]
+def run_in_threads(*functions: Callable[[], object]) -> None:
+    """Runs each function in a thread, and waits for all."""
+    threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -33,8 +33,8 @@ def together(*each: Callable[[], object]) -> None:
 
 @given(amounts=st.lists(st.integers(0, 15), max_size=20))
 @settings(max_examples=20, deadline=None)
-def test_no_more_is_under_way_than_there_is_semaphore_for(amounts: list[int]) -> None:
-    """What is larger than the semaphore is under way alone, and everyone has a turn."""
+def test_no_more_than_the_capacity_is_held(amounts: list[int]) -> None:
+    """An amount above the capacity is held alone, and every caller gets its turn."""
     semaphore, lock, inside, done = WeightedSemaphore(10), threading.Lock(), [], []
 
     def work(amount: int) -> None:
@@ -46,12 +46,12 @@ def test_no_more_is_under_way_than_there_is_semaphore_for(amounts: list[int]) ->
                 inside.remove(amount)
                 done.append(amount)
 
-    together(*[lambda amount=amount: work(amount) for amount in amounts])  # type: ignore[misc]
+    run_in_threads(*[lambda amount=amount: work(amount) for amount in amounts])  # type: ignore[misc]
     assert sorted(done) == sorted(amounts)
 
 
-def test_a_large_one_is_not_waited_past() -> None:
-    """Small ones that come later have their turn after it, or it would wait for ever."""
+def test_a_large_amount_is_not_overtaken() -> None:
+    """Small amounts that come later wait for it; otherwise it could wait for ever."""
     semaphore, order = WeightedSemaphore(10), []
     first, large = semaphore.acquire(5), threading.Event()
 
@@ -78,7 +78,7 @@ def test_a_large_one_is_not_waited_past() -> None:
 
 @pytest.fixture
 def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The pixels that were fitted at a time, of files that wait for a moment for each other."""
+    """The pixels fitted at a time, with files that wait a moment for each other."""
     lock, found = threading.Lock(), [0]
     inside = 0
 
@@ -101,24 +101,24 @@ def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_pixels_are_counted_not_files(
     most: list[int], edge: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One as large as allowed is decoded alone, those of half the size in pairs, and small ones as there are cores."""
+    """The largest image is decoded alone, half as large ones in pairs, and small ones one for each core."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     file = encoded(Image.new("RGB", (edge, edge)), "PNG")
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
-        together(*[lambda: decoders.fit(file, "a")] * 6)
+        run_in_threads(*[lambda: decoders.fit(file, "a")] * 6)
     assert max(most) == at_once * edge**2
 
 
-def test_small_ones_wait_for_a_large_one(most: list[int]) -> None:
-    """They have threads of their own, and the bound is one for all."""
+def test_small_images_wait_for_a_large_one(most: list[int]) -> None:
+    """Small and large images have separate threads and one common limit."""
     files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in (10, 100)]
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
-        together(*[lambda file=file: decoders.fit(file, "a") for file in files * 4])  # type: ignore[misc]
+        run_in_threads(*[lambda file=file: decoders.fit(file, "a") for file in files * 4])  # type: ignore[misc]
     assert max(most) == 10_000
 
 
-def test_closed_decoders_leave_no_thread() -> None:
-    """Also while someone still holds them."""
+def test_a_closed_pool_leaves_no_thread() -> None:
+    """The threads end although the pool object still exists."""
     decoders = DecoderPool(ImageLimits(pixels=10_000))
     for edge in (10, 100):
         decoders.fit(encoded(Image.new("RGB", (edge, edge)), "PNG"), "a")
@@ -126,24 +126,24 @@ def test_closed_decoders_leave_no_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-decode")]
 
 
-def test_few_threads_decode_and_one_has_all_that_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask: a thread's allocator keeps the memory of what it decoded."""
+def test_one_thread_decodes_all_large_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads call: an allocator keeps the memory of large images for each thread that decodes them."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     names: dict[int, set[str]] = {100: set(), 10: set()}
 
-    def told(content: bytes) -> Any:
+    def record_thread(content: bytes) -> Any:
         names[Image.open(BytesIO(content)).width].add(threading.current_thread().name)
         return fit_file(content)
 
-    monkeypatch.setattr(decoder_pool, "fit_file", told)
+    monkeypatch.setattr(decoder_pool, "fit_file", record_thread)
     files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in names]
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
-        together(*[lambda file=file: decoders.fit(file, "a") for file in files * 8])  # type: ignore[misc]
+        run_in_threads(*[lambda file=file: decoders.fit(file, "a") for file in files * 8])  # type: ignore[misc]
     assert len(names[100]) == 1 and len(names[10]) <= 2 and not names[100] & names[10]
 
 
-def test_what_has_no_readable_header_is_refused_as_ever() -> None:
-    """Nothing counts its pixels, and nothing takes semaphore for ever."""
+def test_a_file_without_a_readable_header_is_refused() -> None:
+    """The error is the usual one, and nothing stays reserved for the file."""
     bad = ((b"<html>", "not_an_image"), (b"", "empty"), (png_header(60_000, 60_000), "too_many_pixels"))
     file = encoded(Image.new("L", (28, 28), 7), "PNG")
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:

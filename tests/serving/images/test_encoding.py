@@ -18,21 +18,21 @@ COLOURS = Image.fromarray(NOISE)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """An image as a file of a kind."""
+    """Returns an image as a file of a format."""
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def decoded(payload: Any) -> Image.Image:
-    """What was sent, opened: a PNG."""
+    """Opens a payload, which has to be a PNG."""
     image = Image.open(BytesIO(payload))
     assert image.format == "PNG"
     return image
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds next to nothing."""
+    """Returns a PNG that declares a size and contains almost no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -45,7 +45,7 @@ def png_header(width: int, height: int) -> bytes:
     ("kind", "mode"),
     [("PNG", "L"), ("PNG", "LA"), ("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "L"), ("JPEG", "RGB")],
 )
-def test_what_the_graph_reads_goes_as_it_is(kind: str, mode: str) -> None:
+def test_files_that_the_graph_reads_correctly_stay_unchanged(kind: str, mode: str) -> None:
     """No bit of an 8-bit PNG or JPEG is changed."""
     content = encoded(COLOURS.convert(mode), kind)
     assert encode_file(content, "it") == content
@@ -53,7 +53,7 @@ def test_what_the_graph_reads_goes_as_it_is(kind: str, mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "GIF"])
 def test_other_formats_become_png_without_loss(kind: str) -> None:
-    """What the graph cannot read, or reads differently, is sent with the very pixels it has."""
+    """A format that the graph cannot read, or reads differently, becomes a PNG with the same pixels."""
     grey = COLOURS.convert("L")
     image = decoded(encode_file(encoded(grey, kind), "it"))
     assert np.array_equal(np.asarray(image.convert("L")), np.asarray(grey))
@@ -61,7 +61,7 @@ def test_other_formats_become_png_without_loss(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "options"), [("WEBP", {"lossless": True}), ("AVIF", {"quality": 100})])
 def test_newer_formats_become_png(kind: str, options: dict[str, Any]) -> None:
-    """WebP and AVIF, which the graph has no decoder for, are read."""
+    """WebP and AVIF, for which the graph has no decoder, are read."""
     flat = Image.new("RGB", (20, 10), (200, 30, 60))
     image = decoded(encode_file(encoded(flat, kind, **options), "it"))
     assert image.size == (20, 10)
@@ -76,41 +76,41 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(np.asarray(image).astype(int) - (255, 0, 0)).max() <= 8
 
 
-def test_sixteen_bits_are_scaled_not_cut() -> None:
+def test_sixteen_bits_are_scaled_not_truncated() -> None:
     """The whole range of a 16-bit grey image maps to the whole range of 8 bits."""
     deep = Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16))
     for kind in ("PNG", "TIFF"):
         assert np.asarray(decoded(encode_file(encoded(deep, kind), "it"))).tolist() == [[0, 100, 255]]
 
 
-def test_numbers_without_a_range_are_refused() -> None:
-    """Floating-point pixels may mean anything, so nobody guesses."""
+def test_pixels_without_a_known_range_are_refused() -> None:
+    """The range of floating-point pixels is unknown, so they are not guessed."""
     with pytest.raises(ImageError, match="scan.tif has an unsupported depth.\nExpected: 8 or 16 bits .*\n.* float32"):
         encode_file(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "scan.tif")
 
 
 def test_palette_keeps_its_colours() -> None:
-    """A palette PNG, which the graph would read as grey, is sent in colour."""
+    """A palette PNG, which the graph would read as grey, becomes one in colour."""
     image = decoded(encode_file(encoded(Image.new("RGB", (9, 9), (250, 10, 10)).quantize(4), "PNG"), "it"))
     assert image.convert("RGB").getpixel((4, 4)) == (250, 10, 10)
 
 
 def test_one_bit_becomes_black_and_white() -> None:
-    """A drawing of one bit a pixel spans the whole range."""
+    """An image with one bit a pixel spans the whole range."""
     drawing = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
     assert np.asarray(decoded(encode_file(encoded(drawing, "PNG"), "it"))).tolist() == [[0, 255], [255, 0]]
 
 
 def test_animation_gives_its_first_frame() -> None:
-    """Of an animated GIF the first frame is sent."""
+    """An animated GIF becomes its first frame."""
     frames = [Image.new("RGB", (12, 12), colour) for colour in ((255, 0, 0), (0, 0, 255))]
     image = decoded(encode_file(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "it"))
     assert image.convert("RGB").getpixel((5, 5)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG"])
-def test_transparency_is_kept(kind: str) -> None:
-    """A colour declared transparent arrives as an opacity of 0."""
+def test_transparency_stays(kind: str) -> None:
+    """A colour declared transparent becomes an opacity of 0."""
     image = Image.new("P", (10, 10), 1)
     image.putpalette([255, 0, 255, 0, 128, 0])
     image.paste(0, (0, 0, 5, 10))
@@ -121,28 +121,28 @@ def test_transparency_is_kept(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_orientation_is_applied(kind: str) -> None:
-    """A photograph taken with the camera on its side is sent upright."""
+    """A photograph taken with a rotated camera becomes upright."""
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decoded(encode_file(encoded(COLOURS, kind, exif=exif), "it")).size == (40, 30)
 
 
-def test_large_images_are_shrunk_when_encoded_anew() -> None:
-    """A PNG made here fits into a request, and the caller's image is left alone."""
+def test_large_images_shrink_when_they_are_encoded() -> None:
+    """The PNG fits into a request, and the caller's image is unchanged."""
     large = Image.new("RGB", (4000, 1000))
     assert decoded(encode_image(large, "large")).size == (2048, 512)
     assert large.size == (4000, 1000)
 
 
-def test_one_pixel_is_an_image() -> None:
-    """1 x 1 is small and legal."""
+def test_one_pixel_is_enough() -> None:
+    """An image of 1 x 1 pixels is valid."""
     assert decoded(encode_file(encoded(Image.new("L", (1, 1), 7), "PNG"), "it")).size == (1, 1)
     assert encode_file(encoded(Image.new("RGB", (1, 1)), "JPEG"), "it")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
 def test_truncated_files_are_refused(kind: str) -> None:
-    """Half a file is an error that names the file, whatever its format."""
+    """Half a file is an error that names the file, in every format."""
     content = encoded(COLOURS, kind)
     with pytest.raises(ImageError, match="^half is (damaged|no image).\nExpected: .*\nReceived: "):
         encode_file(content[: len(content) // 2], "half")
@@ -157,15 +157,15 @@ def test_truncated_files_are_refused(kind: str) -> None:
         (b"\x89PNG\r\n\x1a\n", "x is (no image|damaged)"),
     ],
 )
-def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
-    """Other content is refused by what it is, not by its name; programs such as Ghostscript are never started."""
+def test_other_content_is_refused(content: bytes, message: str) -> None:
+    """The content decides, not the name; programs such as Ghostscript are never started."""
     with pytest.raises(ImageError, match=message):
         encode_file(content, "x")
 
 
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (8_000, 7_000), (2**31 - 1, 2**31 - 1)])
 def test_bombs_are_refused_by_their_header(width: int, height: int) -> None:
-    """A few bytes that would unpack to gigabytes are never unpacked."""
+    """A few bytes that would decompress to gigabytes are never decoded."""
     with pytest.raises(ImageError, match="bomb is too large.\nExpected: at most 50,000,000 pixels\nReceived: "):
         encode_file(png_header(width, height), "bomb")
 

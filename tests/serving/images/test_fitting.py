@@ -28,14 +28,14 @@ KINDS = [
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """An image file."""
+    """Returns an image file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def pictures(count: int) -> list[Image.Image]:
-    """Cloudy rectangles of many sizes, on white or on a transparent ground."""
+    """Returns noisy rectangles of many sizes, on a white or transparent background."""
     rng = np.random.default_rng(1)
     found = []
     for index in range(count):
@@ -49,7 +49,7 @@ def pictures(count: int) -> list[Image.Image]:
 
 @pytest.mark.parametrize(("kind", "mode"), KINDS)
 def test_files_are_fitted_as_the_graph_fits_them(kind: str, mode: str) -> None:
-    """Of any file at most three pixels differ, and by one level at most."""
+    """At most three pixels of any file differ, by at most one level."""
     for picture in pictures(20):
         file = encoded(picture.convert(mode), kind)
         difference = np.abs(fit_file(file).astype(int) - fit_image(tf.constant(file)).numpy())
@@ -60,7 +60,7 @@ def test_files_are_fitted_as_the_graph_fits_them(kind: str, mode: str) -> None:
     "shape", [(1, 1, 3), (1, 5000, 3), (5000, 1, 1), (28, 28, 3), (27, 28, 1), (29, 56, 4), (3, 2, 2)]
 )
 def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int, ...]) -> None:
-    """Lines, a single pixel and small pictures, which are scaled up, too."""
+    """This includes lines, a single pixel, and small images, which are enlarged."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     file = encoded(Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels), "PNG")
     difference = np.abs(fit_pixels(pixels).astype(int) - fit_image(tf.constant(file)).numpy())
@@ -69,7 +69,7 @@ def test_pixels_of_any_shape_are_fitted_as_the_graph_fits_them(shape: tuple[int,
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_strips_change_no_bit(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is greyed in strips, the last of them shorter, is what all rows at once would give."""
+    """The grey image from strips, the last of them shorter, equals that from all rows at once."""
     pixels = np.random.default_rng(0).integers(0, 256, (331, 77, channels), np.uint8)
     monkeypatch.setattr(fitting, "STRIP_PIXELS", pixels.size)
     whole = fitting._grey(pixels)
@@ -77,8 +77,8 @@ def test_strips_change_no_bit(channels: int, monkeypatch: pytest.MonkeyPatch) ->
     assert fitting._grey(pixels).tobytes() == whole.tobytes()
 
 
-def test_a_large_image_takes_no_multiple_of_its_memory() -> None:
-    """NumPy has the grey image and little more beside what was decoded: not three floats for each pixel."""
+def test_a_large_image_needs_no_multiple_of_its_memory() -> None:
+    """Beside the decoded image, NumPy allocates little more than the grey image: not three floats for each pixel."""
     pixels = np.zeros((2_000, 2_000, 3), np.uint8)
     pixels[500:1500, 500:1500] = 200
     tracemalloc.start()
@@ -90,8 +90,8 @@ def test_a_large_image_takes_no_multiple_of_its_memory() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("damage", ["cut off", "some bytes changed", "ends in zeros"])
-def test_what_pillow_refuses_is_refused(kind: str, damage: str) -> None:
-    """So a file that is fitted need not be decoded by Pillow before, to find what is damaged."""
+def test_damage_that_pillow_finds_is_found(kind: str, damage: str) -> None:
+    """So Pillow need not decode a file to find damage before the file is fitted."""
     rng = np.random.default_rng(0)
     whole = encoded(pictures(1)[0].convert("RGB"), kind)
     refused = 0
@@ -112,21 +112,21 @@ def test_what_pillow_refuses_is_refused(kind: str, damage: str) -> None:
     assert refused == 30 or damage != "cut off"
 
 
-def test_an_image_of_the_data_set_stays_as_it_is() -> None:
-    """A grey picture of 28 x 28 pixels is not touched."""
+def test_an_image_of_the_data_set_stays_unchanged() -> None:
+    """A grey image of 28 x 28 pixels is not fitted again."""
     for image in images_and_garments(10, 0)[0]:
         np.testing.assert_array_equal(fit_file(encoded(Image.fromarray(image), "PNG")), image)
 
 
-def test_only_the_first_frame_counts() -> None:
-    """An animation is its first frame."""
+def test_an_animation_is_fitted_by_its_first_frame() -> None:
+    """The graph and NumPy fit the same frame."""
     frames = [picture.convert("RGB").resize((50, 60)) for picture in pictures(4)]
     animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(fit_file(animated), fit_image(tf.constant(animated)).numpy())
 
 
 def with_png_size(edge: int) -> bytes:
-    """A small PNG that declares a square of another size."""
+    """Returns a small PNG that declares a square of another size."""
     header = b"IHDR" + edge.to_bytes(4, "big") * 2 + PNG[24:29]
     return PNG[:12] + header + zlib.crc32(header).to_bytes(4, "big") + PNG[33:]
 
@@ -151,7 +151,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_file_that_the_graph_refuses_is_refused_with_a_reason(name: str) -> None:
-    """One sentence says what was expected and what was received."""
+    """The error says what was expected and what was received."""
     file, message = REFUSED[name]
     with pytest.raises(ImageError, match=message):
         fit_file(file)
@@ -162,8 +162,8 @@ COLOURS = [(v, v, v) for v in (0, 1, 20, 100, 127, 128, 200, 255)] + [(200, 30, 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("colour", COLOURS, ids=str)
-def test_a_picture_of_one_colour_is_known(colour: tuple[int, int, int], kind: str) -> None:
-    """Whatever the colour, the shape and the file, also in grey at the size that is taken as it is."""
+def test_an_image_of_one_colour_is_recognised(colour: tuple[int, int, int], kind: str) -> None:
+    """This holds for every colour, shape and format, also for grey images of 28 x 28 pixels."""
     for picture in (
         Image.new("RGB", (400, 600), colour),
         Image.new("RGB", (601, 33), colour),
@@ -175,8 +175,8 @@ def test_a_picture_of_one_colour_is_known(colour: tuple[int, int, int], kind: st
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize(("item", "ground"), [(0, 255), (255, 0), (90, 128), (128, 90), (40, 20)])
-def test_a_silhouette_is_no_picture_of_one_colour(item: int, ground: int, kind: str) -> None:
-    """An item of one colour before a ground of another shows its outline."""
+def test_a_silhouette_is_not_of_one_colour(item: int, ground: int, kind: str) -> None:
+    """An item of one colour on a background of another shows its outline."""
     shirt = [(40, 60), (160, 60), (200, 120), (170, 140), (150, 110), (150, 260), (50, 260), (50, 110), (30, 140)]
     trousers = [(60, 20), (140, 20), (150, 280), (105, 280), (100, 90), (95, 280), (50, 280)]
     for outline in (shirt, trousers, [(100, 10), (101, 10), (190, 290), (20, 290)]):
@@ -185,7 +185,7 @@ def test_a_silhouette_is_no_picture_of_one_colour(item: int, ground: int, kind: 
         assert not shows_one_colour(fit_file(encoded(picture, kind)))
 
 
-def test_pictures_of_items_are_none_of_one_colour() -> None:
-    """Neither those of the tests' garments nor photographs of clouds."""
+def test_images_of_items_are_not_of_one_colour() -> None:
+    """Neither synthetic garments nor noisy rectangles count as one colour."""
     images = [*images_and_garments(100, 0)[0], *(fit_pixels(np.asarray(picture)) for picture in pictures(40))]
     assert not any(shows_one_colour(image) for image in images)

@@ -26,12 +26,12 @@ IMAGES, _ = images_and_garments(3, 0)
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A loaded export."""
+    """A loaded exported model."""
     return load(export_small(tmp_path_factory.mktemp("model")).saved_model)
 
 
-def test_three_forms_one_answer(served: object) -> None:
-    """Pixels, PNG and tf.Example of the same images are answered alike."""
+def test_three_signatures_one_answer(served: object) -> None:
+    """Pixels, PNG and tf.Example of the same images have the same answers."""
     first, *others = (answer(served, predict_request(signature, IMAGES)) for signature in INPUTS)
     for other in others:
         assert all(np.array_equal(other[name], values) for name, values in first.items())
@@ -45,7 +45,7 @@ def test_a_request_with_one_image(served: object, signature: str) -> None:
 
 
 def test_answers_survive_a_file(served: object, tmp_path: Path) -> None:
-    """Answers written with their request are read back to the bit, texts included."""
+    """Answers in a file are read back exactly, texts included."""
     log = predict_request("serving_bytes", IMAGES)
     answers = answer(served, log)
     write_logs(tmp_path / "logs", [with_answers(log, answers)])
@@ -54,7 +54,7 @@ def test_answers_survive_a_file(served: object, tmp_path: Path) -> None:
 
 
 def test_unreadable_image(served: object) -> None:
-    """What is no image is answered by one readable line."""
+    """The error about an unreadable image is one readable line."""
     log = PredictionLog()
     log.CopyFrom(predict_request("serving_bytes", IMAGES))
     log.predict_log.request.inputs["image_bytes"].string_val[0] = b"no image"

@@ -38,7 +38,7 @@ IDS = ["train/a", "train/b"]
 
 
 def replies() -> list[Reply]:
-    """The expected answers: a request each, then both in one."""
+    """Returns the expected answers: one request for each image, then one for both."""
     parts = [slice(0, 1), slice(1, 2), slice(0, 2)]
     return [Reply(part, {name: values[part].copy() for name, values in EXPECTED.items()}) for part in parts]
 
@@ -73,7 +73,7 @@ def test_fault() -> None:
     ],
 )
 def test_wrong_output(name: str, value: Any, reason: str) -> None:
-    """Whatever is wrong with an output, the failure names the image and says what."""
+    """The failure names the image and the difference."""
     answers = replies()
     answers[0].answers[name] = np.array(value, dtype=EXPECTED[name].dtype)
     (failure,) = compare(answers)
@@ -81,7 +81,7 @@ def test_wrong_output(name: str, value: Any, reason: str) -> None:
 
 
 def test_wrong_in_a_batch() -> None:
-    """Of a batch the first wrong image is named, with its own difference."""
+    """The failure of a batch names its first wrong image, with the difference of that image."""
     answers = replies()
     answers[2].answers["confidence"][1] = 0.3
     (failure,) = compare(answers)
@@ -97,13 +97,13 @@ def test_missing_output() -> None:
 
 
 def test_nothing_to_compare() -> None:
-    """Without answers the largest difference is no number, which no tolerance allows."""
+    """Without answers the largest difference is NaN, which exceeds every tolerance."""
     assert np.isnan(largest_difference([Reply(slice(0, 1), {}, "no image")], EXPECTED))
 
 
 @given(shift=st.floats(-0.5, 0.5), tolerance=st.floats(0, 0.4))
 def test_tolerance(shift: float, tolerance: float) -> None:
-    """A request fails exactly when a number is further off than the tolerance, and its difference is told."""
+    """A request fails exactly if a difference exceeds the tolerance, and reports the difference."""
     answers = replies()
     confidence = answers[1].answers["confidence"]
     confidence += np.float32(shift)
@@ -118,7 +118,7 @@ SOON = 60.0
 
 
 class Sums:
-    """Answers with the sums of the images' bytes, and refuses what holds the one image that it cannot stand."""
+    """Answers with the sums of the pixels, and rejects requests that contain one image."""
 
     def __init__(self, refused: NDArray[Any] | None = None) -> None:
         self.refused = refused
@@ -132,8 +132,8 @@ class Sums:
         return {"sum": images.sum(axis=(1, 2))}
 
 
-def test_one_by_one_and_all_at_once() -> None:
-    """Every image is asked about by itself, then all of them in one request, and each reply knows its rows."""
+def test_single_requests_and_a_batch() -> None:
+    """Every image has a request, then all have one together, and each reply has its rows."""
     call = Sums()
     replies = send_requests(call, "serving_default", IMAGES, time.monotonic() + SOON)
     assert call.asked == [("serving_default", size) for size in (1, 1, 1, 3)]
@@ -141,14 +141,14 @@ def test_one_by_one_and_all_at_once() -> None:
     assert all(np.array_equal(reply.answers["sum"], sums[reply.rows]) for reply in replies)
 
 
-def test_refused_request() -> None:
-    """A request that fails is a reply with one line of reason; the others go on."""
+def test_rejected_request() -> None:
+    """A failed request is a reply with a reason on one line; the others are sent."""
     replies = send_requests(Sums(refused=IMAGES[1]), "serving_default", IMAGES, time.monotonic() + SOON)
     assert [reply.fault for reply in replies] == ["", "That one.", "", "That one."]
 
 
-def test_time_is_over() -> None:
-    """After the deadline nothing is asked any more."""
+def test_no_request_after_the_deadline() -> None:
+    """After the deadline no request is sent."""
     call = Sums()
     replies = send_requests(call, "serving_default", IMAGES, time.monotonic() - 1)
     assert {reply.fault for reply in replies} == {DEADLINE_PASSED}
@@ -157,7 +157,7 @@ def test_time_is_over() -> None:
 
 
 def test_latency() -> None:
-    """As many requests of one image as wanted are timed; the slowest of few is their 99th percentile."""
+    """The given number of requests is timed; the slowest of few is their 99th percentile."""
     call = Sums()
     latency = measure_latency(call, IMAGES, 7, time.monotonic() + SOON)
     assert call.asked == [("serving_default", 1)] * 7
@@ -165,6 +165,6 @@ def test_latency() -> None:
 
 
 def test_latency_of_a_broken_server() -> None:
-    """Where a request fails there are no figures, but a reason."""
+    """If a request fails there are no figures, but a reason."""
     latency = measure_latency(Sums(refused=IMAGES[2]), IMAGES, 7, time.monotonic() + SOON)
     assert (latency.fault, math.isnan(latency.p99)) == ("That one.", True)

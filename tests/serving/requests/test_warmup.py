@@ -19,7 +19,7 @@ IMAGES, _ = images_and_garments(20, 0)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A sound export."""
+    """An exported model."""
     return export_small(tmp_path_factory.mktemp("model"))
 
 
@@ -30,7 +30,7 @@ def warmup(tmp_path: Path) -> Path:
 
 
 def test_covers_every_signature_and_size(warmup: Path) -> None:
-    """Plain TFRecords of PredictionLog: each signature is asked about single images and about many, under its name."""
+    """Each signature has requests with one image and with many, as uncompressed TFRecords of PredictionLog."""
     assert write_warmup(warmup, IMAGES, singles=2, batch=16) == 9
     logs = [PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(warmup))]
     asked = [
@@ -42,18 +42,18 @@ def test_covers_every_signature_and_size(warmup: Path) -> None:
 
 
 def test_same_bytes(warmup: Path, tmp_path: Path) -> None:
-    """The same images give the same bytes, so that the same model makes no new version."""
+    """The same images give the same bytes, so that pushing the same model again adds no version."""
     write_warmup(warmup, IMAGES, singles=2, batch=16)
     write_warmup(tmp_path / "again", IMAGES, singles=2, batch=16)
     assert warmup.read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_fewer_images_than_asked_for(warmup: Path) -> None:
+def test_fewer_images_than_requests(warmup: Path) -> None:
     """With few images there are as many requests as images."""
     assert write_warmup(warmup, IMAGES[:2], singles=8, batch=32) == 9
 
 
-def test_more_than_serving_accepts(warmup: Path) -> None:
+def test_more_requests_than_serving_accepts(warmup: Path) -> None:
     """More than a thousand requests are refused: Serving would not load the version."""
     images, _ = images_and_garments(400, 0)
     with pytest.raises(WarmupError, match="Expected: at most 1000\nReceived: 1203"):
@@ -61,13 +61,13 @@ def test_more_than_serving_accepts(warmup: Path) -> None:
 
 
 def test_replay(model: Model, warmup: Path) -> None:
-    """Every request written is read back and answered by the model."""
+    """Every request in the file is read back and answered by the model."""
     count = write_warmup(warmup, IMAGES, singles=2, batch=16)
     assert replay_warmup(warmup, model.saved_model) == count
 
 
 def test_a_model_that_reads_descriptions(model: Model, warmup: Path, tmp_path: Path) -> None:
-    """Its fourth signature is kept warm, and a file without it is not enough for it."""
+    """Its fourth signature has warm-up requests, and a file without them is refused."""
     reading = export_small(tmp_path / "model", texts=True)
     assert (signatures_of(model.saved_model), signatures_of(reading.saved_model)) == (tuple(INPUTS), (*INPUTS, TEXT))
     count = write_warmup(warmup, IMAGES, singles=2, batch=16, signatures=signatures_of(reading.saved_model))
@@ -85,8 +85,8 @@ def test_replay_on_another_model(model: Model, warmup: Path, tmp_path: Path) -> 
         replay_warmup(warmup, other.saved_model)
 
 
-def test_replay_of_too_little(model: Model, warmup: Path) -> None:
-    """A file that leaves a signature cold is refused."""
+def test_replay_without_all_signatures(model: Model, warmup: Path) -> None:
+    """A file without requests to one of the signatures is refused."""
     write_logs(warmup, [predict_request("serving_default", IMAGES)])
     with pytest.raises(WarmupError, match="do not cover the signatures.\n.*\nReceived: serving_default"):
         replay_warmup(warmup, model.saved_model)

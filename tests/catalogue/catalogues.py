@@ -18,7 +18,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.progress import silent
 from sql.demonstration import Demonstration, demonstration, fill
-from tests.serving.web import Answer, Asked, Web, web
+from tests.serving.web import Answer, Request, Web, web
 from tests.synthetic import images_and_garments
 
 GARMENTS = Taxonomy.load().garments
@@ -101,8 +101,8 @@ def add_products(dsn: str, urls: list[str | None], first: int = 1, title: str = 
 def serving(folder: Path) -> Iterator[Web]:
     """A server of a folder's files; it calls everything a JPEG."""
 
-    def answer(asked: Asked) -> Answer:
-        file = folder / asked.path.rpartition("/")[2]
+    def answer(request: Request) -> Answer:
+        file = folder / request.path.rpartition("/")[2]
         return Answer(body=file.read_bytes(), headers={"Content-Type": "image/jpeg"}) if file.exists() else Answer(404)
 
     with web(answer) as place:

@@ -20,7 +20,7 @@ from serving.images.fitting import fit_file
 from sql.extract import read_products
 from tests.catalogue.catalogues import GARMENTS, add_products, demonstrate, ingest, serving
 from tests.serving.fetching.shop import Shop, pixels, png
-from tests.serving.web import Answer, Asked, Web, web
+from tests.serving.web import Answer, Request, Web, web
 
 FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"}
 
@@ -94,7 +94,7 @@ def test_images_are_fitted_as_the_exported_graph_fits_them(dsn: str, tmp_path: P
         file = BytesIO()
         photograph.save(file, "PNG" if number % 3 == 0 else "JPEG")
         files.append(file.getvalue())
-    with web(lambda asked: Answer(body=files[int(asked.path[1:])])) as place:
+    with web(lambda request: Answer(body=files[int(request.path[1:])])) as place:
         products = add_products(dsn, [f"{place.url}/{number}" for number in range(30)])
         rows = ingest(tmp_path / "out", dsn, test_share=0.34, validation_share=0.5).rows()
     for product, file in zip(products, files, strict=True):
@@ -154,7 +154,7 @@ def test_private_addresses_and_files_are_refused_by_default(dsn: str, shop: Shop
     with pytest.raises(UserError) as caught:
         ingest(tmp_path / "out", dsn, allow_private=False)
     assert "1 private_address" in caught.value.received and "1 scheme_refused" in caught.value.received
-    assert not shop.asked
+    assert not shop.counts
 
 
 def test_too_many_failures_stop_with_the_reasons(
@@ -175,10 +175,10 @@ def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_
     add_products(dsn, [f"{place.url}/fine/{n}" for n in range(40)] + [f"{place.url}/gone/1"])
     for name in ("one", "two"):
         ingest(tmp_path / name, dsn)
-    assert shop.asked["/gone/1"] == 2
-    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {1}
+    assert shop.counts["/gone/1"] == 2
+    assert {shop.counts[f"/fine/{n}"] for n in range(40)} == {1}
     ingest(tmp_path / "three", dsn, trusted_days=0)
-    assert {shop.asked[f"/fine/{n}"] for n in range(40)} == {2}
+    assert {shop.counts[f"/fine/{n}"] for n in range(40)} == {2}
 
 
 def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
     grey = BytesIO()
     Image.new("RGB", (300, 400), (128, 130, 120)).save(grey, "JPEG")
 
-    def answer(asked: Asked) -> Answer:
-        return Answer(body=grey.getvalue() if asked.path == "/grey" else png(int(asked.path[1:])))
+    def answer(request: Request) -> Answer:
+        return Answer(body=grey.getvalue() if request.path == "/grey" else png(int(request.path[1:])))
 
     with web(answer) as files:
         add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])

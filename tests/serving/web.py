@@ -1,4 +1,4 @@
-"""A small HTTP server of a test's own: it answers as a function says, and remembers what it was asked."""
+"""A small HTTP server for tests, which answers with the result of a function and records its requests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Asked:
+class Request:
     """One request.
 
     Attributes:
         method: GET or POST.
-        path: With the query.
-        headers: By name in lower case.
-        body: Empty for a GET.
-        client: The port that it came from: the same one on a connection that is used again.
+        path: The path with the query.
+        headers: The headers by name in lower case.
+        body: The body; empty for a GET.
+        client: The port of the client, which is the same for all requests of a connection.
     """
 
     method: str
@@ -32,15 +32,15 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What is answered.
+    """An answer.
 
     Attributes:
-        status: The HTTP status; 0 breaks the connection instead.
-        body: The bytes sent.
-        headers: Beside the length.
-        length: The length declared. Defaults to the body's own.
-        hold: Waited for before the body is sent.
-        parts: Sent one by one instead of all this, the status and headers among them, until the client leaves.
+        status: The HTTP status; 0 resets the connection instead.
+        body: The body.
+        headers: The headers apart from Content-Length.
+        length: The declared length. Defaults to the length of the body.
+        hold: An event to wait for before the body is answer.
+        parts: Raw bytes to send one by one instead of all others, status and headers included, until the client leaves.
     """
 
     status: int = 200
@@ -53,73 +53,73 @@ class Answer:
 
 @dataclass
 class Web:
-    """A running server: where it is and what it was asked."""
+    """A running server: its port and the requests that it received."""
 
     port: int
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        """Of its root, without a slash at the end."""
+        """The URL of the root, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
 
 @contextmanager
-def web(answer: Callable[[Asked], Answer]) -> Iterator[Web]:
+def web(answer: Callable[[Request], Answer]) -> Iterator[Web]:
     """Serves on a free port of 127.0.0.1 until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # A connection that a failed test leaves open would hold up the end of the server for ever.
+        # A connection that a failed test leaves open must not prevent the end of the server.
         timeout = 30
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, headers, body, self.client_address[1])
-            place.asked.append(asked)
-            self._send(answer(asked))
+            request = Request(self.command, self.path, headers, body, self.client_address[1])
+            running.requests.append(request)
+            self._send(answer(request))
 
         def do_POST(self) -> None:
             self.do_GET()
 
-        def _send(self, sent: Answer) -> None:
-            if not sent.status:
-                # With no time to linger the system sends a reset.
+        def _send(self, answer: Answer) -> None:
+            if not answer.status:
+                # With a linger time of 0 the system sends a reset.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 self.connection.close()
                 return
-            if sent.parts is not None:
+            if answer.parts is not None:
                 self.close_connection = True
-                for part in sent.parts:
+                for part in answer.parts:
                     self.wfile.write(part)
                 return
-            self.send_response(sent.status)
-            for name, value in sent.headers.items():
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(sent.body) if sent.length is None else sent.length))
+            self.send_header("Content-Length", str(len(answer.body) if answer.length is None else answer.length))
             self.end_headers()
-            if sent.hold is not None:
-                sent.hold.wait(30)
-            self.wfile.write(sent.body)
-            self.close_connection = sent.length is not None
+            if answer.hold is not None:
+                answer.hold.wait(30)
+            self.wfile.write(answer.body)
+            self.close_connection = answer.length is not None
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Prints nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = False
 
         def handle_error(self, *_: object) -> None:
-            """A client that left is no fault of the test."""
+            """Ignores clients that left."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        place = Web(server.server_address[1])
+        running = Web(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
-            yield place
+            yield running
         finally:
             server.shutdown()
             thread.join()

@@ -16,7 +16,7 @@ from PIL import Image
 from serving.engines.engine import free_port
 from tests.conftest import ROOT
 from tests.serving.client.test_client import answered, refused, row
-from tests.serving.web import Answer, Asked, web
+from tests.serving.web import Answer, Request, web
 
 GO = """
 import sys
@@ -79,7 +79,7 @@ def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path
     with web(answered) as place:
         sources = (folder, tmp_path / "none.png", tmp_path / "empty", f"{place.url}/1.png", "file:///etc/passwd")
         done = predict(*sources, "--url", place.url, "--json")
-        assert not [asked for asked in place.asked if asked.method == "GET"]
+        assert not [request for request in place.requests if request.method == "GET"]
     assert done.returncode == 1
     assert [Path(c["file"]).name for c in json.loads(done.stdout)] == ["a[red].png", "b.jpg"]
     for part in (
@@ -98,8 +98,8 @@ def test_private_urls_are_fetched_when_allowed() -> None:
     file = io.BytesIO()
     Image.new("L", (5, 5)).save(file, "PNG")
 
-    def both(asked: Asked) -> Answer:
-        return Answer(body=file.getvalue()) if asked.method == "GET" else answered(asked)
+    def both(request: Request) -> Answer:
+        return Answer(body=file.getvalue()) if request.method == "GET" else answered(request)
 
     with web(both) as place:
         done = predict(f"{place.url}/1.png", "--url", place.url, "--allow-private", "--csv")

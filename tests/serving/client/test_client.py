@@ -34,7 +34,7 @@ from serving.engines.server_process import ServerProcess
 from serving.versions import push
 from tests.serving.exports import export_small
 from tests.serving.images.test_encoding import encoded
-from tests.serving.web import Answer, Asked, web
+from tests.serving.web import Answer, Request, web
 
 TAXONOMY = Taxonomy.load()
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
@@ -54,9 +54,9 @@ def row(confidence: float = 0.9) -> dict[str, Any]:
     }
 
 
-def answered(asked: Asked) -> Answer:
+def answered(request: Request) -> Answer:
     """Answers every image with the same outputs."""
-    return Answer(body=json.dumps({"predictions": [row() for _ in json.loads(asked.body)["instances"]]}).encode())
+    return Answer(body=json.dumps({"predictions": [row() for _ in json.loads(request.body)["instances"]]}).encode())
 
 
 def refused(status: int, message: str = "no", **headers: str) -> Answer:
@@ -64,10 +64,10 @@ def refused(status: int, message: str = "no", **headers: str) -> Answer:
     return Answer(status, json.dumps({"error": message}).encode(), headers)
 
 
-def first(*answers: Answer) -> Callable[[Asked], Answer]:
+def first(*answers: Answer) -> Callable[[Request], Answer]:
     """Returns a server that gives these answers once each, and then predicts."""
     waiting = list(answers)
-    return lambda asked: waiting.pop(0) if waiting else answered(asked)
+    return lambda request: waiting.pop(0) if waiting else answered(request)
 
 
 def test_pixels_are_sent_in_tf_servings_format() -> None:
@@ -85,8 +85,8 @@ def test_pixels_are_sent_in_tf_servings_format() -> None:
                 prediction_set=(TAXONOMY.groups[0],),
             )
         ]
-        assert place.asked[0].path == "/v1/models/fashion:predict"
-        assert json.loads(place.asked[0].body) == {
+        assert place.requests[0].path == "/v1/models/fashion:predict"
+        assert json.loads(place.requests[0].body) == {
             "signature_name": "serving_default",
             "instances": PIXELS[:1].tolist(),
         }
@@ -99,15 +99,15 @@ def test_versions_and_labels_are_part_of_the_path(options: dict[str, Any], path:
     """A requested version is also in the result."""
     with web(answered) as place, Client(place.url, model="m", **options) as client:
         assert client.predict(PNG)[0].version == options.get("version")
-        assert place.asked[0].path == f"/v1/models/m{path}:predict"
+        assert place.requests[0].path == f"/v1/models/m{path}:predict"
 
 
 def test_images_are_sent_in_batches_over_one_connection() -> None:
     """Five images with two a request are three requests over one connection; the order stays."""
     with web(answered) as place, Client(place.url, batch_size=2) as client:
         assert [p.source for p in client.predict(PIXELS)] == [f"image {n}" for n in range(1, 6)]
-        assert [len(json.loads(asked.body)["instances"]) for asked in place.asked] == [2, 2, 1]
-        assert len({asked.client for asked in place.asked}) == 1
+        assert [len(json.loads(request.body)["instances"]) for request in place.requests] == [2, 2, 1]
+        assert len({request.client for request in place.requests}) == 1
 
 
 def test_large_files_do_not_share_a_request() -> None:
@@ -116,7 +116,7 @@ def test_large_files_do_not_share_a_request() -> None:
     file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
     with web(answered) as place, Client(place.url) as client:
         assert len(client.predict([file] * 3)) == 3
-        assert [len(json.loads(asked.body)["instances"]) for asked in place.asked] == [2, 1]
+        assert [len(json.loads(request.body)["instances"]) for request in place.requests] == [2, 1]
 
 
 @pytest.mark.parametrize("answer", [refused(503), refused(429), Answer(0)])
@@ -124,8 +124,8 @@ def test_overload_and_broken_connections_are_retried(answer: Answer) -> None:
     """The same request is sent again after an overload and after a reset."""
     with web(first(answer, answer)) as place, Client(place.url) as client:
         assert len(client.predict(PNG)) == 1
-        assert len(place.asked) == 3
-        assert len({asked.body for asked in place.asked}) == 1
+        assert len(place.requests) == 3
+        assert len({request.body for request in place.requests}) == 1
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_other_errors_are_not_retried(answer: Answer, kind: type[ClientError]) -
     with web(lambda _: answer) as place, Client(place.url) as client:
         with pytest.raises(kind):
             client.call("serving_default", {"image": PIXELS[:1]})
-        assert len(place.asked) == 1
+        assert len(place.requests) == 1
 
 
 def test_retries_end() -> None:
@@ -153,7 +153,7 @@ def test_retries_end() -> None:
         with web(lambda _: refused(503, "The queue is full")) as place, Client(place.url, retries=retries) as client:
             with pytest.raises(Overloaded, match="The queue is full"):
                 client.predict(PNG)
-            assert len(place.asked) == retries + 1
+            assert len(place.requests) == retries + 1
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
@@ -163,7 +163,7 @@ def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
         with pytest.raises(Overloaded) as caught:
             client.predict(PNG)
         assert caught.value.retry_after >= 3599
-        assert len(place.asked) == 1
+        assert len(place.requests) == 1
 
 
 def test_a_time_out_is_not_retried() -> None:
@@ -173,7 +173,7 @@ def test_a_time_out_is_not_retried() -> None:
         try:
             with pytest.raises(DeadlineExceeded):
                 client.predict(PNG)
-            assert len(place.asked) == 1
+            assert len(place.requests) == 1
         finally:
             hold.set()
 
@@ -188,13 +188,13 @@ def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
     """Unreadable and rejected images are reported one by one; all others are predicted, in order."""
     bad = encoded(Image.new("L", (3, 3)), "PNG")
 
-    def picky(asked: Asked) -> Answer:
+    def picky(request: Request) -> Answer:
         import base64
 
-        instances = json.loads(asked.body)["instances"]
+        instances = json.loads(request.body)["instances"]
         if any(isinstance(i, dict) and base64.b64decode(i["b64"]) == bad for i in instances):
             return refused(400, "Cannot decode")
-        return answered(asked)
+        return answered(request)
 
     images = [PNG, b"junk", bad, PIXELS[0], PNG, tmp_path / "none.png", PNG]
     with web(picky) as place, Client(place.url) as client:
@@ -222,7 +222,7 @@ def test_numbers_that_json_does_not_define() -> None:
     body = b'{"outputs": {"x": [NaN, Infinity, -Infinity], "s": [{"b64": "/wA="}, "y", "z"]}}'
     with web(lambda _: Answer(body=body)) as place, Client(place.url) as client:
         outputs = client.call("any", {"a": np.array(1.0), "b": np.array([1, 2])})
-        assert json.loads(place.asked[0].body)["inputs"] == {"a": 1.0, "b": [1, 2]}
+        assert json.loads(place.requests[0].body)["inputs"] == {"a": 1.0, "b": [1, 2]}
     assert np.isnan(outputs["x"][0]) and outputs["x"][1:].tolist() == [np.inf, -np.inf]
     assert outputs["s"].tolist() == [b"\xff\x00", b"y", b"z"]
 
@@ -249,20 +249,20 @@ class Scripted(grpc.GenericRpcHandler):
 
     def __init__(self, *codes: grpc.StatusCode) -> None:
         self.codes = list(codes)
-        self.asked = 0
+        self.calls = 0
 
     def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, _: bytes, context: grpc.ServicerContext) -> bytes:
-        self.asked += 1
+        self.calls += 1
         if self.codes:
             context.abort(self.codes.pop(0), "scripted")
         return b""
 
 
 @pytest.mark.parametrize(
-    ("code", "asked"),
+    ("code", "calls"),
     [
         (grpc.StatusCode.UNAVAILABLE, 2),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, 2),
@@ -272,7 +272,7 @@ class Scripted(grpc.GenericRpcHandler):
         (grpc.StatusCode.INTERNAL, 1),
     ],
 )
-def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, asked: int) -> None:
+def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, calls: int) -> None:
     """Over gRPC, too, only transient errors are retried."""
     handler = Scripted(code)
     server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
@@ -280,12 +280,12 @@ def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, asked: int)
     server.start()
     try:
         with Client(f"grpc://127.0.0.1:{port}") as client:
-            if asked == 2:
+            if calls == 2:
                 assert client.status() == []
             else:
                 with pytest.raises(ClientError, match="scripted"):
                     client.status()
-        assert handler.asked == asked
+        assert handler.calls == calls
     finally:
         server.stop(None).wait()
 

@@ -19,7 +19,7 @@ from serving.fetching.fetch_policy import FetchPolicy
 from serving.fetching.image_cache import ImageCache
 from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher
 from tests.serving.images.test_encoding import png_header
-from tests.serving.web import Answer, Asked
+from tests.serving.web import Answer, Request
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -41,20 +41,20 @@ class Shop:
     """Answers by path: `/KIND/NUMBER`, with any folder before it.
 
     Attributes:
-        asked: The number of requests of each path.
+        counts: The number of requests of each path.
         ended: Ends slow and hanging answers when it is set.
     """
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.ended = threading.Event()
         self._lock = threading.Lock()
 
-    def __call__(self, asked: Asked) -> Answer:
-        *_, kind, name = asked.path.split("/")
+    def __call__(self, request: Request) -> Answer:
+        *_, kind, name = request.path.split("/")
         with self._lock:
-            self.asked[asked.path] += 1
-            first = self.asked[asked.path] == 1
+            self.counts[request.path] += 1
+            first = self.counts[request.path] == 1
         number = int(name.partition(".")[0])
         again = {"busy": Answer(503), "limited": Answer(429), "reset": Answer(0)}
         if kind in again:
@@ -111,7 +111,7 @@ class Counting(Shop):
         self._expected, self._inside = expected, 0
         self._full, self._crowded = threading.Event(), threading.Event()
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, request: Request) -> Answer:
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
@@ -123,7 +123,7 @@ class Counting(Shop):
         self._crowded.wait(0.2)
         with self._lock:
             self._inside -= 1
-        return super().__call__(asked)
+        return super().__call__(request)
 
 
 class Timing(Shop):
@@ -139,11 +139,11 @@ class Timing(Shop):
         self.seconds = seconds
         self.times: list[float] = []
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, request: Request) -> Answer:
         self.times.append(time.monotonic())
         if len(self.times) == 1:
             return Answer(503, headers={"Retry-After": self.seconds})
-        return super().__call__(asked)
+        return super().__call__(request)
 
 
 def local_policy(**settings: Any) -> FetchPolicy:

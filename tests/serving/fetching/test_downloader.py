@@ -18,14 +18,14 @@ from serving.fetching.errors import DownloadError
 from serving.fetching.public_addresses import is_public
 from serving.images.encoding import ImageError
 from tests.serving.images.test_encoding import encoded
-from tests.serving.web import Answer, Asked, web
+from tests.serving.web import Answer, Request, web
 
 PNG = encoded(Image.fromarray(np.arange(1200, dtype=np.uint16).astype(np.uint8).reshape(40, 30)), "PNG")
 
 
-def shop(asked: Asked) -> Answer:
+def shop(request: Request) -> Answer:
     """A shop's server, with images and faults."""
-    kind, _, rest = asked.path.strip("/").partition("/")
+    kind, _, rest = request.path.strip("/").partition("/")
     if kind == "to":
         return Answer(302, headers={"Location": rest})
     if kind == "hops":
@@ -53,9 +53,9 @@ def test_the_content_of_a_url_counts_not_its_type() -> None:
     ("sent", "meant"), [("/h\u00c3\u00a9", "/h%C3%A9"), ("/h\u00e9", "/h%C3%A9"), ("/h%C3%A9", "/h%C3%A9")]
 )
 def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
-    """A target is UTF-8 if possible, else Latin-1; headers here are sent as Latin-1, so the first is UTF-8's two bytes."""
+    """A target is UTF-8 if possible, else Latin-1; headers here are sent as Latin-1, so the first is UTF-8."""
     leading = Answer(302, headers={"Location": sent})
-    with web(lambda asked: Answer(body=PNG) if asked.path == meant else leading) as place:
+    with web(lambda request: Answer(body=PNG) if request.path == meant else leading) as place:
         assert download(place.url, 10_000, allow_private=True) == PNG
 
 
@@ -65,7 +65,7 @@ def test_private_addresses_are_refused_before_anything_is_sent() -> None:
         for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
             with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
                 download(f"http://{host}:{place.port}/shoe.png", 10_000)
-        assert place.asked == []
+        assert place.requests == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_public_server_cannot_redirect_to_a_private_address(host: str) -> None
         with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{permission}") as caught:
             download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
         assert caught.value.reason == "private_address"
-        assert [asked.path.split("/")[1] for asked in place.asked] == ["shoe.png", "to"]
+        assert [request.path.split("/")[1] for request in place.requests] == ["shoe.png", "to"]
 
 
 @pytest.mark.usefixtures("one_public_address")
@@ -171,10 +171,10 @@ def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatc
     with web(shop) as place:
         url = f"http://shop.example:{place.port}/shoe.png"
         assert download(url, 10_000) == PNG
-        assert place.asked[0].headers["host"] == f"shop.example:{place.port}"
+        assert place.requests[0].headers["host"] == f"shop.example:{place.port}"
         with pytest.raises(DownloadError, match="Expected: a public address"):
             download(url, 10_000)
-        assert len(place.asked) == 1
+        assert len(place.requests) == 1
 
 
 def test_unknown_host() -> None:
@@ -187,8 +187,8 @@ def test_the_request_has_the_name_of_the_host() -> None:
     """The server gets the host name of the URL, but neither its user nor its password."""
     with web(shop) as place:
         download(f"http://user:secret@localhost:{place.port}/shoe.png", 10_000, allow_private=True)
-        assert place.asked[0].headers["host"] == f"localhost:{place.port}"
-        assert "authorization" not in place.asked[0].headers
+        assert place.requests[0].headers["host"] == f"localhost:{place.port}"
+        assert "authorization" not in place.requests[0].headers
 
 
 def test_the_size_is_limited_whatever_is_declared() -> None:

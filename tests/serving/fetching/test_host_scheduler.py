@@ -14,7 +14,7 @@ from serving.fetching.downloader import Downloader
 from serving.fetching.host_scheduler import HostScheduler
 from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher
 from tests.serving.fetching.shop import Counting, Shop, Timing, fetched, local_policy, reasons
-from tests.serving.web import Answer, Asked, Web, web
+from tests.serving.web import Answer, Request, Web, web
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "silent"])
@@ -22,20 +22,20 @@ def test_slow_servers_time_out(shop: Shop, place: Web, kind: str) -> None:
     """An attempt ends at its time-out although bytes of the body or the headers keep arriving, and is retried once."""
     (result,) = fetched([f"{place.url}/{kind}/1"], attempt_seconds=0.3, retries=1)
     assert isinstance(result, Failed) and result.reason == "timed_out"
-    assert shop.asked[f"/{kind}/1"] == 2
+    assert shop.counts[f"/{kind}/1"] == 2
 
 
 def test_a_url_has_a_deadline_for_all_attempts(shop: Shop, place: Web) -> None:
     """Attempts and pauses together end at the deadline of the URL."""
     assert reasons([f"{place.url}/silent/1"], attempt_seconds=0.2, retries=1_000, url_seconds=0.5) == ["timed_out"]
-    assert 1 <= shop.asked["/silent/1"] <= 3
+    assert 1 <= shop.counts["/silent/1"] <= 3
 
 
 def test_only_transient_errors_are_retried(shop: Shop, place: Web) -> None:
     """Server errors and broken connections are retried; client errors and bad content are not."""
     kinds = {"down": 3, "short": 3, "gone": 1, "page": 1, "loop": 6}
     fetched([f"{place.url}/{kind}/1" for kind in kinds], retries=2)
-    assert {kind: shop.asked[f"/{kind}/1"] for kind in kinds} == kinds
+    assert {kind: shop.counts[f"/{kind}/1"] for kind in kinds} == kinds
 
 
 def test_retry_after_is_honoured() -> None:
@@ -46,10 +46,10 @@ def test_retry_after_is_honoured() -> None:
     assert len(shop.times) == 2 and shop.times[1] - shop.times[0] >= 1.0
 
 
-@pytest.mark.parametrize("asked", ["soon", "-1", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
-def test_an_unreadable_retry_after_is_ignored(asked: str) -> None:
+@pytest.mark.parametrize("retry_after", ["soon", "-1", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"])
+def test_an_unreadable_retry_after_is_ignored(retry_after: str) -> None:
     """The retry comes after the usual pause."""
-    shop = Timing(asked)
+    shop = Timing(retry_after)
     with web(shop) as place:
         assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
     assert len(shop.times) == 2
@@ -77,7 +77,7 @@ def test_connections_are_reused(place: Web) -> None:
     """This holds also after an error status or a redirect."""
     urls = [f"{place.url}/{kind}/{number}" for number in range(20) for kind in ("fine", "gone", "moved")]
     fetched(urls, max_downloads=3)
-    assert len({asked.client for asked in place.asked}) <= 3
+    assert len({request.client for request in place.requests}) <= 3
 
 
 def test_a_slow_host_does_not_delay_the_others(shop: Shop, place: Web) -> None:
@@ -118,11 +118,11 @@ def test_a_server_that_restarts_loses_no_image() -> None:
     shop, begun = Shop(), threading.Event()
     back: list[float] = []
 
-    def answer(asked: Asked) -> Answer:
-        if shop.asked.total() >= 50 and not begun.is_set():
+    def answer(request: Request) -> Answer:
+        if shop.counts.total() >= 50 and not begun.is_set():
             begun.set()
             back.append(time.monotonic() + 0.3)
-        return Answer(0) if back and time.monotonic() < back[0] else shop(asked)
+        return Answer(0) if back and time.monotonic() < back[0] else shop(request)
 
     with web(answer) as place:
         assert set(reasons([f"{place.url}/fine/{number}" for number in range(200)])) == {"fetched"}
@@ -134,7 +134,7 @@ def test_a_host_that_redirects_to_a_dead_one_is_not_dropped(shop: Shop, place: W
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/1"
     with web(
-        lambda asked: Answer(302, headers={"Location": nobody}) if "old" in asked.path else shop(asked)
+        lambda request: Answer(302, headers={"Location": nobody}) if "old" in request.path else shop(request)
     ) as leading:
         urls = [f"{leading.url}/{kind}/{n}" for kind in ("old", "fine") for n in range(6)]
         found = reasons(urls, max_downloads=1, retries=0, max_unanswered=2, min_unanswered_seconds=0)

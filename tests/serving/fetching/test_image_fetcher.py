@@ -25,7 +25,7 @@ from serving.fetching.downloader import Downloader
 from serving.fetching.image_cache import ImageCache, url_key
 from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher
 from tests.serving.fetching.shop import Shop, fetched, local_policy, pixels, png
-from tests.serving.web import Answer, Asked, Web, web
+from tests.serving.web import Answer, Request, Web, web
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -58,7 +58,7 @@ OUTCOMES = {
 @given(wanted=st.lists(st.tuples(st.sampled_from(sorted(OUTCOMES)), st.integers(0, 9)), max_size=60), data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: st.DataObject) -> None:
-    """With any mixture of repeated and failing URLs no result is lost or doubled, and no good file is downloaded twice."""
+    """With any mixture of URLs no result is lost or doubled, and no good file is downloaded twice."""
     window = data.draw(st.integers(1, 80), "window")
     policy = local_policy(
         max_downloads=data.draw(st.integers(1, 8), "max_downloads"), max_per_host=4, window=window, max_unanswered=1_000
@@ -75,11 +75,11 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
         assert OUTCOMES[kind] == ("fetched" if isinstance(result, Fetched) else result.reason)
         if isinstance(result, Fetched):
             np.testing.assert_array_equal(result.pixels, pixels(0 if kind == "same" else number))
-    asked = {(kind, number): shop.asked[f"/{kind}/{number}"] for kind, number in wanted}
-    for (kind, _), times in asked.items():
+    downloads = {(kind, number): shop.counts[f"/{kind}/{number}"] for kind, number in wanted}
+    for (kind, _), times in downloads.items():
         if OUTCOMES[kind] == "fetched":
             assert times == (2 if kind in ("busy", "limited", "reset") else 1)
-    good = {place for place in asked if OUTCOMES[place[0]] == "fetched"}
+    good = {url for url in downloads if OUTCOMES[url[0]] == "fetched"}
     assert fetcher.counts["fetched"] == len(good) and fetcher.counts.total() == len(urls)
 
 
@@ -155,15 +155,15 @@ def test_a_second_run_downloads_nothing(shop: Shop, place: Web, tmp_path: Path) 
             runs.append({r.position: r.pixels.tobytes() for r in fetcher if isinstance(r, Fetched)})
             assert cache.count() == 5
     assert runs[0] == runs[1] and fetcher.counts == {"cached": 10, "http_404": 5}
-    assert {shop.asked[f"/{kind}/1"] for kind in ("fine", "same")} == {1} and shop.asked["/gone/1"] == 2
+    assert {shop.counts[f"/{kind}/1"] for kind in ("fine", "same")} == {1} and shop.counts["/gone/1"] == 2
 
 
 def test_old_images_are_revalidated(tmp_path: Path) -> None:
     """The server does not send an unchanged file again, and a changed one replaces the old one."""
     shown = 1
 
-    def answer(asked: Asked) -> Answer:
-        same = asked.headers.get("if-none-match") == f'"{shown}"'
+    def answer(request: Request) -> Answer:
+        same = request.headers.get("if-none-match") == f'"{shown}"'
         return Answer(304) if same else Answer(body=png(shown), headers={"ETag": f'"{shown}"'})
 
     with web(answer) as place, ImageCache(tmp_path / "images") as cache:
@@ -173,7 +173,7 @@ def test_old_images_are_revalidated(tmp_path: Path) -> None:
             assert isinstance(result, Fetched)
             found.append((result.cached, result.pixels.tobytes()))
     one, two = (pixels(n).tobytes() for n in (1, 2))
-    assert found == [(False, one), (True, one), (False, two)] and len(place.asked) == 3
+    assert found == [(False, one), (True, one), (False, two)] and len(place.requests) == 3
 
 
 KILLED = """
@@ -193,9 +193,9 @@ def test_a_killed_run_continues(tmp_path: Path) -> None:
     """After SIGKILL no returned image is downloaded again, and no result is lost or doubled."""
     shop, killed = Shop(), threading.Event()
 
-    def answer(asked: Asked) -> Answer:
-        number = int(asked.path.rpartition("/")[2])
-        return shop(asked) if number < 30 or killed.is_set() else Answer(body=png(number), hold=killed)
+    def answer(request: Request) -> Answer:
+        number = int(request.path.rpartition("/")[2])
+        return shop(request) if number < 30 or killed.is_set() else Answer(body=png(number), hold=killed)
 
     with web(answer) as place:
         command = [sys.executable, "-c", KILLED, str(tmp_path / "images"), place.url]
@@ -204,13 +204,13 @@ def test_a_killed_run_continues(tmp_path: Path) -> None:
             handed_out = {int(process.stdout.readline()) for _ in range(20)}
             process.send_signal(signal.SIGKILL)
         killed.set()
-        before = Counter(shop.asked)
+        before = Counter(shop.counts)
         with ImageCache(tmp_path / "images") as cache:
             results = fetched([f"{place.url}/fine/{number}" for number in range(60)], cache=cache)
             assert cache.count() == 60
     assert [r.pixels.tobytes() for r in results if isinstance(r, Fetched)] == [pixels(n).tobytes() for n in range(60)]
     assert all(results[n].cached for n in handed_out if isinstance(results[n], Fetched)) and len(handed_out) == 20
-    assert all(shop.asked[f"/fine/{n}"] == before[f"/fine/{n}"] for n in handed_out)
+    assert all(shop.counts[f"/fine/{n}"] == before[f"/fine/{n}"] for n in handed_out)
 
 
 def test_stopping_early_ends_all_threads(shop: Shop, place: Web) -> None:
@@ -264,7 +264,7 @@ TRANSIENT = [
 def test_cached_images_survive_network_errors(trouble: Answer, tmp_path: Path) -> None:
     """The cached image is the result, counted as stale, and the next fetch revalidates it."""
     answers = [Answer(body=png(1))]
-    with web(lambda asked: answers[0]) as place, ImageCache(tmp_path / "images") as cache:
+    with web(lambda request: answers[0]) as place, ImageCache(tmp_path / "images") as cache:
         urls = [f"{place.url}/1", f"{place.url}/1#again"]
         revalidate(cache, urls, retries=0)
         before = cache.find(url_key(httpx.URL(urls[0])))
@@ -286,7 +286,7 @@ def test_cached_images_survive_a_dead_host(tmp_path: Path) -> None:
     """A time-out, a closed port and a dropped host say nothing about the image."""
     answers, ended = [Answer(body=png(1))], threading.Event()
     with ImageCache(tmp_path / "images") as cache:
-        with web(lambda asked: answers[0]) as place:
+        with web(lambda request: answers[0]) as place:
             urls = [f"{place.url}/{number}" for number in range(6)]
             revalidate(cache, urls)
             answers[0] = Answer(body=png(1), hold=ended)
@@ -308,7 +308,7 @@ def test_a_deleted_image_is_a_failure(tmp_path: Path) -> None:
         "scheme_refused": Answer(302, headers={"Location": "file:///etc/passwd"}),
     }
     answers = dict.fromkeys(wrong, Answer(body=png(1)))
-    with web(lambda asked: answers[asked.path[1:]]) as place, ImageCache(tmp_path / "images") as cache:
+    with web(lambda request: answers[request.path[1:]]) as place, ImageCache(tmp_path / "images") as cache:
         urls = [f"{place.url}/{reason}" for reason in wrong]
         revalidate(cache, urls)
         answers = wrong

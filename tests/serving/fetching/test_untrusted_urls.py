@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
     """No request reaches a private address unless the policy allows it."""
     assert reasons([f"{place.url}/fine/1"], allow_private=False) == ["private_address"]
-    assert not shop.asked
+    assert not shop.counts
 
 
 def test_files_are_refused_by_default() -> None:
@@ -133,5 +133,5 @@ def test_passwords_are_neither_sent_nor_shown_nor_stored(place: Web, tmp_path: P
         results = fetched([*urls, "ftp://anna:s3cret@shop.example/"], cache=cache)
     assert isinstance(results[0], Fetched)
     assert not any("s3cret" in r.message for r in results if isinstance(r, Failed))
-    assert not any("authorization" in asked.headers for asked in place.asked)
+    assert not any("authorization" in request.headers for request in place.requests)
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())

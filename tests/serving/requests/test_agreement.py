@@ -1,4 +1,4 @@
-"""The same thousand images over REST, over gRPC, in this process and through TFMA: one model, one set of answers."""
+"""Tests that REST, gRPC, this process and TFMA give the same answers for a thousand images and one model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOLERANCE = 5e-5
 
 
 class Answers(NamedTuple):
-    """What one way of asking says of the images, in their order."""
+    """The outputs for all images by one way, in their order."""
 
     group: np.ndarray
     group_probabilities: np.ndarray
@@ -41,20 +41,20 @@ class Answers(NamedTuple):
     abstain: np.ndarray
 
 
-class Asked(NamedTuple):
-    """The images' groups, the answers of every way, and TFMA's figures."""
+class AllAnswers(NamedTuple):
+    """The true groups of the images, the answers of every way, and TFMA's figures."""
 
     truth: np.ndarray
     answers: dict[str, Answers]
     slices: dict[Slice, SliceMetrics]
 
 
-def test_all_four_ways_answer_alike(asked: Asked) -> None:
-    """Every output of every image is the same: names and truth values exactly, numbers within the tolerance."""
-    expected = asked.answers["in process"]
-    assert set(asked.answers) == {"in process", "REST", "gRPC", "TFMA"}
+def test_all_four_ways_agree(collected: AllAnswers) -> None:
+    """Every output of every image is the same: names and booleans exactly, numbers within the tolerance."""
+    expected = collected.answers["in process"]
+    assert set(collected.answers) == {"in process", "REST", "gRPC", "TFMA"}
     assert set(expected.group) == set(TAXONOMY.groups) and 0 < expected.abstain.sum() < COUNT
-    for way, answers in asked.answers.items():
+    for way, answers in collected.answers.items():
         for name, values in answers._asdict().items():
             wanted = getattr(expected, name)
             if wanted.dtype.kind == "f":
@@ -63,23 +63,23 @@ def test_all_four_ways_answer_alike(asked: Asked) -> None:
                 np.testing.assert_array_equal(values, wanted, err_msg=f"{name}, {way}")
 
 
-def test_tfma_counts_what_the_server_answers(asked: Asked) -> None:
-    """TFMA's count, accuracy and confusion matrix, overall and by group, are those of what REST and gRPC answered."""
-    assert set(asked.slices) == {OVERALL, *(("group_name", name) for name in TAXONOMY.groups)}
+def test_tfma_counts_what_the_server_answers(collected: AllAnswers) -> None:
+    """TFMA's count, accuracy and confusion matrix, overall and by group, are those of the answers over REST and gRPC."""
+    assert set(collected.slices) == {OVERALL, *(("group_name", name) for name in TAXONOMY.groups)}
     for way in ("REST", "gRPC"):
-        said = np.array([TAXONOMY.groups.index(name) for name in asked.answers[way].group])
-        for (_, name), held in asked.slices.items():
-            chosen = asked.truth == TAXONOMY.groups.index(name) if name else np.ones(COUNT, bool)
-            confusion = np.zeros_like(held.confusion)
-            np.add.at(confusion, (asked.truth[chosen], said[chosen]), 1)
-            np.testing.assert_array_equal(held.confusion, confusion)
-            assert held.count == chosen.sum()
-            assert held.accuracy == pytest.approx(np.mean(said[chosen] == asked.truth[chosen]))
+        predicted = np.array([TAXONOMY.groups.index(name) for name in collected.answers[way].group])
+        for (_, name), metrics in collected.slices.items():
+            chosen = collected.truth == TAXONOMY.groups.index(name) if name else np.ones(COUNT, bool)
+            confusion = np.zeros_like(metrics.confusion)
+            np.add.at(confusion, (collected.truth[chosen], predicted[chosen]), 1)
+            np.testing.assert_array_equal(metrics.confusion, confusion)
+            assert metrics.count == chosen.sum()
+            assert metrics.accuracy == pytest.approx(np.mean(predicted[chosen] == collected.truth[chosen]))
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    """A thousand images of the official test split, where it is at hand, and a model that knows their means."""
+def collected(tmp_path_factory: pytest.TempPathFactory) -> AllAnswers:
+    """The answers for a thousand images of the official test split, or synthetic ones, by a model of their means."""
     root = tmp_path_factory.mktemp("agreement")
     images, garments = _thousand()
     columns = base_columns(images, garments, "test", "test") | grouped_columns(images, garments, images)
@@ -88,28 +88,28 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
     answers = _served(model, root, images) | {"in process": _in_process(model, images)}
     with beam_pipeline() as pipeline:
         analyse(pipeline, model, shards, ("group_name",), root / "tfma")
-        _keep_predictions(pipeline, model, shards, root / "predictions")
-    answers["TFMA"] = _kept_predictions(root / "predictions", columns["source_id"])
-    return Asked(columns["group"], answers, read_slices(root / "tfma", len(TAXONOMY.groups)))
+        _write_predictions(pipeline, model, shards, root / "predictions")
+    answers["TFMA"] = _read_predictions(root / "predictions", columns["source_id"])
+    return AllAnswers(columns["group"], answers, read_slices(root / "tfma", len(TAXONOMY.groups)))
 
 
 def _thousand() -> tuple[np.ndarray, np.ndarray]:
     source = locate()
-    if source.kind != "idx":  # TFDS would take longer than the rest of this
+    if source.kind != "idx":  # TFDS would take longer than the rest of the test
         return images_and_garments(COUNT, 0)
     test = load(source)["test"]
     return test.images[:COUNT], test.garments[:COUNT]
 
 
 def _nearest_mean(images: np.ndarray, garments: np.ndarray) -> list[np.ndarray]:
-    """Weights by which a garment is the more likely, the nearer its mean image is: every group is answered to some."""
+    """Returns weights that prefer the garment with the nearest mean image, so that every group is predicted."""
     flat = images.reshape(len(images), -1) / 255
     means = np.stack([flat[garments == garment].mean(axis=0) for garment in range(len(TAXONOMY.garments))])
     return [means.T / 2, -(means**2).sum(axis=1) / 4]
 
 
 def _served(model: Path, root: Path, images: np.ndarray) -> dict[str, Answers]:
-    """What the embedded server answers the project's own client, which cuts the images into requests."""
+    """Returns the answers of the embedded server to the client, which sends the images in batches."""
     push(model, root / "fashion")
     flags = Flags(root / "fashion", "fashion", free_port(), free_port(), BATCHING)
     with Embedded().start(flags, root / "server.log") as server:
@@ -143,8 +143,8 @@ def _from_arrays(found: dict[str, np.ndarray]) -> Answers:
     return Answers(**{field: names.get(field, found[field]) for field in Answers._fields})
 
 
-def _keep_predictions(pipeline: Any, model: Path, shards: Sequence[Path], output: Path) -> None:
-    """Adds what writes down TFMA's own extracts: the answers that its figures are made of."""
+def _write_predictions(pipeline: Any, model: Path, shards: Sequence[Path], output: Path) -> None:
+    """Adds transforms that write TFMA's extracts, from which it computes its figures."""
     import apache_beam as beam
     import tensorflow_model_analysis as tfma
     from tfx_bsl.public import tfxio
@@ -165,7 +165,7 @@ def _as_json(extract: dict[str, Any]) -> str:
     return json.dumps({"source_id": name.decode(), **{key: value.tolist() for key, value in plain.items()}})
 
 
-def _kept_predictions(written: Path, order: Sequence[str]) -> Answers:
+def _read_predictions(written: Path, order: Sequence[str]) -> Answers:
     lines = [line for path in written.parent.glob(f"{written.name}-*") for line in path.read_text().splitlines()]
     rows = {row.pop("source_id"): row for row in map(json.loads, lines)}
     assert len(rows) == len(lines) == COUNT

@@ -122,11 +122,11 @@ class Sums:
 
     def __init__(self, refused: NDArray[Any] | None = None) -> None:
         self.refused = refused
-        self.asked: list[tuple[str, int]] = []
+        self.requests: list[tuple[str, int]] = []
 
     def __call__(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         images = inputs["image"]
-        self.asked.append((signature, len(images)))
+        self.requests.append((signature, len(images)))
         if self.refused is not None and any(np.array_equal(image, self.refused) for image in images):
             raise ValueError("That one.\nNever that one.")
         return {"sum": images.sum(axis=(1, 2))}
@@ -136,7 +136,7 @@ def test_single_requests_and_a_batch() -> None:
     """Every image has a request, then all have one together, and each reply has its rows."""
     call = Sums()
     replies = send_requests(call, "serving_default", IMAGES, time.monotonic() + SOON)
-    assert call.asked == [("serving_default", size) for size in (1, 1, 1, 3)]
+    assert call.requests == [("serving_default", size) for size in (1, 1, 1, 3)]
     sums = IMAGES.sum(axis=(1, 2))
     assert all(np.array_equal(reply.answers["sum"], sums[reply.rows]) for reply in replies)
 
@@ -153,14 +153,14 @@ def test_no_request_after_the_deadline() -> None:
     replies = send_requests(call, "serving_default", IMAGES, time.monotonic() - 1)
     assert {reply.fault for reply in replies} == {DEADLINE_PASSED}
     assert measure_latency(call, IMAGES, 5, time.monotonic() - 1).fault == DEADLINE_PASSED
-    assert not call.asked
+    assert not call.requests
 
 
 def test_latency() -> None:
     """The given number of requests is timed; the slowest of few is their 99th percentile."""
     call = Sums()
     latency = measure_latency(call, IMAGES, 7, time.monotonic() + SOON)
-    assert call.asked == [("serving_default", 1)] * 7
+    assert call.requests == [("serving_default", 1)] * 7
     assert 0 <= latency.median <= latency.p99 and not latency.fault
 
 

@@ -178,10 +178,7 @@ class DownloadWorkers:
 def _unexpected(job: Job, error: Exception) -> DownloadError:
     # Without the error's text, which may quote a password.
     failure = DownloadError(
-        f"{redact_url(job.url)} causes a programming error.",
-        "unexpected",
-        expected="none",
-        received=type(error).__name__,
+        f"{redact_url(job.url)} causes a programming error.", "unexpected", received=type(error).__name__
     )
     logger.error("%s\n%s", failure.one_line, "".join(traceback.format_tb(error.__traceback__)).rstrip())
     return failure

@@ -88,8 +88,7 @@ class ImageFetcher:
         cache: The cache to read from and to write to. Defaults to none. A server that is asked about an old image and
             does not answer makes the result `stale`; if it answers that the image is gone, the result is a failure.
         policy: The limits, time-outs and retries. Defaults to those of `FetchPolicy`.
-        total: The number of URLs, for `progress`. Defaults to their length if they have one.
-        progress: Called after every result with the number of results, and the total or None.
+        progress: Called after every result with the number of results, and the number of URLs if they have a length.
 
     Attributes:
         counts: The number of results by kind: `fetched`, `cached`, `stale`, and each reason of a failure.
@@ -104,12 +103,11 @@ class ImageFetcher:
         *,
         cache: ImageCache | None = None,
         policy: FetchPolicy | None = None,
-        total: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
     ) -> None:
         self._urls, self._cache, self._policy = urls, cache, policy or FetchPolicy()
         self._files_below = self._policy.files_below.resolve() if self._policy.files_below else None
-        self._total = len(urls) if total is None and isinstance(urls, Sized) else total
+        self._total = len(urls) if isinstance(urls, Sized) else None
         self._progress = progress or (lambda done, total: None)
         self._keys: dict[Job, bytes] = {}
         self._pending: dict[bytes, _Pending] = {}

@@ -53,8 +53,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
     """Without a format a table is printed, brackets in names included."""
-    with web(answered) as place:
-        done = predict(folder, "--url", place.url)
+    with web(answered) as server:
+        done = predict(folder, "--url", server.url)
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if "a[red].png" in line)
     assert row()["group"] in line and "90.0%" in line and "no" in line
@@ -62,9 +62,9 @@ def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
 
 def test_json_and_csv(folder: Path) -> None:
     """Programs get a list of objects, or a line an image, on standard output alone."""
-    with web(answered) as place:
-        content = json.loads(predict(folder, "--url", place.url, "--json").stdout)
-        lines = list(csv.DictReader(io.StringIO(predict(folder, "--url", place.url, "--csv").stdout)))
+    with web(answered) as server:
+        content = json.loads(predict(folder, "--url", server.url, "--json").stdout)
+        lines = list(csv.DictReader(io.StringIO(predict(folder, "--url", server.url, "--csv").stdout)))
     names = [str(folder / "a[red].png"), str(folder / "b.jpg")]
     assert [c["file"] for c in content] == [c["file"] for c in lines] == names
     assert content[0]["group"] == lines[0]["group"] == row()["group"]
@@ -76,10 +76,10 @@ def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path
     """Exit code 1 and a line on standard error for each, however many are bad."""
     (folder / "c.png").write_bytes(b"junk")
     (tmp_path / "empty").mkdir()
-    with web(answered) as place:
-        sources = (folder, tmp_path / "none.png", tmp_path / "empty", f"{place.url}/1.png", "file:///etc/passwd")
-        done = predict(*sources, "--url", place.url, "--json")
-        assert not [request for request in place.requests if request.method == "GET"]
+    with web(answered) as server:
+        sources = (folder, tmp_path / "none.png", tmp_path / "empty", f"{server.url}/1.png", "file:///etc/passwd")
+        done = predict(*sources, "--url", server.url, "--json")
+        assert not [request for request in server.requests if request.method == "GET"]
     assert done.returncode == 1
     assert [Path(c["file"]).name for c in json.loads(done.stdout)] == ["a[red].png", "b.jpg"]
     for part in (
@@ -101,9 +101,9 @@ def test_private_urls_are_fetched_when_allowed() -> None:
     def both(request: Request) -> Answer:
         return Answer(body=file.getvalue()) if request.method == "GET" else answered(request)
 
-    with web(both) as place:
-        done = predict(f"{place.url}/1.png", "--url", place.url, "--allow-private", "--csv")
-    assert done.returncode == 0 and f"{place.url}/1.png,{row()['group']}" in done.stdout
+    with web(both) as server:
+        done = predict(f"{server.url}/1.png", "--url", server.url, "--allow-private", "--csv")
+    assert done.returncode == 0 and f"{server.url}/1.png,{row()['group']}" in done.stdout
 
 
 def test_server_that_is_not_there(folder: Path) -> None:
@@ -115,8 +115,8 @@ def test_server_that_is_not_there(folder: Path) -> None:
 
 def test_model_that_is_not_there(folder: Path) -> None:
     """The server's own words are passed on."""
-    with web(lambda _: refused(404, "Servable not found")) as place:
-        done = predict(folder, "--url", place.url)
+    with web(lambda _: refused(404, "Servable not found")) as server:
+        done = predict(folder, "--url", server.url)
     assert done.returncode == 1 and "has no such model" in done.stderr
     assert "Servable not found" in done.stderr
 

@@ -72,7 +72,7 @@ def first(*answers: Answer) -> Callable[[Request], Answer]:
 
 def test_pixels_are_sent_in_tf_servings_format() -> None:
     """The request follows the documentation, the result is typed, and names come from the taxonomy."""
-    with web(answered) as place, Client(place.url) as client:
+    with web(answered) as server, Client(server.url) as client:
         assert client.predict(PIXELS[:1]) == [
             Prediction(
                 source="image 1",
@@ -85,8 +85,8 @@ def test_pixels_are_sent_in_tf_servings_format() -> None:
                 prediction_set=(TAXONOMY.groups[0],),
             )
         ]
-        assert place.requests[0].path == "/v1/models/fashion:predict"
-        assert json.loads(place.requests[0].body) == {
+        assert server.requests[0].path == "/v1/models/fashion:predict"
+        assert json.loads(server.requests[0].body) == {
             "signature_name": "serving_default",
             "instances": PIXELS[:1].tolist(),
         }
@@ -97,35 +97,35 @@ def test_pixels_are_sent_in_tf_servings_format() -> None:
 )
 def test_versions_and_labels_are_part_of_the_path(options: dict[str, Any], path: str) -> None:
     """A requested version is also in the result."""
-    with web(answered) as place, Client(place.url, model="m", **options) as client:
+    with web(answered) as server, Client(server.url, model="m", **options) as client:
         assert client.predict(PNG)[0].version == options.get("version")
-        assert place.requests[0].path == f"/v1/models/m{path}:predict"
+        assert server.requests[0].path == f"/v1/models/m{path}:predict"
 
 
 def test_images_are_sent_in_batches_over_one_connection() -> None:
     """Five images with two a request are three requests over one connection; the order stays."""
-    with web(answered) as place, Client(place.url, batch_size=2) as client:
+    with web(answered) as server, Client(server.url, batch_size=2) as client:
         assert [p.source for p in client.predict(PIXELS)] == [f"image {n}" for n in range(1, 6)]
-        assert [len(json.loads(request.body)["instances"]) for request in place.requests] == [2, 2, 1]
-        assert len({request.client for request in place.requests}) == 1
+        assert [len(json.loads(request.body)["instances"]) for request in server.requests] == [2, 2, 1]
+        assert len({request.client for request in server.requests}) == 1
 
 
 def test_large_files_do_not_share_a_request() -> None:
     """A request does not exceed the server's limit, however large the files are."""
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
-    with web(answered) as place, Client(place.url) as client:
+    with web(answered) as server, Client(server.url) as client:
         assert len(client.predict([file] * 3)) == 3
-        assert [len(json.loads(request.body)["instances"]) for request in place.requests] == [2, 1]
+        assert [len(json.loads(request.body)["instances"]) for request in server.requests] == [2, 1]
 
 
 @pytest.mark.parametrize("answer", [refused(503), refused(429), Answer(0)])
 def test_overload_and_broken_connections_are_retried(answer: Answer) -> None:
     """The same request is sent again after an overload and after a reset."""
-    with web(first(answer, answer)) as place, Client(place.url) as client:
+    with web(first(answer, answer)) as server, Client(server.url) as client:
         assert len(client.predict(PNG)) == 1
-        assert len(place.requests) == 3
-        assert len({request.body for request in place.requests}) == 1
+        assert len(server.requests) == 3
+        assert len({request.body for request in server.requests}) == 1
 
 
 @pytest.mark.parametrize(
@@ -141,39 +141,39 @@ def test_overload_and_broken_connections_are_retried(answer: Answer) -> None:
 )
 def test_other_errors_are_not_retried(answer: Answer, kind: type[ClientError]) -> None:
     """Permanent errors cause one request, and their type says why."""
-    with web(lambda _: answer) as place, Client(place.url) as client:
+    with web(lambda _: answer) as server, Client(server.url) as client:
         with pytest.raises(kind):
             client.call("serving_default", {"image": PIXELS[:1]})
-        assert len(place.requests) == 1
+        assert len(server.requests) == 1
 
 
 def test_retries_end() -> None:
     """After the last retry the server's error is raised; no retries mean one request."""
     for retries in (0, 2):
-        with web(lambda _: refused(503, "The queue is full")) as place, Client(place.url, retries=retries) as client:
+        with web(lambda _: refused(503, "The queue is full")) as server, Client(server.url, retries=retries) as client:
             with pytest.raises(Overloaded, match="The queue is full"):
                 client.predict(PNG)
-            assert len(place.requests) == retries + 1
+            assert len(server.requests) == retries + 1
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
 def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
     """If Retry-After, in seconds or as a date, passes the deadline, the error is raised at once."""
-    with web(lambda _: refused(503, **{"Retry-After": wait})) as place, Client(place.url) as client:
+    with web(lambda _: refused(503, **{"Retry-After": wait})) as server, Client(server.url) as client:
         with pytest.raises(Overloaded) as caught:
             client.predict(PNG)
         assert caught.value.retry_after >= 3599
-        assert len(place.requests) == 1
+        assert len(server.requests) == 1
 
 
 def test_a_time_out_is_not_retried() -> None:
     """A server that does not answer in time gets one request."""
     hold = threading.Event()
-    with web(lambda _: Answer(body=b"{}", hold=hold)) as place, Client(place.url, timeout_seconds=0.3) as client:
+    with web(lambda _: Answer(body=b"{}", hold=hold)) as server, Client(server.url, timeout_seconds=0.3) as client:
         try:
             with pytest.raises(DeadlineExceeded):
                 client.predict(PNG)
-            assert len(place.requests) == 1
+            assert len(server.requests) == 1
         finally:
             hold.set()
 
@@ -197,7 +197,7 @@ def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
         return answered(request)
 
     images = [PNG, b"junk", bad, PIXELS[0], PNG, tmp_path / "none.png", PNG]
-    with web(picky) as place, Client(place.url) as client:
+    with web(picky) as server, Client(server.url) as client:
         answers = client.predict_each(images)
         with pytest.raises(ImagesFailed, match="3 of 7 images failed. image 2 is no image") as caught:
             client.predict(images)
@@ -210,8 +210,8 @@ def test_the_taxonomy_of_another_model() -> None:
     """A model with another taxonomy has its probabilities by number, never by wrong names."""
     other = row() | {"group": "Hats"}
     with (
-        web(lambda _: Answer(body=json.dumps({"predictions": [other]}).encode())) as place,
-        Client(place.url) as client,
+        web(lambda _: Answer(body=json.dumps({"predictions": [other]}).encode())) as server,
+        Client(server.url) as client,
     ):
         answer = client.predict(PNG)[0]
     assert list(answer.group_probabilities) == ["0", "1", "2", "3", "4"] and answer.prediction_set == ("0",)
@@ -220,9 +220,9 @@ def test_the_taxonomy_of_another_model() -> None:
 def test_numbers_that_json_does_not_define() -> None:
     """NaN and infinity, which the real server writes without quotes, are read."""
     body = b'{"outputs": {"x": [NaN, Infinity, -Infinity], "s": [{"b64": "/wA="}, "y", "z"]}}'
-    with web(lambda _: Answer(body=body)) as place, Client(place.url) as client:
+    with web(lambda _: Answer(body=body)) as server, Client(server.url) as client:
         outputs = client.call("any", {"a": np.array(1.0), "b": np.array([1, 2])})
-        assert json.loads(place.requests[0].body)["inputs"] == {"a": 1.0, "b": [1, 2]}
+        assert json.loads(server.requests[0].body)["inputs"] == {"a": 1.0, "b": [1, 2]}
     assert np.isnan(outputs["x"][0]) and outputs["x"][1:].tolist() == [np.inf, -np.inf]
     assert outputs["s"].tolist() == [b"\xff\x00", b"y", b"z"]
 
@@ -293,10 +293,10 @@ def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, calls: int)
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The embedded server with one version of a small model."""
-    place = tmp_path_factory.mktemp("served")
-    push(export_small(place / "model").saved_model, place / "fashion")
-    flags = Flags(place / "fashion", "fashion", free_port(), free_port(), None, MONITORING)
-    with Embedded().start(flags, place / "server.log") as running:
+    folder = tmp_path_factory.mktemp("served")
+    push(export_small(folder / "model").saved_model, folder / "fashion")
+    flags = Flags(folder / "fashion", "fashion", free_port(), free_port(), None, MONITORING)
+    with Embedded().start(flags, folder / "server.log") as running:
         running.wait_until_ready(120)
         yield running
 

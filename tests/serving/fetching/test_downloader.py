@@ -42,11 +42,11 @@ def shop(request: Request) -> Answer:
 
 def test_the_content_of_a_url_counts_not_its_type() -> None:
     """An image is one whatever Content-Type the server sends."""
-    with web(shop) as place:
-        url = f"{place.url}/shoe.png"
+    with web(shop) as server:
+        url = f"{server.url}/shoe.png"
         assert load_payload(url, allow_private=True) == PNG
         with pytest.raises(ImageError, match="page.png is no image"):
-            load_payload(f"{place.url}/page.png", allow_private=True)
+            load_payload(f"{server.url}/page.png", allow_private=True)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def test_the_content_of_a_url_counts_not_its_type() -> None:
 def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
     """A target is UTF-8 if possible, else Latin-1; headers here are sent as Latin-1, so the first is UTF-8."""
     leading = Answer(302, headers={"Location": sent})
-    with web(lambda request: Answer(body=PNG) if request.path == meant else leading) as place:
-        assert download(place.url, 10_000, allow_private=True) == PNG
+    with web(lambda request: Answer(body=PNG) if request.path == meant else leading) as server:
+        assert download(server.url, 10_000, allow_private=True) == PNG
 
 
 def test_private_addresses_are_refused_before_anything_is_sent() -> None:
     """No request reaches a private address, whatever its name."""
-    with web(shop) as place:
+    with web(shop) as server:
         for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
             with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
-                download(f"http://{host}:{place.port}/shoe.png", 10_000)
-        assert place.requests == []
+                download(f"http://{host}:{server.port}/shoe.png", 10_000)
+        assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -112,29 +112,29 @@ def test_public_addresses(address: str) -> None:
 
 def test_redirects_are_followed_and_counted() -> None:
     """Five redirects are followed, relative and absolute ones; a sixth is too many."""
-    with web(shop) as place:
-        for path in ("hops/5", "to/../../shoe.png", f"to/http://localhost:{place.port}/shoe.png"):
-            assert download(f"{place.url}/{path}", 10_000, allow_private=True) == PNG
+    with web(shop) as server:
+        for path in ("hops/5", "to/../../shoe.png", f"to/http://localhost:{server.port}/shoe.png"):
+            assert download(f"{server.url}/{path}", 10_000, allow_private=True) == PNG
         with pytest.raises(DownloadError, match="is redirected too often"):
-            download(f"{place.url}/hops/6", 10_000, allow_private=True)
+            download(f"{server.url}/hops/6", 10_000, allow_private=True)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://shop.example/1.png", "gopher://localhost/"])
 def test_other_schemes_are_refused(target: str) -> None:
     """Only http and https are fetched, both directly and after a redirect."""
-    with web(shop) as place:
-        for url in (target, f"{place.url}/to/{target}"):
+    with web(shop) as server:
+        for url in (target, f"{server.url}/to/{target}"):
             with pytest.raises(DownloadError, match="is not fetched.\nExpected: http:// or https:// and a host"):
                 download(url, 10_000, allow_private=True)
 
 
 def test_every_hop_is_resolved_and_checked() -> None:
     """A metadata address is refused, and the target of a redirect is checked like the first URL."""
-    with web(shop) as place:
+    with web(shop) as server:
         with pytest.raises(DownloadError, match="^http://169.254.169.254/.* is not fetched.\n.*\nReceived: 169.254"):
             download("http://169.254.169.254/latest", 10_000)
         with pytest.raises(DownloadError, match="^http://nowhere.invalid has an unknown host"):
-            download(f"{place.url}/to/http://nowhere.invalid/", 10_000, allow_private=True)
+            download(f"{server.url}/to/http://nowhere.invalid/", 10_000, allow_private=True)
 
 
 @pytest.fixture
@@ -149,14 +149,14 @@ def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.2", "[::ffff:127.0.0.2]", "2130706434"])
 def test_a_public_server_cannot_redirect_to_a_private_address(host: str) -> None:
     """The redirect is refused, and no request reaches the private address."""
-    with web(shop) as place:
-        assert download(f"{place.url}/shoe.png", 10_000) == PNG
+    with web(shop) as server:
+        assert download(f"{server.url}/shoe.png", 10_000) == PNG
         # The message names the option of the command line and the parameter of a run.
         permission = r"\(--allow-private, or in a run --set example_gen.allow_private=true\)"
         with pytest.raises(DownloadError, match=f"Expected: a public address, or .*{permission}") as caught:
-            download(f"{place.url}/to/http://{host}:{place.port}/shoe.png", 10_000)
+            download(f"{server.url}/to/http://{host}:{server.port}/shoe.png", 10_000)
         assert caught.value.reason == "private_address"
-        assert [request.path.split("/")[1] for request in place.requests] == ["shoe.png", "to"]
+        assert [request.path.split("/")[1] for request in server.requests] == ["shoe.png", "to"]
 
 
 @pytest.mark.usefixtures("one_public_address")
@@ -168,13 +168,13 @@ def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatc
         return real(next(answers) if host == "shop.example" else host, *options, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    with web(shop) as place:
-        url = f"http://shop.example:{place.port}/shoe.png"
+    with web(shop) as server:
+        url = f"http://shop.example:{server.port}/shoe.png"
         assert download(url, 10_000) == PNG
-        assert place.requests[0].headers["host"] == f"shop.example:{place.port}"
+        assert server.requests[0].headers["host"] == f"shop.example:{server.port}"
         with pytest.raises(DownloadError, match="Expected: a public address"):
             download(url, 10_000)
-        assert len(place.requests) == 1
+        assert len(server.requests) == 1
 
 
 def test_unknown_host() -> None:
@@ -185,27 +185,27 @@ def test_unknown_host() -> None:
 
 def test_the_request_has_the_name_of_the_host() -> None:
     """The server gets the host name of the URL, but neither its user nor its password."""
-    with web(shop) as place:
-        download(f"http://user:secret@localhost:{place.port}/shoe.png", 10_000, allow_private=True)
-        assert place.requests[0].headers["host"] == f"localhost:{place.port}"
-        assert "authorization" not in place.requests[0].headers
+    with web(shop) as server:
+        download(f"http://user:secret@localhost:{server.port}/shoe.png", 10_000, allow_private=True)
+        assert server.requests[0].headers["host"] == f"localhost:{server.port}"
+        assert "authorization" not in server.requests[0].headers
 
 
 def test_the_size_is_limited_whatever_is_declared() -> None:
     """Reading ends at the limit, and a compressed answer is not decompressed."""
-    with web(shop) as place:
+    with web(shop) as server:
         with pytest.raises(DownloadError, match="too large.\nExpected: at most 100 bytes\nReceived: more"):
-            download(f"{place.url}/shoe.png", 100, allow_private=True)
-        assert download(f"{place.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
+            download(f"{server.url}/shoe.png", 100, allow_private=True)
+        assert download(f"{server.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
 
 
 def test_a_slow_server_times_out() -> None:
     """A download ends at the deadline although the server still holds back the body."""
     hold = threading.Event()
-    with web(lambda _: Answer(body=PNG, hold=hold)) as place:
+    with web(lambda _: Answer(body=PNG, hold=hold)) as server:
         try:
             with pytest.raises(DownloadError, match="takes too long"):
-                download(place.url, 10_000, allow_private=True, timeout_seconds=0.2)
+                download(server.url, 10_000, allow_private=True, timeout_seconds=0.2)
         finally:
             hold.set()
 
@@ -216,13 +216,13 @@ def test_a_slow_server_times_out() -> None:
 )
 def test_failures_name_the_url_and_the_reason(path: str, message: str) -> None:
     """An error status, a broken transfer and a reset have different errors."""
-    with web(shop) as place, pytest.raises(DownloadError, match=f"(?s)/{path} .*{message}"):
-        download(f"{place.url}/{path}", 10_000, allow_private=True)
+    with web(shop) as server, pytest.raises(DownloadError, match=f"(?s)/{path} .*{message}"):
+        download(f"{server.url}/{path}", 10_000, allow_private=True)
 
 
 def test_a_closed_port() -> None:
     """The error differs from that of an unknown host."""
-    with web(shop) as place:
-        url = place.url
+    with web(shop) as server:
+        url = server.url
     with pytest.raises(DownloadError, match="cannot be reached.\nExpected: an answer\nReceived: .*refused"):
         download(url, 10_000, allow_private=True)

@@ -64,7 +64,7 @@ def test_all_four_ways_agree(collected: AllAnswers) -> None:
 
 
 def test_tfma_counts_what_the_server_answers(collected: AllAnswers) -> None:
-    """TFMA's count, accuracy and confusion matrix, overall and by group, are those of the answers over REST and gRPC."""
+    """TFMA's count, accuracy and confusion matrix, overall and by group, are those of the answers by REST and gRPC."""
     assert set(collected.slices) == {OVERALL, *(("group_name", name) for name in TAXONOMY.groups)}
     for way in ("REST", "gRPC"):
         predicted = np.array([TAXONOMY.groups.index(name) for name in collected.answers[way].group])

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.commands.explore import publish, run_exploration
 from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
-from scripts.photographs import photograph, remove_others
+from scripts.page_screenshots import remove_others, save_screenshots
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "exploration.md"
@@ -39,7 +39,7 @@ def main() -> None:
         sections = exploration.sections()
         DOCUMENT.write_text(write_document(sections, exploration.findings()), encoding="utf-8")
         files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
-        photograph(publish(exploration, place), files)
+        save_screenshots(publish(exploration, place), files)
         remove_others(PICTURES, {file.name for file in files.values()})
     if options.only != "document":
         execute_notebook(place)

@@ -1,37 +1,61 @@
-"""An experiment as it is declared, in a small TOML file, before it is run."""
+"""The declaration of an experiment: a TOML file with question, arms, seeds and rule, written before any run."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analysis.experiments.scales import SCALES
+from analysis.experiments.reported_metrics import SCALES
+from pipeline.contract.errors import UserError
+from pipeline.contract.suggestions import nearest
 
 STUDIES = Path(__file__).with_name("studies")
+
+RENAMED = {
+    "calibration_again": "calibration_default",
+    "final": "final_evaluation",
+    "full_length": "twenty_epochs",
+    "larger": "network_width",
+    "longer": "sixty_epochs",
+    "small": "small_networks",
+    "strangers": "out_of_distribution",
+    "strangers_again": "out_of_distribution_default",
+    "why": "error_causes",
+    "why_again": "error_causes_default",
+    "honest_calibration_error": "reference_calibration_error",
+    "mended": "corrected",
+    "asked": "test_noise",
+    "longest": "max_ngram",
+    "mirror": "flip_tta",
+    "texts": "text_noise",
+    "together": "ensemble",
+    "certainty": "negative_entropy",
+    "nearness": "negative_neighbour_distance",
+}
+"""Former names of experiments and measures, metrics, settings and their values; an error for one says the new name."""
 
 Text = Annotated[str, Field(min_length=1)]
 Settings = dict[str, Any]
 
 
-class DeclarationError(ValueError):
-    """An experiment is not declared, or wrongly; the message says what was expected and what was received."""
+class DeclarationError(UserError):
+    """An experiment is not declared, or its declaration is invalid."""
 
 
 class Rule(BaseModel):
-    """What follows from the results, said before they are there.
+    """The decision rule, declared before any result is known.
 
     Attributes:
-        kind: "adopt" takes the arm that is furthest ahead of the baseline in the metric if it is so beyond chance
-            (p < 0.05, corrected for the number of arms) and by `least_gain`; "report" decides nothing by itself.
-        least_gain: What a better arm must bring at least, in units of the metric.
-        text: The rule in words, with what else it asks for.
+        kind: "adopt" takes the arm with the largest gain over the baseline if the gain is statistically significant
+            (p < 0.05 after Holm) and at least `least_gain`; "report" decides nothing by itself.
+        least_gain: The smallest gain worth adopting, in units of the metric.
+        text: The rule in words, including conditions that are checked by hand.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,22 +66,22 @@ class Rule(BaseModel):
 
 
 class Experiment(BaseModel):
-    """A question with the arms that answer it.
+    """A question and the arms that answer it.
 
     Attributes:
-        name: The file's name.
-        number: The place in the document.
-        title: A few words.
-        question: What is to be known.
-        hypothesis: What is expected, and why.
-        measure: How an arm is run: a name in `analysis.experiments.measures.registry.MEASURES`.
-        metric: What is looked at first: a metric that the measure reports.
-        seeds: Of the runs of each arm.
-        budget_minutes: No run is begun after as many on 2 cores, unless a budget is given; one that was begun ends.
-        baseline: The arm that the others are compared with.
-        rule: What follows from the results.
-        settings: Settings of all arms.
-        arms: Each arm's own settings by its name; they go over those of all.
+        name: The stem of the file's name.
+        number: Its position in the document.
+        title: A heading of a few words.
+        question: The question to answer.
+        hypothesis: The expected answer and the reason for it.
+        measure: How an arm is run: a name in `analysis.experiments.runner.MEASURES`.
+        metric: The primary metric, one that the measure reports.
+        seeds: The seeds of each arm's runs.
+        budget_minutes: Minutes on 2 cores after which no further run starts, unless the command gives a budget.
+        baseline: The arm that all others are compared with.
+        rule: The decision rule.
+        settings: Settings that all arms share.
+        arms: Each arm's own settings by its name; they override the shared ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,16 +107,16 @@ class Experiment(BaseModel):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed is named twice in {list(self.seeds)}")
         if self.metric not in SCALES:
-            raise ValueError(f"metric {self.metric!r} is none of {', '.join(SCALES)}")
+            raise ValueError(f"metric {self.metric!r} is none of {', '.join(SCALES)}.{suggestion(self.metric, SCALES)}")
         return self
 
-    def of_arm(self, arm: str) -> Settings:
-        """Returns all settings of an arm."""
+    def settings_of(self, arm: str) -> Settings:
+        """Returns an arm's settings, the shared ones included."""
         return merge(self.settings, self.arms[arm])
 
 
 def merge(common: Mapping[str, Any], own: Mapping[str, Any]) -> Settings:
-    """Returns the settings of all with an arm's own over them, table by table."""
+    """Returns shared settings overridden by an arm's own, nested table by nested table."""
     merged = dict(common)
     for name, value in own.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
@@ -104,7 +128,7 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
     """Reads the declaration of an experiment.
 
     Raises:
-        DeclarationError: There is none of that name, or it is not as it must be.
+        DeclarationError: No experiment has that name, or its declaration is invalid.
     """
     path = directory / f"{name}.toml"
     if not path.exists():
@@ -114,8 +138,9 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
         return Experiment(name=name, **table)
     except (ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         raise DeclarationError(
-            f"The experiment {name} is not declared as it must be. Expected: the fields of an experiment. "
-            f"Received: {_reason(error)} ({path})"
+            f"The declaration of the experiment {name} is invalid.",
+            expected="the fields of an experiment",
+            received=f"{_reason(error)} ({path})",
         ) from None
 
 
@@ -123,43 +148,52 @@ def names(directory: Path = STUDIES) -> list[str]:
     """Returns the names of all declared experiments, in the order of their numbers.
 
     Raises:
-        DeclarationError: There is none, or two have one number.
+        DeclarationError: The directory has no declaration, or two experiments have the same number.
     """
     found = {path.stem: _number(path) for path in directory.glob("*.toml")}
     if not found:
-        raise DeclarationError(f"No experiment is declared. Expected: *.toml in the directory. Received: {directory}")
+        raise DeclarationError(
+            "No experiment is declared.", expected="*.toml in the directory", received=str(directory)
+        )
     ordered = sorted(found, key=lambda name: (found[name], name))
     for one, other in pairwise(ordered):
         if found[one] == found[other] != 0:
             raise DeclarationError(
-                f"Two experiments have one number. Expected: a number of its own for each. "
-                f"Received: {found[one]} for {one} and {other}"
+                "Two experiments have the same number.",
+                expected="a different number for each",
+                received=f"{found[one]} for {one} and {other}",
             )
     return ordered
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> DeclarationError:
-    """Returns the error for a name that is none of the known ones, with the nearest of them."""
+    """Returns the error for an unknown name: it suggests the new name of a renamed one, or else the nearest one."""
     known = list(known)
-    near = get_close_matches(name, known, 1)
     return DeclarationError(
-        f"There is no {kind} {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
-        f"Expected: one of {', '.join(known)}. Received: {name}"
+        f"There is no {kind} {name!r}.{suggestion(name, known)}",
+        expected=f"one of {', '.join(known)}",
+        received=name,
     )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns " It is now called 'x'." for a former name, " Did you mean 'x'?" for a near one, or nothing."""
+    known = list(known)
+    return f" It is now called {RENAMED[name]!r}." if RENAMED.get(name) in known else nearest(name, known)
 
 
 def check_settings(
     settings: Mapping[str, Any], choices: Mapping[str, Iterable[str]], others: Sequence[str] = ()
 ) -> None:
-    """Checks that settings are the expected ones, each with one of its choices.
+    """Checks that an arm has exactly the expected settings, each with one of its choices.
 
     Args:
-        settings: What an arm declares.
-        choices: What a setting may be, by its name.
-        others: Names of settings that are checked elsewhere. Defaults to none.
+        settings: The arm's settings.
+        choices: The allowed values of a setting, by its name.
+        others: Names of further settings, whose values are checked elsewhere. Defaults to none.
 
     Raises:
-        DeclarationError: A setting is unknown, is not given, or is none of its choices.
+        DeclarationError: A setting is unknown or missing, or its value is not allowed.
     """
     expected = [*choices, *others]
     for name in settings:
@@ -168,8 +202,9 @@ def check_settings(
     for name in expected:
         if name not in settings:
             raise DeclarationError(
-                f"The setting {name} is not given. Expected: {', '.join(expected)}. "
-                f"Received: {', '.join(settings) or 'none'}"
+                f"The setting {name} is missing.",
+                expected=", ".join(expected),
+                received=", ".join(settings) or "none",
             )
     for name, known in choices.items():
         if settings[name] not in list(known):
@@ -177,7 +212,7 @@ def check_settings(
 
 
 def _number(path: Path) -> int:
-    # A file that cannot be read is named by `load`, which also says what is wrong with it.
+    # `load` reports a file that cannot be read, with the reason.
     with suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
         number = tomllib.loads(path.read_text(encoding="utf-8")).get("number")
         return number if isinstance(number, int) else 0

@@ -1,4 +1,4 @@
-"""What a study's results say: each arm against the baseline, the power of the study, and the decision that follows."""
+"""The judgement of an experiment: each arm against the baseline, the power, and the declared rule applied."""
 
 from __future__ import annotations
 
@@ -12,26 +12,96 @@ import pandas as pd
 from scipy import stats
 
 from analysis.evaluation.bootstrap import Counts
-from analysis.experiments.comparison import Difference, compare
-from analysis.experiments.decision import Decision, adjusted, beyond_chance, decide
-from analysis.experiments.declaration import DeclarationError, Experiment
+from analysis.experiments.comparison import Difference, compare, holm, minimum_detectable_difference
+from analysis.experiments.declaration import DeclarationError, Experiment, Rule
+from analysis.experiments.misclassifications import tabulate
+from analysis.experiments.reported_metrics import Scale, confusion_metric, format_p_value, scale_of
 from analysis.experiments.results import TEST, VALIDATION, Results
-from analysis.experiments.scales import Scale, metric_of, scale_of
-from analysis.experiments.significance import detectable
-from analysis.experiments.wrong_answers import tabulate
 from models.taxonomy import Taxonomy
 
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
+ALPHA = 0.05
+"""The probability that an experiment adopts any arm that is no better than the baseline."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The chosen arm, and the reason in one clause with figures in points (hundredths)."""
+
+    chosen: str
+    reason: str
+
+
+def decide(rule: Rule, differences: Mapping[str, Difference], baseline: str) -> Decision:
+    """Applies the rule of an experiment.
+
+    "adopt" takes the arm with the largest difference if it is `significant`, above zero and at least `least_gain`; it
+    never takes the second best instead. Otherwise, and with "report", the baseline stays.
+
+    Args:
+        rule: The rule.
+        differences: The difference of every arm but the baseline, in a metric of which more is better.
+        baseline: The baseline's name.
+    """
+    defined = [name for name, found in differences.items() if found.value == found.value]
+    if not defined:
+        return Decision(baseline, "there is no arm to compare")
+    best = max(defined, key=lambda name: differences[name].value)
+    found = differences[best]
+    p_value = format_p_value(adjusted(differences)[best], "p")
+    figures = f"{best} is {_describe(found)}, {p_value}{correction(len(differences))}"
+    if rule.kind == "report":
+        return Decision(baseline, figures)
+    if found.value > 0 and found.value >= rule.least_gain and best in significant(differences):
+        return Decision(best, figures)
+    required = f" by at least {_points(rule.least_gain)} points" if rule.least_gain else ""
+    return Decision(baseline, f"no arm is significantly ahead{required} ({figures})")
+
+
+def adjusted(differences: Mapping[str, Difference]) -> dict[str, float]:
+    """Returns the arms' p-values after Holm's correction for their number."""
+    p_values = holm([found.p_value for found in differences.values()])
+    return dict(zip(differences, map(float, p_values), strict=True))
+
+
+def significant(differences: Mapping[str, Difference]) -> list[str]:
+    """Returns the arms that differ significantly from the baseline, both by the adjusted p-value and by the interval.
+
+    The p-value covers other examples but not other seeds, so that a single failed seed can make it small. The interval
+    covers other seeds as well.
+    """
+    return [
+        arm
+        for arm, p_value in adjusted(differences).items()
+        if p_value < ALPHA and not differences[arm].low <= 0 <= differences[arm].high
+    ]
+
+
+def correction(comparisons: int) -> str:
+    """Returns " after Holm over 5 comparisons", or nothing for a single one."""
+    return f" after Holm over {comparisons} comparisons" if comparisons > 1 else ""
+
+
+def _describe(found: Difference) -> str:
+    side = "behind" if found.value < 0 else "ahead"
+    size, low, high = abs(found.value), found.low, found.high
+    if found.value < 0:
+        low, high = -high, -low
+    return f"{side} by {_points(size)} points [{_points(low)}, {_points(high)}]"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A study's results, judged; what takes time is computed when it is asked for, once.
+    """The judgement of an experiment's results; costly figures are computed on first use and cached.
 
     Attributes:
-        experiment: The study.
-        results: What was found so far.
-        taxonomy: The groups.
+        experiment: The experiment.
+        results: The results so far.
+        taxonomy: The groups and their garments.
     """
 
     experiment: Experiment
@@ -40,32 +110,31 @@ class Judgement:
 
     @property
     def arms(self) -> list[str]:
-        """The arms that have a run, as declared."""
-        there = set(self.results.figures["arm"])
-        return [arm for arm in self.experiment.arms if arm in there]
+        """The arms that have a run, in the order of the declaration."""
+        finished = set(self.results.figures["arm"])
+        return [arm for arm in self.experiment.arms if arm in finished]
 
     @property
     def whole(self) -> str:
-        """The subset of all examples that were judged: validation, or the test images where the study is about them."""
-        there = set(self.results.figures["subset"])
-        return TEST if VALIDATION not in there and TEST in there else VALIDATION
+        """The subset of all evaluated examples: validation, or test in an experiment on the test images."""
+        subsets = set(self.results.figures["subset"])
+        return TEST if VALIDATION not in subsets and TEST in subsets else VALIDATION
 
     @property
     def scale(self) -> Scale:
-        """The scale of the study's metric."""
+        """The scale of the primary metric."""
         return scale_of(self.experiment.metric)
 
     @cached_property
     def supports(self) -> Counts | None:
-        """How many examples each group has, int64 [groups]; None where the measure does not judge examples."""
+        """Number of examples of each group, int64 [groups]; None if the measure does not classify examples."""
         figures = self.results.figures
-        of_support = figures[figures["metric"] == "support"]
-        known = set(self.taxonomy.groups) <= set(of_support["subset"])
-        return self.results.supports(self.taxonomy.groups) if known else None
+        supported = set(figures[figures["metric"] == "support"]["subset"])
+        return self.results.supports(self.taxonomy.groups) if set(self.taxonomy.groups) <= supported else None
 
     @cached_property
     def differences(self) -> dict[str, Difference]:
-        """Of every arm but the baseline, in the study's metric."""
+        """The difference of every arm but the baseline, in the primary metric."""
         experiment = self.experiment
         others = [arm for arm in self.arms if arm != experiment.baseline and experiment.baseline in self.arms]
         return {arm: self.difference(arm, experiment.baseline, experiment.metric) for arm in others}
@@ -76,20 +145,20 @@ class Judgement:
         return adjusted(self.differences)
 
     @property
-    def beyond_chance(self) -> list[str]:
-        """The arms that differ from the baseline beyond chance."""
-        return beyond_chance(self.differences)
+    def significant(self) -> list[str]:
+        """The arms that differ significantly from the baseline."""
+        return significant(self.differences)
 
     @cached_property
     def decision(self) -> Decision | None:
-        """What the declared rule decides; None while runs are missing."""
+        """The decision by the declared rule; None while runs are missing."""
         if not self.results.complete:
             return None
         return decide(self.experiment.rule, self._oriented, self.experiment.baseline)
 
     @property
     def best(self) -> str | None:
-        """The arm with the best mean of the study's metric; None where no arm has one."""
+        """The arm with the best mean of the primary metric; None if no arm has one."""
         means = self.table(self.experiment.metric).mean()
         if means.empty:
             return None
@@ -104,16 +173,16 @@ class Judgement:
             for arm, found in self.differences.items()
         }
 
-    def counts(self, metric: str) -> bool:
-        """Whether a metric follows from the answers to single examples."""
-        return metric_of(metric, self.taxonomy) is not None and self.supports is not None
+    def counts_examples(self, metric: str) -> bool:
+        """Whether a metric follows from the predictions for single examples."""
+        return confusion_metric(metric, self.taxonomy) is not None and self.supports is not None
 
     def table(self, metric: str, subset: str = "") -> pd.DataFrame:
-        """Returns a metric's values, a row a seed and a column an arm; of all examples unless a subset is named."""
+        """Returns a metric's values, a row per seed and a column per arm; of all examples unless a subset is named."""
         return self.results.values(metric, subset or self.whole)
 
     def values(self, arm: str, metric: str, subset: str = "") -> list[float]:
-        """Returns an arm's values, one a seed; none where it was not measured."""
+        """Returns an arm's values, one per seed; empty if it was not measured."""
         table = self.table(metric, subset)
         return [float(value) for value in table[arm].dropna()] if arm in table else []
 
@@ -126,49 +195,49 @@ class Judgement:
     def difference(self, arm: str, other: str, metric: str) -> Difference:
         """Compares two arms in a metric, or in the F1 of a group by the group's name.
 
-        Over examples and seeds where the metric follows from the answers, otherwise over seeds by Student's t.
+        The comparison is over examples and seeds if the metric counts examples, otherwise over seeds by Student's t.
         """
         seeds = self.seeds(arm, other)
         if not seeds:
             return UNDEFINED
-        measured = metric_of(metric, self.taxonomy)
+        measured = confusion_metric(metric, self.taxonomy)
         if measured is not None and self.supports is not None:
             return compare(self.results.errors, self.supports, arm, other, seeds, measured)
         table = self.table(metric).reindex(columns=[arm, other]).dropna()
         return over_seeds((table[arm] - table[other]).tolist())
 
     @cached_property
-    def least_difference(self) -> float:
-        """The least difference in the study's metric that it sees in 80% of cases, uncorrected; NaN where unknown."""
+    def minimum_detectable_difference(self) -> float:
+        """The minimum detectable difference in the primary metric at 80% power, uncorrected; NaN if unknown."""
         if self.experiment.metric == "group_accuracy" and self.supports is not None:
-            return self._least_accuracy(self.supports)
+            return self._minimum_detectable_accuracy(self.supports)
         half_widths = [(found.high - found.low) / 2 for found in self.differences.values()]
         if not half_widths or np.isnan(half_widths).all():
             return float("nan")
-        sure, power = stats.norm.ppf([0.975, 0.8])
-        return float(np.nanmedian(half_widths) / sure * (sure + power))
+        significance, power = stats.norm.ppf([0.975, 0.8])
+        return float(np.nanmedian(half_widths) / significance * (significance + power))
 
-    def _least_accuracy(self, supports: Counts) -> float:
+    def _minimum_detectable_accuracy(self, supports: Counts) -> float:
         found = []
         for arm in self.differences:
             seeds = self.seeds(arm, self.experiment.baseline)
             if seeds:
                 runs = [(name, seed) for name in (arm, self.experiment.baseline) for seed in seeds]
-                answers = tabulate(self.results.errors, supports, runs)
-                right = (answers.predicted == answers.truth).astype(np.int64)
+                predictions = tabulate(self.results.errors, supports, runs)
+                right = (predictions.predicted == predictions.truth).astype(np.int64)
                 change = right[: len(seeds)] - right[len(seeds) :]
-                found.append(_detectable(change, int(supports.sum())))
+                found.append(_minimum_detectable(change, int(supports.sum())))
         return float(np.median(found)) if found else float("nan")
 
 
 def over_seeds(differences: Sequence[float]) -> Difference:
-    """Compares by the paired differences of the seeds alone: Student's t interval and p-value."""
+    """Compares by the paired differences of the seeds: Student's t interval and p-value."""
     count = len(differences)
     if not count:
         return UNDEFINED
     mean = float(np.mean(differences))
     error = float(np.std(differences, ddof=1)) / count**0.5 if count > 1 else float("nan")
-    # Without a spread, seeds say nothing of chance: sizes and counts are the same in all.
+    # Without a spread there is no test: sizes and counts are the same in all seeds.
     if not error > 0:
         return Difference(mean, float("nan"), float("nan"), 1.0)
     half = float(stats.t.ppf(0.975, count - 1)) * error
@@ -176,34 +245,35 @@ def over_seeds(differences: Sequence[float]) -> Difference:
 
 
 def judge(experiment: Experiment, results: Results, taxonomy: Taxonomy | None = None) -> Judgement:
-    """Judges the results of a study.
+    """Judges the results of an experiment.
 
     Raises:
-        DeclarationError: The measure does not report the study's metric.
+        DeclarationError: The measure does not report the primary metric.
     """
     reported = results.figures["metric"].unique()
     if len(reported) and experiment.metric not in reported:
         raise DeclarationError(
-            f"The experiment {experiment.name} has no results in its metric. Expected: one of {', '.join(reported)}. "
-            f"Received: {experiment.metric}"
+            f"The experiment {experiment.name} has no results in its metric.",
+            expected=f"one of {', '.join(reported)}",
+            received=experiment.metric,
         )
     return Judgement(experiment, results, taxonomy or Taxonomy.load())
 
 
-def _detectable(change: Any, examples: int) -> float:
-    """Returns what is detectable, from the change of each example in each seed, int64 [seeds, K]: -1, 0 or 1."""
+def _minimum_detectable(change: Any, examples: int) -> float:
+    """Returns the minimum detectable accuracy from each example's change in each seed, int64 [seeds, K]: -1, 0 or 1."""
     seeds = len(change)
     discordant = float((change != 0).sum()) / (seeds * examples)
     mean = float(change.sum()) / (seeds * examples)
     variance = discordant - mean**2
     if seeds == 1 or not variance > 0:
-        return detectable(examples, discordant)
+        return minimum_detectable_difference(examples, discordant)
     together = float((change.sum(axis=0) ** 2 - (change**2).sum(axis=0)).sum())
     correlation = (together / (seeds * (seeds - 1) * examples) - mean**2) / variance
-    return detectable(examples, discordant, seeds, min(max(correlation, 0.0), 1.0))
+    return minimum_detectable_difference(examples, discordant, seeds, min(max(correlation, 0.0), 1.0))
 
 
-def ran_on(figures: pd.DataFrame) -> list[str]:
-    """Returns the places that runs were made at, the most frequent first."""
-    places = figures["backend"] + ", " + figures["hardware"]
-    return [str(place) for place in places.value_counts(sort=True).index]
+def machines(figures: pd.DataFrame) -> list[str]:
+    """Returns the backends and hardware of the runs, the most frequent first."""
+    combined = figures["backend"] + ", " + figures["hardware"]
+    return [str(machine) for machine in combined.value_counts(sort=True).index]

@@ -1,4 +1,4 @@
-"""What the experiments share: the images, and every network that was trained, once for all of them."""
+"""The laboratory: the images and the trained networks that all experiments share, each network trained once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.experiments.place import Place, here
-from analysis.experiments.results import digest
+from analysis.experiments.results import Machine, digest, this_machine
 from analysis.experiments.training_settings import TrainingSettings
 from models.taxonomy import Taxonomy
+from pipeline.contract.files import atomic_path, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -26,36 +26,36 @@ if TYPE_CHECKING:
 Images = npt.NDArray[np.uint8]
 Garments = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
-Report = Callable[[int, int, str], None]
+OnProgress = Callable[[int, int, str], None]
 PREDICT_BATCH = 500
 FOLD_SEED = 0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained.
+    """A trained network.
 
     Attributes:
-        network: From uint8 images [N, 28, 28] to logits, with its mirror image's where the settings say so.
-        history: An entry an epoch, as `models.training.Trained` has it.
-        seconds: That the training took, without the looks at validation.
-        place: What it was trained on.
+        network: From uint8 images [N, 28, 28] to logits, with flip TTA where the settings ask for it.
+        history: One entry per epoch, as in `models.training.Trained`.
+        seconds: Duration of the training without the evaluations on validation.
+        machine: What it was trained on.
     """
 
     network: keras.Model
     history: list[dict[str, float]]
     seconds: float
-    place: Place
+    machine: Machine
 
 
 class Laboratory:
-    """The images, and the networks trained on them so far.
+    """The images, and the networks that have been trained on them.
 
     Args:
-        images: By split, "train", "validation" and "test": uint8 [N, 28, 28].
-        garments: By split: int64 [N].
-        taxonomy: Which garment belongs to which group.
-        store: A directory for what was trained.
+        images: uint8 [N, 28, 28] of each split, "train", "validation" and "test".
+        garments: int64 [N] of each split.
+        taxonomy: The groups and their garments.
+        store: A directory for the trained networks.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Laboratory:
     ) -> None:
         self.images, self.garments, self.taxonomy, self._store = images, garments, taxonomy, store
         self.membership = np.array(taxonomy.membership())
-        self.report: Report = lambda done, total, note: None
+        self.on_progress: OnProgress = lambda done, total, unit: None
         store.mkdir(parents=True, exist_ok=True)
         content = hashlib.sha256(images["train"].tobytes()).hexdigest()
         self._data = digest([content, garments["train"].tolist(), self.membership.tolist()])
@@ -73,7 +73,7 @@ class Laboratory:
         return np.array(self.taxonomy.group_of, np.int64)[self.garments[split]]
 
     def train(self, settings: TrainingSettings, seed: int) -> Trained:
-        """Trains a network, or takes it from the store where it was trained before."""
+        """Trains a network, or loads it from the store if it was trained before."""
         from models.families import with_flip_tta
 
         key = f"{digest([self._data, settings.trained_by()])}-{seed}"
@@ -83,9 +83,11 @@ class Laboratory:
         network = settings.recipe.build_network(self.membership, settings.augmentation.final_side)
         with np.load(weights) as content:
             network.set_weights([content[name] for name in sorted(content.files)])
-        known = json.loads(facts.read_text(encoding="utf-8"))
-        asked = with_flip_tta(network) if settings.mirror else network
-        return Trained(asked, known["history"], known["seconds"], Place(**known["place"]))
+        stored = json.loads(facts.read_text(encoding="utf-8"))
+        # Earlier versions stored the machine as "place".
+        machine = Machine(**stored.get("machine", stored.get("place")))
+        served = with_flip_tta(network) if settings.flip_tta else network
+        return Trained(served, stored["history"], stored["seconds"], machine)
 
     def logits(self, settings: TrainingSettings, seed: int, split: str = "validation") -> Logits:
         """Returns a network's logits [N, outputs] for the images of a split."""
@@ -103,77 +105,77 @@ class Laboratory:
             self.task(settings, seed),
             plan,
             checkpoint,
-            after_epoch=lambda epoch, logits: self.report(epoch + 1, settings.epochs, "epochs"),
+            after_epoch=lambda epoch, logits: self.on_progress(epoch + 1, settings.epochs, "epochs"),
         )
-        values = {f"w{place:04d}": array for place, array in enumerate(trained.model.get_weights())}
-        np.savez(weights, **values)
+        values = {f"w{index:04d}": array for index, array in enumerate(trained.model.get_weights())}
+        with atomic_path(weights) as path:
+            np.savez(path, **values)
         seconds = sum(entry["seconds"] for entry in trained.history)
-        unfinished = facts.with_suffix(".unfinished")
-        known = {"history": trained.history, "seconds": seconds, "place": asdict(here())}
-        unfinished.write_text(json.dumps(known), encoding="utf-8")
-        unfinished.replace(facts)
+        # The network counts as trained when this file is there.
+        write_json(facts, {"history": trained.history, "seconds": seconds, "machine": asdict(this_machine())})
         checkpoint.unlink(missing_ok=True)
-        forget()
+        clear_session()
 
     def task(self, settings: TrainingSettings, seed: int) -> Task:
-        """Returns what a training learns: images and targets as the settings ask for."""
+        """Returns the images and targets of a training."""
         from models.training import Task
 
         images, garments = self.images["train"], self.garments["train"]
         task = Task(images, garments, self.images["validation"], self.garments["validation"], self.membership)
-        if settings.labels == "without_suspects":
-            kept = np.setdiff1d(np.arange(len(garments)), self._suspects)
-            task = replace(task, images=images[kept], garments=garments[kept])
+        if settings.labels == "without_suspected_errors":
+            clean = np.setdiff1d(np.arange(len(garments)), self._suspected_errors)
+            task = replace(task, images=images[clean], garments=garments[clean])
         if settings.labels == "soft":
             task = replace(task, targets=_float(0.5 * np.eye(len(self.membership))[garments] + 0.5 * self._out_of_fold))
         if settings.known_garments < 1:
-            task = replace(task, targets=self._partly_known(settings.known_garments, garments))
+            task = replace(task, targets=self._partial_targets(settings.known_garments, garments))
         if settings.teacher is not None:
-            task = replace(task, targets=_float(self._taught(settings, seed, task.garments)))
+            task = replace(task, targets=_float(self._distillation_targets(settings, seed, task.garments)))
         return task
 
-    def _partly_known(self, share: float, garments: Garments) -> npt.NDArray[np.float32]:
+    def _partial_targets(self, share: float, garments: Garments) -> npt.NDArray[np.float32]:
         """Returns [N, garments]: 1 at the garment where it is known, else at every garment of the group."""
         of_group = self.membership @ self.membership.T
         known = np.random.default_rng(FOLD_SEED).random(len(garments)) < share
         return _float(np.where(known[:, None], np.eye(len(of_group))[garments], of_group[garments]))
 
-    def learned(self, settings: TrainingSettings) -> int:
-        """Returns how many images a training with these settings learns from."""
-        left_out = len(self._suspects) if settings.labels == "without_suspects" else 0
+    def training_size(self, settings: TrainingSettings) -> int:
+        """Returns the number of training images with these settings."""
+        left_out = len(self._suspected_errors) if settings.labels == "without_suspected_errors" else 0
         return len(self.images["train"]) - left_out
 
-    def _taught(self, settings: TrainingSettings, seed: int, garments: Garments) -> npt.NDArray[np.float64]:
+    def _distillation_targets(
+        self, settings: TrainingSettings, seed: int, garments: Garments
+    ) -> npt.NDArray[np.float64]:
         from models.probabilities import softmax
 
         assert settings.teacher is not None
-        answers = softmax(self.logits(settings.teacher, seed, "train") / settings.teacher_temperature)
-        given = np.eye(len(self.membership))[garments]
-        return settings.teacher_weight * answers + (1 - settings.teacher_weight) * given
+        softened = softmax(self.logits(settings.teacher, seed, "train") / settings.teacher_temperature)
+        labels = np.eye(len(self.membership))[garments]
+        return settings.teacher_weight * softened + (1 - settings.teacher_weight) * labels
 
     @cached_property
     def _out_of_fold(self) -> npt.NDArray[np.float64]:
-        """float64 [N, garments]: what small networks say of training images that they were not trained on."""
+        """Out-of-fold garment probabilities of the training images by small networks, float64 [N, garments]."""
         from analysis.exploration.cross_validation import cross_validate
         from analysis.exploration.data import Data
         from models.probabilities import fit_temperature, softmax
 
         file = self._store / f"out-of-fold-{self._data}.npy"
         if not file.exists():
-            # Cross-validation also asks about images outside the folds: one of validation stands for them.
+            # Cross-validation also needs images outside the folds: one of validation stands for them.
             images, garments = (np.concatenate([a["train"], a["validation"][:1]]) for a in (self.images, self.garments))
             outside = np.arange(len(garments)) == len(garments) - 1
             data = Data(images, garments, outside, np.full(len(garments), -1), outside.astype(str), self.taxonomy)
-            unfinished = file.with_suffix(".unfinished.npy")
-            np.save(unfinished, cross_validate(data, seed=FOLD_SEED).logits[-1])
-            unfinished.replace(file)
-            forget()
+            with atomic_path(file) as path:
+                np.save(path, cross_validate(data, seed=FOLD_SEED).logits[-1])
+            clear_session()
         logits = np.load(file)
         return softmax(logits / fit_temperature(logits, self.garments["train"]))
 
     @cached_property
-    def _suspects(self) -> Garments:
-        """int64, the rows of the training images whose garment is suspected to be given wrongly."""
+    def _suspected_errors(self) -> Garments:
+        """Rows of the training images whose label is suspected to be wrong, int64."""
         from analysis.exploration.label_errors import find_suspected_errors
 
         garments = self.garments["train"]
@@ -182,16 +184,16 @@ class Laboratory:
 
 def predict(network: keras.Model, images: Images) -> Logits:
     """Returns a network's logits [N, outputs] for images uint8 [N, 28, 28]."""
-    answers: Logits = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
-    return answers
+    logits: Logits = network.predict(images, batch_size=PREDICT_BATCH, verbose=0)
+    return logits
 
 
 def _float(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     return values.astype(np.float32)
 
 
-def forget() -> None:
-    """Frees what Keras keeps of networks that are no longer used."""
+def clear_session() -> None:
+    """Frees the memory that Keras holds for networks that are no longer used."""
     import gc
 
     import keras

@@ -1,4 +1,4 @@
-"""The settings of an arm that trains a network, checked."""
+"""The settings of an arm that trains a network, read from a declaration and checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.studied.objectives import Objective
 from models.studied.recipe import OPTIMIZERS, StudiedRecipe
 from models.training import Precision
 
-Labels = Literal["given", "without_suspects", "soft"]
+Labels = Literal["original", "without_suspected_errors", "soft"]
 REFERENCE = StudiedRecipe(
     family="plain",
     width=64,
@@ -28,12 +28,12 @@ REFERENCE = StudiedRecipe(
     ema_momentum=0.0,
     objective=Objective(smooth="all"),
 )
-"""What a declaration does not name. It stays as it is: the pipeline's own defaults follow from what studies find."""
+"""Defaults of a declaration. They stay fixed, while the pipeline's own defaults follow the experiments' results."""
 
 SHARES = {"dropout", "label_smoothing", "ema_momentum", "trim", "erase", "known_garments", "teacher_weight"}
 POSITIVE = {"width", "peak_learning_rate", "teacher_temperature"}
 NOT_NEGATIVE = {"weight_decay", "group_loss", "logit_adjustment", "focal", "shift", "scale", "mixup", "cutmix"}
-"""What numbers may be, wherever among the settings they stand."""
+"""Ranges of numbers, at any level of the settings."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class TrainingSettings:
 
     Attributes:
         recipe: Network, optimiser and objective.
-        epochs: Passes over the images.
-        batch_size: Images a step.
-        augmentation: What is done to the images.
-        precision: As of `models.training.Plan`.
-        balanced: Whether each group's images are drawn as often as another's.
-        labels: "given"; "without_suspects" leaves out the training images whose garment confident learning suspects;
-            "soft" learns half of the given garment and half of what networks say that were not trained on the image.
-        known_garments: Share of the training images whose garment is known; of the others only the group is. Goes with
-            `objective.sets`.
-        mirror: Whether the answers for an image and its mirror image are averaged.
-        teacher: The settings of a network whose answers are learned; None for none.
-        teacher_weight: Their share of the targets; the rest is the given garment.
+        epochs: Number of epochs.
+        batch_size: Images per step.
+        augmentation: Augmentation of the training images.
+        precision: As in `models.training.Plan`.
+        balanced: Whether images of all groups are drawn equally often.
+        labels: "original"; "without_suspected_errors" leaves out the training images whose label confident learning
+            suspects to be wrong; "soft" averages the label and out-of-fold probabilities.
+        known_garments: Share of the training images whose garment is known; of the others only the group is known.
+            Needs `objective.sets`.
+        flip_tta: Whether the logits of an image and of its mirror image are averaged.
+        teacher: The settings of the teacher network for distillation; None for none.
+        teacher_weight: The teacher's share of the targets; the rest is the labelled garment.
         teacher_temperature: The teacher's logits are divided by it: Hinton, Vinyals and Dean, "Distilling the Knowledge
             in a Neural Network", 2015, equation 1.
     """
@@ -64,35 +64,40 @@ class TrainingSettings:
     augmentation: StudiedAugmentation = field(default_factory=StudiedAugmentation)
     precision: Precision = "auto"
     balanced: bool = False
-    labels: Labels = "given"
+    labels: Labels = "original"
     known_garments: float = 1.0
-    mirror: bool = True
+    flip_tta: bool = True
     teacher: TrainingSettings | None = None
     teacher_weight: float = 0.9
     teacher_temperature: float = 2.0
 
     def trained_by(self) -> dict[str, Any]:
-        """Returns what decides the weights and is not the usual: a new option leaves old networks what they are."""
-        values = _unusual(asdict(replace(self, teacher=None)), asdict(TrainingSettings()))
-        values.pop("mirror", None)  # how the trained network is asked
+        """Returns the settings that determine the weights and differ from the defaults.
+
+        Defaults are left out, so that a new setting does not invalidate the stored networks.
+        """
+        values = _non_defaults(asdict(replace(self, teacher=None)), asdict(TrainingSettings()))
+        values.pop("flip_tta", None)  # it changes the evaluation, not the training
         if self.teacher is None:
             return {n: v for n, v in values.items() if n not in ("teacher_weight", "teacher_temperature")}
-        return {**values, "teacher": {**self.teacher.trained_by(), "mirror": self.teacher.mirror}}
+        return {**values, "teacher": {**self.teacher.trained_by(), "flip_tta": self.teacher.flip_tta}}
 
 
-def _unusual(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    differing = {name: value for name, value in values.items() if value != usual[name]}
-    return {n: _unusual(v, usual[n]) if isinstance(v, Mapping) else v for n, v in differing.items()}
+def _non_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    differing = {name: value for name, value in values.items() if value != defaults[name]}
+    return {n: _non_defaults(v, defaults[n]) if isinstance(v, Mapping) else v for n, v in differing.items()}
 
 
 def read(settings: Mapping[str, Any]) -> TrainingSettings:
-    """Reads settings as a declaration has them: a recipe's values stand beside the others.
+    """Reads the settings of a declaration, where the recipe's values stand beside the others.
 
     Raises:
-        DeclarationError: A name is unknown, or a value is not of its type.
+        DeclarationError: A name is unknown, or a value is of the wrong type or out of its range.
     """
     if not isinstance(settings, Mapping):
-        raise DeclarationError(f"A network is not declared. Expected: a table of its settings. Received: {settings!r}")
+        raise DeclarationError(
+            "The settings of a network are missing.", expected="a table of settings", received=repr(settings)
+        )
     of_recipe = {f.name for f in fields(StudiedRecipe)}
     table: dict[str, Any] = {name: value for name, value in settings.items() if name not in of_recipe}
     teacher = table.pop("teacher", None)
@@ -104,8 +109,9 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise DeclarationError(
-            f"A setting is not as it must be. Expected: {first['msg']}. "
-            f"Received: {'.'.join(str(part) for part in first['loc'])} = {first['input']!r}"
+            "The value of a setting is invalid.",
+            expected=first["msg"],
+            received=f"{'.'.join(str(part) for part in first['loc'])} = {first['input']!r}",
         ) from None
     for name, known in (("family", FAMILIES), ("optimizer", OPTIMIZERS)):
         if (chosen := getattr(made.recipe, name)) not in known:
@@ -124,7 +130,7 @@ def _check_numbers(values: Mapping[str, Any]) -> None:
         value = values[name]
         if value < 0 or (name in SHARES and value > 1) or (name in POSITIVE and value == 0):
             expected = "0 to 1" if name in SHARES else "more than 0" if name in POSITIVE else "0 or more"
-            raise DeclarationError(f"A setting is out of its range. Expected: {expected}. Received: {name} = {value!r}")
+            raise DeclarationError("A setting is out of its range.", expected=expected, received=f"{name} = {value!r}")
 
 
 def _check_names(kind: type, table: Mapping[str, Any]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -19,7 +17,7 @@ from pipeline.commands.options import (
     assemble,
     resume_command,
 )
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.suggestions import nearest
 from pipeline.runner.workspace import Workspace
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.runner.display import Display
 
 PAGE = "experiments.html"
+LIST_COMMAND = "fashion experiment list"
 SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 STUDIES = Path(__file__).resolve().parents[2] / "analysis" / "experiments" / "studies"
 
@@ -51,9 +50,9 @@ NameArgument = Annotated[Optional[str], typer.Argument(help="The experiment; see
 @experiment.command("list")
 def list_experiments(studies: StudiesOption = STUDIES) -> None:
     """List the experiments with their finished runs and decisions."""
-    from analysis.experiments.story import table_text
+    from analysis.experiments.terminal_tables import table_text
 
-    with _user_errors():
+    with suggest(LIST_COMMAND):
         print(table_text(studies))
 
 
@@ -75,7 +74,7 @@ def run(
     the running epoch is lost.
     """
     from analysis.experiments.declaration import names
-    from analysis.experiments.measures.registry import check
+    from analysis.experiments.runner import check
     from pipeline.runner.display import display_for, terminal_console
 
     if (name is None) == (not everything):
@@ -83,7 +82,7 @@ def run(
             "No single experiment is selected.",
             expected="a name, or --all",
             received=f"{name} and --all" if name else "neither",
-            next_step="fashion experiment list",
+            next_step=LIST_COMMAND,
         )
     if studies == STUDIES and (set_ or profile != "default"):
         raise UserError(
@@ -96,7 +95,7 @@ def run(
             ),
         )
     seconds, workspace = parse_seconds(budget), Workspace(directory)
-    with _user_errors():
+    with suggest(LIST_COMMAND):
         chosen = [_results(found, studies) for found in (names(studies) if name is None else [name])]
         check(results.experiment for results in chosen)
         display = display_for(terminal_console())
@@ -116,9 +115,9 @@ def compare(
 ) -> None:
     """Compare two arms of an experiment: the difference of every metric with its interval, and a test of the errors."""
     from analysis.experiments.declaration import names
-    from analysis.experiments.story import compare_text
+    from analysis.experiments.terminal_tables import compare_text
 
-    with _user_errors():
+    with suggest(LIST_COMMAND):
         candidates = [_results(name, studies) for name in (names(studies) if of is None else [of])]
         results = _with_arms(candidates, arm, other)
         print(compare_text(results.experiment, results, arm, other))
@@ -127,11 +126,11 @@ def compare(
 @experiment.command()
 def report(directory: WorkspaceOption = DEFAULT_WORKSPACE, studies: StudiesOption = STUDIES) -> None:
     """Write reports/experiments.html in the workspace: question, hypothesis, outcome and decision of each."""
-    from analysis.experiments.story import write_page
+    from analysis.experiments.report import write_page
 
     target = Workspace(directory).reports / PAGE
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _user_errors():
+    with suggest(LIST_COMMAND):
         write_page(target, studies)
     print(f"Page     {target}")
 
@@ -193,7 +192,7 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | Non
             continue
         display.started(name, [f"{missing} runs are missing"])
         progress, started = _RunProgress(display.progress(name)), time.monotonic()
-        laboratory.report = progress.within_run
+        laboratory.on_progress = progress.within_run
         try:
             failures = run_missing(results, laboratory, left, progress.start_run)
         except BaseException:
@@ -273,28 +272,5 @@ def _with_arms(candidates: list[Results], arm: str, other: str) -> Results:
         "No experiment has results of both arms.",
         expected="two arms of one experiment, both run",
         received=f"{arm}; {other}",
-        next_step=f"fashion experiment run {names[0]}" if names else "fashion experiment list",
+        next_step=f"fashion experiment run {names[0]}" if names else LIST_COMMAND,
     )
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Raises an error in a declaration or in results as a user's error."""
-    from analysis.experiments.declaration import DeclarationError
-    from analysis.experiments.results import ResultsError
-    from analysis.experiments.wrong_answers import ComparisonError
-
-    try:
-        yield
-    except (DeclarationError, ResultsError, ComparisonError) as error:
-        headline, _, rest = str(error).partition(" Expected: ")
-        expected, _, received = rest.partition(" Received: ")
-        received, _, next_step = received.partition(" Next: ")
-        if not isinstance(error, DeclarationError):
-            next_step = "git checkout of the CSV, or remove the arm's rows and run it again"
-        raise UserError(
-            headline,
-            expected=expected.rstrip("."),
-            received=received.rstrip("."),
-            next_step=next_step or "fashion experiment list",
-        ) from None

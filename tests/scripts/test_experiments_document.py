@@ -10,8 +10,8 @@ import numpy as np
 from analysis.pages.figures import figure
 from analysis.pages.section import Gallery, Picture, Row
 from scripts.experiments_document import DOCUMENT, PICTURES, anchor, file_name, shrink, write_document
-from scripts.photographs import remove_others
-from tests.analysis.experiments.made_up_study import declare, run
+from scripts.page_screenshots import remove_others
+from tests.analysis.experiments.synthetic_experiment import declare, run
 
 
 def test_document_is_up_to_date() -> None:
@@ -43,8 +43,8 @@ def test_summary_links_to_the_sections(tmp_path: Path) -> None:
     """Each experiment has a line with its answer, and the link is the anchor of its heading."""
     declare(tmp_path, "colour", number=7)
     text, _ = write_document(tmp_path)
-    assert "| 7 | [A colour study](#7-a-colour-study) | Declared, not run. |" in text
-    assert anchor(re.findall(r"^## (7.*)$", text, re.MULTILINE)[0]) == "7-a-colour-study"
+    assert "| 7 | [A colour experiment](#7-a-colour-experiment) | Declared, not run. |" in text
+    assert anchor(re.findall(r"^## (7.*)$", text, re.MULTILINE)[0]) == "7-a-colour-experiment"
 
 
 def test_name_of_a_picture_follows_from_what_is_drawn() -> None:

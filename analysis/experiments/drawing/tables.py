@@ -1,4 +1,4 @@
-"""The table of a study, and a table of arms by columns in which better and worse have colours."""
+"""Tables of an experiment: figures of all arms, and heat maps of arms by columns such as groups."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.experiments.comparison import mean_over_seeds
-from analysis.experiments.drawing.palette import DIVERGING, WIDTH, rounded, wrapped
+from analysis.experiments.drawing.charts import DIVERGING, WIDTH, rounded, wrapped
 from analysis.experiments.judgement import Judgement
-from analysis.experiments.scales import MAIN, OF_GROUPS, OF_MEASURE, Scale, probability, scale_of
+from analysis.experiments.reported_metrics import (
+    COLUMNS_OF_MEASURE,
+    GROUP_METRICS,
+    MAIN_COLUMNS,
+    Scale,
+    format_p_value,
+    scale_of,
+)
 from analysis.pages import figures as style
 from analysis.pages.section import Listing, Picture
 
 MOST_COLUMNS = 6
 
 
-def listing(judgement: Judgement) -> Listing | None:
-    """Tells every arm's figures and its difference to the baseline; None where there is no result."""
+def figure_table(judgement: Judgement) -> Listing | None:
+    """Returns the table of every arm's figures and its difference to the baseline; None without results."""
     metrics = columns(judgement)
     if not metrics:
         return None
@@ -35,53 +42,55 @@ def listing(judgement: Judgement) -> Listing | None:
 
 
 def columns(judgement: Judgement) -> list[str]:
-    """Returns the metrics that the table shows: the main ones, or the first that the measure reports."""
+    """Returns the metrics in the table: the main ones, or the first that the measure reports."""
     figures = judgement.results.figures
     overall = list(dict.fromkeys(figures["metric"][figures["subset"] == judgement.whole]))
-    main = [metric for metric in OF_MEASURE.get(judgement.experiment.measure, MAIN) if metric in overall]
+    main = [
+        metric for metric in COLUMNS_OF_MEASURE.get(judgement.experiment.measure, MAIN_COLUMNS) if metric in overall
+    ]
     chosen = main if len(main) > 1 else overall[:MOST_COLUMNS]
-    asked = judgement.experiment.metric
-    return chosen if asked in chosen or asked not in overall else [asked, *chosen][:MOST_COLUMNS]
+    primary = judgement.experiment.metric
+    return chosen if primary in chosen or primary not in overall else [primary, *chosen][:MOST_COLUMNS]
 
 
-def matrix(
+def heat_map(
     name: str,
     values: pd.DataFrame,
     caption: str,
     unit: str,
-    mirrored: bool = True,
+    diverging: bool = True,
     digits: int = 2,
     documented: bool = True,
     middle: float = 0.0,
     reach: float = 0.0,
 ) -> Picture:
-    """Draws a table of numbers as colours with the numbers in the cells.
+    """Draws a heat map with the numbers in its cells.
 
     Args:
-        name: Of the picture.
-        values: A row down and a column across for each; NaN is left empty.
-        caption: What to see in it.
-        unit: What the numbers are, under the axis.
-        mirrored: Whether the colours have a middle, blue above and vermilion below; otherwise the least is the ground.
-            Defaults to True.
-        digits: Behind the point. Defaults to 2.
+        name: The picture's name.
+        values: The numbers; cells with NaN stay empty.
+        caption: The caption.
+        unit: The unit of the numbers, under the horizontal axis.
+        diverging: Whether the colours diverge from a middle, blue above and vermilion below; otherwise they start at
+            the smallest value. Defaults to True.
+        digits: Number of decimal places. Defaults to 2.
         documented: Whether the document shows it. Defaults to True.
-        middle: The value without a colour, where there is a middle. Defaults to 0, and numbers then have signs.
-        reach: How far from the middle the colours are full, for pictures with one scale. Defaults to the farthest
-            value.
+        middle: The value without a colour. Defaults to 0, and numbers then have signs.
+        reach: The distance from the middle with full colours, for several pictures with one scale. Defaults to that
+            of the farthest value.
     """
     largest = reach or float(np.nanmax(np.abs(values.to_numpy(float) - middle))) or 1.0
-    told = Scale("", digits=digits).change if mirrored and not middle else Scale("", digits=digits).value
+    formatted = Scale("", digits=digits).change if diverging and not middle else Scale("", digits=digits).value
     made: go.Figure = style.figure(unit, height=130 + 32 * len(values))
     made.add_heatmap(
         z=[rounded(row) for row in values.to_numpy(float)],
         x=[wrapped(str(column), WIDTH // 2) for column in values.columns],
         y=[wrapped(str(row)) for row in values.index],
-        colorscale=DIVERGING if mirrored else style.SEQUENTIAL,
-        zmin=middle - largest if mirrored else float(np.nanmin(values.to_numpy(float))),
+        colorscale=DIVERGING if diverging else style.SEQUENTIAL,
+        zmin=middle - largest if diverging else float(np.nanmin(values.to_numpy(float))),
         zmax=middle + largest,
         showscale=False,
-        text=[[told(cell) for cell in row] for row in values.to_numpy(float)],
+        text=[[formatted(cell) for cell in row] for row in values.to_numpy(float)],
         texttemplate="%{text}",
         hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
     )
@@ -91,7 +100,7 @@ def matrix(
 
 
 def group_effects(judgement: Judgement) -> Picture | None:
-    """Draws by how much each arm changes the F1 of each group; None where that was not measured."""
+    """Draws the change of each group's F1 by each arm; None if it was not measured."""
     baseline, groups = judgement.experiment.baseline, judgement.taxonomy.groups
     rows = {arm: [_change(judgement, arm, baseline, group) for group in groups] for arm in judgement.differences}
     values = pd.DataFrame.from_dict(rows, orient="index", columns=list(groups)).dropna(how="all")
@@ -99,10 +108,10 @@ def group_effects(judgement: Judgement) -> Picture | None:
         return None
     caption = (
         f"F1 of each group, mean over seeds, less that of “{baseline}”, in points. No intervals here: the "
-        "smaller a group, the more of it is chance."
+        "smaller a group, the noisier its F1."
     )
-    asked = judgement.experiment.metric in OF_GROUPS
-    return matrix(f"{judgement.experiment.name}-groups", values, caption, "F1, points", documented=asked)
+    documented = judgement.experiment.metric in GROUP_METRICS
+    return heat_map(f"{judgement.experiment.name}-groups", values, caption, "F1, points", documented=documented)
 
 
 def _change(judgement: Judgement, arm: str, baseline: str, group: str) -> float:
@@ -125,12 +134,12 @@ def _difference(judgement: Judgement, arm: str) -> str:
 
 
 def _p_value(judgement: Judgement, arm: str) -> str:
-    return probability(judgement.adjusted[arm]) if arm in judgement.adjusted else ""
+    return format_p_value(judgement.adjusted[arm]) if arm in judgement.adjusted else ""
 
 
 def _caption(judgement: Judgement) -> str:
-    told = "Mean ± standard deviation between seeds; accuracies and F1 in percent."
+    caption = "Mean ± standard deviation between seeds; accuracies and F1 in percent."
     if not judgement.differences:
-        return told
+        return caption
     unit = f", in {judgement.scale.unit}" if judgement.scale.unit else ""
-    return f"{told} Difference to the baseline{unit}, with its 95% interval and p corrected for the number of arms."
+    return f"{caption} Difference to the baseline{unit}, with its 95% interval and p corrected for the number of arms."

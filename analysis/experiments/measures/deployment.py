@@ -1,4 +1,4 @@
-"""The measure "deployment": a trained network as it would be asked, one image at a time, in one of three precisions."""
+"""The measure "deployment": a trained network on single images, in TensorFlow or in LiteRT with a given precision."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.experiments.declaration import check_settings
-from analysis.experiments.laboratory import Laboratory, forget
+from analysis.experiments.laboratory import Laboratory, clear_session
 from analysis.experiments.measures import training
-from analysis.experiments.measures.training import judge
+from analysis.experiments.measures.training import evaluate_logits
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import read
 
 if TYPE_CHECKING:
     import keras
 
-ASKED = 300
+REQUESTS, WARM_UP = 300, 20
 REPRESENTATIVE = 500
 PRECISIONS = ("float32", "float16", "int8")
-Ask = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Raises DeclarationError for an unknown precision, or a network that cannot be trained."""
+    """Raises DeclarationError for an unknown precision or invalid settings of the network."""
     deployed = {name: value for name, value in settings.items() if name == "deployed"}
     check_settings({"deployed": "tensorflow", **deployed}, {"deployed": ["tensorflow", *PRECISIONS]})
     read({name: value for name, value in settings.items() if name not in deployed})
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
-    """Trains as the settings say; `deployed` is "tensorflow", or "float32", "float16" or "int8" in LiteRT.
+    """Trains a network and evaluates it deployed: as "tensorflow", or in LiteRT as "float32", "float16" or "int8".
 
-    Latency is the median of 300 answers to one image each, in this process, with as many threads as there are cores.
+    Latency is the median of 300 predictions for one image each, in this process, with one thread per core.
     """
     settings = dict(settings)
     deployed = settings.pop("deployed", "tensorflow")
     outcome = training.measure(settings, seed, laboratory)
     network, images = laboratory.train(read(settings), seed).network, laboratory.images[VALIDATION]
     if deployed == "tensorflow":
-        ask = _compiled(network)
+        predict = _compiled(network)
     else:
         content = convert(network, deployed, laboratory.images["train"][:REPRESENTATIVE])
-        ask = interpreter(content)
-        answers = np.concatenate([ask(image[None]) for image in images])
-        judged = judge(answers, laboratory, VALIDATION)
+        predict = interpreter(content)
+        logits = np.concatenate([predict(image[None]) for image in images])
+        evaluated = evaluate_logits(logits, laboratory, VALIDATION)
         cost = [
             f for f in outcome.figures if f[1] in ("train_seconds", "images_per_second", "parameters", "multiply_adds")
         ]
         bytes_ = (VALIDATION, "bytes", float(len(content)))
-        outcome = replace(judged, figures=[*judged.figures, *cost, bytes_], place=outcome.place)
-    latency = (VALIDATION, "latency_ms", latency_ms(ask, images))
-    forget()
+        outcome = replace(evaluated, figures=[*evaluated.figures, *cost, bytes_], machine=outcome.machine)
+    latency = (VALIDATION, "latency_ms", latency_ms(predict, images))
+    clear_session()
     return replace(outcome, figures=[*outcome.figures, latency])
 
 
-def latency_ms(ask: Ask, images: npt.NDArray[np.uint8]) -> float:
-    """Returns the median milliseconds of an answer to one image."""
+def latency_ms(predict: Predict, images: npt.NDArray[np.uint8]) -> float:
+    """Returns the median milliseconds of a prediction for one image, after a warm-up."""
     seconds = []
-    for place in range(ASKED + 20):
-        begun = time.perf_counter()
-        ask(images[place % len(images)][None])
-        seconds.append(time.perf_counter() - begun)
-    return float(np.median(seconds[20:]) * 1e3)
+    for request in range(WARM_UP + REQUESTS):
+        started = time.perf_counter()
+        predict(images[request % len(images)][None])
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[WARM_UP:]) * 1e3)
 
 
 def convert(network: keras.Model, precision: str, images: npt.NDArray[np.uint8]) -> bytes:
@@ -93,24 +93,24 @@ def convert(network: keras.Model, precision: str, images: npt.NDArray[np.uint8])
     return content
 
 
-def interpreter(content: bytes) -> Ask:
+def interpreter(content: bytes) -> Predict:
     """Returns a function from one image uint8 [1, 28, 28] to logits float32 [1, outputs]."""
     import tensorflow as tf
 
-    with warnings.catch_warnings(action="ignore"):  # of its move to a package of its own
-        held = tf.lite.Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
-    held.allocate_tensors()
-    given, answered = held.get_input_details()[0], held.get_output_details()[0]
+    with warnings.catch_warnings(action="ignore"):  # TensorFlow announces that it moves to a package of its own
+        model = tf.lite.Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
+    model.allocate_tensors()
+    image_tensor, logits_tensor = model.get_input_details()[0], model.get_output_details()[0]
 
-    def ask(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        held.set_tensor(given["index"], image.astype(given["dtype"]))
-        held.invoke()
-        return np.asarray(held.get_tensor(answered["index"]), np.float32)
+    def predict(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        model.set_tensor(image_tensor["index"], image.astype(image_tensor["dtype"]))
+        model.invoke()
+        return np.asarray(model.get_tensor(logits_tensor["index"]), np.float32)
 
-    return ask
+    return predict
 
 
-def _compiled(network: keras.Model) -> Ask:
+def _compiled(network: keras.Model) -> Predict:
     import tensorflow as tf
 
     function = tf.function(lambda images: network(images, training=False))

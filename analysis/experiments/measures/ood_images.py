@@ -1,24 +1,120 @@
-"""Images that are no clothes, or no longer: what a classifier of garments should not be sure about.
+"""Out-of-distribution images: noise, textures, drawings, and garments that were inverted, cut, shuffled or blended.
 
-From far to near: noise and textures, drawn shapes and letters, then garments inverted, cut, shuffled and blended. The
-far ones are the usual sets of the literature (Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and
-Out-of-Distribution Examples in Neural Networks", 2017, section 3.1); the near ones share the garments' own pixels, so
-that their brightness alone betrays nothing.
+The first ones are the usual far sets of the literature (Hendrycks and Gimpel, "A Baseline for Detecting Misclassified
+and Out-of-Distribution Examples in Neural Networks", 2017, section 3.1). The changed garments are near ones: they share
+the garments' pixels, so that brightness alone does not give them away. Drawings are four times as large and then
+shrunk, so that their edges are as soft as those of the garments.
 """
 
 from __future__ import annotations
 
+import string
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from analysis.evaluation.corruptions import check_images
-from analysis.experiments.measures import ood_drawings as drawings
+
+Pixels = npt.NDArray[np.uint8]
+Point = tuple[float, float]
+
+SIDE = 28
+OVERSAMPLING = 4
+CANVAS = SIDE * OVERSAMPLING
+CHARACTERS = string.ascii_letters + string.digits
+DARKEST_STROKE = 90
+
+
+def shape(rng: np.random.Generator) -> Pixels:
+    """Returns an ellipse, a regular polygon or a star, filled or in outline: uint8 [28, 28]."""
+    kind = rng.choice(["ellipse", "polygon", "star"])
+    ink, filled, line = _grey(rng), rng.random() < 0.5, int(rng.integers(4, 13))
+    centre, radius = rng.uniform(0.4, 0.6, 2) * CANVAS, rng.uniform(0.22, 0.4) * CANVAS
+    fill = ink if filled else None
+
+    def paint(draw: ImageDraw.ImageDraw) -> None:
+        if kind == "ellipse":
+            reach = radius * np.array([1, rng.uniform(0.5, 1)])
+            draw.ellipse([*(centre - reach), *(centre + reach)], fill, ink, line)
+        else:
+            draw.polygon(_corners(rng, kind == "star", centre, radius), fill, ink, line)
+
+    return _drawn(paint)
+
+
+def figure(rng: np.random.Generator) -> Pixels:
+    """Returns a person of five lines and a circle: uint8 [28, 28]."""
+    ink, line = _grey(rng), int(rng.integers(4, 13))
+    neck, hip = (
+        np.array([rng.uniform(48, 64), rng.uniform(36, 44)]),
+        np.array([rng.uniform(48, 64), rng.uniform(62, 74)]),
+    )
+    head = rng.uniform(9, 14)
+    shoulder = neck + (hip - neck) * 0.2
+    arms, legs = rng.uniform(0, np.pi, 2), rng.uniform(0.1, 0.8, 2)
+
+    def paint(draw: ImageDraw.ImageDraw) -> None:
+        draw.ellipse(
+            [neck[0] - head, neck[1] - 2 * head, neck[0] + head, neck[1]], ink if line > 8 else None, ink, line
+        )
+        draw.line([*neck, *hip], ink, line)
+        for side in (0, 1):
+            outwards = 2 * side - 1
+            arm = 30 * np.array([outwards * np.sin(arms[side]), np.cos(arms[side])])
+            leg = 36 * np.array([outwards * np.sin(legs[side]), np.cos(legs[side])])
+            draw.line([*shoulder, *(shoulder + arm)], ink, line)
+            draw.line([*hip, *(hip + leg)], ink, line)
+
+    return _drawn(paint)
+
+
+def letter(rng: np.random.Generator) -> Pixels:
+    """Returns a letter of the Latin alphabet or a digit, turned by up to 15 degrees: uint8 [28, 28].
+
+    In the font that Pillow carries along, so that every machine draws the same ones.
+    """
+    character = CHARACTERS[rng.integers(len(CHARACTERS))]
+    font, ink, bold = _font(int(rng.integers(80, 121))), _grey(rng), int(rng.integers(0, 5))
+    position = tuple(CANVAS / 2 + rng.uniform(-8, 8, 2))
+
+    def paint(draw: ImageDraw.ImageDraw) -> None:
+        draw.text(position, character, ink, font, anchor="mm", stroke_width=bold)
+
+    return _drawn(paint, rng.uniform(-15, 15))
+
+
+def _corners(rng: np.random.Generator, star: bool, centre: npt.NDArray[np.float64], radius: float) -> list[Point]:
+    tips = int(rng.integers(4 if star else 3, 8))
+    count = 2 * tips if star else tips
+    angles = rng.uniform(0, 2 * np.pi) + np.arange(count) * 2 * np.pi / count
+    reach = np.where(star & (np.arange(count) % 2 == 1), 0.45 * radius, radius)
+    return [
+        (float(x), float(y))
+        for x, y in zip(centre[0] + reach * np.cos(angles), centre[1] + reach * np.sin(angles), strict=True)
+    ]
+
+
+def _drawn(paint: Callable[[ImageDraw.ImageDraw], None], degrees: float = 0) -> Pixels:
+    picture = Image.new("L", (CANVAS, CANVAS))
+    paint(ImageDraw.Draw(picture))
+    return np.asarray(picture.rotate(degrees, Image.Resampling.BILINEAR).reduce(OVERSAMPLING))
+
+
+def _grey(rng: np.random.Generator) -> int:
+    return int(rng.integers(DARKEST_STROKE, 256))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -29,52 +125,54 @@ CANDIDATES = 8
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """One kind of images that are no clothes.
+class Kind:
+    """One kind of out-of-distribution images.
 
     Attributes:
-        make: Draws one image of numbers [28, 28] from 0 to 255, from a generator and the garments it may use.
-        needs_garments: Whether it is made of them.
+        draw: Draws one image of numbers [28, 28] from 0 to 255 with a generator and the garments' images.
+        needs_garments: Whether it uses the garments' images.
     """
 
-    make: Callable[[np.random.Generator, Images], npt.NDArray[np.number[Any]]]
+    draw: Callable[[np.random.Generator, Images], npt.NDArray[np.number[Any]]]
     needs_garments: bool = False
 
 
-def strangers(name: str, count: int, seed: int, garments_images: Images | None = None) -> Images:
-    """Returns images of one kind of stranger.
+def draw_ood_images(name: str, count: int, seed: int, garments_images: Images | None = None) -> Images:
+    """Returns out-of-distribution images of one kind.
 
-    They are drawn one after the other: of the same name, seed and garments, the first images are the same however many
-    are asked for.
+    They are drawn one after the other: with the same name, seed and garments, the first images do not depend on the
+    count.
 
     Args:
-        name: One of `STRANGERS`.
-        count: How many.
-        seed: Not negative.
-        garments_images: uint8 [N, 28, 28] with N at least 2, which the kinds with `needs_garments` are made of.
+        name: One of `KINDS`.
+        count: Number of images.
+        seed: Seed of the generator, not negative.
+        garments_images: uint8 [N, 28, 28] with N at least 2, for the kinds with `needs_garments`.
             Defaults to none.
 
     Returns:
         uint8 [count, 28, 28].
 
     Raises:
-        ValueError: no such name, a negative count or seed, or garments that are needed and missing, too
-            few, or of another shape or type.
+        ValueError: The name is unknown, the count or the seed is negative, or needed garments are missing, too few, or
+            of another shape or type.
     """
-    if name not in STRANGERS:
-        raise ValueError(f"No such stranger. Expected: one of {', '.join(STRANGERS)}. Received: {name!r}")
+    if name not in KINDS:
+        raise ValueError(
+            f"No such kind of out-of-distribution images. Expected: one of {', '.join(KINDS)}. Received: {name!r}"
+        )
     if count < 0 or seed < 0:
         raise ValueError(f"A count or a seed is negative. Expected: 0 or more. Received: {count} and {seed}")
     garments = np.zeros((0, SIDE, SIDE), np.uint8) if garments_images is None else garments_images
     check_images(garments)
-    kind = STRANGERS[name]
+    kind = KINDS[name]
     if kind.needs_garments and len(garments) < 2:
-        raise ValueError(f"{name} are made of garments. Expected: 2 images or more. Received: {len(garments)}")
+        raise ValueError(f"{name} need images of garments. Expected: 2 images or more. Received: {len(garments)}")
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    made = np.zeros((count, SIDE, SIDE), np.uint8)
-    for image in made:
-        image[:] = np.rint(kind.make(rng, garments)).clip(0, 255)
-    return made
+    images = np.zeros((count, SIDE, SIDE), np.uint8)
+    for image in images:
+        image[:] = np.rint(kind.draw(rng, garments)).clip(0, 255)
+    return images
 
 
 def _blank(rng: np.random.Generator, _: Images) -> Images:
@@ -86,7 +184,7 @@ def _uniform_noise(rng: np.random.Generator, _: Images) -> Images:
 
 
 def _smooth_noise(rng: np.random.Generator, _: Images) -> Floats:
-    """Filters noise at one to three octaves, each half as fine and half as strong, as Perlin's noise is built."""
+    """Sums filtered noise of one to three octaves, as in Perlin noise."""
     width = rng.uniform(1, 5)
     noise = rng.standard_normal((3, SIDE, SIDE))
     octaves = range(rng.integers(1, 4))
@@ -108,13 +206,13 @@ def _checkerboard(rng: np.random.Generator, _: Images) -> Floats:
 
 
 def _along(angle: float) -> Floats:
-    """Returns how far each pixel lies in a direction, [28, 28], in pixels."""
+    """Returns each pixel's coordinate along a direction, [28, 28], in pixels."""
     row, column = np.mgrid[:SIDE, :SIDE]
     return row * np.sin(angle) + column * np.cos(angle)
 
 
 def _two_tones(rng: np.random.Generator, wave: Floats) -> Floats:
-    """Paints a wave between -1 and 1 (what is beyond is cut) from one grey to another at least 80 away."""
+    """Maps a wave, clipped to [-1, 1], to the range between two grey levels that are at least 80 apart."""
     dark = rng.uniform(0, 175)
     return dark + (wave.clip(-1, 1) + 1) / 2 * (rng.uniform(dark + 80, 255) - dark)
 
@@ -123,49 +221,49 @@ def _full_range(values: Floats) -> Floats:
     return (values - values.min()) / np.ptp(values) * 255
 
 
-def _one(rng: np.random.Generator, garments: Images) -> Images:
+def _random_garment(rng: np.random.Generator, garments: Images) -> Images:
     return garments[rng.integers(len(garments))]
 
 
 def _inverted(rng: np.random.Generator, garments: Images) -> Images:
-    return 255 - _one(rng, garments)
+    return 255 - _random_garment(rng, garments)
 
 
 def _half(rng: np.random.Generator, garments: Images) -> Images:
-    """Keeps what is on one side of a cut through the garment's centre of mass, across or down."""
+    """Keeps one side of a horizontal or vertical cut through the garment's centre of mass."""
     turns = int(rng.integers(4))
-    garment = np.rot90(_one(rng, garments), turns)
+    garment = np.rot90(_random_garment(rng, garments), turns)
     weight = garment.sum(axis=1, dtype=np.int64)
     middle = round(float(weight @ np.arange(SIDE)) / max(1, int(weight.sum())))
     return np.rot90(np.where(np.arange(SIDE)[:, None] < middle, garment, 0), -turns)
 
 
 def _shuffled(rng: np.random.Generator, garments: Images) -> Images:
-    """Puts sixteen patches in another order."""
+    """Permutes sixteen patches."""
     grid = SIDE // PATCH
-    patches = _one(rng, garments).reshape(grid, PATCH, grid, PATCH).swapaxes(1, 2).reshape(-1, PATCH, PATCH)
+    patches = _random_garment(rng, garments).reshape(grid, PATCH, grid, PATCH).swapaxes(1, 2).reshape(-1, PATCH, PATCH)
     mixed = patches[rng.permutation(grid * grid)]
     return mixed.reshape(grid, grid, PATCH, PATCH).swapaxes(1, 2).reshape(SIDE, SIDE)
 
 
 def _blended(rng: np.random.Generator, garments: Images) -> Floats:
-    """Averages a garment with the least like it of eight others: the mean of two shirts would be a shirt."""
-    first = _one(rng, garments).astype(np.float64)
+    """Averages a garment with the least similar of eight others: the mean of two shirts would be a shirt."""
+    first = _random_garment(rng, garments).astype(np.float64)
     others = garments[rng.integers(0, len(garments), CANDIDATES)]
     return (first + others[((others - first) ** 2).sum(axis=(1, 2)).argmax()]) / 2
 
 
-STRANGERS: dict[str, Stranger] = {
-    "blank": Stranger(_blank),
-    "uniform_noise": Stranger(_uniform_noise),
-    "smooth_noise": Stranger(_smooth_noise),
-    "stripes": Stranger(_stripes),
-    "checkerboards": Stranger(_checkerboard),
-    "shapes": Stranger(lambda rng, _: drawings.shape(rng)),
-    "figures": Stranger(lambda rng, _: drawings.figure(rng)),
-    "letters": Stranger(lambda rng, _: drawings.letter(rng)),
-    "inverted_garments": Stranger(_inverted, needs_garments=True),
-    "half_garments": Stranger(_half, needs_garments=True),
-    "shuffled_garments": Stranger(_shuffled, needs_garments=True),
-    "blended_garments": Stranger(_blended, needs_garments=True),
+KINDS: dict[str, Kind] = {
+    "blank": Kind(_blank),
+    "uniform_noise": Kind(_uniform_noise),
+    "smooth_noise": Kind(_smooth_noise),
+    "stripes": Kind(_stripes),
+    "checkerboards": Kind(_checkerboard),
+    "shapes": Kind(lambda rng, _: shape(rng)),
+    "figures": Kind(lambda rng, _: figure(rng)),
+    "letters": Kind(lambda rng, _: letter(rng)),
+    "inverted_garments": Kind(_inverted, needs_garments=True),
+    "half_garments": Kind(_half, needs_garments=True),
+    "shuffled_garments": Kind(_shuffled, needs_garments=True),
+    "blended_garments": Kind(_blended, needs_garments=True),
 }

@@ -1,4 +1,4 @@
-"""The measure "robustness": a trained network, asked about validation images that were corrupted."""
+"""The measure "robustness": a trained network, evaluated on corrupted validation images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import read
 
 EVERY = 3
-"""One validation image in three is corrupted: 80 corruptions of all would take longer than the training."""
+"""Every third validation image is corrupted: 80 corruptions of all would take longer than the training."""
 SEED = 0
 
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
-    """Trains as the settings say, and judges the network on clean and on corrupted validation images."""
+    """Trains a network and evaluates it on clean and on corrupted validation images."""
     from analysis.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
     from models.probabilities import group_probabilities
 
@@ -26,15 +26,15 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
     network = laboratory.train(read(settings), seed).network
     images, truth = laboratory.images[VALIDATION][::EVERY], laboratory.groups(VALIDATION)[::EVERY]
 
-    def accuracy(asked: Any) -> float:
-        groups = group_probabilities(predict(network, asked), laboratory.membership)
+    def accuracy(shown: Any) -> float:
+        groups = group_probabilities(predict(network, shown), laboratory.membership)
         return float((groups.argmax(axis=1) == truth).mean())
 
     figures = [("clean", "group_accuracy", accuracy(images))]
     for name in CORRUPTIONS:
         for severity in SEVERITIES:
-            spoilt = corrupt(images, name, severity, SEED)
-            figures.append((f"{name}/{severity}", "group_accuracy", accuracy(spoilt)))
+            corrupted = corrupt(images, name, severity, SEED)
+            figures.append((f"{name}/{severity}", "group_accuracy", accuracy(corrupted)))
     mean = float(np.mean([value for subset, _, value in figures if subset != "clean"]))
     figures = [*clean.figures, *figures, ("corrupted", "group_accuracy", mean)]
     return replace(clean, figures=figures)

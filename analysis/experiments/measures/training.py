@@ -1,4 +1,4 @@
-"""The measure "training": a network is trained and judged on validation."""
+"""The measure "training": a network is trained and evaluated on validation."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ ONE_PIECE = 2
 
 
 def measure(settings: dict[str, object], seed: int, laboratory: Laboratory) -> Outcome:
-    """Trains as the settings say, and judges the network on validation."""
+    """Trains a network and evaluates it on validation."""
     from models.studied.cost import multiply_adds
 
-    asked = read(settings)
-    trained = laboratory.train(asked, seed)
+    chosen = read(settings)
+    trained = laboratory.train(chosen, seed)
     logits = predict(trained.network, laboratory.images["validation"])
-    outcome = judge(logits, laboratory, "validation")
-    images = asked.epochs * (laboratory.learned(asked) // asked.batch_size) * asked.batch_size
+    outcome = evaluate_logits(logits, laboratory, "validation")
+    images = chosen.epochs * (laboratory.training_size(chosen) // chosen.batch_size) * chosen.batch_size
     cost = [
         (VALIDATION, "train_seconds", trained.seconds),
         (VALIDATION, "images_per_second", images / trained.seconds),
         (VALIDATION, "parameters", float(trained.network.count_params())),
         (VALIDATION, "multiply_adds", float(multiply_adds(trained.network))),
     ]
-    return Outcome([*outcome.figures, *cost], outcome.truth, outcome.predicted, place=trained.place)
+    return Outcome([*outcome.figures, *cost], outcome.truth, outcome.predicted, machine=trained.machine)
 
 
-def judge(logits: npt.NDArray[np.float32], laboratory: Laboratory, split: str) -> Outcome:
-    """Judges logits of garments or of groups [N, outputs] for the images of a split."""
-    return judge_probabilities(softmax(logits), laboratory, split)
+def evaluate_logits(logits: npt.NDArray[np.float32], laboratory: Laboratory, split: str) -> Outcome:
+    """Evaluates logits of garments or of groups, [N, outputs], on the images of a split."""
+    return evaluate_probabilities(softmax(logits), laboratory, split)
 
 
-def judge_probabilities(probabilities: npt.NDArray[np.float64], laboratory: Laboratory, split: str) -> Outcome:
-    """Judges probabilities of garments or of groups [N, outputs] for the images of a split."""
+def evaluate_probabilities(probabilities: npt.NDArray[np.float64], laboratory: Laboratory, split: str) -> Outcome:
+    """Evaluates probabilities of garments or of groups, [N, outputs], on the images of a split."""
     truth, of_garments = laboratory.groups(split), probabilities.shape[1] == len(laboratory.membership)
     groups = probabilities @ laboratory.membership if of_garments else probabilities
-    outcome = judge_groups(groups.argmax(axis=1).astype(np.int64), laboratory, split)
-    right, given = outcome.predicted == truth, groups[np.arange(len(truth)), truth]
+    outcome = evaluate_groups(groups.argmax(axis=1).astype(np.int64), laboratory, split)
+    of_truth = groups[np.arange(len(truth)), truth]
     more: Figures = [
-        (split, "log_loss", float(-np.log(np.maximum(given, 1e-12)).mean())),
-        (split, "calibration_error", expected_calibration_error(groups.max(axis=1), right)),
+        (split, "log_loss", float(-np.log(np.maximum(of_truth, 1e-12)).mean())),
+        (split, "calibration_error", expected_calibration_error(groups.max(axis=1), outcome.predicted == truth)),
     ]
     if of_garments:
-        named = probabilities.argmax(axis=1) == laboratory.garments[split]
-        more.append((split, "garment_accuracy", float(named.mean())))
+        correct = probabilities.argmax(axis=1) == laboratory.garments[split]
+        more.append((split, "garment_accuracy", float(correct.mean())))
     return Outcome([*outcome.figures, *more], truth, outcome.predicted)
 
 
-def judge_groups(predicted: npt.NDArray[np.int64], laboratory: Laboratory, split: str) -> Outcome:
-    """Judges the groups int64 [N] that the images of a split are given."""
+def evaluate_groups(predicted: npt.NDArray[np.int64], laboratory: Laboratory, split: str) -> Outcome:
+    """Evaluates predicted groups, int64 [N], on the images of a split."""
     truth, names = laboratory.groups(split), laboratory.taxonomy.groups
     counts = confusion(truth, predicted, len(names))
     by_group, found = f1(counts), recall(counts)

@@ -1,4 +1,4 @@
-"""Declarations are read, checked, and merged; a mistake in one says what was expected."""
+"""Declarations are read, checked and merged; an error in one says what was expected."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.experiments.declaration import STUDIES, DeclarationError, load, merge, names
-from analysis.experiments.measures.registry import MEASURES, check, measure_of
+from analysis.experiments.declaration import RENAMED, STUDIES, DeclarationError, load, merge, names
+from analysis.experiments.runner import MEASURES, check, measure_of
 from analysis.experiments.training_settings import TrainingSettings, read
 from models.augmentation import Augmentation
 
@@ -36,15 +36,15 @@ def declare(directory: Path, text: str, name: str = "study") -> Path:
 
 
 def test_every_committed_declaration_can_be_read() -> None:
-    """Numbers are their own, measures exist, and the arms of trainings have settings that a training knows."""
+    """Numbers are unique, measures exist, and all settings of all arms are valid."""
     experiments = [load(name) for name in names()]
     assert len({e.number for e in experiments}) == len(experiments) > 0
     check(experiments)
 
 
-def test_an_arm_s_settings_go_over_those_of_all(tmp_path: Path) -> None:
+def test_settings_of_an_arm_override_the_shared_ones(tmp_path: Path) -> None:
     """Tables are merged name by name."""
-    settings = load("study", declare(tmp_path, DECLARED)).of_arm("b")
+    settings = load("study", declare(tmp_path, DECLARED)).settings_of("b")
     assert settings == {"epochs": 2, "augmentation": {"shift": 2, "flip": False}}
     assert read(settings) == TrainingSettings(epochs=2, augmentation=Augmentation(flip=False, shift=2))
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
@@ -63,20 +63,20 @@ def test_an_arm_s_settings_go_over_those_of_all(tmp_path: Path) -> None:
         ("number = 1", "number = = 1", "Invalid value"),
     ],
 )
-def test_a_mistake_is_named(old: str, new: str, said: str, tmp_path: Path) -> None:
-    """The message names the field or the place."""
+def test_invalid_declaration_is_an_error(old: str, new: str, said: str, tmp_path: Path) -> None:
+    """The error names the field or the position."""
     with pytest.raises(DeclarationError, match=said):
         load("study", declare(tmp_path, DECLARED.replace(old, new)))
 
 
-def test_an_unknown_experiment_is_answered_with_a_near_one(tmp_path: Path) -> None:
-    """The message proposes what was perhaps meant."""
-    with pytest.raises(DeclarationError, match="did you mean study"):
+def test_error_for_an_unknown_experiment_suggests_a_near_name(tmp_path: Path) -> None:
+    """The headline has the nearest declared name."""
+    with pytest.raises(DeclarationError, match="Did you mean 'study'"):
         load("studdy", declare(tmp_path, DECLARED))
 
 
-def test_names_are_in_the_order_of_numbers_of_their_own(tmp_path: Path) -> None:
-    """Two experiments with one number have one place, and a directory without any is a mistake."""
+def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Two experiments with the same number are an error, and so is a directory without any."""
     with pytest.raises(DeclarationError, match="No experiment is declared"):
         names(tmp_path)
     declare(tmp_path, DECLARED)
@@ -87,29 +87,44 @@ def test_names_are_in_the_order_of_numbers_of_their_own(tmp_path: Path) -> None:
         names(tmp_path)
 
 
-TEXT = {"network": {}, "doubt": 0.05, "longest": 1}
+@pytest.mark.parametrize(("former", "name"), RENAMED.items())
+def test_error_for_a_former_name_says_the_new_one(former: str, name: str, tmp_path: Path) -> None:
+    """Renamed experiments have no alias."""
+    with pytest.raises(DeclarationError, match=f"It is now called '{name}'"):
+        load(former, declare(tmp_path, DECLARED, name))
+
+
+def test_error_for_a_former_name_in_a_declaration_says_the_new_one(tmp_path: Path) -> None:
+    """Measures and settings have no alias either."""
+    with pytest.raises(DeclarationError, match="It is now called 'out_of_distribution'"):
+        measure_of("strangers")
+    with pytest.raises(DeclarationError, match="It is now called 'flip_tta'"):
+        read({"mirror": False})
+
+
+TEXT = {"network": {}, "doubt": 0.05, "max_ngram": 1}
 
 
 @pytest.mark.parametrize(
     ("measure", "settings", "said"),
     [
-        ("calibration", {"scaling": "vectro", "network": {}}, "did you mean vector"),
-        ("calibration", {"scaling": "vector"}, "network is not given"),
+        ("calibration", {"scaling": "vectro", "network": {}}, "Did you mean 'vector'"),
+        ("calibration", {"scaling": "vector"}, "network is missing"),
         ("calibration", {"scaling": "vector", "network": {}, "epochs": 3}, "no setting 'epochs'"),
-        ("calibration", {"scaling": "vector", "network": {"epoch": 3}}, "did you mean epochs"),
-        ("strangers", {"score": "nearnes", "network": {}}, "did you mean nearness"),
-        ("ladder", {"rung": "majorty"}, "did you mean majority"),
-        ("ladder", {"rugn": "majority"}, "did you mean rung"),
-        ("ladder", {"tutorial": "kera_convnet"}, "did you mean keras_convnet"),
-        ("ladder", {"rung": "majority", "network": {}}, "one step of the ladder"),
-        ("ladder", {"network": 3}, "a table of its settings"),
-        ("deployment", {"deployed": "int4"}, "did you mean int8"),
-        ("final", {"together": 6}, "from 1 to 5"),
-        ("text", {"answer": "products", **TEXT}, "did you mean product"),
-        ("text", {"answer": "product", **TEXT, "texts": {"typo": 0.1}}, "did you mean typos"),
-        ("text", {"answer": "product", **TEXT, "asked": {"typos": 2}}, "from 0 to 1"),
+        ("calibration", {"scaling": "vector", "network": {"epoch": 3}}, "Did you mean 'epochs'"),
+        ("out_of_distribution", {"score": "negativ_energy", "network": {}}, "Did you mean 'negative_energy'"),
+        ("ladder", {"rung": "majorty"}, "Did you mean 'majority'"),
+        ("ladder", {"rugn": "majority"}, "Did you mean 'rung'"),
+        ("ladder", {"tutorial": "kera_convnet"}, "Did you mean 'keras_convnet'"),
+        ("ladder", {"rung": "majority", "network": {}}, "one rung of the ladder"),
+        ("ladder", {"network": 3}, "a table of settings"),
+        ("deployment", {"deployed": "int4"}, "Did you mean 'int8'"),
+        ("final_evaluation", {"ensemble": 6}, "from 1 to 5"),
+        ("text", {"answer": "products", **TEXT}, "Did you mean 'product'"),
+        ("text", {"answer": "product", **TEXT, "text_noise": {"typo": 0.1}}, "Did you mean 'typos'"),
+        ("text", {"answer": "product", **TEXT, "test_noise": {"typos": 2}}, "from 0 to 1"),
         ("deployment", {"deployd": "int8"}, "no setting 'deployd'"),
-        ("final", {"epoch": 3}, "did you mean epochs"),
+        ("final_evaluation", {"epoch": 3}, "Did you mean 'epochs'"),
     ],
 )
 def test_settings_of_a_measure_are_checked(
@@ -124,11 +139,11 @@ def test_settings_of_a_measure_are_checked(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"epoch": 3}, "did you mean epochs"),
-        ({"augmentation": {"flipp": True}}, "did you mean flip"),
+        ({"epoch": 3}, "Did you mean 'epochs'"),
+        ({"augmentation": {"flipp": True}}, "Did you mean 'flip'"),
         ({"epochs": "many"}, "integer"),
         ({"epochs": 0}, "greater than or equal to 1"),
-        ({"label_smoothing": -3}, "0 to 1. Received: label_smoothing = -3"),
+        ({"label_smoothing": -3}, "0 to 1\nReceived: label_smoothing = -3"),
         ({"dropout": 1.5}, "0 to 1"),
         ({"peak_learning_rate": 0.0}, "more than 0"),
         ({"augmentation": {"shift": -1}}, "0 or more"),
@@ -136,7 +151,7 @@ def test_settings_of_a_measure_are_checked(
         ({"teacher": {"dropout": -0.1}}, "0 to 1"),
         ({"family": "unet"}, "no family 'unet'"),
         ({"optimizer": "adam"}, "no optimizer 'adam'"),
-        ({"labels": "best"}, "'given'"),
+        ({"labels": "best"}, "'original'"),
         ({"teacher": {"wide": 3}}, "'wide'"),
         ({"augmentation": {"side": 30}}, "a side of 4 to 28 pixels"),
         ({"family": "vit", "augmentation": {"side": 20}}, "family 'vit' depend on the size"),
@@ -148,17 +163,17 @@ def test_unknown_or_impossible_settings_are_refused(settings: dict[str, object],
         read(settings)
 
 
-def test_what_decides_the_weights_tells_trainings_apart() -> None:
-    """Asking the mirror changes no weight; a teacher does."""
+def test_stored_networks_are_identified_by_what_changes_their_weights() -> None:
+    """Flip TTA changes no weight; a teacher does."""
     plain = read({"epochs": 3})
-    assert plain.trained_by() == read({"epochs": 3, "mirror": False}).trained_by()
+    assert plain.trained_by() == read({"epochs": 3, "flip_tta": False}).trained_by()
     assert plain.trained_by() != read({"epochs": 3, "teacher": {"width": 32}}).trained_by()
 
 
-def test_the_usual_side_is_not_named_and_another_is() -> None:
-    """Networks that were trained before there were sides are found again."""
-    usual = read({"epochs": 3, "augmentation": {"side": 28, "side_until": 1.0}})
-    assert usual.trained_by() == {"epochs": 3}
+def test_defaults_do_not_identify_a_network() -> None:
+    """Networks that were trained before a setting existed are found again."""
+    default = read({"epochs": 3, "augmentation": {"side": 28, "side_until": 1.0}})
+    assert default.trained_by() == {"epochs": 3}
     assert read({"augmentation": {"side": 20}}).trained_by() == {"augmentation": {"side": 20}}
 
 

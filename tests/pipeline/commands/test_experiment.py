@@ -117,14 +117,14 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
     [
         (("run",), "a name, or --all"),
         (("run", "tiny", "--all"), "tiny and --all"),
-        (("run", "tinny"), "did you mean tiny?"),
+        (("run", "tinny"), "Did you mean 'tiny'?"),
         (("run", "tiny", "--budget", "soon"), "The budget is not a time."),
-        (("run", "broken"), "is not declared as it must be"),
+        (("run", "broken"), "The declaration of the experiment broken is invalid"),
         (("compare", "wide", "narow"), "Did you mean 'narrow'?"),
         (("compare", "wide", "wide"), "Both arms are the same."),
         (("compare", "wide", "narrow"), "Next: fashion experiment run tiny"),
-        (("list",), "not as they were written"),
-        (("compare", "wide", "narrow", "--of", "tinny"), "did you mean tiny?"),
+        (("list",), "A file of results is damaged"),
+        (("compare", "wide", "narrow", "--of", "tinny"), "Did you mean 'tiny'?"),
     ],
 )
 def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:

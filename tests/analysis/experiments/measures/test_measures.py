@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from analysis.experiments.laboratory import Laboratory
-from analysis.experiments.measures.registry import measure_of
 from analysis.experiments.results import Outcome
+from analysis.experiments.runner import measure_of
 from analysis.experiments.training_settings import read
 from models.taxonomy import Taxonomy
 from tests.synthetic import images_and_garments
@@ -54,9 +54,9 @@ def test_training_counts_its_own_answers(laboratory: Laboratory) -> None:
     assert of_validation["train_seconds"] > 0 and of_validation["multiply_adds"] > 1e5
 
 
-def test_a_network_is_asked_at_the_side_that_it_was_trained_at_last(laboratory: Laboratory) -> None:
+def test_a_network_is_evaluated_at_the_side_of_its_last_epoch(laboratory: Laboratory) -> None:
     """It answers as it did after its last epoch; one that is small for good costs half of one that began small."""
-    plain = {**NETWORK, "family": "plain", "mirror": False, "precision": "float32", "epochs": 2}
+    plain = {**NETWORK, "family": "plain", "flip_tta": False, "precision": "float32", "epochs": 2}
     costs = []
     for until in (0.5, 1.0):
         settings = {**plain, "augmentation": {"side": 20, "side_until": until}}
@@ -67,8 +67,8 @@ def test_a_network_is_asked_at_the_side_that_it_was_trained_at_last(laboratory: 
     assert costs[1] < 0.6 * costs[0]
 
 
-def test_partly_known_garments_name_the_group_s(laboratory: Laboratory) -> None:
-    """Where the garment is not known all of its group's are named; about the share is known, the same for each seed."""
+def test_unknown_garments_become_all_garments_of_their_group(laboratory: Laboratory) -> None:
+    """About the given share is known, the same for each seed; the other targets have all garments of the group."""
     settings = read({"known_garments": 0.3, "objective": {"sets": True}})
     targets = [laboratory.task(settings, seed).targets for seed in (1, 2)]
     assert targets[0] is not None and targets[1] is not None
@@ -80,22 +80,22 @@ def test_partly_known_garments_name_the_group_s(laboratory: Laboratory) -> None:
     assert (targets[0][np.arange(len(garments)), garments] == 1).all()
 
 
-def test_soft_garments_are_distributions_and_suspects_are_left_out(laboratory: Laboratory) -> None:
-    """Half of a soft target is the given garment; a training without suspects has fewer images."""
+def test_soft_labels_are_distributions_and_suspected_errors_are_left_out(laboratory: Laboratory) -> None:
+    """Half of a soft target is the label; a training without suspected label errors has fewer images."""
     soft = laboratory.task(read({"labels": "soft"}), 1).targets
     assert soft is not None
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)
     assert (soft[np.arange(400), laboratory.garments["train"]] >= 0.5).all() and (soft.max(axis=1) < 1).any()
-    assert 0 < len(laboratory.task(read({"labels": "without_suspects"}), 1).images) < 400
+    assert 0 < len(laboratory.task(read({"labels": "without_suspected_errors"}), 1).images) < 400
 
 
-def test_a_taught_network_learns_the_teacher_s_answers(laboratory: Laboratory) -> None:
-    """The targets are nine tenths the teacher's softened answers and one tenth the given garment."""
+def test_distillation_targets_are_the_teacher_s_probabilities(laboratory: Laboratory) -> None:
+    """The targets are nine tenths the teacher's softened probabilities and one tenth the label."""
     task = laboratory.task(read({**NETWORK, "teacher": NETWORK}), 1)
-    given = np.eye(10)[laboratory.garments["train"]]
+    labels = np.eye(10)[laboratory.garments["train"]]
     assert task.targets is not None
     np.testing.assert_allclose(task.targets.sum(axis=1), 1, rtol=1e-5)
-    assert (task.targets >= 0.1 * given - 1e-6).all()
+    assert (task.targets >= 0.1 * labels - 1e-6).all()
 
 
 def test_calibration_is_better_than_none(laboratory: Laboratory) -> None:
@@ -111,23 +111,25 @@ def test_calibration_is_better_than_none(laboratory: Laboratory) -> None:
 def test_robustness_averages_what_it_measured(laboratory: Laboratory) -> None:
     """The mean is that of sixteen corruptions at five severities, and far below the clean images."""
     found = figures(run("robustness", NETWORK, laboratory))
-    spoilt = [value["group_accuracy"] for subset, value in found.items() if "/" in subset]
-    assert len(spoilt) == 80 and found["corrupted"]["group_accuracy"] == pytest.approx(np.mean(spoilt))
+    corrupted = [value["group_accuracy"] for subset, value in found.items() if "/" in subset]
+    assert len(corrupted) == 80 and found["corrupted"]["group_accuracy"] == pytest.approx(np.mean(corrupted))
     assert found["corrupted"]["group_accuracy"] < found["clean"]["group_accuracy"]
 
 
-@pytest.mark.parametrize("score", ["group_confidence", "nearness"])
-def test_strangers_are_scored(score: str, laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every kind has its detection, and the mean is theirs."""
-    monkeypatch.setattr("analysis.experiments.measures.strangers.COUNT", 20)
-    found = figures(run("strangers", {"network": NETWORK, "score": score}, laboratory))
+@pytest.mark.parametrize("score", ["group_confidence", "negative_neighbour_distance"])
+def test_out_of_distribution_images_are_scored(
+    score: str, laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every kind has its AUROC, and the whole has their mean."""
+    monkeypatch.setattr("analysis.experiments.measures.out_of_distribution.COUNT", 20)
+    found = figures(run("out_of_distribution", {"network": NETWORK, "score": score}, laboratory))
     kinds = [value["auroc"] for subset, value in found.items() if subset != "validation"]
     assert len(kinds) == 12 and found["validation"]["auroc"] == pytest.approx(np.mean(kinds)) and max(kinds) <= 1
 
 
 def test_deployed_networks_answer_as_the_trained_one(laboratory: Laboratory) -> None:
     """float32 in LiteRT gives TensorFlow's answers, int8 nearly all of them in a quarter of the bytes."""
-    plain = {**NETWORK, "mirror": False}
+    plain = {**NETWORK, "flip_tta": False}
     trained, lite, small = (
         run("deployment", {**plain, **more}, laboratory) for more in ({}, {"deployed": "float32"}, {"deployed": "int8"})
     )
@@ -137,15 +139,15 @@ def test_deployed_networks_answer_as_the_trained_one(laboratory: Laboratory) -> 
     assert figures(trained)["validation"]["latency_ms"] > 0
 
 
-def test_text_mends_what_the_image_gets_wrong(laboratory: Laboratory) -> None:
-    """Clean texts mend more than they harm, and the answers count themselves; without texts they are the image's."""
-    asked = {"network": NETWORK, "answer": "product", "doubt": 0.05, "longest": 1}
-    image = run("text", {**asked, "answer": "image"}, laboratory)
-    both = run("text", asked, laboratory)
-    none = run("text", {**asked, "asked": {"missing": 1.0}}, laboratory)
+def test_text_corrects_errors_of_the_image(laboratory: Laboratory) -> None:
+    """Clean texts correct more errors than they cause; without texts the predictions are the image's."""
+    settings = {"network": NETWORK, "answer": "product", "doubt": 0.05, "max_ngram": 1}
+    image = run("text", {**settings, "answer": "image"}, laboratory)
+    both = run("text", settings, laboratory)
+    none = run("text", {**settings, "test_noise": {"missing": 1.0}}, laboratory)
     alone, fused = (figures(outcome)["validation"] for outcome in (image, both))
-    assert fused["mended"] - fused["harmed"] == pytest.approx(fused["group_accuracy"] - alone["group_accuracy"])
-    assert fused["mended"] > fused["harmed"] and fused["log_loss"] < alone["log_loss"] and 0 < fused["scale"] <= 1
+    assert fused["corrected"] - fused["harmed"] == pytest.approx(fused["group_accuracy"] - alone["group_accuracy"])
+    assert fused["corrected"] > fused["harmed"] and fused["log_loss"] < alone["log_loss"] and 0 < fused["scale"] <= 1
     np.testing.assert_array_equal(none.predicted, image.predicted)
     same = figures(none)["validation"]
     assert "with a text" not in figures(none) and all(same[metric] == alone[metric] for metric in alone)
@@ -153,7 +155,7 @@ def test_text_mends_what_the_image_gets_wrong(laboratory: Laboratory) -> None:
 
 def test_texts_that_mislead_unexpectedly_do_harm_that_doubt_bounds(laboratory: Laboratory) -> None:
     """Where they mislead the answers are worse than the image's, less so with doubt; elsewhere no text harms."""
-    clean = {"network": NETWORK, "answer": "product", "longest": 1, "asked": {"misleading": 0.5, "missing": 0.2}}
+    clean = {"network": NETWORK, "answer": "product", "max_ngram": 1, "test_noise": {"misleading": 0.5, "missing": 0.2}}
     sure, doubting = (figures(run("text", {**clean, "doubt": doubt}, laboratory)) for doubt in (0.0, 0.3))
     where_misled = sure["misled"]
     assert where_misled["group_accuracy"] < where_misled["image_accuracy"]
@@ -165,7 +167,7 @@ def test_texts_that_mislead_unexpectedly_do_harm_that_doubt_bounds(laboratory: L
 @pytest.mark.parametrize("answer", ["text", "learned"])
 def test_rivals_of_the_product_rule_answer_too(answer: str, laboratory: Laboratory) -> None:
     """The text alone, and a small network over both."""
-    settings = {"network": NETWORK, "answer": answer, "doubt": 0.05, "longest": 1}
+    settings = {"network": NETWORK, "answer": answer, "doubt": 0.05, "max_ngram": 1}
     found = figures(run("text", settings, laboratory))["validation"]
     assert found["group_accuracy"] > 0.4 and "scale" not in found
 
@@ -181,30 +183,31 @@ def test_ladder_has_rungs_and_networks(laboratory: Laboratory) -> None:
     assert figures(run("ladder", {"network": NETWORK}, laboratory))["validation"]["group_accuracy"] > 0.5
 
 
-def test_final_looks_at_the_test_images_alone(laboratory: Laboratory) -> None:
-    """What is judged are the test images; validation only calibrates."""
-    outcome = run("final", NETWORK, laboratory)
+def test_final_evaluation_is_on_the_test_images_alone(laboratory: Laboratory) -> None:
+    """Test images are evaluated; validation is only for calibration."""
+    outcome = run("final_evaluation", NETWORK, laboratory)
     assert len(outcome.truth) == 80 and "validation" not in figures(outcome)
     of_test = figures(outcome)["test"]
     assert of_test["group_accuracy"] == (outcome.truth == outcome.predicted).mean()
     np.testing.assert_array_equal(outcome.truth, laboratory.groups("test"))
 
 
-def test_networks_of_several_seeds_answer_together(laboratory: Laboratory) -> None:
-    """Two that answer together know what neither says alone, and took the seconds of both."""
-    alone, other = (measure_of("final")(NETWORK, seed, laboratory) for seed in (1, 2))
-    together = run("final", {**NETWORK, "together": 2}, laboratory)
-    seconds = [figures(outcome)["test"]["train_seconds"] for outcome in (alone, other, together)]
+def test_an_ensemble_averages_several_seeds(laboratory: Laboratory) -> None:
+    """An ensemble of two differs from both members and takes the seconds of both."""
+    one, other = (measure_of("final_evaluation")(NETWORK, seed, laboratory) for seed in (1, 2))
+    ensemble = run("final_evaluation", {**NETWORK, "ensemble": 2}, laboratory)
+    seconds = [figures(outcome)["test"]["train_seconds"] for outcome in (one, other, ensemble)]
     assert seconds[2] == pytest.approx(seconds[0] + seconds[1])
-    losses = [figures(outcome)["test"]["log_loss"] for outcome in (alone, other, together)]
+    losses = [figures(outcome)["test"]["log_loss"] for outcome in (one, other, ensemble)]
     assert losses[2] not in losses[:2] and losses[2] < max(losses[:2])
 
 
-def test_mistakes_are_looked_at(laboratory: Laboratory) -> None:
-    """Dresses and tops have neighbours and smallest edits, and the first images are kept to be drawn."""
-    outcome = run("why", NETWORK, laboratory)
+def test_errors_are_examined(laboratory: Laboratory) -> None:
+    """Dresses and tops have neighbours and smallest edits, and the first images are stored for the report."""
+    outcome = run("error_causes", NETWORK, laboratory)
     found = figures(outcome)
-    assert 0 <= found["tops that are right/features"]["true_neighbours"] <= 1
-    assert found["tops that are right"]["smallest_edit"] > 0
-    shown = outcome.arrays
-    assert len(shown["images"]) == len(shown["pushes"]) == len(shown["edited"]) == len(shown["subset"]) > 0
+    assert 0 <= found["tops predicted correctly/features"]["true_neighbours"] <= 1
+    assert found["tops predicted correctly"]["smallest_edit"] > 0
+    arrays = outcome.arrays
+    assert len({len(arrays[name]) for name in ("images", "attributions", "edited", "subset")}) == 1
+    assert len(arrays["images"]) > 0

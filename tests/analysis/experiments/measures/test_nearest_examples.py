@@ -1,4 +1,4 @@
-"""Neighbours are those that a comparison with everything finds, and what they say is counted right."""
+"""Neighbours are those of a brute-force search, by features of a network or by pixels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from analysis.experiments.measures.nearest_examples import (
-    NearestExamples,
-    agreement,
-    features,
-    nearest_examples,
-    pixels,
-    summary,
-)
+from analysis.experiments.measures.nearest_examples import features, nearest_examples, pixels
 from models.families import build
 
 GROUP_OF = (0, 0, 1, 2)
@@ -34,7 +27,7 @@ def test_neighbours_are_those_of_brute_force():
 
 
 def test_there_are_no_more_neighbours_than_training_images():
-    """Asked for ten of three, three come."""
+    """Of three training images there are three neighbours, not ten."""
     known = np.eye(3, dtype=np.float32)
     assert nearest_examples(known, known, np.arange(3), GROUP_OF).rows.shape == (3, 3)
 
@@ -54,22 +47,3 @@ def test_features_are_those_of_the_named_layer():
 def test_pixels_as_features_are_between_0_and_1():
     """Black is 0 and white is 1."""
     assert pixels(np.array([[[0, 255], [51, 0]]], np.uint8)) == pytest.approx(np.array([[0, 1, 0.2, 0]]))
-
-
-def test_what_neighbours_say_is_counted_by_subset():
-    """A mistake that all neighbours share, one that none does, and a right answer."""
-    groups = np.array([[1, 1], [0, 0], [0, 1]])
-    nearest = NearestExamples(
-        np.zeros((3, 2), np.int32), np.array([[1, 3], [2, 2], [4, 6]], np.float32), groups, groups
-    )
-    truth, answers = np.array([0, 0, 0]), np.array([1, 1, 0])
-    table = agreement(nearest, truth, answers)
-    assert table["of_truth"].tolist() == [0, 1, 0.5]
-    assert table["of_answer"].tolist() == [1, 0, 0.5]
-    assert table["other"].tolist() == [1, 0, 0.5]
-    sums = summary(table, {"wrong": answers != truth, "right": answers == truth, "none": np.zeros(3, bool)})
-    assert sums["subset"].tolist() == ["wrong", "right"]
-    assert sums["unanimous"].tolist() == [0.5, 0]
-    assert sums["against"].tolist() == [0.5, 0]
-    assert sums["distance"].tolist() == [2, 5]
-    assert ((sums["low"] <= sums["unanimous"]) & (sums["unanimous"] <= sums["high"])).all()

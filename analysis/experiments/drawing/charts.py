@@ -1,0 +1,356 @@
+"""Charts of arms: forest plots, line charts, dot plots and accuracy against cost, with their colours."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.experiments.comparison import mean_over_seeds, summarise
+from analysis.experiments.judgement import Judgement
+from analysis.experiments.reported_metrics import confusion_metric, format_p_value, scale_of
+from analysis.pages import figures as style
+from analysis.pages.figures import NEUTRAL, SYMBOLS, TEST
+from analysis.pages.section import Picture
+
+BETTER, WORSE = "#0072B2", "#D55E00"
+"""Significantly better or worse than the baseline; Okabe and Ito's blue and vermilion."""
+PALETTE = (TEST, "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8f6bb3", NEUTRAL)
+"""Colours of arms or families, each with a marker symbol of its own."""
+DIVERGING = [
+    [0.0, "rgba(213,94,0,1)"],
+    [0.5, "rgba(213,94,0,0)"],
+    [0.5, "rgba(0,114,178,0)"],
+    [1.0, "rgba(0,114,178,1)"],
+]
+"""From worse through no difference, which is transparent, to better."""
+WIDTH = 24
+DIGITS = 5
+
+
+def colour(index: int) -> str:
+    """Returns the colour of the arm or family with an index."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def symbol(index: int) -> str:
+    """Returns the marker symbol of the arm or family with an index; its pairs with the colours do not repeat soon."""
+    return SYMBOLS[(index + index // len(PALETTE)) % len(SYMBOLS)]
+
+
+def wrapped(name: str, width: int = WIDTH) -> str:
+    """Returns a name wrapped to lines of at most `width` letters, for the labels of an axis."""
+    return "<br>".join(textwrap.wrap(name.replace("_", " "), width))
+
+
+def rounded(values: Iterable[float], factor: float = 1.0) -> list[float | None]:
+    """Returns values times a factor with five digits, which keeps pages small and digests stable; None for NaN."""
+    return [None if value != value else float(f"{factor * value:.{DIGITS}g}") for value in values]
+
+
+FOREST_ROW = 34
+FAR = 5
+"""An arm that reaches this many times farther than the median one goes beyond the axis."""
+
+
+def forest_plot(judgement: Judgement) -> Picture | None:
+    """Draws every arm's difference to the baseline with its interval and single seeds; None if there is none."""
+    arms = [arm for arm, found in judgement.differences.items() if found.value == found.value]
+    if not arms:
+        return None
+    name = f"{judgement.experiment.name}-differences"
+    made, caption, view = _forest_figure(judgement, arms), _forest_caption(judgement), _axis_range(judgement, arms)
+    if view is not None:
+        made.update_xaxes(range=rounded(view, judgement.scale.factor))
+        _add_arrows(made, judgement, arms, view)
+        caption += " Arrows, and bars that end at the edge, continue beyond the axis."
+    return Picture(name.replace("_", "-"), made, caption, documented=True)
+
+
+def _axis_range(judgement: Judgement, arms: list[str]) -> tuple[float, float] | None:
+    """Returns the limits of the axis if some arms are so far off that they would compress the others; else None."""
+    ends = {arm: _ends(judgement, arm) for arm in arms}
+    reach = {arm: max(-low, high) for arm, (low, high) in ends.items()}
+    middle = float(np.median(list(reach.values())))
+    near = [ends[arm] for arm in arms if reach[arm] <= FAR * middle]
+    if len(near) == len(arms) or not middle:
+        return None
+    low, high = min(0.0, *(end[0] for end in near)), max(0.0, *(end[1] for end in near))
+    margin = 0.06 * (high - low)
+    return low - margin, high + margin
+
+
+def _ends(judgement: Judgement, arm: str) -> tuple[float, float]:
+    """Returns the smallest and the largest of an arm's interval and seeds."""
+    found, table = judgement.differences[arm], judgement.table(judgement.experiment.metric)
+    seeds = (table[arm] - table[judgement.experiment.baseline]).tolist()
+    return float(np.nanmin([found.low, found.value, *seeds])), float(np.nanmax([found.high, found.value, *seeds]))
+
+
+def _add_arrows(made: go.Figure, judgement: Judgement, arms: list[str], view: tuple[float, float]) -> None:
+    """Adds arrows to the arms beyond the axis, with their figures."""
+    scale, middle, inside = judgement.scale, sum(view) / 2, 0.01 * (view[1] - view[0])
+    for _, colour, chosen in _kinds(judgement, arms):
+        for arm in chosen:
+            found, left = judgement.differences[arm], judgement.differences[arm].value < middle
+            if view[0] <= found.value <= view[1]:
+                continue
+            made.add_scatter(
+                x=rounded([view[0] + inside if left else view[1] - inside], scale.factor),
+                y=[wrapped(arm)],
+                mode="markers+text",
+                marker={"symbol": "triangle-left" if left else "triangle-right", "color": colour, "size": 12},
+                text=[f" {scale.change(found.value)} {scale.interval(found.low, found.high)} ".rstrip()],
+                textposition="top right" if left else "top left",
+                cliponaxis=False,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+
+
+def _forest_figure(judgement: Judgement, arms: list[str]) -> go.Figure:
+    scale = judgement.scale
+    unit = f" in {scale.unit}" if scale.unit else ""
+    made = style.figure(f"{scale.heading}, difference{unit}", "")
+    for title, colour, chosen in _kinds(judgement, arms):
+        if chosen:
+            _add_arms(made, judgement, chosen, title, colour)
+    _add_seeds(made, judgement, arms)
+    made.add_vline(x=0, line={"color": style.NEUTRAL, "width": 1})
+    order = [wrapped(arm) for arm in arms]
+    made.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
+    made.update_layout(height=120 + FOREST_ROW * len(arms))
+    return made
+
+
+def _kinds(judgement: Judgement, arms: list[str]) -> list[tuple[str, str, list[str]]]:
+    """Returns legend, colour and arms of the significantly better, the significantly worse and the other arms."""
+    sign = 1 if judgement.scale.more_is_better else -1
+    significant = set(judgement.significant)
+    better = [arm for arm in arms if arm in significant and sign * judgement.differences[arm].value > 0]
+    worse = [arm for arm in arms if arm in significant and arm not in better]
+    return [
+        ("significantly better", BETTER, better),
+        ("significantly worse", WORSE, worse),
+        ("not significant", style.NEUTRAL, [arm for arm in arms if arm not in significant]),
+    ]
+
+
+def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str, colour: str) -> None:
+    factor, found = judgement.scale.factor, [judgement.differences[arm] for arm in arms]
+    made.add_scatter(
+        x=rounded((each.value for each in found), factor),
+        y=[wrapped(arm) for arm in arms],
+        error_x={
+            "type": "data",
+            "array": rounded((each.high - each.value for each in found), factor),
+            "arrayminus": rounded((each.value - each.low for each in found), factor),
+            "thickness": 2,
+            "width": 0,
+        },
+        mode="markers",
+        name=title,
+        marker={"color": colour, "size": 11},
+        customdata=[format_p_value(judgement.adjusted[arm], "p") for arm in arms],
+        hovertemplate="%{x:+.2f}, %{customdata}",
+    )
+
+
+def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
+    table = judgement.table(judgement.experiment.metric)
+    x: list[float | None] = []
+    y: list[str] = []
+    for arm in arms:
+        seeds = (table[arm] - table[judgement.experiment.baseline]).dropna()
+        x += rounded(seeds, judgement.scale.factor)
+        y += [wrapped(arm)] * len(seeds)
+    marker = {"color": style.NEUTRAL, "size": 5, "symbol": "circle-open", "line": {"width": 1}}
+    made.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
+
+
+def _forest_caption(judgement: Judgement) -> str:
+    direction = "right" if judgement.scale.more_is_better else "left"
+    drawn = "examples and seeds" if judgement.counts_examples(judgement.experiment.metric) else "seeds"
+    return (
+        f"Difference to “{judgement.experiment.baseline}”; better is to the {direction}. Bars: 95% intervals over "
+        f"{drawn}, not corrected for the number of arms; the colours are. Rings: single seeds."
+    )
+
+
+DOT_ROW = 36
+MOST = 6
+"""Of more lines only three are drawn."""
+
+LOGARITHMIC = (1, 2, 5, 10, 20, 50, 100)
+"""Ticks of a logarithmic axis of percent."""
+
+
+def lines(
+    name: str, x: Sequence[float], y: Mapping[str, Sequence[float]], titles: tuple[str, str], caption: str
+) -> Picture:
+    """Draws a line for each arm; of many, only the first and those with the lowest and the highest last value.
+
+    Args:
+        name: The picture's name.
+        x: Positions on the horizontal axis, such as severities.
+        y: Each arm's values at these positions.
+        titles: The titles of both axes.
+        caption: The caption.
+    """
+    made: go.Figure = style.figure(*titles)
+    if len(y) > MOST:
+        ends = sorted(y, key=lambda arm: y[arm][-1])
+        caption += f" Of {len(y)} arms the first, and the lowest and highest at the end; the others end between these."
+        y = {arm: values for arm, values in y.items() if arm in (next(iter(y)), ends[0], ends[-1])}
+    for index, (arm, values) in enumerate(y.items()):
+        made.add_scatter(
+            x=rounded(x),
+            y=rounded(values),
+            mode="lines+markers",
+            name=arm,
+            line={"color": colour(index), "dash": ("solid", "dash", "dot")[index // len(PALETTE) % 3]},
+            marker={"symbol": symbol(index), "size": 8},
+        )
+    made.update_xaxes(tickvals=rounded(x))
+    made.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
+    return Picture(name.replace("_", "-"), made, caption, documented=True)
+
+
+def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture | None:
+    """Draws every arm's value with its interval, or its spread over seeds; None if the metric was not measured.
+
+    Args:
+        judgement: The experiment's judgement.
+        metric: The metric.
+        complement: Whether to draw 1 minus the metric on a logarithmic axis, which separates the best arms where the
+            others are far worse. Defaults to False.
+    """
+    found = {arm: values for arm in judgement.arms if (values := judgement.values(arm, metric))}
+    if not found:
+        return None
+    scale = scale_of(metric)
+    middles, below, above = zip(*(_range(judgement, arm, metric) for arm in found), strict=True)
+    if complement:
+        middles, below, above = tuple(1 - middle for middle in middles), above, below
+    heading = f"100% − {scale.heading}" if complement else scale.heading
+    made: go.Figure = style.figure(f"{heading}{', %' if scale.factor == 100 else ''}", "")
+    made.add_scatter(
+        x=rounded(middles, scale.factor),
+        y=[wrapped(arm) for arm in found],
+        error_x={
+            "type": "data",
+            "array": rounded(above, scale.factor),
+            "arrayminus": rounded(below, scale.factor),
+            "width": 0,
+        },
+        mode="markers",
+        marker={"color": style.TEST, "size": 10},
+        name="",
+    )
+    made.update_yaxes(autorange="reversed")
+    if complement:
+        made.update_xaxes(type="log", tickvals=LOGARITHMIC, autorange="reversed")
+    made.update_layout(height=90 + DOT_ROW * len(found), showlegend=False)
+    name = f"{judgement.experiment.name}-{metric}".replace("_", "-")
+    bars = (
+        "95% intervals over examples and seeds"
+        if judgement.counts_examples(metric)
+        else "a standard deviation of the seeds"
+    )
+    better = "right" if scale.more_is_better else "left"
+    shown = f"100% minus the {scale.heading} of each arm" if complement else f"The {scale.heading} of each arm"
+    return Picture(name, made, f"{shown}; better is to the {better}. Bars: {bars}.", documented=True)
+
+
+def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:
+    """Returns the mean and the lengths of the bar below and above it."""
+    measured, supports = confusion_metric(metric, judgement.taxonomy), judgement.supports
+    if measured is None or supports is None:
+        mean, deviation = mean_over_seeds(judgement.values(arm, metric))
+        return mean, deviation, deviation
+    found = summarise(judgement.results.errors, supports, arm, judgement.seeds(arm, arm), measured)
+    return found.value, found.value - found.low, found.high - found.value
+
+
+COSTS = ("multiply_adds", "parameters", "latency_ms", "train_seconds")
+
+
+def cost_charts(judgement: Judgement, costs: Sequence[str] = COSTS) -> list[Picture]:
+    """Draws the primary metric against each measured cost."""
+    return [picture for cost in costs if (picture := _cost_chart(judgement, cost)) is not None]
+
+
+def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Returns the indices of the Pareto-optimal points, from the cheapest to the most expensive."""
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):
+        if not front or values[index] > values[front[-1]]:
+            front.append(index)
+    return front
+
+
+def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
+    metric = judgement.experiment.metric
+    rows = []
+    for arm in judgement.arms:
+        values, costs = judgement.values(arm, metric), judgement.values(arm, cost)
+        if values and costs and min(costs) > 0:
+            rows.append((arm, family(arm), *mean_over_seeds(costs), *mean_over_seeds(values)))
+    if len(rows) < 2:
+        return None
+    table = pd.DataFrame(rows, columns=["arm", "family", "cost", "cost_sd", "value", "value_sd"]).fillna(0.0)
+    name = f"{judgement.experiment.name}-{cost}".replace("_", "-")
+    caption = (
+        f"{scale_of(metric).heading} against {scale_of(cost).heading} (logarithmic), mean over seeds; bars: a standard "
+        "deviation. Lines join the sizes of a family. Dotted: the Pareto front of the means, whose arms no other arm "
+        "beats at lower cost; where bars overlap, other seeds may give another front."
+    )
+    return Picture(name, _cost_figure(table, metric, cost), caption[0].upper() + caption[1:], documented=True)
+
+
+def family(arm: str) -> str:
+    """Returns the family in the name of an arm such as "plain CNN, small"."""
+    return arm.rpartition(",")[0] or arm
+
+
+def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
+    scale, of_cost = scale_of(metric), scale_of(cost)
+    made = style.figure(of_cost.heading, f"{scale.heading}{', %' if scale.factor == 100 else ''}", height=460)
+    front = table.iloc[pareto_front(table["cost"].tolist(), table["value"].tolist())]
+    made.add_scatter(
+        x=rounded(front["cost"], of_cost.factor),
+        y=rounded(front["value"], scale.factor),
+        mode="lines",
+        line={"color": style.NEUTRAL, "dash": "dot", "shape": "hv"},
+        name="Pareto front",
+        hoverinfo="skip",
+    )
+    for index, (name, of_family) in enumerate(table.groupby("family", sort=False)):
+        made.add_scatter(
+            x=rounded(of_family["cost"], of_cost.factor),
+            y=rounded(of_family["value"], scale.factor),
+            error_x={"type": "data", "array": rounded(of_family["cost_sd"], of_cost.factor), "width": 0},
+            error_y={"type": "data", "array": rounded(of_family["value_sd"], scale.factor), "width": 0},
+            mode="lines+markers",
+            line={"color": colour(index), "width": 1},
+            marker={"symbol": symbol(index), "size": 11},
+            name=str(name),
+            text=of_family["arm"].tolist(),
+            hovertemplate="%{text}: %{y} at %{x}<extra></extra>",
+        )
+    ticks = _ticks(of_cost.factor * table["cost"].min(), of_cost.factor * table["cost"].max())
+    made.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks]
+    )
+    return made
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Returns 1, 2 and 5 times the powers of ten between two costs, and one tick beyond each."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    every = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return [tick for tick in every if low / 2 <= tick <= high * 2]

@@ -1,0 +1,106 @@
+"""Judgements: the best arm, the minimum detectable difference, and the decision by the declared rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.experiments.comparison import Difference
+from analysis.experiments.declaration import DeclarationError, Rule
+from analysis.experiments.judgement import decide, judge, over_seeds
+from analysis.experiments.results import Results
+from tests.analysis.experiments.synthetic_experiment import ERRORS, MACHINE, declare, of_figures, run
+
+ADOPT = Rule(kind="adopt", text="if it is ahead")
+AHEAD = Difference(0.0021, 0.0008, 0.0033, 0.002)
+LEVEL = Difference(0.0003, -0.001, 0.0016, 0.6)
+
+
+def test_significantly_better_arm_is_adopted():
+    """The reason gives the points, the interval, the corrected p-value and the number of comparisons."""
+    found = decide(ADOPT, {"flip": LEVEL, "shift": AHEAD}, "plain")
+    assert found.chosen == "shift"
+    assert found.reason == ("shift is ahead by 0.21 points [0.08, 0.33], p = 0.004 after Holm over 2 comparisons")
+
+
+def test_without_a_significantly_better_arm_the_baseline_stays():
+    """The reason has the best arm's figures."""
+    found = decide(ADOPT, {"flip": LEVEL}, "plain")
+    assert found.chosen == "plain"
+    assert found.reason == ("no arm is significantly ahead (flip is ahead by 0.03 points [−0.10, 0.16], p = 0.600)")
+
+
+def test_gain_below_the_least_gain_is_not_adopted():
+    """A significant gain below the rule's least gain is not adopted; one of exactly that size is."""
+    small = decide(Rule(kind="adopt", least_gain=0.003, text="if it is worth it"), {"shift": AHEAD}, "plain")
+    assert small.chosen == "plain" and "at least 0.30 points" in small.reason
+    assert (
+        decide(Rule(kind="adopt", least_gain=0.0021, text="if it is worth it"), {"shift": AHEAD}, "plain").chosen
+        == "shift"
+    )
+
+
+def test_number_of_comparisons_counts():
+    """An arm that is significant in one comparison is not among thirty."""
+    others = {f"arm {number}": LEVEL for number in range(29)}
+    assert decide(ADOPT, {"shift": AHEAD}, "plain").chosen == "shift"
+    assert decide(ADOPT, {"shift": AHEAD, **others}, "plain").chosen == "plain"
+
+
+def test_significantly_worse_arm_is_never_adopted():
+    """A small p-value means a difference in either direction, and the interval has the sign of the words."""
+    found = decide(ADOPT, {"flip": Difference(-0.004, -0.006, -0.002, 0.0001)}, "plain")
+    assert found.chosen == "plain"
+    assert "flip is behind by 0.40 points [0.20, 0.60], p < 0.001" in found.reason
+
+
+def test_report_decides_nothing():
+    """The baseline stays even behind a better arm, whose figures are the reason."""
+    found = decide(Rule(kind="report", text="no decision"), {"shift": AHEAD}, "plain")
+    assert found.chosen == "plain"
+    assert found.reason == "shift is ahead by 0.21 points [0.08, 0.33], p = 0.002"
+
+
+@pytest.mark.parametrize("kind", ["adopt", "report"])
+def test_nothing_to_compare_keeps_the_baseline(kind):
+    """No other arm, or one whose figure is not defined, is no reason to change."""
+    rule = Rule(kind=kind, text="whatever comes")
+    undefined = Difference(float("nan"), float("nan"), float("nan"), 1.0)
+    assert decide(rule, {}, "plain").chosen == "plain"
+    assert decide(rule, {"shift": undefined}, "plain").chosen == "plain"
+
+
+def test_minimum_detectable_difference_shrinks_with_more_seeds(tmp_path: Path) -> None:
+    """That of three seeds is smaller than that of one."""
+    three = run(declare(tmp_path, "three", metric="group_accuracy"), tmp_path, ERRORS)
+    one = run(declare(tmp_path, "one", metric="group_accuracy"), tmp_path, ERRORS, seeds=1)
+    sizes = [judge(results.experiment, results).minimum_detectable_difference for results in (three, one)]
+    assert 0 < sizes[0] < sizes[1] < 0.1
+
+
+def test_smaller_errors_are_better(tmp_path: Path) -> None:
+    """The arm with the smallest calibration error is best and chosen, by a test over the seeds."""
+    experiment = declare(tmp_path, "scaling", ("none", "scaled"), "calibration_error")
+    results = Results(experiment, tmp_path)
+    for arm, error in (("none", 0.03), ("scaled", 0.01)):
+        for seed in experiment.seeds:
+            results.add(arm, seed, of_figures([("validation", "calibration_error", error + 0.0001 * seed**2)]), MACHINE)
+    results.add("scaled", 1, of_figures([("validation", "calibration_error", 0.0102)]), MACHINE)
+    judgement = judge(experiment, results)
+    assert judgement.best == "scaled" and judgement.decision is not None and judgement.decision.chosen == "scaled"
+
+
+def test_seeds_without_a_spread_allow_no_test() -> None:
+    """A size that is equal in all seeds has no interval and a p-value of 1."""
+    found = over_seeds([5.0, 5.0, 5.0])
+    assert found.value == 5 and np.isnan(found.low) and found.p_value == 1
+    assert over_seeds([1.0, 1.1, 0.9]).p_value < 0.01
+
+
+def test_a_metric_that_was_not_measured_is_an_error(tmp_path: Path) -> None:
+    """The error names the metrics that the measure reports."""
+    experiment = declare(tmp_path, metric="auroc")
+    with pytest.raises(DeclarationError, match="one of group_accuracy, macro_f1"):
+        judge(experiment, run(experiment, tmp_path, {"plain": 0.05}))

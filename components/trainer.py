@@ -31,14 +31,14 @@ def trainer(
     taxonomy: Taxonomy,
     seed: int,
     epochs: Annotated[
-        int, Field(ge=1, le=1000, description="Number of epochs; the experiment `full_length` chose it.")
+        int, Field(ge=1, le=1000, description="Number of epochs; the experiment `twenty_epochs` chose it.")
     ] = 20,
     batch_size: Annotated[
         int, Field(ge=8, le=8192, description="Images a step; in the experiment `recipe` 128 and 512 are not better.")
     ] = 256,
     augmentation: Annotated[
         Literal["none", "flip", "flip_and_shift", "flip_shift_erase", "flip_shift_mixup"],
-        Field(description="Changes to the training images; the experiment `full_length` chose them."),
+        Field(description="Changes to the training images; the experiment `twenty_epochs` chose them."),
     ] = "flip_shift_mixup",
     precision: Annotated[
         Literal["auto", "float32", "mixed_bfloat16"],
@@ -60,7 +60,7 @@ def trainer(
             gt=0.5,
             lt=1,
             description="Nominal share of each group's prediction sets that hold the true group; the experiments "
-            "`calibration` and `calibration_again` measure what it costs.",
+            "`calibration` and `calibration_default` measure what it costs.",
         ),
     ] = 0.99,
     texts: Annotated[

@@ -22,8 +22,8 @@ class Augmentation:
         flip: Whether half of the images are flipped left to right. The difference is not significant in the experiment
             `recipe`; `ablation` repeats the comparison at full length.
         shift: Pixels of the largest shift, filled with black. The data set's images are cropped to the garment, so more
-            than one pixel would cut it. In the experiment `recipe` neither 0 nor 2 pixels is better; `larger` and
-            `ablation` compare 0 at full length.
+            than one pixel would cut it. In the experiment `recipe` neither 0 nor 2 pixels is better;
+            `network_width` and `ablation` compare 0 with twenty epochs.
         erase: Share of the images in which a rectangle is filled with noise: Zhong et al., "Random Erasing Data
             Augmentation", 2020, algorithm 1.
         mixup: The alpha of the Beta distribution by which two images are blended; 0 for none. Zhang et al., "mixup:

@@ -43,8 +43,8 @@ class Recipe:
 
     Attributes:
         family: A name in `models.families.FAMILIES`. The experiment `architecture` chose it.
-        width: Width of the network; each family says what it counts. The experiment `larger` measures what more width
-            gains.
+        width: Width of the network; each family says what it counts. The experiment `network_width` measures what
+            more width gains.
         dropout: Share of the features dropped before the output. In the experiment `recipe` 0.2 is not better.
         peak_learning_rate: Learning rate at the end of the warm-up. In the experiment `recipe` half and twice of it are
             not significantly different.

@@ -28,7 +28,7 @@ class StudiedRecipe(Recipe):
     """A recipe of any family, shipped or studied. The defaults are those of the shipped recipe.
 
     Attributes:
-        optimizer: A name in `OPTIMIZERS`. In the experiments `recipe` and `full_length` none is better than AdamW.
+        optimizer: A name in `OPTIMIZERS`. In the experiments `recipe` and `twenty_epochs` none is better than AdamW.
         schedule: How the learning rate falls after the warm-up: half a "cosine", "linear", or not at all ("constant").
             In the experiment `recipe` none is better than the cosine.
         ema_momentum: Momentum of the exponential moving average of the weights; 0 for none. In the experiment `recipe`

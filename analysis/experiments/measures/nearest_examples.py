@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.evaluation.metrics import wilson_interval
 from analysis.exploration.neighbours import search
 
 if TYPE_CHECKING:

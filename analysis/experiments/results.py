@@ -106,7 +106,7 @@ class Results:
         figures, runs = self.figures, ["arm", "seed"]
         for _, row in figures[figures.duplicated(list(COLUMNS[:4]))].head(1).iterrows():
             raise ResultsError(
-                "A figure is there twice.",
+                "A figure is repeated.",
                 expected=f"one row for {', '.join(COLUMNS[:4])}",
                 received=f"another for {', '.join(map(str, row[:4]))} ({self._file})",
                 next_step=REPAIR,

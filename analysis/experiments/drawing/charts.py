@@ -63,12 +63,12 @@ def forest_plot(judgement: Judgement) -> Picture | None:
     if not arms:
         return None
     name = f"{judgement.experiment.name}-differences"
-    made, caption, view = _forest_figure(judgement, arms), _forest_caption(judgement), _axis_range(judgement, arms)
+    figure, caption, view = _forest_figure(judgement, arms), _forest_caption(judgement), _axis_range(judgement, arms)
     if view is not None:
-        made.update_xaxes(range=rounded(view, judgement.scale.factor))
-        _add_arrows(made, judgement, arms, view)
+        figure.update_xaxes(range=rounded(view, judgement.scale.factor))
+        _add_arrows(figure, judgement, arms, view)
         caption += " Arrows, and bars that end at the edge, continue beyond the axis."
-    return Picture(name.replace("_", "-"), made, caption, documented=True)
+    return Picture(name.replace("_", "-"), figure, caption, documented=True)
 
 
 def _axis_range(judgement: Judgement, arms: list[str]) -> tuple[float, float] | None:
@@ -91,7 +91,7 @@ def _ends(judgement: Judgement, arm: str) -> tuple[float, float]:
     return float(np.nanmin([found.low, found.value, *seeds])), float(np.nanmax([found.high, found.value, *seeds]))
 
 
-def _add_arrows(made: go.Figure, judgement: Judgement, arms: list[str], view: tuple[float, float]) -> None:
+def _add_arrows(figure: go.Figure, judgement: Judgement, arms: list[str], view: tuple[float, float]) -> None:
     """Adds arrows to the arms beyond the axis, with their figures."""
     scale, middle, inside = judgement.scale, sum(view) / 2, 0.01 * (view[1] - view[0])
     for _, colour, chosen in _kinds(judgement, arms):
@@ -99,7 +99,7 @@ def _add_arrows(made: go.Figure, judgement: Judgement, arms: list[str], view: tu
             found, left = judgement.differences[arm], judgement.differences[arm].value < middle
             if view[0] <= found.value <= view[1]:
                 continue
-            made.add_scatter(
+            figure.add_scatter(
                 x=rounded([view[0] + inside if left else view[1] - inside], scale.factor),
                 y=[wrapped(arm)],
                 mode="markers+text",
@@ -115,16 +115,16 @@ def _add_arrows(made: go.Figure, judgement: Judgement, arms: list[str], view: tu
 def _forest_figure(judgement: Judgement, arms: list[str]) -> go.Figure:
     scale = judgement.scale
     unit = f" in {scale.unit}" if scale.unit else ""
-    made = style.figure(f"{scale.heading}, difference{unit}", "")
+    figure = style.figure(f"{scale.heading}, difference{unit}", "")
     for title, colour, chosen in _kinds(judgement, arms):
         if chosen:
-            _add_arms(made, judgement, chosen, title, colour)
-    _add_seeds(made, judgement, arms)
-    made.add_vline(x=0, line={"color": style.NEUTRAL, "width": 1})
+            _add_arms(figure, judgement, chosen, title, colour)
+    _add_seeds(figure, judgement, arms)
+    figure.add_vline(x=0, line={"color": style.NEUTRAL, "width": 1})
     order = [wrapped(arm) for arm in arms]
-    made.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
-    made.update_layout(height=120 + FOREST_ROW * len(arms))
-    return made
+    figure.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
+    figure.update_layout(height=120 + FOREST_ROW * len(arms))
+    return figure
 
 
 def _kinds(judgement: Judgement, arms: list[str]) -> list[tuple[str, str, list[str]]]:
@@ -140,9 +140,9 @@ def _kinds(judgement: Judgement, arms: list[str]) -> list[tuple[str, str, list[s
     ]
 
 
-def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str, colour: str) -> None:
+def _add_arms(figure: go.Figure, judgement: Judgement, arms: list[str], title: str, colour: str) -> None:
     factor, found = judgement.scale.factor, [judgement.differences[arm] for arm in arms]
-    made.add_scatter(
+    figure.add_scatter(
         x=rounded((each.value for each in found), factor),
         y=[wrapped(arm) for arm in arms],
         error_x={
@@ -160,7 +160,7 @@ def _add_arms(made: go.Figure, judgement: Judgement, arms: list[str], title: str
     )
 
 
-def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
+def _add_seeds(figure: go.Figure, judgement: Judgement, arms: list[str]) -> None:
     table = judgement.table(judgement.experiment.metric)
     x: list[float | None] = []
     y: list[str] = []
@@ -169,7 +169,7 @@ def _add_seeds(made: go.Figure, judgement: Judgement, arms: list[str]) -> None:
         x += rounded(seeds, judgement.scale.factor)
         y += [wrapped(arm)] * len(seeds)
     marker = {"color": style.NEUTRAL, "size": 5, "symbol": "circle-open", "line": {"width": 1}}
-    made.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
+    figure.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
 
 
 def _forest_caption(judgement: Judgement) -> str:
@@ -201,13 +201,13 @@ def lines(
         titles: The titles of both axes.
         caption: The caption.
     """
-    made: go.Figure = style.figure(*titles)
+    figure: go.Figure = style.figure(*titles)
     if len(y) > MOST:
         ends = sorted(y, key=lambda arm: y[arm][-1])
         caption += f" Of {len(y)} arms the first, and the lowest and highest at the end; the others end between these."
         y = {arm: values for arm, values in y.items() if arm in (next(iter(y)), ends[0], ends[-1])}
     for index, (arm, values) in enumerate(y.items()):
-        made.add_scatter(
+        figure.add_scatter(
             x=rounded(x),
             y=rounded(values),
             mode="lines+markers",
@@ -215,9 +215,9 @@ def lines(
             line={"color": colour(index), "dash": ("solid", "dash", "dot")[index // len(PALETTE) % 3]},
             marker={"symbol": symbol(index), "size": 8},
         )
-    made.update_xaxes(tickvals=rounded(x))
-    made.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
-    return Picture(name.replace("_", "-"), made, caption, documented=True)
+    figure.update_xaxes(tickvals=rounded(x))
+    figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
+    return Picture(name.replace("_", "-"), figure, caption, documented=True)
 
 
 def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture | None:
@@ -237,8 +237,8 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
     if complement:
         middles, below, above = tuple(1 - middle for middle in middles), above, below
     heading = f"100% − {scale.heading}" if complement else scale.heading
-    made: go.Figure = style.figure(f"{heading}{', %' if scale.factor == 100 else ''}", "")
-    made.add_scatter(
+    figure: go.Figure = style.figure(f"{heading}{', %' if scale.factor == 100 else ''}", "")
+    figure.add_scatter(
         x=rounded(middles, scale.factor),
         y=[wrapped(arm) for arm in found],
         error_x={
@@ -251,10 +251,10 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
         marker={"color": style.TEST, "size": 10},
         name="",
     )
-    made.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed")
     if complement:
-        made.update_xaxes(type="log", tickvals=LOGARITHMIC, autorange="reversed")
-    made.update_layout(height=90 + DOT_ROW * len(found), showlegend=False)
+        figure.update_xaxes(type="log", tickvals=LOGARITHMIC, autorange="reversed")
+    figure.update_layout(height=90 + DOT_ROW * len(found), showlegend=False)
     name = f"{judgement.experiment.name}-{metric}".replace("_", "-")
     bars = (
         "95% intervals over examples and seeds"
@@ -263,7 +263,7 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
     )
     better = "right" if scale.more_is_better else "left"
     shown = f"100% minus the {scale.heading} of each arm" if complement else f"The {scale.heading} of each arm"
-    return Picture(name, made, f"{shown}; better is to the {better}. Bars: {bars}.", documented=True)
+    return Picture(name, figure, f"{shown}; better is to the {better}. Bars: {bars}.", documented=True)
 
 
 def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:
@@ -319,9 +319,9 @@ def family(arm: str) -> str:
 
 def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
     scale, of_cost = scale_of(metric), scale_of(cost)
-    made = style.figure(of_cost.heading, f"{scale.heading}{', %' if scale.factor == 100 else ''}", height=460)
+    figure = style.figure(of_cost.heading, f"{scale.heading}{', %' if scale.factor == 100 else ''}", height=460)
     front = table.iloc[pareto_front(table["cost"].tolist(), table["value"].tolist())]
-    made.add_scatter(
+    figure.add_scatter(
         x=rounded(front["cost"], of_cost.factor),
         y=rounded(front["value"], scale.factor),
         mode="lines",
@@ -330,7 +330,7 @@ def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
         hoverinfo="skip",
     )
     for index, (name, of_family) in enumerate(table.groupby("family", sort=False)):
-        made.add_scatter(
+        figure.add_scatter(
             x=rounded(of_family["cost"], of_cost.factor),
             y=rounded(of_family["value"], scale.factor),
             error_x={"type": "data", "array": rounded(of_family["cost_sd"], of_cost.factor), "width": 0},
@@ -343,10 +343,10 @@ def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
             hovertemplate="%{text}: %{y} at %{x}<extra></extra>",
         )
     ticks = _ticks(of_cost.factor * table["cost"].min(), of_cost.factor * table["cost"].max())
-    made.update_xaxes(
+    figure.update_xaxes(
         type="log", tickvals=ticks, ticktext=[f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks]
     )
-    return made
+    return figure
 
 
 def _ticks(low: float, high: float) -> list[float]:

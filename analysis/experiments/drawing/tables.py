@@ -81,8 +81,8 @@ def heat_map(
     """
     largest = reach or float(np.nanmax(np.abs(values.to_numpy(float) - middle))) or 1.0
     formatted = Scale("", digits=digits).change if diverging and not middle else Scale("", digits=digits).value
-    made: go.Figure = style.figure(unit, height=130 + 32 * len(values))
-    made.add_heatmap(
+    figure: go.Figure = style.figure(unit, height=130 + 32 * len(values))
+    figure.add_heatmap(
         z=[rounded(row) for row in values.to_numpy(float)],
         x=[wrapped(str(column), WIDTH // 2) for column in values.columns],
         y=[wrapped(str(row)) for row in values.index],
@@ -94,9 +94,9 @@ def heat_map(
         texttemplate="%{text}",
         hovertemplate="%{y}, %{x}: %{text}<extra></extra>",
     )
-    made.update_yaxes(autorange="reversed", showgrid=False)
-    made.update_xaxes(type="category", showgrid=False, tickangle=0)
-    return Picture(name.replace("_", "-"), made, caption, documented=documented)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0)
+    return Picture(name.replace("_", "-"), figure, caption, documented=documented)
 
 
 def group_effects(judgement: Judgement) -> Picture | None:

@@ -26,8 +26,8 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
     network = laboratory.train(read(settings), seed).network
     images, truth = laboratory.images[VALIDATION][::EVERY], laboratory.groups(VALIDATION)[::EVERY]
 
-    def accuracy(shown: Any) -> float:
-        groups = group_probabilities(predict(network, shown), laboratory.membership)
+    def accuracy(evaluated: Any) -> float:
+        groups = group_probabilities(predict(network, evaluated), laboratory.membership)
         return float((groups.argmax(axis=1) == truth).mean())
 
     figures = [("clean", "group_accuracy", accuracy(images))]

@@ -158,7 +158,7 @@ def test_a_training_that_diverges_is_skipped(tmp_path: Path) -> None:
         ("study.csv", lambda text: "", "A file of results is damaged"),
         ("study.csv", lambda text: text + "<<<<<<< HEAD\n", "line 4: <<<<<<< HEAD"),
         ("study.csv", lambda text: text.replace("metric", "metrics", 1), "no metric"),
-        ("study.csv", lambda text: text + text.splitlines()[1] + "\n", "A figure is there twice"),
+        ("study.csv", lambda text: text + text.splitlines()[1] + "\n", "A figure is repeated"),
         ("study.errors.csv", lambda text: text + "a,1\n", "line 3: a,1"),
     ],
 )

@@ -19,11 +19,11 @@ from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 from serving.embedded.batching import TIMED_OUT, BatchScheduler
 from serving.embedded.errors import ServingError, invalid
-from serving.embedded.lifecycle import Lifecycle
 from serving.embedded.metrics import Metrics
 from serving.embedded.request_log import RequestLog
 from serving.embedded.servable import Servable
 from serving.embedded.signatures import DEFAULT_SIGNATURE, Signature, Tensors
+from serving.embedded.version_lifecycle import Lifecycle
 
 INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
 """Names of inputs and outputs in TensorFlow's classify and regress signatures."""

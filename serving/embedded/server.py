@@ -29,12 +29,12 @@ from serving.embedded.errors import ServingError
 from serving.embedded.flags import ServerFlags
 from serving.embedded.grpc_services import ModelService, PredictionService
 from serving.embedded.http_limits import bounded_protocol
-from serving.embedded.lifecycle import Lifecycle, Options
 from serving.embedded.metrics import Metrics
 from serving.embedded.page import routes
 from serving.embedded.prediction import Predictor
 from serving.embedded.request_log import RequestLog
 from serving.embedded.rest import RestApi, RestOptions, not_found
+from serving.embedded.version_lifecycle import Lifecycle, Options
 from serving.embedded.version_loader import VersionLoader
 
 log = logging.getLogger("serving")

@@ -19,9 +19,9 @@ from serving.embedded.errors import HTTP_STATUS, ServingError
 from serving.embedded.flags import ServerFlags
 from serving.embedded.json_requests import Format
 from serving.embedded.json_responses import write_classifications, write_outputs
-from serving.embedded.lifecycle import Lifecycle, Options, State, Version, next_action
 from serving.embedded.metrics import Counter, exposition
 from serving.embedded.servable import Servable
+from serving.embedded.version_lifecycle import Lifecycle, Options, State, Version, next_action
 from tests.conformance.scenarios.registry import Run, scenario
 from tests.waiting import wait_until
 

@@ -38,39 +38,39 @@ def nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist, "PACKAGED", (tmp_path / "packaged",))
 
 
-def test_downloads_where_nothing_is_found(tmp_path: Path) -> None:
-    """The last resort is TFDS's own download into its directory."""
+def test_downloads_when_no_copy_is_found(tmp_path: Path) -> None:
+    """Without any copy, TFDS downloads the data into its directory."""
     assert locate() == Source("download", tmp_path / "tfds")
 
 
 def test_packaged_files_are_found(tmp_path: Path) -> None:
-    """Debian's package is used where it is unpacked."""
+    """The files of Debian's package are used."""
     assert locate() != (found := Source("idx", write_idx(tmp_path / "packaged")))
     assert locate() == found
 
 
-def test_named_directory_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FASHION_MNIST_DIR is preferred over the package."""
+def test_named_directory_is_preferred_to_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_MNIST_DIR is preferred to the package."""
     write_idx(tmp_path / "packaged")
     monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
     assert locate() == Source("idx", tmp_path / "named")
 
 
-def test_prepared_tfds_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prepared TFDS directory is preferred over files."""
+def test_prepared_tfds_is_preferred_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prepared TFDS directory is preferred to IDX files."""
     monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
     (tmp_path / "tfds/fashion_mnist/3.0.1").mkdir(parents=True)
     (tmp_path / "tfds/fashion_mnist/3.0.1/dataset_info.json").touch()
     assert locate() == Source("tfds", tmp_path / "tfds")
 
 
-def test_own_files_go_before_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`idx_dir` is what the user asked for."""
+def test_idx_dir_is_preferred_to_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`idx_dir` is the user's explicit choice."""
     monkeypatch.setenv("FASHION_MNIST_DIR", str(write_idx(tmp_path / "named")))
     assert locate(write_idx(tmp_path / "own")) == Source("idx", tmp_path / "own")
 
 
-def test_a_wrong_directory_is_no_fall_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FASHION_MNIST_DIR without one of the four files is an error that names the file."""
     write_idx(tmp_path / "packaged")
     named = write_idx(tmp_path / "named")
@@ -83,13 +83,13 @@ def test_a_wrong_directory_is_no_fall_through(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_absent_directory_is_named(tmp_path: Path) -> None:
-    """The message says that it is not there."""
+    """The error names the missing directory."""
     with pytest.raises(DataError, match="idx_dir does not hold Fashion-MNIST.\n.*\nReceived: no such directory"):
         locate(tmp_path / "absent")
 
 
 def test_other_data_are_refused_by_their_checksum(tmp_path: Path) -> None:
-    """Made-up images under the right names do not pass for Fashion-MNIST."""
+    """Other images under the right file names are an error."""
     source = Source("idx", write_idx(tmp_path / "own"))
     with pytest.raises(DataError, match=IDX_SHA256["train-images-idx3-ubyte.gz"]):
         load(source)
@@ -97,7 +97,7 @@ def test_other_data_are_refused_by_their_checksum(tmp_path: Path) -> None:
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
-    """The pipeline is built for 28x28."""
+    """Images of another size than 28x28 are an error."""
     source = Source("idx", write_idx(tmp_path / "own"))
     write_idx_file(source.directory / "train-images-idx3-ubyte.gz", np.zeros((600, 32, 32), np.uint8))
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_fewer_labels_than_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_tfds_data_are_an_error(tmp_path: Path) -> None:
-    """A directory that TFDS cannot read is named."""
+    """The error names a directory that TFDS cannot read."""
     with pytest.raises(DataError, match=r"The prepared TFDS data in .* cannot be read.\nExpected: whole, unchanged"):
         load(Source("tfds", tmp_path))
 
@@ -185,7 +185,7 @@ def test_reads_what_was_written(file: Path) -> None:
 
 
 def test_truncated_gzip_is_named(file: Path) -> None:
-    """Half a download is no whole gzip file."""
+    """An incomplete download is an error."""
     file.write_bytes(file.read_bytes()[:-12])
     with pytest.raises(DataError, match="cannot be read.\nExpected: a whole gzip.*\nReceived: Compressed file ended"):
         read_idx(file, 3)
@@ -205,7 +205,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_bad_magic_is_shown(file: Path) -> None:
-    """The message shows the magic number that was expected and what is there."""
+    """The error has the expected magic number and the received one."""
     repack(file, b"\x89PNG" + bytes(20))
     with pytest.raises(
         DataError, match="not an IDX file of rank 3.\nExpected: it begins with 00 00 08 03.*\nReceived: 89 50"

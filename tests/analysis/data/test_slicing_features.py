@@ -1,4 +1,4 @@
-"""Slicing features: what they say of pictures whose answer is known."""
+"""Slicing features of images with known values, and the bins of the features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ images = hnp.arrays(np.uint8, (3, 28, 28))
 
 
 def picture(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
-    """One image with a filled rectangle: uint8 [1, 28, 28]."""
+    """Returns one image with a filled rectangle: uint8 [1, 28, 28]."""
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, rows, columns] = value
     return image
@@ -34,20 +34,20 @@ def test_brightness_is_the_mean_pixel() -> None:
     assert brightness(picture(slice(0, 14), slice(0, 14)))[0] == 50
 
 
-def test_ink_is_the_covered_share() -> None:
-    """Resampling noise at the fringe does not count as cloth."""
+def test_foreground_coverage_is_the_covered_share() -> None:
+    """Resampling noise below the threshold does not count as foreground."""
     assert ink_coverage(picture(slice(0, 14), slice(0, 14)))[0] == 0.25
     assert ink_coverage(picture(slice(0, 14), slice(0, 14), value=5))[0] == 0
 
 
 def test_symmetry_is_one_for_a_mirror_image_and_zero_for_one_side() -> None:
-    """The two ends of the scale."""
+    """The image has the largest symmetry if both halves are equal, the smallest if one half is empty."""
     assert symmetry(picture(slice(4, 20), slice(10, 18)))[0] == 1
     assert symmetry(picture(slice(4, 20), slice(0, 14)))[0] == 0
 
 
 def test_elongation_is_height_over_width() -> None:
-    """A trouser is tall, a sneaker is wide."""
+    """A tall garment is above 1, a wide one below."""
     assert elongation(picture(slice(2, 26), slice(10, 16)))[0] == 4
     assert elongation(picture(slice(10, 15), slice(4, 24)))[0] == 0.25
 
@@ -60,7 +60,7 @@ def test_taper_is_shoulders_over_hem() -> None:
 
 @given(images)
 def test_every_figure_is_finite(batch: np.ndarray) -> None:
-    """Whatever the picture, a black one included, there is a number."""
+    """Every image has finite features, a black one included."""
     batch[0] = 0
     for feature in FEATURES:
         values = feature.measure(batch)
@@ -68,8 +68,8 @@ def test_every_figure_is_finite(batch: np.ndarray) -> None:
 
 
 @given(hnp.arrays(np.float64, st.integers(50, 200), elements=st.floats(0, 1), unique=True), st.integers(2, 10))
-def test_bins_are_equally_large(values: np.ndarray, bins: int) -> None:
-    """Without ties the bins of the data that made the edges differ by at most two."""
+def test_bins_have_equal_sizes(values: np.ndarray, bins: int) -> None:
+    """Without ties, the bins of the data that the edges come from differ by at most two."""
     sizes = np.bincount(assign_bins(values, quantile_edges(values, bins)), minlength=bins)
     assert len(sizes) == bins and np.ptp(sizes) <= 2
 
@@ -81,11 +81,11 @@ def test_edges_apply_to_other_data() -> None:
 
 
 def test_ties_share_a_bin() -> None:
-    """Equal values are never told apart."""
+    """Equal values are in the same bin."""
     assert len(set(assign_bins(np.ones(50), quantile_edges(np.ones(50), 5)).tolist())) == 1
 
 
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.column)
-def test_column_names_say_the_number_of_bins(feature: object) -> None:
+def test_column_names_match_the_number_of_bins(feature: object) -> None:
     """A decile has ten bins, a quintile five."""
     assert feature.bins == {"decile": 10, "quintile": 5}[feature.column.split("_")[1]]

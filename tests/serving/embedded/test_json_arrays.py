@@ -1,4 +1,4 @@
-"""One JSON value as one tensor: strict about types, and the fast way agrees with the exact one."""
+"""JSON values become arrays with strict types, and the fast conversion agrees with the exact one."""
 
 import base64
 from typing import Any
@@ -32,7 +32,7 @@ def _nested(leaf: st.SearchStrategy[Any], shape: list[int]) -> st.SearchStrategy
 
 
 def outcome(read: Any, value: Any, dtype: str) -> Any:
-    """Returns all that a caller sees of a conversion."""
+    """Returns the array or the error of a conversion, in a form that can be compared."""
     try:
         array = read(value, dtype)
     except ServingError as error:
@@ -53,14 +53,14 @@ def outcome(read: Any, value: Any, dtype: str) -> Any:
 @example([1e39, -1e39], "float")
 @example(["ab", ["c", "d"]], "string")
 @example([[], []], "half")
-def test_both_ways_agree(value: Any, dtype: str) -> None:
-    """Converting whole lists gives the array, or the error, that converting element by element gives."""
+def test_both_conversions_agree(value: Any, dtype: str) -> None:
+    """Converting whole lists gives the same array or error as converting element by element."""
     assert outcome(convert, value, dtype) == outcome(convert_exactly, value, dtype)
 
 
 @given(st.sampled_from(INTEGERS), st.data())
 def test_integers(dtype: str, data: st.DataObject) -> None:
-    """Every integer of a type is read as it is."""
+    """Every integer that a type allows is read unchanged."""
     bounds = np.iinfo(dtype)
     value = data.draw(dense(st.integers(int(bounds.min), int(bounds.max))))
     assert convert(value, dtype).tolist() == value
@@ -100,7 +100,7 @@ def test_integers(dtype: str, data: st.DataObject) -> None:
     ],
 )
 def test_refused(value: Any, dtype: str, message: str) -> None:
-    """What is ragged or of another type is refused by TensorFlow Serving's words."""
+    """Ragged lists and elements of another type are refused with TensorFlow Serving's texts."""
     with pytest.raises(ServingError) as refused:
         convert(value, dtype)
     assert (HTTP_STATUS[refused.value.code], refused.value.message) == (400, message)
@@ -108,7 +108,7 @@ def test_refused(value: Any, dtype: str, message: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "complex64"])
 def test_types_without_json(dtype: str) -> None:
-    """A type that has no form in JSON is not implemented."""
+    """A type without a form in JSON is UNIMPLEMENTED."""
     with pytest.raises(ServingError, match=f"^Conversion of JSON Value: 1.0 to type: {dtype}$") as refused:
         convert([1.0], dtype)
     assert HTTP_STATUS[refused.value.code] == 501
@@ -124,19 +124,19 @@ def test_types_without_json(dtype: str) -> None:
     ],
 )
 def test_floats(value: list[float], read: list[float]) -> None:
-    """Integers count as floats, and what float32 cannot hold is rounded, to infinity too."""
+    """Integers are accepted as floats; numbers beyond float32 are rounded, to infinity if need be."""
     array = convert(value, "float")
     assert array.dtype == np.float32 and array.tolist() == read
 
 
 def test_strings() -> None:
-    """Text and base64 objects may stand beside each other, and text becomes UTF-8."""
+    """Text and base64 objects may be mixed, and text becomes UTF-8."""
     assert convert([["é"], [{"b64": "aGVsbG8="}]], "string").tolist() == [["é".encode()], [b"hello"]]
     assert convert({"b64": "aGVsbG8="}, "string").shape == ()
 
 
 def test_too_many_levels() -> None:
-    """Lists nested deeper than arrays go are refused."""
+    """Lists nested deeper than the largest rank of an array are refused."""
     value: Any = 1
     for _ in range(65):
         value = [value]

@@ -29,7 +29,7 @@ def refusal(document: dict[str, Any], **types: str) -> str:
 
 
 def test_signature_name() -> None:
-    """A request may name its signature by a string; the message ends with that."""
+    """A request may name its signature, by a string only."""
     assert read_signature_name({}) == read_signature_name({"signature_name": ""}) == ""
     assert read_signature_name({"signature_name": "serving_bytes"}) == "serving_bytes"
     with pytest.raises(ServingError, match="'signature_name' key must be a string value.$"):
@@ -57,7 +57,7 @@ def test_rows_of_several_inputs() -> None:
 
 
 def test_base64_rows() -> None:
-    """Base64 objects are values, alone, and below a name."""
+    """Base64 objects are values, alone and below a name."""
     plain, _ = read_inputs({"instances": [{"b64": "aGVsbG8="}, {"b64": "d29ybGQ="}]}, specs(x="string"))
     assert plain["x"].tolist() == [b"hello", b"world"]
     named, _ = read_inputs({"instances": [{"x": [[{"b64": "aGVsbG8="}], [{"b64": "d29ybGQ="}]]}]}, specs(x="string"))
@@ -72,7 +72,7 @@ def test_empty_lists() -> None:
 
 
 def test_columns() -> None:
-    """Inputs are a value where there is one, else an object; names that nobody asked for are ignored."""
+    """The inputs are a value if there is only one, else an object; unknown names are ignored."""
     one, form = read_inputs({"inputs": 1.0}, specs(x="float"))
     assert form is Format.COLUMNAR and one["x"].shape == () and one["x"] == 1
     document = {"inputs": {"i": [[[1, 2], [3, 4]]], "b": {"b64": "aGVsbG8="}, "unknown": [3]}}
@@ -141,7 +141,7 @@ def test_rows_refused(instances: list[Any], message: str) -> None:
     ],
 )
 def test_several_inputs_refused(document: dict[str, Any], message: str) -> None:
-    """A signature of several inputs wants each of them, by name."""
+    """A signature with several inputs needs each of them, by name."""
     assert refusal(document, a="float", b="float") == message
 
 
@@ -155,19 +155,19 @@ def test_several_inputs_refused(document: dict[str, Any], message: str) -> None:
         ),
     ],
 )
-def test_wrong_form(document: dict[str, Any], ending: str) -> None:
-    """A document that is not of one of the two forms is shown with what is wrong."""
+def test_wrong_format(document: dict[str, Any], ending: str) -> None:
+    """The error for a document of neither format quotes the document and names the problem."""
     message = refusal(document, x="float")
     assert message.startswith("JSON Value: {\n") and message.endswith(ending)
 
 
 def test_no_inputs() -> None:
-    """A signature without inputs is refused by its name."""
+    """A signature without inputs is refused."""
     assert refusal({"instances": [1]}) == "Failed to get input map for signature: DEFAULT"
 
 
 def test_unimplemented_type() -> None:
-    """A type without a form in JSON is not implemented."""
+    """A type without a form in JSON is UNIMPLEMENTED."""
     with pytest.raises(ServingError, match="^Conversion of JSON Value: 1.0 to type: half$") as refused:
         read_inputs({"inputs": [1.0]}, specs(x="half"))
     assert HTTP_STATUS[refused.value.code] == 501
@@ -215,8 +215,8 @@ def test_examples_with_context() -> None:
     }
 
 
-def test_own_feature_wins() -> None:
-    """An example's feature takes the place of the context's, whatever its type."""
+def test_an_examples_feature_replaces_the_contexts() -> None:
+    """An example's feature replaces the context's feature of the same name, whatever its type."""
     _, (own, other) = read_examples({"context": {"a": [1, 2]}, "examples": [{"a": "x"}, {"b": 0.5}]})
     assert features(own) == {"a": ("bytes_list", [b"x"])}
     assert features(other) == {"a": ("int64_list", [1, 2]), "b": ("float_list", [0.5])}
@@ -246,7 +246,7 @@ def test_own_feature_wins() -> None:
     ],
 )
 def test_documents_without_examples_refused(document: dict[str, Any], ending: str) -> None:
-    """What holds no examples is refused by TensorFlow Serving's words."""
+    """Documents without valid examples are refused with TensorFlow Serving's texts."""
     with pytest.raises(ServingError) as refused:
         read_examples(document)
     assert HTTP_STATUS[refused.value.code] == 400

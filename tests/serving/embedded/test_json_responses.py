@@ -38,12 +38,12 @@ kinds = st.sampled_from([np.int8, np.uint8, np.int32, np.int64, np.uint64, np.fl
     ],
 )
 def test_white_space(values: list[Any], form: Format, text: str) -> None:
-    """Answers have the real server's white space."""
+    """Responses have TensorFlow Serving's white space."""
     assert write_outputs({"y": np.array(values, np.float32)}, form).decode() == text
 
 
 def test_rows_of_several_outputs() -> None:
-    """Several outputs give one object a row, in the real server's white space."""
+    """Several outputs give one object per row, with TensorFlow Serving's white space."""
     outputs = {"a": np.array([True]), "b_bytes": np.array([[b"tf"]], object)}
     assert write_outputs(outputs, Format.ROW).decode() == (
         '{\n    "predictions": [\n        {\n            "a": true,\n            "b_bytes": [{\n'
@@ -52,7 +52,7 @@ def test_rows_of_several_outputs() -> None:
 
 
 def test_all_kinds_of_output() -> None:
-    """Rows and columns hold the same values: numbers, strings, and base64 objects where a name ends in _bytes."""
+    """Rows and columns have the same values: numbers, strings, and base64 objects for names that end in _bytes."""
     rows = json.loads(write_outputs(OUTPUTS, Format.ROW))["predictions"]
     columns = json.loads(write_outputs(OUTPUTS, Format.COLUMNAR))["outputs"]
     assert {name: [row[name] for row in rows] for name in OUTPUTS} == columns
@@ -65,8 +65,8 @@ def test_all_kinds_of_output() -> None:
     }
 
 
-def test_string_that_is_no_text() -> None:
-    """A string that is not UTF-8 is answered in base64, so that nothing is lost."""
+def test_string_that_is_not_utf8() -> None:
+    """A string that is not UTF-8 is written in base64, so that no byte is lost."""
     written = json.loads(write_outputs({"y": np.array([b"\xff", "é".encode()], object)}, Format.ROW))
     assert written == {"predictions": [{"b64": base64.b64encode(b"\xff").decode()}, "é"]}
 
@@ -84,7 +84,7 @@ def test_string_that_is_no_text() -> None:
     ],
 )
 def test_outputs_refused(outputs: dict[str, Any], message: str) -> None:
-    """Outputs that have no rows of one number are refused."""
+    """Outputs without a common number of rows, or of an unknown type, are an error."""
     with pytest.raises(ServingError) as refused:
         write_outputs(outputs, Format.ROW)
     assert (HTTP_STATUS[refused.value.code], refused.value.message) == (400, message)
@@ -92,18 +92,18 @@ def test_outputs_refused(outputs: dict[str, Any], message: str) -> None:
 
 @given(kinds.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, min_side=0, max_side=3))))
 def test_numbers_round_trip(array: Any) -> None:
-    """What is written in either form is read back as the same array, wherever the form can tell its shape."""
+    """An array written in either format reads back as the same array, as far as JSON can express its shape."""
     dtype = {"float32": "float", "float64": "double"}.get(array.dtype.name, array.dtype.name)
     forms = [(Format.COLUMNAR, "inputs", "outputs")]
     if len(array):
         forms.append((Format.ROW, "instances", "predictions"))
-    told = array.reshape(array.shape[: array.shape.index(0) + 1]) if 0 in array.shape else array
+    expected = array.reshape(array.shape[: array.shape.index(0) + 1]) if 0 in array.shape else array
     for form, sent, received in forms:
         document = parse(write_outputs({"y": array}, form))
         read, read_form = read_inputs({sent: document[received]}, specs(x=dtype))
         assert read_form is form and read["x"].dtype == array.dtype
         # RapidJSON reads a double to within 3 units of its last place, as it does in TensorFlow Serving.
-        np.testing.assert_allclose(read["x"], told, rtol=1e-15, atol=1e-300)
+        np.testing.assert_allclose(read["x"], expected, rtol=1e-15, atol=1e-300)
 
 
 @given(arrays.arrays(object, arrays.array_shapes(max_side=3), elements=st.binary(max_size=5)), st.sampled_from(Format))
@@ -116,7 +116,7 @@ def test_bytes_round_trip(array: Any, form: Format) -> None:
 
 
 def test_classifications() -> None:
-    """Every example has a list of labels with scores, in the real server's form."""
+    """Every example has a list of labels with scores, in TensorFlow Serving's format."""
     results = [[["car", 0.2], ["bike", 0.7]], [["", 12]]]
     written = write_classifications([[(label, score) for label, score in classes] for classes in results])
     assert json.loads(written) == {"results": results}
@@ -126,12 +126,12 @@ def test_classifications() -> None:
 
 
 def test_regressions() -> None:
-    """Every example has a number, in the real server's form."""
+    """Every example has a number, in TensorFlow Serving's format."""
     assert write_regressions([42, 0.1]) == b'{\n    "results": [42.0, 0.1\n    ]\n}'
 
 
 def test_empty_results_refused() -> None:
-    """An answer without results is an error."""
+    """A response without results is an error."""
     with pytest.raises(ServingError, match="^Cannot convert empty ClassificationResults to JSON$"):
         write_classifications([])
     with pytest.raises(ServingError, match="^Cannot convert empty RegressionResults to JSON$"):

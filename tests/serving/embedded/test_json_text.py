@@ -1,4 +1,4 @@
-"""The JSON that TensorFlow Serving reads and writes: what parses, and the exact text of what is written."""
+"""JSON is parsed and written as TensorFlow Serving does, down to the exact text."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def error(body: bytes) -> str:
     ],
 )
 def test_errors(body: bytes, message: str) -> None:
-    """What is no JSON object is refused with RapidJSON's text and the place."""
+    """A body that is not a JSON object is refused with RapidJSON's text and offset."""
     assert error(body) == message
 
 
@@ -57,7 +57,7 @@ def test_byte_order_mark() -> None:
 
 
 def test_half_a_million_brackets() -> None:
-    """Nesting that no stack would bear is read as empty below any tensor's depth, and the rest stays."""
+    """Nesting too deep for any stack is read as empty below a tensor's depth; the rest is unchanged."""
     nested = parse(b'{"instances":[1],"nested":' + b"[" * 500_000 + b"]" * 500_000 + b"}")
     assert nested["instances"] == [1] and isinstance(nested["nested"], list)
 
@@ -72,12 +72,12 @@ def test_brackets_in_deep_strings() -> None:
 
 @pytest.mark.parametrize("body", [b'{"a":' * 3000, b'{"a":' + b"[" * 3000 + b"]" * 2999 + b"}", b"[" * 3000])
 def test_deep_and_unfinished(body: bytes) -> None:
-    """Deep nesting that does not end as it should is refused."""
+    """Deep nesting without its closing brackets is refused."""
     assert error(body).startswith("JSON Parse error: ")
 
 
-def test_parsing_leaves_the_stack() -> None:
-    """However many deep documents failed before, the next one is read."""
+def test_failed_parses_do_not_exhaust_the_stack() -> None:
+    """After many failed deep documents, the next one is read."""
     for _ in range(2000):
         error(b"[" * 900 + b"x")
     assert parse(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}")
@@ -103,7 +103,7 @@ def test_parsing_leaves_the_stack() -> None:
     ],
 )
 def test_single_precision(value: float, text: str) -> None:
-    """A float32 has six digits where they suffice, else nine, and always a sign of being no integer."""
+    """A float32 has six digits if they suffice, else nine, and always a point or an exponent."""
     assert number(value, single=True) == text
 
 
@@ -111,7 +111,7 @@ def test_single_precision(value: float, text: str) -> None:
     ("value", "text"), [(1 / 3, "0.33333333333333331"), (0.1, "0.1"), (1234567, "1234567.0"), (1e20, "1e+20")]
 )
 def test_double_precision(value: float, text: str) -> None:
-    """A float64 has six digits where they suffice, else seventeen."""
+    """A float64 has six digits if they suffice, else seventeen."""
     assert number(value, single=False) == text
 
 
@@ -126,13 +126,13 @@ def test_numbers_read_back(values: list[float], single: bool) -> None:
 
 @given(documents, st.booleans())
 def test_round_trip(document: object, single_line: bool) -> None:
-    """What is written is JSON and reads back the same, in both forms."""
+    """The text of a document is JSON and reads back as the same document, in both formats."""
     assert json.loads(dumps(document, single_line)) == document
 
 
 @given(documents)
 def test_integers_and_strings_as_rapidjson(document: object) -> None:
-    """The form of one element a line is what RapidJSON itself writes with 4 blanks, but for its floats."""
+    """With one element per line, the text equals RapidJSON's own with 4 blanks, except for floats."""
     plain = json.loads(json.dumps(document), parse_float=lambda _: None)
     assert dumps(plain, False).decode() == rapidjson.dumps(plain, indent=4, ensure_ascii=False)
 
@@ -143,7 +143,7 @@ def test_error_body() -> None:
 
 
 def test_single_line_arrays() -> None:
-    """Elements follow each other on a line, and the closing bracket stands on its own: RapidJSON 1.1.0's form."""
+    """Elements share a line, and the closing bracket has its own: the format of RapidJSON 1.1.0."""
     written = dumps({"a": [2.5, [Literal("1e9"), True], {"b": []}], "c": None}, single_line_arrays=True)
     assert written.decode() == (
         '{\n    "a": [2.5, [1e9, true\n        ], {\n            "b": []\n        }\n    ],\n    "c": null\n}'
@@ -151,12 +151,12 @@ def test_single_line_arrays() -> None:
 
 
 def test_escapes() -> None:
-    """Control characters, quotes and backslashes are escaped; anything else stays."""
+    """Control characters, quotes and backslashes are escaped; other characters are unchanged."""
     assert dumps('é\x1f\x7f"/\\\n', False).decode() == '"é\\u001F\x7f\\"/\\\\\\n"'
 
 
 def test_excerpt_is_short() -> None:
-    """A long or deep value is cut in an error's message."""
+    """A long or deep value is cut in an error message."""
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]

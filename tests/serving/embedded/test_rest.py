@@ -1,4 +1,4 @@
-"""REST's paths, with the quirks of the real server."""
+"""REST paths are parsed with the quirks of TensorFlow Serving."""
 
 import pytest
 
@@ -25,7 +25,7 @@ ENCODED = "%21%23%24%25%26%27%28%29%2A%2B%2C%2F%3A%3B%3D%3F%40%5B%5D"
     ],
 )
 def test_routes(method: str, path: str, route: Route) -> None:
-    """A path says the model, its version or label, and what is asked; names are decoded after the split."""
+    """A path has the model, its version or label, and the method; names are decoded after the split."""
     assert parse_path(method, path) == route
 
 
@@ -49,7 +49,7 @@ def test_routes(method: str, path: str, route: Route) -> None:
     ],
 )
 def test_malformed(method: str, path: str) -> None:
-    """Any other path is refused, with the method and path as they came."""
+    """Any other path is refused, with the method and the path in the error."""
     with pytest.raises(ServingError) as refused:
         parse_path(method, path)
     assert HTTP_STATUS[refused.value.code] == 400
@@ -58,14 +58,14 @@ def test_malformed(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/versions/5", "/v1/models/labels/x/metadata"])
 def test_no_model(path: str) -> None:
-    """The server lists no models."""
+    """The server does not list its models."""
     with pytest.raises(ServingError, match=r"^Missing model name in request\.$"):
         parse_path("GET", path)
 
 
 @pytest.mark.parametrize("version", [str(2**63), "18446744073709551615", "9" * 10_000])
 def test_version_beyond_64_bits(version: str) -> None:
-    """A version that no 64 bits hold is refused without a body."""
+    """A version beyond 64 bits is refused without a body."""
     with pytest.raises(BodilessError, match="^Failed to convert version: 9|^Failed to convert version: 18446") as error:
         parse_path("POST", f"/v1/models/m/versions/{version}:regress")
     assert HTTP_STATUS[error.value.code] == 400

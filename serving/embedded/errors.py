@@ -30,7 +30,7 @@ HTTP_STATUS: Final = {
 }
 
 OVERLOADED: Final = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED}
-"""Codes of requests that are worth a retry: their answer says after how long."""
+"""Codes of requests that are worth a retry; their response has the time to wait."""
 
 
 class ServingError(Exception):

@@ -19,7 +19,7 @@ IN_PROCESS: Final = "process"
 
 @dataclass(frozen=True)
 class Case:
-    """A fact about the real server.
+    """A fact about TensorFlow Serving.
 
     Attributes:
         id: Its name.

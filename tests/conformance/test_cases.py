@@ -18,7 +18,7 @@ MAX_BYTES = 400_000
 
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_case(case: Case, pool: Pool) -> None:
-    """The server behaves as the fact says, or, if it is ours, as the table of deviations says."""
+    """The server behaves as the fact states; for the embedded server, the table of deviations has precedence."""
     deviates = pool.embedded and case.id in DEVIATIONS
     expect = DEVIATIONS[case.id].expect if deviates else case.expect
     if case.kind == "rest":

@@ -46,7 +46,7 @@ def test_a_right_expectation_passes_and_a_wrong_one_does_not(name: str) -> None:
 
 
 def test_another_status_and_an_unknown_expectation_are_refused() -> None:
-    """A status is always compared, and nothing that a case expects goes unchecked."""
+    """The status is always compared, and an unknown expectation is an error."""
     answer = rest_calls.Answer(200, HEADERS, b"")
     with pytest.raises(AssertionError):
         rest_calls.check(answer, {"status": 400})

@@ -107,7 +107,7 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_fewer_labels_than_images_are_refused(tmp_path: Path) -> None:
-    """Every image needs its label."""
+    """Different counts of images and labels are an error."""
     source = Source("idx", write_idx(tmp_path / "own"))
     write_idx_file(source.directory / "t10k-labels-idx1-ubyte.gz", np.zeros(199, np.uint8))
     with pytest.raises(DataError, match=r"images \[200, 28, 28\] and labels \[199\]"):
@@ -121,7 +121,7 @@ def test_damaged_tfds_data_are_an_error(tmp_path: Path) -> None:
 
 
 def test_digest_does_not_depend_on_the_order() -> None:
-    """TFDS shuffles, the files do not: the digest is the same, and changes with a label."""
+    """The digest is the same in any order, and changes with a label."""
     images, garments = images_and_garments(50, 0)
     shuffled = np.random.default_rng(0).permutation(50)
     digest = canonical_digest(LabelledImages(images, garments))
@@ -130,14 +130,14 @@ def test_digest_does_not_depend_on_the_order() -> None:
 
 
 def test_content_ids_name_the_pixels() -> None:
-    """The same picture has the same id, another has another."""
+    """Equal images have equal IDs, different images different ones."""
     images, _ = images_and_garments(100, 0)
     assert content_ids(images[:1]) == content_ids(images[:1].copy())
     assert len(set(content_ids(images))) == 100
 
 
-def test_known_facts_of_the_real_data(real_data: Path) -> None:
-    """Counts, mean, deviation and first labels are those that were published."""
+def test_published_figures_of_the_real_data(real_data: Path) -> None:
+    """Counts, mean, standard deviation and first labels are the published ones."""
     official = load(Source("idx", real_data))
     train, test = official["train"], official["test"]
     assert np.bincount(train.garments).tolist() == [6000] * 10
@@ -148,12 +148,12 @@ def test_known_facts_of_the_real_data(real_data: Path) -> None:
     assert {name: canonical_digest(split) for name, split in official.items()} == fashion_mnist.CANONICAL_SHA256
 
 
-def test_tfds_and_files_hold_the_same(real_data: Path, tmp_path: Path) -> None:
-    """What TFDS prepares from the files passes its checksum and has the files' pixels."""
+def test_tfds_and_idx_files_have_the_same_content(real_data: Path, tmp_path: Path) -> None:
+    """The data that TFDS prepares from the files pass the checksum and have the same pixels."""
     import tensorflow_datasets as tfds
 
     if hashlib.md5((real_data / "t10k-images-idx3-ubyte.gz").read_bytes()).hexdigest() != PUBLISHED_MD5:
-        pytest.skip("TFDS takes the published bytes alone; Debian's package compresses the files anew")
+        pytest.skip("TFDS accepts only the published bytes; Debian's package compresses the files again")
     builder = tfds.builder("fashion_mnist", data_dir=str(tmp_path / "tfds"))
     configuration = tfds.download.DownloadConfig(manual_dir=str(real_data), extract_dir=str(tmp_path / "extracted"))
     builder.download_and_prepare(download_dir=str(tmp_path / "downloads"), download_config=configuration)
@@ -180,7 +180,7 @@ def repack(path: Path, content: bytes) -> None:
 
 
 def test_reads_what_was_written(file: Path) -> None:
-    """Values and shape come back."""
+    """Values and shape are those of the written array."""
     np.testing.assert_array_equal(read_idx(file, 3), IMAGES)
 
 
@@ -192,7 +192,7 @@ def test_truncated_gzip_is_named(file: Path) -> None:
 
 
 def test_no_gzip_is_named(file: Path) -> None:
-    """An error page saved under the file's name is recognised."""
+    """A file that is not gzip, such as a saved error page, is an error."""
     file.write_bytes(b"<html>404</html>")
     with pytest.raises(DataError, match="Expected: a whole gzip file\nReceived: Not a gzipped file"):
         read_idx(file, 3)
@@ -214,7 +214,7 @@ def test_bad_magic_is_shown(file: Path) -> None:
 
 
 def test_other_rank_is_refused(file: Path) -> None:
-    """Labels in the place of images are recognised."""
+    """Images instead of labels are an error."""
     with pytest.raises(DataError, match="not an IDX file of rank 1"):
         read_idx(file, 1)
 
@@ -231,6 +231,6 @@ def test_wrong_count_is_refused(file: Path, change: int, fault: str) -> None:
 
 
 def test_wrong_checksum_is_refused(file: Path) -> None:
-    """One changed pixel is found by its digest."""
+    """One changed pixel changes the digest."""
     with pytest.raises(DataError, match="wrong checksum.\nExpected: sha256 00ff.*\nReceived: sha256 [0-9a-f]{64}"):
         read_idx(file, 3, sha256="00ff")

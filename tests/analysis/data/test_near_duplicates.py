@@ -48,7 +48,7 @@ def test_planted_duplicate_is_found() -> None:
 
 
 def test_distant_images_make_no_pairs() -> None:
-    """Where nothing is near there are no pairs and no clusters."""
+    """Without near images there are no pairs and no clusters."""
     images, _ = images_and_garments(20, 0)
     pairs = close_pairs(images, 0.001)
     assert len(pairs.first) == 0 and set(cluster(20, pairs).tolist()) == {-1}

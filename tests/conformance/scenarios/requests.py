@@ -153,9 +153,9 @@ def _large_messages_pass_and_reflection_is_not_there(run: Run) -> None:
     values = [1.0] * (MEGABYTES * 2**20 // 4)
     assert len(grpc_calls.predict(run.server.grpc, "half_plus_two", x=values)["y"].float_val) == len(values)
     with grpc.insecure_channel(run.server.grpc) as channel:
-        ask = channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        reflect = channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         with pytest.raises(grpc.RpcError) as refusal:
-            ask(b"", timeout=grpc_calls.TIMEOUT)
+            reflect(b"", timeout=grpc_calls.TIMEOUT)
     assert refusal.value.code().name == run.expect["reflection"]
     if run.pool.embedded:
         flags = {item.name: item.default for item in dataclasses.fields(ServerFlags)}

@@ -105,15 +105,15 @@ def visit(browser: Browser, server: ServerProcess) -> Iterator[Open]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
-            lambda said: (
-                problems.append(said.text)
-                if said.type in ("error", "warning") and not re.search(allow, said.text)
+            lambda message: (
+                problems.append(message.text)
+                if message.type in ("error", "warning") and not re.search(allow, message.text)
                 else None
             ),
         )
         page.on(
             "request",
-            lambda asked: None if asked.url.startswith((of.rest_url, "blob:", "data:")) else problems.append(asked.url),
+            lambda sent: None if sent.url.startswith((of.rest_url, "blob:", "data:")) else problems.append(sent.url),
         )
         page.goto(of.rest_url)
         return page
@@ -127,7 +127,7 @@ def visit(browser: Browser, server: ServerProcess) -> Iterator[Open]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_every_sample_is_answered_at_every_width(visit: Open, width: int, scheme: str) -> None:
-    """All drawings get an answer that fits the window, on a light and a dark ground."""
+    """All drawings get an answer that fits the window, in the light and the dark colour scheme."""
     page = visit(width=width, scheme=scheme)
     expect(page.get_by_role("status").first).to_have_text("fashion: version 1, ready")
     for name in SAMPLES:

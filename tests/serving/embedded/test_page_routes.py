@@ -30,12 +30,12 @@ def picture(size: tuple[int, int] = (60, 40)) -> bytes:
 def answered(method: str, path: str, body: bytes = b"", model: str = "fashion") -> httpx.Response:
     """The answer of the page's routes alone."""
 
-    async def ask() -> httpx.Response:
+    async def send() -> httpx.Response:
         transport = httpx.ASGITransport(Starlette(routes=routes(lambda: [model])))
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
             return await client.request(method, path, content=body)
 
-    return asyncio.run(ask())
+    return asyncio.run(send())
 
 
 def test_the_page_is_self_contained() -> None:

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import MAX_IMAGE_BYTES
+from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.images.encoding import ImageError
 from serving.images.fitting import fit_file
 
@@ -92,6 +92,8 @@ def _render(models: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str, str]:
 def _configuration(models: tuple[str, ...], taxonomy: Taxonomy) -> dict[str, object]:
     return {
         "models": models,
+        "maxBytes": MAX_IMAGE_BYTES,
+        "side": IMAGE_SIDE,
         "groups": [
             {"name": name, "colour": colour} for name, colour in zip(taxonomy.groups, taxonomy.colours, strict=True)
         ],

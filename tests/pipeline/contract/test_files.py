@@ -49,9 +49,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_file_lock_has_one_holder(tmp_path: Path) -> None:
     """A second holder fails at once if it does not wait, and succeeds after the release."""
     path = tmp_path / "lock"
-    with exclusive_lock(path):
-        with pytest.raises(BlockingIOError), exclusive_lock(path, wait=False):
-            pass
+    with exclusive_lock(path), pytest.raises(BlockingIOError), exclusive_lock(path, wait=False):
+        pass
     with exclusive_lock(path, wait=False):
         pass
 

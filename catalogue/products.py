@@ -1,31 +1,103 @@
-"""The products of a catalogue that can be learnt from, and whether any of them has changed."""
+"""The products of a catalogue: the DSN that names it, the labelled products for training, and a digest of them."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from catalogue.dsn import as_user_error, given
+from pydantic import AfterValidator
+
+from pipeline.contract.errors import UserError
 from serving.fetching.errors import redact_url
 
 if TYPE_CHECKING:
     from sql.extract import Product
 
+DSN_VARIABLE: Final = "FASHION_CATALOGUE_DSN"
+"""The environment variable that names a catalogue where no parameter does; no record contains it."""
+
+IMAGE_CACHE: Final = "images.sqlite"
+"""The cache of downloaded images, a file in `workspace/cache/`."""
+
 logger = logging.getLogger(__name__)
+
+
+def require_psycopg() -> None:
+    """Raises a UserError where psycopg is not installed: modules in `sql` import it."""
+    try:
+        import psycopg  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError(
+            "Reading a catalogue needs psycopg.",
+            expected="the extra `catalogue`",
+            received="an installation without it",
+            next_step="pip install '.[catalogue]'",
+        ) from None
+
+
+def require_dsn(
+    dsn: str | None,
+    setting: str = "example_gen.dsn",
+    next_step: str = "fashion run --profile catalogue --set example_gen.dsn=postgresql://USER@HOST/DATABASE",
+) -> str:
+    """Returns the DSN of a setting, or else of the environment.
+
+    Args:
+        dsn: The value of the setting; None or empty where it is not set.
+        setting: Its name, for the message. Defaults to ExampleGen's parameter.
+        next_step: The command to type next, for the message. Defaults to ExampleGen's.
+
+    Raises:
+        UserError: Neither names a catalogue.
+    """
+    if found := dsn or os.environ.get(DSN_VARIABLE):
+        return found
+    raise UserError(
+        "No catalogue is named.",
+        expected=f"{setting}, or {DSN_VARIABLE} in the environment",
+        received="neither",
+        next_step=next_step,
+    )
+
+
+def _without_secret(dsn: str) -> str:
+    """Returns a DSN unchanged.
+
+    Raises:
+        UserError: It contains a password, or it is not a DSN. The message does not repeat it.
+    """
+    require_psycopg()
+    from sql.connection import parse_dsn, redact_dsn
+
+    secrets = parse_dsn(dsn).keys() - parse_dsn(redact_dsn(dsn)).keys()
+    if secrets:
+        # A command line stands in the shell's history and in every process list, and parameters stand in the record.
+        raise UserError(
+            f"The catalogue's DSN contains a secret: {', '.join(sorted(secrets))}.",
+            expected="a DSN without secrets, such as postgresql://USER@HOST/DATABASE",
+            received="a DSN whose secret the record of the run would show",
+            next_step=f"put it into PGPASSWORD, ~/.pgpass or a service file, or the whole DSN into {DSN_VARIABLE}",
+        )
+    return dsn
+
+
+Dsn = Annotated[str, AfterValidator(_without_secret)]
+"""A PostgreSQL URI or `key=value` pairs, without a password: checked before anything runs or is recorded."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is read of which catalogue.
+    """Which catalogue is read, and what of it.
 
     Attributes:
-        dsn: Where it is.
-        country: Whose descriptions are read.
-        image_index: Which of a product's images is read.
-        garments: Their names, by index.
+        dsn: What libpq reads.
+        country: The country of the descriptions.
+        image_index: Which of a product's images; 0 is the first.
+        garments: The garments' names, by index.
     """
 
     dsn: str
@@ -39,10 +111,10 @@ class Failure:
     """A product without an example: a line of `failures.jsonl`.
 
     Attributes:
-        product: Its id.
-        url: Of its image, without a password.
-        reason: In a stable word: one of `serving.fetching`'s `Failed`, `unknown_garment`, `blank` or `placeholder`.
-        message: In a sentence.
+        product: The product's id.
+        url: The URL of its image, without a password.
+        reason: A stable word: a reason of `serving.fetching`, or `unknown_garment`, `blank` or `placeholder`.
+        message: A sentence.
     """
 
     product: int
@@ -53,13 +125,13 @@ class Failure:
 
 @dataclass
 class Selection:
-    """The products to learn from, and what became of the others.
+    """The products for training, and what happened to the others.
 
     Attributes:
-        products: With a URL and a garment.
-        garments: The garments' indices, one for each of these.
+        products: Products with a URL and a garment.
+        garments: The index of each product's garment.
         failures: Products that should have an example and have none.
-        counts: `products`, `without_garment` and `without_image`.
+        counts: The numbers of `products`, products `without_garment` and products `without_image`.
     """
 
     products: list[Product] = field(default_factory=list)
@@ -69,59 +141,58 @@ class Selection:
 
 
 def catalogue_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
-    """Returns a digest of what ExampleGen would read of the catalogue with these parameters.
+    """Returns a digest of the content that ExampleGen would read from the catalogue with these parameters.
 
     Raises:
         UserError: The catalogue cannot be read.
     """
     if parameters["source"] != "catalogue":
         return {}
-    with as_user_error():
-        from sql.digest import catalogue_digest
+    require_psycopg()
+    from sql.extract import catalogue_digest
 
-        digest = catalogue_digest(
-            given(parameters["dsn"]), country=parameters["country"], image_index=parameters["image_index"]
-        )
+    digest = catalogue_digest(
+        require_dsn(parameters["dsn"]), country=parameters["country"], image_index=parameters["image_index"]
+    )
     return {"catalogue": digest}
 
 
 def select_products(catalogue: Catalogue) -> Selection:
-    """Reads a catalogue to its end and sorts its products out.
+    """Reads all products of a catalogue and selects those with a known garment and a URL.
 
     Raises:
-        UserError: The catalogue cannot be read, or knows no garments.
+        UserError: The catalogue cannot be read, or has no table of garments.
     """
     known = {name: index for index, name in enumerate(catalogue.garments)}
     selected = Selection()
-    for product, garment in _named(catalogue):
+    for product, garment in _read_labelled(catalogue):
         selected.counts["products"] += 1
         if garment is None:
             selected.counts["without_garment"] += 1
         elif product.url is None:
             selected.counts["without_image"] += 1
         elif garment not in known:
-            message = f"Its garment is not known. Expected: {', '.join(known)}. Received: {garment[:80]!r}"
-            selected.failures.append(Failure(product.id, redact_url(product.url), "unknown_garment", message))
+            error = UserError("Its garment is not known.", expected=", ".join(known), received=repr(garment[:80]))
+            selected.failures.append(Failure(product.id, redact_url(product.url), "unknown_garment", error.one_line))
         else:
             selected.products.append(product)
             selected.garments.append(known[garment])
     return selected
 
 
-def _named(catalogue: Catalogue) -> Iterator[tuple[Product, str | None]]:
-    """Yields the products with the names of their garments."""
-    with as_user_error():
-        from sql.extract import read_products
-        from sql.garments import read_garments
+def _read_labelled(catalogue: Catalogue) -> Iterator[tuple[Product, str | None]]:
+    """Yields the products with the names of their garments, None where there is none."""
+    require_psycopg()
+    from sql.extract import read_garments, read_products
 
-        garments = read_garments(catalogue.dsn)
-        read = read_products(
-            catalogue.dsn,
-            country=catalogue.country,
-            image_index=catalogue.image_index,
-            on_reconnect=lambda after, error: logger.warning(
-                "%s Going on after product %d, with a new snapshot.", error.headline, after
-            ),
-        )
-        for some in read:
-            yield from ((product, garments.get(product.id)) for product in some)
+    garments = read_garments(catalogue.dsn)
+    lists = read_products(
+        catalogue.dsn,
+        country=catalogue.country,
+        image_index=catalogue.image_index,
+        on_reconnect=lambda after, error: logger.warning(
+            "%s Continuing after product %d with a new snapshot.", error.headline, after
+        ),
+    )
+    for products in lists:
+        yield from ((product, garments.get(product.id)) for product in products)

@@ -1,4 +1,4 @@
-"""Scores what is new or changed in a product catalogue with a pushed model, and writes the answers beside it."""
+"""Scoring the new and changed products of a catalogue with a pushed model, and writing the predictions back."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogue.images import SECONDS_A_DAY, Fetch, kept_images
+from catalogue.products import IMAGE_CACHE
 from pipeline.contract.errors import UserError, suggest
 
 if TYPE_CHECKING:
+    from serving.fetching.fetch_policy import FetchPolicy
     from serving.fetching.image_cache import ImageCache
     from serving.fetching.image_fetcher import Fetched, Result
     from serving.versions import Version
     from sql.extract import Product
     from sql.write_back import Classification
 
-TOGETHER = 256
-"""How many products the model is asked about at once, and whose answers are a transaction."""
-OUT_OF_DATE = "to be asked for again"
-"""In place of the name of a content that was fetched too long ago."""
+BATCH = 256
+"""Products in one prediction and in one transaction."""
+EXPIRED = "expired"
+"""Replaces the name of a content that was fetched too long ago."""
 
 
 @dataclass
 class Summary:
-    """What came of a scoring.
+    """The result of scoring a catalogue.
 
     Attributes:
-        scored: How many products have a group now.
-        abstained: To how many of these the model abstains.
-        failed: How many have none, by reason.
-        removed: How many answers were about products that are gone.
-        failed_share: Of how many of all products with an answer the image could not be had.
+        scored: Products that received a group.
+        abstained: Those of them for which the model abstains.
+        failed: Products that received none, by reason.
+        removed: Predictions that were removed because their product is no longer in the catalogue.
+        failed_share: The share of all products in the table whose image could not be fetched.
     """
 
     scored: int = 0
@@ -47,35 +48,35 @@ class Summary:
     removed: int = 0
     failed_share: float = 0.0
 
-    def counted(self, answers: Iterable[Classification], report: Callable[[int], None]) -> Iterator[Classification]:
-        """Yields the answers and counts them as they pass."""
-        for answer in answers:
-            if answer.failure is None:
+    def count(self, rows: Iterable[Classification], report: Callable[[int], None]) -> Iterator[Classification]:
+        """Yields the rows and counts them; calls `report` with 1 for each."""
+        for row in rows:
+            if row.failure is None:
                 self.scored += 1
-                self.abstained += answer.abstain
+                self.abstained += row.abstain
             else:
-                self.failed[answer.failure] += 1
+                self.failed[row.failure] += 1
             report(1)
-            yield answer
+            yield row
 
 
 @dataclass(frozen=True)
 class CatalogueScorer:
-    """A pushed version, with the way to the images.
+    """Scores products with a pushed model version.
 
     Attributes:
-        version: The version that scores.
-        cache: The directory of what was downloaded before.
-        fetch: How images are fetched.
+        version: The model version.
+        cache: The directory with the cache of downloaded images.
+        policy: How the images are fetched.
     """
 
     version: Version
     cache: Path
-    fetch: Fetch
+    policy: FetchPolicy
 
     @cached_property
     def name(self) -> str:
-        """What the table calls the version: its number, and the start of its digest, since every workspace counts."""
+        """The version's name in the table: its number and a digest, since every workspace numbers its own versions."""
         return f"{self.version.number}-{self.version.digest[:8]}"
 
     def score(
@@ -86,71 +87,73 @@ class CatalogueScorer:
         timeout: float = 60.0,
         report: Callable[[int], None] = lambda more: None,
     ) -> Summary:
-        """Scores the products that this version has not scored as they are, and writes each batch as soon as it is.
+        """Scores the products without a current prediction of this version, and writes each batch when it is complete.
 
-        Whoever is killed loses the batch under way and goes on with it: nothing is lost, and nothing is there twice.
+        After a kill, a second call continues: it repeats the batch that was not written.
 
         Args:
             dsn: What libpq reads.
-            country: Whose text belongs to what is scored.
-            image_index: Which of a product's images.
+            country: The country of the descriptions.
+            image_index: Which of a product's images; 0 is the first.
             timeout: Seconds that the database may take for an answer.
-            report: Called with the number of products that have come to an end since the last call.
+            report: Called with the number of products that were finished since the last call.
 
         Raises:
             CatalogueError: The catalogue cannot be read or written.
-            UserError: The images' cache cannot be used, or the model gives no answer.
+            UserError: The image cache cannot be used, or the model fails.
         """
-        from sql.classification_table import prepare
-        from sql.write_back import failed_share, pending, remove_gone, write
+        from serving.fetching.image_cache import ImageCache
+        from sql.write_back import failed_share, prepare, read_pending, remove_orphans, write_predictions
 
         prepare(dsn, timeout=timeout)
-        summary, trusted_seconds = Summary(), self.fetch.trusted_days * SECONDS_A_DAY
-        with kept_images(self.cache) as kept:
-            lists = pending(
+        summary, max_age_seconds = Summary(), self.policy.max_age_seconds
+        with ImageCache(self.cache / IMAGE_CACHE) as cache:
+            lists = read_pending(
                 dsn,
                 self.name,
                 country=country,
                 image_index=image_index,
-                content_of=lambda url: _content_of(kept, url, trusted_seconds),
-                trusted_seconds=trusted_seconds,
+                content_of=lambda url: _cached_content(cache, url, max_age_seconds),
+                max_age_seconds=max_age_seconds,
                 timeout=timeout,
             )
             products = (product for some in lists for product in some)
-            answers = summary.counted(self._answers(products, kept), report)
-            write(dsn, answers, batch_rows=TOGETHER, timeout=timeout)
-        summary.removed = remove_gone(dsn, timeout=timeout)
+            rows = summary.count(self._predict_all(products, cache), report)
+            write_predictions(dsn, rows, batch_rows=BATCH, timeout=timeout)
+        summary.removed = remove_orphans(dsn, timeout=timeout)
         summary.failed_share = failed_share(dsn, timeout=timeout)
         return summary
 
-    def _answers(self, products: Iterable[Product], kept: ImageCache) -> Iterator[Classification]:
-        """Yields an answer for each product, as the images come in; of the products only a window is held."""
+    def _predict_all(self, products: Iterable[Product], cache: ImageCache) -> Iterator[Classification]:
+        """Yields a row for each product as the images arrive, with a bounded number of products in memory."""
+        from serving.fetching.image_fetcher import ImageFetcher
+
         waiting: dict[int, Product] = {}
 
         def urls() -> Iterator[str]:
             for position, product in enumerate(products):
                 waiting[position] = product
-                yield product.url or ""  # which is refused at once
+                yield product.url or ""  # an empty URL fails at once
 
         arrived: list[tuple[Product, Result]] = []
-        for result in self.fetch.begin(urls(), kept):
+        for result in ImageFetcher(urls(), cache=cache, policy=self.policy):
             arrived.append((waiting.pop(result.position), result))
-            if len(arrived) == TOGETHER:
-                yield from self._asked(arrived)
+            if len(arrived) == BATCH:
+                yield from self._predict_batch(arrived)
                 arrived = []
-        yield from self._asked(arrived)
+        yield from self._predict_batch(arrived)
 
-    def _asked(self, arrived: list[tuple[Product, Result]]) -> Iterator[Classification]:
+    def _predict_batch(self, arrived: list[tuple[Product, Result]]) -> Iterator[Classification]:
         from serving.fetching.image_fetcher import Fetched
 
-        seen = [(product, result) for product, result in arrived if isinstance(result, Fetched)]
-        said = iter(_ask(self._model, seen) if seen else [])
+        fetched = [(product, result) for product, result in arrived if isinstance(result, Fetched)]
+        predictions = iter(_predict(self._model, fetched) if fetched else [])
         for product, result in arrived:
-            yield self._row(product, result, next(said) if isinstance(result, Fetched) else None)
+            yield self._row(product, result, next(predictions) if isinstance(result, Fetched) else None)
 
     @cached_property
     def _model(self) -> Any:
-        """Loaded for the first image: mostly nothing is new."""
+        """The loaded model; loaded for the first image, as usually no product is new."""
         import tensorflow as tf
 
         from serving.requests.prediction_log import load
@@ -165,11 +168,11 @@ class CatalogueScorer:
                 next_step="fashion run --fresh --from pusher",
             ) from None
 
-    def _row(self, product: Product, result: Result, said: tuple[str, float, bool] | None) -> Classification:
+    def _row(self, product: Product, result: Result, prediction: tuple[str, float, bool] | None) -> Classification:
         from serving.fetching.image_fetcher import Failed, Fetched
         from sql.write_back import NO_IMAGE, Classification, fingerprint
 
-        group, confidence, abstain = said or (None, None, False)
+        group, confidence, abstain = prediction or (None, None, False)
         failure = result.reason if isinstance(result, Failed) else None
         return Classification(
             product_id=product.id,
@@ -184,16 +187,16 @@ class CatalogueScorer:
         )
 
 
-def _ask(model: Any, seen: list[tuple[Product, Fetched]]) -> list[tuple[str, float, bool]]:
+def _predict(model: Any, fetched: list[tuple[Product, Fetched]]) -> list[tuple[str, float, bool]]:
     """Returns group, confidence and whether the model abstains, for products with their images.
 
-    A model that reads descriptions gets them; without one its answer is the image's.
+    A model with a text signature receives the descriptions; for an empty one it predicts from the image alone.
     """
     from serving.requests.prediction_log import TEXT, answer, predict_request
 
     signature = TEXT if TEXT in model.signatures else "serving_default"
-    images = np.stack([fetched.pixels for _, fetched in seen])
-    request = predict_request(signature, images, [product.description or "" for product, _ in seen])
+    images = np.stack([result.pixels for _, result in fetched])
+    request = predict_request(signature, images, [product.description or "" for product, _ in fetched])
     with suggest("fashion run --from trainer"):
         answers = answer(model, request)
     groups, confidences, abstains = (answers[name] for name in ("group", "confidence", "abstain"))
@@ -203,19 +206,16 @@ def _ask(model: Any, seen: list[tuple[Product, Fetched]]) -> list[tuple[str, flo
     ]
 
 
-def _content_of(kept: ImageCache, url: str, trusted_seconds: float) -> str | None:
-    """Returns the SHA-256 of what a URL held when it was last fetched, or `OUT_OF_DATE` where that is too long ago.
-
-    None for what is not among what was downloaded: it never was, all of it was removed, or it is a file's URL.
-    """
+def _cached_content(cache: ImageCache, url: str, max_age_seconds: float) -> str | None:
+    """Returns the SHA-256 of a URL's cached content, `EXPIRED` where it is too old, None where it is not cached."""
     from serving.fetching.downloader import parse_url
     from serving.fetching.errors import DownloadError
     from serving.fetching.image_cache import url_key
 
     try:
-        found = kept.find(url_key(parse_url(url)))
+        found = cache.find(url_key(parse_url(url)))
     except DownloadError:
         return None
     if found is None:
         return None
-    return found.sha256 if time.time() - found.fetched_at < trusted_seconds else OUT_OF_DATE
+    return found.sha256 if time.time() - found.fetched_at < max_age_seconds else EXPIRED

@@ -1,28 +1,32 @@
-"""Ingestion: images from Fashion-MNIST or a catalogue, as sharded tf.Examples in splits that share no look-alikes."""
+"""ExampleGen: reads Fashion-MNIST or a catalogue and writes sharded tf.Examples in splits without near-duplicates."""
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from catalogue.dsn import Dsn, given
-from catalogue.images import Fetch
-from catalogue.products import Catalogue, catalogue_state
-from catalogue.source import read_catalogue
+from catalogue.products import Catalogue, Dsn, catalogue_state, require_dsn
+from catalogue.training_examples import read_catalogue
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.component import Cache, ExternalPath, Output, component
 from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.progress import Progress
+from serving.fetching.fetch_policy import FetchPolicy
 
 if TYPE_CHECKING:
     from analysis.data.near_duplicates import Pairs
+    from catalogue.training_examples import CatalogueExamples
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+SECONDS_PER_DAY = 86_400
 
 
 @component(outside=catalogue_state)
@@ -38,57 +42,72 @@ def example_gen(
         Literal["fashion_mnist", "catalogue"], Field(description="Where the images come from.")
     ] = "fashion_mnist",
     idx_dir: Annotated[
-        ExternalPath | None, Field(description="Four gzipped IDX files of your own. Defaults to finding Fashion-MNIST.")
+        ExternalPath | None,
+        Field(description="Directory with four gzipped IDX files. Defaults to the Fashion-MNIST of this machine."),
     ] = None,
-    verify_checksums: Annotated[bool, Field(description="Refuse anything but the published data set.")] = True,
+    verify_checksums: Annotated[bool, Field(description="Accept only the published data set.")] = True,
     dsn: Annotated[
         Dsn | None,
         Field(description="The catalogue's PostgreSQL, without a password. Defaults to `FASHION_CATALOGUE_DSN`."),
     ] = None,
-    country: Annotated[str, Field(description="Whose descriptions of a catalogue are read.")] = "us",
-    image_index: Annotated[int, Field(ge=0, description="Which of a product's images is read.")] = 0,
+    country: Annotated[str, Field(description="The country code of the catalogue's descriptions.")] = "us",
+    image_index: Annotated[int, Field(ge=0, description="Which of a product's images to use; 0 is the first.")] = 0,
     allow_private: Annotated[
-        bool, Field(description="Fetch a catalogue's images from addresses that the internet does not reach, too.")
+        bool, Field(description="Also fetch a catalogue's images from addresses outside the public internet.")
     ] = False,
     files_below: Annotated[
-        Path | None, Field(description="The folder whose files a catalogue may name by `file:` URLs. Defaults to none.")
+        Path | None, Field(description="Folder whose files a catalogue may name by `file:` URLs. Defaults to none.")
     ] = None,
-    fetches_per_host: Annotated[
-        int, Field(ge=1, le=32, description="The most images fetched from one host at a time.")
-    ] = 16,
-    fetch_seconds: Annotated[
-        float, Field(gt=0, description="The most seconds for one attempt to fetch an image.")
-    ] = 10,
-    trusted_days: Annotated[
-        float, Field(ge=0, description="The age from which servers are asked whether a fetched image has changed.")
+    max_per_host: Annotated[
+        int, Field(ge=1, le=32, description="The most images to fetch from one host at a time.")
+    ] = FetchPolicy.max_per_host,
+    attempt_seconds: Annotated[
+        float, Field(gt=0, description="Time limit for one attempt to fetch an image, in seconds.")
+    ] = FetchPolicy.attempt_seconds,
+    max_age_days: Annotated[
+        float, Field(ge=0, description="Age from which a cached image is checked for changes, in days.")
     ] = 30,
-    most_failed: Annotated[
-        float, Field(ge=0, le=1, description="The share of a catalogue's images that may fail before the run stops.")
+    max_failed_share: Annotated[
+        float, Field(ge=0, le=1, description="The largest share of a catalogue's products that may fail.")
     ] = 0.1,
-    most_shared: Annotated[
-        int, Field(ge=1, description="A picture that more products than this show is taken for a placeholder.")
+    max_products_per_image: Annotated[
+        int, Field(ge=1, description="An image of more products than this counts as a placeholder.")
     ] = 100,
     test_share: Annotated[
-        float, Field(gt=0, lt=1, description="Share of a catalogue's images for the test; Fashion-MNIST has its own.")
+        float, Field(gt=0, lt=1, description="Share of a catalogue's images in the test split.")
     ] = 0.1,
     validation_share: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the training images to hold out.")
+        float, Field(gt=0, lt=1, description="Share of the training images in the validation split.")
     ] = 0.1,
-    # Chains of look-alikes grow quickly with the bound: the largest cluster has 7 images at 0.05, 76 at 0.06, 672 at
-    # 0.07 and 2,304 at 0.08 (a third of all trousers, which could then never be in validation).
+    # Chains of near-duplicates grow quickly with the bound: the largest cluster has 7 images at 0.05, 76 at 0.06, 672
+    # at 0.07 and 2,304 at 0.08 (a third of all trousers, which could then never be in validation).
     near_duplicate_rmse: Annotated[
-        float, Field(ge=0, le=0.1, description="Images closer than this stay together.")
+        float, Field(ge=0, le=0.1, description="Images within this RMSE stay in one split.")
     ] = 0.06,
     lookalike_rmse: Annotated[
-        float, Field(ge=0, le=0.1, description="Training images closer than this are twins.")
+        float, Field(ge=0, le=0.1, description="Training images within this RMSE count as near-duplicates.")
     ] = 0.08,
     shard_size: Annotated[int, Field(ge=1, description="The most examples in one file.")] = 10_000,
 ) -> None:
-    """Reads Fashion-MNIST or a catalogue, checks it and writes it as examples in three splits."""
+    """Reads Fashion-MNIST or a catalogue, checks it and writes examples in three splits."""
     if source == "catalogue":
-        catalogue = Catalogue(given(dsn), country, image_index, garments)
-        fetch = Fetch(allow_private, files_below, fetches_per_host, fetch_seconds, trusted_days)
-        columns = read_catalogue(catalogue, fetch, most_failed, most_shared, cache, examples, failures, progress)
+        dsn = require_dsn(dsn)
+        read = read_catalogue(
+            Catalogue(dsn, country, image_index, garments),
+            FetchPolicy(
+                allow_private=allow_private,
+                files_below=files_below,
+                max_age_seconds=max_age_days * SECONDS_PER_DAY,
+                max_per_host=max_per_host,
+                attempt_seconds=attempt_seconds,
+            ),
+            cache,
+            max_failed_share=max_failed_share,
+            max_products_per_image=max_products_per_image,
+            report=lambda done, total: progress(done, total, "images", "fetching"),
+        )
+        _record_catalogue(read, dsn, examples, failures)
+        columns = read.columns
         shares = {"test": test_share, "validation": validation_share}
     else:
         with suggest("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
@@ -104,18 +123,32 @@ def example_gen(
     _write(columns, examples, shard_size, progress)
 
 
+def _record_catalogue(read: CatalogueExamples, dsn: str, examples: Examples, failures: IngestionFailures) -> None:
+    """Writes the list of failures, and records which catalogue was read and how many products it has."""
+    from sql.connection import redact_dsn
+
+    with failures.failures_file.open("w", encoding="utf-8") as file:
+        for failure in read.failures:
+            file.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")
+    failures.properties.update(Counter(failure.reason for failure in read.failures))
+    examples.properties["source"] = f"the catalogue {redact_dsn(dsn)}"
+    for name in ("products", "without_garment", "without_image"):
+        examples.properties[name] = read.counts[name]
+    examples.properties["failed"] = len(read.failures)
+
+
 def _read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) -> dict[str, Any]:
     """Returns the columns of all images, train before test and each ordered by content.
 
     They are `image` uint8 [N, 28, 28], `garment` int64 [N], `source_id` and `split`, the official one, str [N].
 
     Args:
-        examples: Whose property `source` will say what was read.
-        idx_dir: Files of the user's own.
-        verify: Whether anything but the published data set is refused.
+        examples: The artifact whose property `source` records what was read.
+        idx_dir: A directory with IDX files, or None to find Fashion-MNIST.
+        verify: Whether to accept only the published data set.
 
     Raises:
-        DataError: The data are missing, damaged, or other ones.
+        DataError: The data are missing, damaged, or not the published ones.
     """
     import numpy as np
 
@@ -135,7 +168,7 @@ def _ordered_by_content(origin: str, split: Any) -> dict[str, Any]:
     from analysis.data.fashion_mnist import content_ids
 
     names = np.array(content_ids(split.images))
-    # By name, and by garment for a picture that is there twice with two labels: no order of the files shows.
+    # By name, and by garment for an image that occurs twice with two labels: independent of the order of the files.
     order = np.lexsort((split.garments, names))
     return {
         "image": split.images[order],
@@ -154,7 +187,7 @@ def _close_pairs(columns: dict[str, Any], rmse: float) -> Pairs:
 
 
 def _cluster(columns: dict[str, Any], pairs: Pairs) -> None:
-    """Adds the column `cluster`, among the images that are to be split: an official test split decides nothing."""
+    """Adds the column `cluster` from the images outside an official test split, on which nothing is decided."""
     from analysis.data.near_duplicates import cluster
 
     columns["cluster"] = cluster(len(columns["image"]), pairs.among(columns["split"] == "train"))
@@ -173,7 +206,7 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
 
 
 def _count_twins(columns: dict[str, Any], pairs: Pairs) -> None:
-    """Adds the column `twins`: how many images outside of the test split each resembles."""
+    """Adds the column `twins`: the number of an image's near-duplicates outside the test split."""
     from analysis.data.near_duplicates import count_partners
 
     columns["twins"] = count_partners(len(columns["image"]), pairs, columns["split"] != "test")

@@ -21,8 +21,9 @@ from psycopg.conninfo import make_conninfo
 
 from scripts import bench_extraction
 from sql.django_catalogue import configure
+from sql.extract import PRODUCTS
 from sql.server import running_server
-from sql.statements import PRODUCTS, SCHEMA
+from sql.tables import CATALOGUE
 
 ASKED: dict[str, Any] = {"country": "us", "image_index": 0}
 CHUNK = 5000
@@ -103,7 +104,7 @@ def made_up(products: int) -> Iterator[str]:
         name = f"fashion_bench_{os.getpid()}"
         connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}; SET work_mem = '256MB'")
         try:
-            connection.execute(SCHEMA)
+            connection.execute(CATALOGUE.statement)
             fill(connection, products)
             connection.execute("VACUUM ANALYZE Product, Image, ProductImages, ProductDescription")
             yield make_conninfo(server, options=f"-csearch_path={name} -cmax_parallel_workers_per_gather=0")

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from sql.extract import read_products
+from sql.extract import PRODUCTS, read_products
 from sql.server import find_programs
-from sql.statements import PRODUCTS
 
 # Prints the most memory that a process had, in KiB, when it ends.
 PEAK = """

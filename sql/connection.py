@@ -1,171 +1,225 @@
-"""A connection that never waits for ever, and whose errors say what to do."""
+"""Connections to the catalogue's PostgreSQL: DSNs without secrets, time-outs, retries, and errors for users."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import ProgrammingError, errors, pq
 from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.catalogue_error import CatalogueError, LostConnectionError
-from sql.dsn import parse, redact
+from pipeline.contract.errors import UserError
+from pipeline.contract.retries import call_with_retries
 
 TIMEOUT: Final = 60.0
-"""Seconds that the server may take for one request, where nothing else is said."""
+"""The default limit in seconds for one request to the server."""
 RETRIES: Final = 5
-"""How often a lost connection is made again before it is given up, counted anew whenever something got through."""
-Answer = TypeVar("Answer")
-# For a host that is gone. One that is there and says nothing is noticed by `_Connection.wait`.
-PATIENCE: Final = {
+"""How often a lost connection is opened again before the error is raised; progress resets the count."""
+Result = TypeVar("Result")
+
+# How libpq marks the parameters that a program must not display.
+_SECRET: Final = (b"*", b"D")
+# They notice a host that is gone. `_Connection.wait` notices one that is there and does not respond.
+_KEEPALIVES: Final = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-# The server gives up first if it is alive: its own words are better than our silence.
-GRACE: Final = 1.0
+# A server that is alive reports its own time-out first, and its message says more than ours.
+_SERVER_MARGIN_SECONDS: Final = 1.0
+
+
+class CatalogueError(UserError):
+    """The catalogue cannot be read or written; no part of the message contains a password."""
+
+
+class LostConnectionError(CatalogueError):
+    """There is no connection, it broke, or the server stopped responding: a retry may succeed."""
+
+
+def parse_dsn(dsn: str) -> dict[str, str]:
+    """Returns the parameters of a DSN by their libpq names.
+
+    Args:
+        dsn: What libpq reads: a URI or words like "host=... dbname=...". What it leaves out comes from the environment
+            (PGHOST, PGUSER, ~/.pgpass and so on) as with psql.
+
+    Raises:
+        CatalogueError: The text is not a DSN. The message does not repeat it, as it may hold a password.
+    """
+    try:
+        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    except (ProgrammingError, UnicodeError):
+        # Without its cause: libpq quotes the part that it could not read.
+        raise _unreadable_dsn("something else") from None
+    if "://" in parameters.get("dbname", ""):
+        # libpq would read it as another DSN.
+        raise _unreadable_dsn("a URI in place of the database's name")
+    if _is_torn(dsn, parameters):
+        raise _unreadable_dsn("a URI with parts of a user or password in its host, port or database")
+    return parameters
+
+
+def redact_dsn(dsn: str) -> str:
+    """Returns a DSN without its secrets, as "host=... user=...", for messages and records."""
+    public = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar not in _SECRET}
+    try:
+        return make_conninfo("", **{name: value for name, value in parse_dsn(dsn).items() if name in public})
+    except CatalogueError:
+        return "(an unreadable DSN)"
 
 
 @contextmanager
 def connected(dsn: str, timeout: float = TIMEOUT) -> Iterator[psycopg.Connection[Any]]:
-    """Yields a connection in autocommit mode, and closes it; what fails on it is raised as a CatalogueError.
+    """Yields a connection in autocommit mode and closes it; database errors become CatalogueErrors.
 
     Args:
         dsn: What libpq reads.
-        timeout: Seconds that the server may take for one statement, and a little more that it may be silent.
+        timeout: The most seconds for one statement.
 
     Raises:
-        LostConnectionError: There is no connection, it broke, or the server fell silent.
+        LostConnectionError: There is no connection, it broke, or the server does not respond.
         CatalogueError: Anything else that the server refuses.
     """
-    # Two seconds are the least that libpq takes.
-    patience = PATIENCE | {"connect_timeout": str(min(10, max(2, math.ceil(timeout))))}
-    given = patience | {"application_name": "fashion"} | parse(dsn) | {"client_encoding": "utf8"}
+    # Two seconds are the least that libpq accepts.
+    defaults = _KEEPALIVES | {
+        "connect_timeout": str(min(10, max(2, math.ceil(timeout)))),
+        "application_name": "fashion",
+    }
+    parameters = defaults | parse_dsn(dsn) | {"client_encoding": "utf8"}
     try:
-        connection = _Connection.connect(**given, autocommit=True)  # type: ignore[arg-type]
+        connection = _Connection.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
     except (psycopg.Error, UnicodeError) as error:
         # Without its cause, here and below: psycopg's exceptions hold all of the connection, the password too.
-        raise _unreachable(error, dsn) from None
-    connection.patience = timeout + GRACE
+        raise _connection_refused(error, dsn) from None
+    connection.response_timeout = timeout + _SERVER_MARGIN_SECONDS
     try:
         yield connection
     except psycopg.Error as error:
-        raise _told(error, dsn, timeout) from None
+        raise _to_catalogue_error(error, dsn, timeout) from None
     except UnicodeError as error:
         raise _not_utf8(dsn, str(error)) from None
     finally:
         connection.close()
 
 
-def begin(connection: psycopg.Connection[Any], timeout: float, characteristics: str = "") -> None:
-    """Begins a transaction whose statements may take so many seconds each."""
+def begin_transaction(connection: psycopg.Connection[Any], timeout: float, characteristics: str = "") -> None:
+    """Begins a transaction in which each statement may take `timeout` seconds."""
     # The planner thinks the catalogue's statements expensive enough to be compiled; the first row would wait for that.
     settings = f"SET LOCAL jit = off; SET LOCAL statement_timeout = {max(1, round(timeout * 1000))}"
     connection.execute(f"BEGIN {characteristics}; {settings}")
 
 
-def retried(attempt: Callable[[], Answer], retries: int = RETRIES) -> Answer:
-    """Returns what an attempt returns, which is made again where its connection is lost."""
-    for number in range(retries):
-        try:
-            return attempt()
-        except LostConnectionError:
-            pause(number)
-    return attempt()
-
-
-def pause(number: int) -> None:
-    """Waits before the next connection: 0.1 s at number 0, twice as long each time, 5 s at most."""
-    time.sleep(min(0.1 * 2**number, 5.0))
+def retry_lost_connection(attempt: Callable[[], Result], retries: int = RETRIES) -> Result:
+    """Calls `attempt` and retries it where it loses its connection; returns its result."""
+    return call_with_retries(
+        attempt, is_transient=lambda error: isinstance(error, LostConnectionError), retries=retries
+    )
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection on which nothing takes longer than its patience.
+    """A connection on which no request waits longer than `response_timeout` seconds.
 
     TCP notices a host that is gone, and the server its own slow statements. Neither notices a server that is stopped or
     a proxy that no longer forwards: its kernel goes on to acknowledge what we send.
     """
 
-    patience: float | None = None
+    response_timeout: float | None = None
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
-            return super().wait(gen, interval, timeout or self.patience)
+            return super().wait(gen, interval, timeout or self.response_timeout)
         except errors._WaitTimeout:
-            # Closed before anybody sends a ROLLBACK, and waits for its answer.
+            # Closed before anybody sends a ROLLBACK and waits for its answer.
             self.close()
             raise
 
 
-def _unreachable(error: Exception, dsn: str) -> LostConnectionError:
+def _is_torn(dsn: str, parameters: dict[str, str]) -> bool:
+    """Whether a URI is cut in the wrong places, as one with @ or / in its password is: libpq would quote the pieces."""
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        return False
+    ports = parameters.get("port", "").split(",")
+    return "@" in parameters.get("host", "") + parameters.get("dbname", "") or not all(p.isdigit() for p in ports if p)
+
+
+def _unreadable_dsn(received: str) -> CatalogueError:
+    return CatalogueError(
+        "The DSN cannot be read.",
+        expected="postgresql://user@host/database or host=... dbname=... user=...",
+        received=f"{received} (not repeated here: it may hold a password)",
+        next_step="write @ / : # % in a password as %40 %2F %3A %23 %25, or leave it to PGPASSWORD or ~/.pgpass",
+    )
+
+
+def _connection_refused(error: Exception, dsn: str) -> LostConnectionError:
     connection = error.pgconn if isinstance(error, psycopg.Error) else None
-    wanting = connection is not None and connection.needs_password
     return LostConnectionError(
-        f"There is no connection to the catalogue ({redact(dsn)}).",
-        expected="a PostgreSQL that lets this user in",
-        received=_said(error),
-        next_step="give the password in PGPASSWORD or ~/.pgpass"
-        if wanting
+        f"There is no connection to the catalogue ({redact_dsn(dsn)}).",
+        expected="a PostgreSQL that accepts this user",
+        received=_server_message(error),
+        next_step="set the password in PGPASSWORD or ~/.pgpass"
+        if connection is not None and connection.needs_password
         else "check host, port, user, password and database; psql takes the same DSN",
     )
 
 
-def _told(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
-    place, said = redact(dsn), _said(error)
+def _to_catalogue_error(error: psycopg.Error, dsn: str, timeout: float) -> CatalogueError:
+    server, message = redact_dsn(dsn), _server_message(error)
     match error:
         case errors.QueryCanceled() | errors.LockNotAvailable():
             return CatalogueError(
-                f"The catalogue took too long ({place}).",
+                f"The catalogue took too long ({server}).",
                 expected=f"every answer within {timeout:g} s",
-                received=said,
-                next_step="a longer timeout; or see what holds it up in pg_stat_activity and pg_locks",
+                received=message,
+                next_step="set a longer time-out, or see in pg_stat_activity and pg_locks what blocks the statement",
             )
         case errors._WaitTimeout():
             return LostConnectionError(
-                f"The catalogue has fallen silent ({place}).",
+                f"The catalogue does not respond ({server}).",
                 expected=f"an answer within {timeout:g} s",
-                received="none, on a connection that is open",
-                next_step="see whether the server, or a proxy before it, is alive; or a longer timeout",
+                received="none, on an open connection",
+                next_step="check that the server, and any proxy before it, is alive, or set a longer time-out",
             )
         case errors.CharacterNotInRepertoire() | errors.UntranslatableCharacter():
-            return _not_utf8(dsn, said)
+            return _not_utf8(dsn, message)
         case errors.InsufficientPrivilege():
             return CatalogueError(
-                f"The database does not let this user do that ({place}).",
-                expected="SELECT on Product, Image, ProductImages and ProductDescription, and on ProductGarment where "
-                "it is learnt from",
-                received=said,
-                next_step="GRANT it, or take another user",
+                f"The database does not permit this user to do that ({server}).",
+                expected="SELECT on Product, Image, ProductImages and ProductDescription, and on ProductGarment for "
+                "training",
+                received=message,
+                next_step="GRANT the missing right, or connect as another user",
             )
-        case _ if _lost(error):
+        case _ if _is_lost(error):
             return LostConnectionError(
-                f"The connection to the catalogue broke ({place}).",
+                f"The connection to the catalogue broke ({server}).",
                 expected="a connection until the end",
-                received=said,
-                next_step="the same again, when the server is well",
+                received=message,
+                next_step="run the same command again when the server is healthy",
             )
         case psycopg.OperationalError():
             return CatalogueError(
-                f"The database server cannot do that ({place}).",
-                expected="a server with room and leave for it",
-                received=said,
-                next_step="see what its log says of it",
+                f"The database server cannot do that ({server}).",
+                expected="a server with enough room and permissions",
+                received=message,
+                next_step="read the server's log",
             )
     return CatalogueError(
-        f"The database refuses ({place}).",
+        f"The database rejects the statement ({server}).",
         expected="a catalogue like sql/schema.sql",
-        received=said,
-        next_step="compare it with sql/schema.sql",
+        received=message,
+        next_step="compare the database with sql/schema.sql",
     )
 
 
-def _lost(error: psycopg.Error) -> bool:
-    """Whether the same may go well on another connection: this one is gone, or its transaction was in another's way.
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether another connection may succeed: this one is gone, or its transaction was in another's way.
 
     A full disk or a statement that is too complex is an OperationalError too, and the next connection would meet it.
     """
@@ -178,14 +232,14 @@ def _lost(error: psycopg.Error) -> bool:
 
 def _not_utf8(dsn: str, received: str) -> CatalogueError:
     return CatalogueError(
-        f"A text is no UTF-8 and cannot be made into it ({redact(dsn)}).",
-        expected="texts in the encoding that the database says it has, and words to ask for in UTF-8",
+        f"A text is not UTF-8 and cannot be converted to it ({redact_dsn(dsn)}).",
+        expected="texts in the encoding that the database declares, and parameters in UTF-8",
         received=received,
-        next_step="SHOW server_encoding; where it is SQL_ASCII, the texts that are not UTF-8 are to be converted",
+        next_step="SHOW server_encoding; if it is SQL_ASCII, convert the texts that are not UTF-8",
     )
 
 
-def _said(error: Exception) -> str:
-    """The server's words on one line, or else the driver's."""
-    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return " ".join((said or str(error) or type(error).__name__).split()).rstrip(".?")
+def _server_message(error: Exception) -> str:
+    """Returns the server's message on one line, or else the driver's."""
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return " ".join((message or str(error) or type(error).__name__).split()).rstrip(".?")

@@ -1,7 +1,7 @@
-"""Product descriptions as shops write them, made up: for a demonstration catalogue and for experiments with text.
+"""Synthetic product descriptions, for the demonstration catalogue and for experiments with text.
 
-No real text was at hand, so these are templates: plain English about a garment, with invented brands. What is wrong
-with shops' texts is put in on purpose, each kind in a share that is said (`Noise`).
+No real texts were available, so these are templates: plain English about a garment, with invented brands. The defects
+of shops' texts are added on purpose, each kind with a rate of its own (`Noise`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Noise:
-    """What is wrong with the texts, each kind independently of the others; all are shares from 0 to 1.
+    """Rates of the defects in the texts, each kind independent of the others; all are shares from 0 to 1.
 
     Attributes:
         missing: Products whose text is empty.
-        vague: Texts that do not name the garment, but only what it is made of and what it has.
-        typos: Words of four letters and more in which two letters change places, or one is lost or doubled.
+        vague: Texts that do not name the garment, only its material and details.
+        typos: Words of four letters and more in which two letters are swapped, or one is dropped or doubled.
         foreign: Texts in German, French, Italian or Dutch.
         babble: Texts with a sentence about the brand, an invented word in it.
-        companions: Texts that name a garment of another kind which this one goes well with.
-        misleading: Texts that tell of another garment altogether, one that this one is worn with: the photograph shows
-            an outfit, and the text is of its other part.
+        companions: Texts that also name a garment of another kind that goes well with this one.
+        misleading: Texts that describe another garment, one that this one is worn with: the photograph shows an outfit,
+            and the text describes its other part.
     """
 
     missing: float = 0.0
@@ -38,22 +38,22 @@ class Noise:
     def __post_init__(self) -> None:
         for name, share in asdict(self).items():
             if not 0 <= share <= 1:
-                raise ValueError(f"Noise is given in shares. Expected: {name} from 0 to 1. Received: {share!r}.")
+                raise ValueError(f"{name} is not a share from 0 to 1: {share!r}")
 
 
 CLEAN = Noise()
 SHOP = Noise(missing=0.1, vague=0.2, typos=0.03, foreign=0.05, babble=0.5, companions=0.3, misleading=0.01)
-"""What we take for usual in a shop: a guess, as we have no shop's texts."""
+"""Our guess of the rates in a shop: no shop's texts were available."""
 
 
 class Words(NamedTuple):
-    """What shops say of a garment.
+    """The words that shops use for a garment.
 
     Attributes:
-        names: What it is called, the plainest first.
+        names: Its names, the plainest first.
         foreign: The same in German, French, Italian and Dutch, in the order of `LANGUAGES`.
-        materials: What it may be made of.
-        details: What it may have.
+        materials: Its possible materials.
+        details: Its possible details.
         worn_with: Garments of other groups.
     """
 
@@ -64,7 +64,7 @@ class Words(NamedTuple):
     worn_with: tuple[str, ...]
 
 
-# Names overlap on purpose: a top may be three garments, a shirt dress is no shirt, a boot bag no boot.
+# Names overlap on purpose: "top" may mean three garments, a shirt dress is not a shirt, a boot bag not a boot.
 WORDS = {
     "T-shirt/top": Words(
         ("T-shirt", "tee", "top", "tank top", "crew-neck tee", "jersey top"),
@@ -138,7 +138,7 @@ WORDS = {
     ),
 }
 GARMENTS = tuple(WORDS)
-"""The garments that there are words for."""
+"""The garments that have words."""
 
 _BRANDS = ("Norvella", "Halden & Moss", "Quill Street", "Tarnby", "Osmera", "Fennick", "Lune Atelier", "Brackwater")
 _COLOURS = ("black", "navy", "white", "sand", "olive", "burgundy", "light blue", "charcoal", "cream", "rust")
@@ -160,7 +160,7 @@ _FOREIGN = {
     "nl": "{name} van {brand}, nieuw binnen en direct leverbaar.",
 }
 LANGUAGES = tuple(_FOREIGN)
-"""Besides English."""
+"""The languages besides English."""
 
 _BABBLE = (
     "Part of our {word} line, designed for the way you live.",
@@ -172,33 +172,33 @@ _SYLLABLES = ("ve", "lo", "tri", "sky", "mo", "ra", "zen", "fi", "lux", "no", "t
 
 
 def describe(garment: str, random: Random, noise: Noise = CLEAN) -> str:
-    """Returns a product's description; empty where it has none.
+    """Returns a product's description; empty where it is missing.
 
-    The same state of `random` gives the same text under every noise, but for what the noise changes.
+    The same state of `random` gives the same text under every noise, except for what the noise changes.
 
     Args:
         garment: One of `GARMENTS`.
-        random: Decides all there is to decide.
-        noise: What is wrong with the text. Defaults to nothing.
+        random: The source of all random choices.
+        noise: The rates of the defects. Defaults to none.
     """
-    spoilt = {kind.name: random.random() < getattr(noise, kind.name) for kind in fields(noise)}
+    applies = {kind.name: random.random() < getattr(noise, kind.name) for kind in fields(noise)}
     seeds = [random.getrandbits(32) for _ in range(4)]
-    if spoilt["missing"]:
+    if applies["missing"]:
         return ""
     companion = Random(seeds[0]).choice(WORDS[garment].worn_with)
-    told = companion if spoilt["misleading"] else garment
-    sentences = [_sentence(told, Random(seeds[1]), spoilt["vague"], spoilt["foreign"])]
-    if spoilt["companions"]:
-        sentences.append(_fill(Random(seeds[2]), _COMPANIONS, garment if spoilt["misleading"] else companion))
-    if spoilt["babble"]:
-        sentences.append(_fill(Random(seeds[3]), _BABBLE, told))
+    described = companion if applies["misleading"] else garment
+    sentences = [_sentence(described, Random(seeds[1]), applies["vague"], applies["foreign"])]
+    if applies["companions"]:
+        sentences.append(_fill(Random(seeds[2]), _COMPANIONS, garment if applies["misleading"] else companion))
+    if applies["babble"]:
+        sentences.append(_fill(Random(seeds[3]), _BABBLE, described))
     text = " ".join(sentences)
     return " ".join(_mistyped(word, random, noise.typos) for word in text.split(" ")) if noise.typos else text
 
 
 def describe_all(garments: Sequence[str], seed: int, noise: Noise = CLEAN) -> list[str]:
-    """Returns a description for each product; one does not depend on how many others there are."""
-    return [describe(garment, Random(f"{seed} {place}"), noise) for place, garment in enumerate(garments)]
+    """Returns a description for each product; a description does not depend on the number of others."""
+    return [describe(garment, Random(f"{seed} {index}"), noise) for index, garment in enumerate(garments)]
 
 
 def describe_in(language: str, garment: str, random: Random) -> str:
@@ -214,7 +214,7 @@ def _sentence(garment: str, random: Random, vague: bool, foreign: bool) -> str:
 
 
 def _fill(random: Random, templates: Sequence[str], garment: str) -> str:
-    """Returns one of the templates with its blanks filled for the garment."""
+    """Returns one of the templates, filled in for the garment."""
     words = WORDS[garment]
     filled = random.choice(templates).format(
         name=random.choice(words.names),
@@ -230,7 +230,7 @@ def _fill(random: Random, templates: Sequence[str], garment: str) -> str:
 def _mistyped(word: str, random: Random, share: float) -> str:
     if random.random() >= share or len(word) < 4:
         return word
-    place = random.randrange(1, len(word) - 2)
-    here, after = word[place], word[place + 1]
-    middle = random.choice((after + here, after, here + here + after))
-    return word[:place] + middle + word[place + 2 :]
+    index = random.randrange(1, len(word) - 2)
+    letter, following = word[index], word[index + 1]
+    middle = random.choice((following + letter, following, letter + letter + following))
+    return word[:index] + middle + word[index + 2 :]

@@ -1,28 +1,40 @@
-"""Reads the catalogue: every product once, in the order of id, with constant memory and at one snapshot."""
+"""Reading the catalogue: all products in the order of id with constant memory, their garments, and a digest of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from threading import Thread
+from time import sleep
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import args_row
 
-from sql.catalogue_error import CatalogueError, LostConnectionError
-from sql.connection import RETRIES, TIMEOUT, begin, connected, pause
-from sql.statements import PRODUCT, PRODUCTS, PRODUCTS_AFTER, without_long_rows
-from sql.tables import CATALOGUE, check, lockable
-
-__all__ = ["CatalogueError", "LostConnectionError", "Product", "ahead", "estimate", "read_products"]
+from pipeline.contract.retries import backoff_seconds
+from sql.connection import RETRIES, TIMEOUT, LostConnectionError, begin_transaction, connected
+from sql.tables import CATALOGUE, GARMENTS, check_tables, lockable_tables, read_script
 
 FIRST_ROWS: Final = 100
 MOST_ROWS: Final = 1000
 MOST_BYTES: Final = 32_768
-"""Of a row that comes with others; one with longer texts is fetched by itself."""
+"""Of a row that is fetched with others; a row with longer texts is fetched by itself."""
 MOST_CHARACTERS: Final = 2_000_000
 WITHOUT_TEXTS: Final = (None, None, None)
+DIGEST_TIMEOUT: Final = 1_800.0
+"""Seconds; the one row of the answer comes when all products have been read."""
+
+PRODUCTS: Final = read_script("products.sql")
+"""One row a product: id, title, url, description. Parameters in psycopg's style: `country` and `image_index`."""
+PRODUCTS_AFTER: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id > %(after)s ORDER BY id"
+"""The same after a product: PostgreSQL passes the condition down to Product's key."""
+_PRODUCT: Final = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id = %(id)s"
+
+# The sum of the rows' 64-bit hashes: of every column, with NULL unlike '', and in whatever order the rows come.
+_SUM: Final = "SELECT count(*) || '-' || coalesce(sum(hashtextextended(listing::text, 0)), 0)"
+_DIGEST: Final = f"""
+SELECT ({_SUM} FROM ({PRODUCTS}) AS listing) || ' ' || ({_SUM} FROM ProductGarment AS listing)
+"""
 
 
 class Product(NamedTuple):
@@ -31,8 +43,8 @@ class Product(NamedTuple):
     Attributes:
         id: The product's id.
         title: Its title; None where there is none, which `sql/schema.sql` does not allow and other catalogues may.
-        url: The URL of its image at the index asked for; None where there is none.
-        description: Its text for the country asked for; None where there is none.
+        url: The URL of its image at the requested index; None where there is none.
+        description: Its text for the requested country; None where there is none.
     """
 
     id: int
@@ -54,32 +66,33 @@ def read_products(
 ) -> Iterator[list[Product]]:
     """Yields all products in the order of id, in lists of at most 1,000 rows, fewer where texts are long.
 
-    One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one goes on
-    behind the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
+    One read-only transaction reads one snapshot. Where the connection is lost after some rows came, a new one continues
+    after the last of them: no product is lost and none comes twice, but the rest is of a new snapshot.
 
     Args:
         dsn: What libpq reads: a URI or words like "host=... dbname=...".
-        country: The code of the country whose text is wanted, compared exactly.
+        country: The code of the country whose text is returned, compared exactly.
         image_index: Which of the product's images; 0 is the first.
-        after: Begins behind the product with this id. Defaults to None, all products.
-        one_snapshot: Whether all lists are of one snapshot, which holds up VACUUM and ALTER TABLE until the last of
-            them was read. Else each is of its own, and nothing is held between two. Defaults to yes.
+        after: Begins after the product with this id. Defaults to None, all products.
+        one_snapshot: Whether all lists are of one snapshot, which blocks VACUUM and ALTER TABLE until the last of them
+            was read. Otherwise each list is of its own snapshot, and nothing is locked between two. Defaults to True.
         timeout: Seconds that the server may take for a list. Time that the caller takes does not count.
-        retries: How many times in a row a lost connection is made again without a row in between. A connection that
+        retries: How many times in a row a lost connection is opened again without a row in between. A connection that
             fails before the first row is not.
-        on_reconnect: Is told the last id that was read and what happened, before each new connection.
+        on_reconnect: Called with the last id that was read and the error, before each new connection.
 
     Raises:
-        CatalogueError: The DSN is wrong, or the tables are, or the user's rights, or the server takes too long.
-        LostConnectionError: There is no connection (any more).
+        CatalogueError: The DSN, the tables or the user's rights are wrong, or the server takes too long.
+        LostConnectionError: There is no connection, and no retry is left.
     """
     left = 0
     while True:
         try:
             with connected(dsn, timeout) as connection:
-                check(connection, CATALOGUE, "sql/schema.sql")
-                asked = {"country": country, "image_index": image_index}
-                for rows in (_of_one_snapshot if one_snapshot else _of_many)(connection, asked, after, timeout):
+                check_tables(connection, CATALOGUE)
+                parameters = {"country": country, "image_index": image_index}
+                read = _read_one_snapshot if one_snapshot else _read_many_snapshots
+                for rows in read(connection, parameters, after, timeout):
                     yield rows
                     after, left = rows[-1].id, retries
             return
@@ -88,19 +101,70 @@ def read_products(
                 raise
             if on_reconnect:
                 on_reconnect(after, error)
-        pause(retries - left)
+        sleep(backoff_seconds(retries - left))
         left -= 1
 
 
-def ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
-    """Yields the same lists, each read while the caller is still busy with the one before."""
-    coming = _begun(batches)
+def read_ahead(batches: Iterator[list[Product]]) -> Iterator[list[Product]]:
+    """Yields the same lists, and reads each while the caller still works on the one before."""
+    coming = _start_reading(batches)
     while batch := coming.result():
-        coming = _begun(batches)
+        coming = _start_reading(batches)
         yield batch
 
 
-def _begun(batches: Iterator[list[Product]]) -> Future[list[Product]]:
+def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
+    """Returns the planner's estimate of the number of products, without counting them.
+
+    Raises:
+        CatalogueError: As `read_products`.
+    """
+    with connected(dsn, timeout) as connection:
+        check_tables(connection, CATALOGUE)
+        row = connection.execute("EXPLAIN (FORMAT JSON) SELECT Id FROM Product").fetchone()
+    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+
+
+def read_garments(dsn: str, *, timeout: float = TIMEOUT) -> dict[int, str]:
+    """Returns the garments' names by product id, for the products whose garment is known.
+
+    Args:
+        dsn: What libpq reads.
+        timeout: Seconds that the server may take.
+
+    Raises:
+        CatalogueError: The table is missing, or it cannot be read.
+        LostConnectionError: There is no connection, or it broke.
+    """
+    with connected(dsn, timeout) as connection:
+        check_tables(connection, GARMENTS)
+        begin_transaction(connection, timeout, "READ ONLY")
+        return dict(connection.execute("SELECT ProductId, Garment FROM ProductGarment").fetchall())
+
+
+def catalogue_digest(dsn: str, *, country: str = "us", image_index: int = 0) -> str:
+    """Returns a text that changes with any product, image, description or garment that a training would read.
+
+    PostgreSQL computes it, so no row leaves the server. It takes about as long as the query.
+
+    Args:
+        dsn: What libpq reads.
+        country: Whose descriptions are read.
+        image_index: Which images are read.
+
+    Raises:
+        CatalogueError: A table is missing, or it cannot be read.
+        LostConnectionError: There is no connection, or it broke.
+    """
+    with connected(dsn, DIGEST_TIMEOUT) as connection:
+        check_tables(connection, CATALOGUE)
+        check_tables(connection, GARMENTS)
+        begin_transaction(connection, DIGEST_TIMEOUT, "READ ONLY")
+        row = connection.execute(_DIGEST, {"country": country, "image_index": image_index}).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _start_reading(batches: Iterator[list[Product]]) -> Future[list[Product]]:
     coming: Future[list[Product]] = Future()
 
     def read() -> None:
@@ -109,56 +173,47 @@ def _begun(batches: Iterator[list[Product]]) -> Future[list[Product]]:
         except BaseException as error:
             coming.set_exception(error)
 
-    # A daemon: Ctrl-C does not wait for a server that says nothing.
+    # A daemon: Ctrl-C does not wait for a server that does not respond.
     Thread(target=read, daemon=True).start()
     return coming
 
 
-def estimate(dsn: str, *, timeout: float = TIMEOUT) -> int:
-    """Returns about how many products there are, without counting them: what the planner thinks.
-
-    Raises:
-        CatalogueError: As `read_products`.
-    """
-    with connected(dsn, timeout) as connection:
-        check(connection, CATALOGUE, "sql/schema.sql")
-        row = connection.execute("EXPLAIN (FORMAT JSON) SELECT Id FROM Product").fetchone()
-    return int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
-
-
-def _of_one_snapshot(
-    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
+def _read_one_snapshot(
+    connection: Connection[Any], parameters: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
-    _begin(connection, timeout)
+    _begin_and_lock(connection, timeout)
     with connection.cursor("products", row_factory=args_row(Product)) as cursor:
-        cursor.execute(_statement(after), {**asked, "after": after, "most_bytes": MOST_BYTES}, binary=True)
+        cursor.execute(_statement(after), {**parameters, "after": after, "most_bytes": MOST_BYTES}, binary=True)
         rows = cursor.fetchmany(FIRST_ROWS)
         while rows:
-            yield from _lists(connection, asked, rows)
+            yield from _fetch_long_rows(connection, parameters, rows)
             rows = cursor.fetchmany(MOST_ROWS)
 
 
-def _of_many(
-    connection: Connection[Any], asked: Mapping[str, Any], after: int | None, timeout: float
+def _read_many_snapshots(
+    connection: Connection[Any], parameters: Mapping[str, Any], after: int | None, timeout: float
 ) -> Iterator[list[Product]]:
     limit = FIRST_ROWS
     while True:
-        _begin(connection, timeout)
-        given = {**asked, "after": after, "most_bytes": MOST_BYTES}
+        _begin_and_lock(connection, timeout)
         with connection.cursor(row_factory=args_row(Product)) as cursor:
-            rows = cursor.execute(f"{_statement(after)} LIMIT {limit}", given, binary=True).fetchall()
+            rows = cursor.execute(
+                f"{_statement(after)} LIMIT {limit}",
+                {**parameters, "after": after, "most_bytes": MOST_BYTES},
+                binary=True,
+            ).fetchall()
         if not rows:
             return
-        # One list at a time, so that the transaction has an end before the caller takes time.
-        products = next(_lists(connection, asked, rows))
+        # One list at a time, so that the transaction ends before the caller takes time.
+        products = next(_fetch_long_rows(connection, parameters, rows))
         connection.execute("COMMIT")
         yield products
         after, limit = products[-1].id, MOST_ROWS
 
 
-def _begin(connection: Connection[Any], timeout: float) -> None:
-    tables = lockable(connection, CATALOGUE)
-    begin(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
+def _begin_and_lock(connection: Connection[Any], timeout: float) -> None:
+    tables = lockable_tables(connection, CATALOGUE)
+    begin_transaction(connection, timeout, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
     # The first statement, before the snapshot is taken: of a table that is emptied or rewritten between snapshot and
     # lock, an old snapshot sees nothing, and without an error.
     if tables:
@@ -166,22 +221,33 @@ def _begin(connection: Connection[Any], timeout: float) -> None:
 
 
 def _statement(after: int | None) -> str:
-    return without_long_rows(PRODUCTS if after is None else PRODUCTS_AFTER)
+    """Returns the query, which leaves out the texts of a row where they have more than `most_bytes` together."""
+    return f"""
+    SELECT id,
+           CASE WHEN short THEN title END AS title,
+           CASE WHEN short THEN url END AS url,
+           CASE WHEN short THEN description END AS description
+    FROM (SELECT *, coalesce(octet_length(title), 0) + coalesce(octet_length(url), 0)
+                    + coalesce(octet_length(description), 0) <= %(most_bytes)s AS short
+          FROM ({PRODUCTS if after is None else PRODUCTS_AFTER}) AS listing) AS measured
+    ORDER BY id"""
 
 
-def _lists(connection: Connection[Any], asked: Mapping[str, Any], rows: list[Product]) -> Iterator[list[Product]]:
-    """Yields the rows; those that came without their texts are fetched one by one, and end a list that grows large."""
+def _fetch_long_rows(
+    connection: Connection[Any], parameters: Mapping[str, Any], rows: list[Product]
+) -> Iterator[list[Product]]:
+    """Yields the rows; fetches those that came without their texts one by one, and ends a list that grows large."""
     products: list[Product] = []
     size = 0
     for row in rows:
         if row[1:] != WITHOUT_TEXTS:
             products.append(row)
             continue
-        # Long, or a product of which nothing is known.
+        # Its texts are long, or it has none.
         with connection.cursor(row_factory=args_row(Product)) as cursor:
-            [long] = cursor.execute(PRODUCT, {**asked, "id": row.id}, binary=True).fetchall()
-        products.append(long)
-        size += sum(len(text) for text in (long.title, long.url, long.description) if text)
+            [complete] = cursor.execute(_PRODUCT, {**parameters, "id": row.id}, binary=True).fetchall()
+        products.append(complete)
+        size += sum(len(text) for text in (complete.title, complete.url, complete.description) if text)
         if size > MOST_CHARACTERS:
             yield products
             products, size = [], 0

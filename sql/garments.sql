@@ -1,4 +1,4 @@
--- Which garment each product is, where somebody has said so: an addition of ours, which training on a catalogue needs.
+-- The garment of each labelled product. This table is our addition; training on a catalogue needs it.
 CREATE TABLE ProductGarment (
     ProductId bigint PRIMARY KEY REFERENCES Product (Id),
     Garment   text NOT NULL

@@ -1,4 +1,4 @@
--- Every product once, by id: its title, the URL of its image at an index, its text for a country.
+-- Every product once, by id: its title, the URL of its image at an index, and its text for a country.
 SELECT Product.Id        AS id,
        Product.Title     AS title,
        first_image.Url   AS url,
@@ -19,7 +19,7 @@ LEFT JOIN LATERAL (
     CROSS JOIN LATERAL (VALUES (1, TranslatedText), (2, OriginalText)) AS candidate (Rank, Content)
     WHERE ProductDescription.ProductId = Product.Id
       AND ProductDescription.CountryCode = %(country)s
-      -- A text exists when one of its characters is neither white space nor without width: not NULL, '' or blank.
+      -- A text counts when it has a character other than white space and zero-width characters.
       AND candidate.Content ~
           '[^\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200B\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF]'
     ORDER BY candidate.Rank, ProductDescription.Id

@@ -1,5 +1,5 @@
--- The catalogue as the case draws it. Names are not quoted, so PostgreSQL folds them: ProductId and productid are the same.
--- No key is unique but the four of the rows themselves; duplicates are things that happen, and the query answers for them.
+-- The catalogue of the case. Names are not quoted, so PostgreSQL folds them: ProductId and productid are the same.
+-- Only the row ids are unique. Duplicates occur, and the query handles them.
 
 CREATE TABLE Product (
     Id    bigint PRIMARY KEY,
@@ -11,7 +11,7 @@ CREATE TABLE Image (
     Url text NOT NULL
 );
 
--- Three columns and no key, as in the case: the same image may be listed twice, even at the same index.
+-- Three columns and no key, as in the case: the same image may occur twice, even at the same index.
 CREATE TABLE ProductImages (
     ProductId  bigint NOT NULL REFERENCES Product (Id),
     ImageId    bigint NOT NULL REFERENCES Image (Id),
@@ -26,6 +26,6 @@ CREATE TABLE ProductDescription (
     TranslatedText text
 );
 
--- What the query looks up: one product's images at an index, in the order in which they win; one product's texts of a country.
+-- For the query's look-ups: a product's images at an index, by image id, and a product's texts for a country.
 CREATE INDEX ProductImages_by_index ON ProductImages (ProductId, ImageIndex, ImageId);
 CREATE INDEX ProductDescription_by_country ON ProductDescription (ProductId, CountryCode, Id);

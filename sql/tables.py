@@ -1,32 +1,82 @@
-"""Which tables and columns we need of a database, and which of them it lacks."""
+"""The tables that the catalogue needs: the scripts that create them, their columns, and a check of a database."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 
-from sql.catalogue_error import CatalogueError
+from sql.connection import CatalogueError
 
-Columns = dict[str, dict[str, str]]
-
-# The types that the drivers give and take as int, str, float, bool and datetime.
+# The types that the drivers read and write as int, str, float, bool and datetime.
 WHOLE: Final = "int8 int4 int2"
 TEXT: Final = "text varchar bpchar name"
 
-CATALOGUE: Final[Columns] = {
-    "Product": {"Id": WHOLE, "Title": TEXT},
-    "Image": {"Id": WHOLE, "Url": TEXT},
-    "ProductImages": {"ProductId": WHOLE, "ImageId": WHOLE, "ImageIndex": WHOLE},
-    "ProductDescription": {
-        "Id": WHOLE,
-        "ProductId": WHOLE,
-        "CountryCode": TEXT,
-        "OriginalText": TEXT,
-        "TranslatedText": TEXT,
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that one script creates.
+
+    Attributes:
+        script: The file that creates them, relative to the project's root.
+        columns: By table and column, the types that can be read, separated by spaces. A view with these columns does
+            as well.
+    """
+
+    script: str
+    columns: Mapping[str, Mapping[str, str]]
+
+    @property
+    def statement(self) -> str:
+        """The text of the script."""
+        return read_script(Path(self.script).name)
+
+
+def read_script(name: str) -> str:
+    """Returns the text of one of the `.sql` files in this package."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+CATALOGUE: Final = Tables(
+    "sql/schema.sql",
+    {
+        "Product": {"Id": WHOLE, "Title": TEXT},
+        "Image": {"Id": WHOLE, "Url": TEXT},
+        "ProductImages": {"ProductId": WHOLE, "ImageId": WHOLE, "ImageIndex": WHOLE},
+        "ProductDescription": {
+            "Id": WHOLE,
+            "ProductId": WHOLE,
+            "CountryCode": TEXT,
+            "OriginalText": TEXT,
+            "TranslatedText": TEXT,
+        },
     },
-}
-"""What `sql/products.sql` reads; tables or views, of these names on the search path."""
+)
+"""What `sql/products.sql` reads."""
+
+GARMENTS: Final = Tables("sql/garments.sql", {"ProductGarment": {"ProductId": WHOLE, "Garment": TEXT}})
+"""Which garment a product is: the label for training."""
+
+CLASSIFICATION: Final = Tables(
+    "sql/classification.sql",
+    {
+        "product_classification": {
+            "product_id": WHOLE,
+            "model_version": TEXT,
+            "product_group": TEXT,
+            "confidence": "float8",
+            "abstain": "bool",
+            "failure": TEXT,
+            "scored_at": "timestamptz",
+            "fingerprint": TEXT,
+            "image_content": TEXT,
+        }
+    },
+)
+"""The model's predictions. The script creates this table, and a view of the products for review, when missing."""
 
 # Domains may be over domains.
 _COLUMNS: Final = """
@@ -48,40 +98,37 @@ WHERE relkind IN ('r', 'p', 'v')
 """
 
 
-def check(connection: psycopg.Connection[Any], needed: Columns, made_by: str) -> None:
-    """Raises a CatalogueError that names every table and column that is missing or of a type we cannot read.
+def check_tables(connection: psycopg.Connection[Any], tables: Tables) -> None:
+    """Checks that a database has the tables.
 
-    Args:
-        connection: To the database.
-        needed: The allowed types by column by table.
-        made_by: The file that makes them, for the message.
+    Raises:
+        CatalogueError: Tables or columns are missing, or of a type that cannot be read; it names all of them.
     """
     found: dict[str, dict[str, str]] = {}
-    for table, column, type_name in connection.execute(_COLUMNS, [list(needed)]):
+    for table, column, type_name in connection.execute(_COLUMNS, [list(tables.columns)]):
         found.setdefault(table, {})[column] = type_name
-    faults = [fault for table, columns in needed.items() for fault in _faults(table, columns, found.get(table))]
-    if missing := [table for table in needed if table not in found]:
+    faults = [
+        fault for table, columns in tables.columns.items() for fault in _column_faults(table, columns, found.get(table))
+    ]
+    if missing := [table for table in tables.columns if table not in found]:
         quoted = [name for (name,) in connection.execute(_QUOTED, [missing])]
-        faults += [f'"{name}" is there, with a name in quotes, which needs a view without' for name in quoted]
+        faults += [f'"{name}" exists under a quoted name and needs a view without quotes' for name in quoted]
     if faults:
+        repair = f"create them (psql -f {tables.script})" if missing else f"change them to match {tables.script}"
         raise CatalogueError(
-            "The database lacks what is needed.",
-            expected=f"the tables and columns of {made_by}, or views like them, on this user's search path",
+            "The database lacks tables or columns.",
+            expected=f"the tables and columns of {tables.script}, or views like them, on this user's search path",
             received="; ".join(faults),
-            next_step=f"{_mend(made_by, missing)}, or set search_path or the database to where they are",
+            next_step=f"{repair}, or set search_path or the database to where they are",
         )
 
 
-def _mend(made_by: str, missing: list[str]) -> str:
-    return f"make them (psql -f {made_by})" if missing else f"bring them into the form of {made_by}"
-
-
-def lockable(connection: psycopg.Connection[Any], needed: Columns) -> list[str]:
+def lockable_tables(connection: psycopg.Connection[Any], tables: Tables) -> list[str]:
     """Returns which of the tables can be locked against being emptied or rewritten."""
-    return [name for (name,) in connection.execute(_LOCKABLE, [list(needed)])]
+    return [name for (name,) in connection.execute(_LOCKABLE, [list(tables.columns)])]
 
 
-def _faults(table: str, needed: dict[str, str], found: dict[str, str] | None) -> list[str]:
+def _column_faults(table: str, needed: Mapping[str, str], found: Mapping[str, str] | None) -> list[str]:
     if found is None:
         return [f"no table {table}"]
     faults = []
@@ -90,5 +137,5 @@ def _faults(table: str, needed: dict[str, str], found: dict[str, str] | None) ->
         if received is None:
             faults.append(f"no column {table}.{column}")
         elif received not in types.split():
-            faults.append(f"{table}.{column} of type {received}, not {types.split()[0]}")
+            faults.append(f"{table}.{column} has type {received}, not {types.split()[0]}")
     return faults

@@ -1,4 +1,4 @@
-"""Writes a model's answers back beside the catalogue, and says which products have none that holds."""
+"""Writing a model's predictions back to the catalogue, and reading which products need a new one."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import args_row
 
-from sql.classification_table import COLUMNS, MADE_BY
-from sql.connection import RETRIES, TIMEOUT, begin, connected, retried
+from sql.connection import (
+    RETRIES,
+    TIMEOUT,
+    CatalogueError,
+    begin_transaction,
+    connected,
+    retry_lost_connection,
+)
 from sql.extract import Product, read_products
-from sql.tables import check
+from sql.tables import CATALOGUE, CLASSIFICATION, check_tables
 
 BATCH_ROWS: Final = 5000
 NO_IMAGE: Final = "no_image"
-"""Why a product without a URL has no group."""
+"""The failure of a product without a URL."""
 
 
 class Classification(NamedTuple):
-    """A row of `product_classification`: what a model says of a product.
+    """A row of `product_classification`: a model's prediction for a product.
 
     Attributes:
         product_id: The product's id.
         model_version: The version of the model.
-        product_group: The group; None where there is none, then `failure` says why.
+        product_group: The group; None where there is none, then `failure` gives the reason.
         confidence: The calibrated probability of the group, 0 to 1; None where there is no group.
         abstain: Whether the model leaves the decision to a human.
-        failure: Why there is no group: `NO_IMAGE`, or why the image cannot be had; else None.
-        scored_at: When, with a time zone. Of two answers about a product the later one stays.
+        failure: Why there is no group: `NO_IMAGE`, or why the image could not be fetched; None where there is a group.
+        scored_at: The time of the prediction, with a time zone. The later of two predictions for a product stays.
         fingerprint: Of title, URL and description, by `fingerprint`.
         image_content: The name of the image's content, such as its SHA-256; None where it is not known.
     """
@@ -49,8 +57,8 @@ class Classification(NamedTuple):
     image_content: str | None
 
 
-class _Known(NamedTuple):
-    """What is compared of an earlier answer."""
+class _Earlier(NamedTuple):
+    """The part of an earlier prediction that decides whether it still holds."""
 
     product_id: int
     model_version: str
@@ -60,135 +68,209 @@ class _Known(NamedTuple):
     age_seconds: float
 
 
+_EXISTS: Final = "SELECT to_regclass('product_classification'), to_regclass('product_to_review')"
+_UNIQUE_KEY: Final = """
+SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
+  AND indisunique AND indimmediate AND indnkeyatts = 1 AND indpred IS NULL
+"""
+_PRIMARY_KEY: Final = """
+SELECT quote_ident(conname) FROM pg_constraint
+WHERE conrelid = to_regclass('product_classification') AND contype = 'p'
+"""
+_MISSING_RIGHTS: Final = """
+SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
+WHERE NOT has_table_privilege('product_classification', kind)
+UNION ALL
+SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
+"""
 _NAMES: Final = ", ".join(Classification._fields)
-_KNOWN: Final = """
+_EARLIER: Final = """
 SELECT product_id, model_version, fingerprint, image_content, failure IS NOT NULL,
        extract(epoch FROM clock_timestamp() - scored_at)::float8
 FROM product_classification WHERE product_id = ANY(%s)
 """
 # A shop whose image server is down for an hour must not lose its groups.
-_KEEPS: Final = f"(kept.product_group IS NOT NULL AND excluded.failure <> '{NO_IMAGE}')"
-# A row that says the same already is not written again, and one from a clock that was ahead does not stay for ever.
+_STAYS: Final = f"(earlier.product_group IS NOT NULL AND excluded.failure <> '{NO_IMAGE}')"
+# An identical row is not written again, and a row from a clock that was ahead does not stay for ever.
 _UPSERT: Final = f"""
-INSERT INTO product_classification AS kept ({_NAMES})
+INSERT INTO product_classification AS earlier ({_NAMES})
 SELECT {_NAMES} FROM incoming ORDER BY product_id
 ON CONFLICT (product_id) DO UPDATE SET {
     ", ".join(
-        f"{name} = CASE WHEN {_KEEPS} THEN kept.{name} ELSE excluded.{name} END"
+        f"{name} = CASE WHEN {_STAYS} THEN earlier.{name} ELSE excluded.{name} END"
         for name in Classification._fields
         if name != "failure"
     )
 }, failure = excluded.failure
-WHERE excluded.scored_at >= least(kept.scored_at, clock_timestamp()) AND CASE WHEN {_KEEPS}
-    THEN excluded.failure IS DISTINCT FROM kept.failure ELSE excluded IS DISTINCT FROM kept END
+WHERE excluded.scored_at >= least(earlier.scored_at, clock_timestamp()) AND CASE WHEN {_STAYS}
+    THEN excluded.failure IS DISTINCT FROM earlier.failure ELSE excluded IS DISTINCT FROM earlier END
 """
 _FAILED: Final = f"SELECT count(*) FILTER (WHERE failure <> '{NO_IMAGE}'), count(*) FROM product_classification"
 
 
 def fingerprint(product: Product) -> str:
-    """Returns a name for what a product says: another one as soon as its title, URL or description is another."""
+    """Returns a digest of a product's title, URL and description."""
     return hashlib.sha256(json.dumps(product[1:]).encode()).hexdigest()
 
 
-def pending(
+def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
+    """Creates the table and the view of `sql/classification.sql` where they are missing, and checks the user's rights.
+
+    Raises:
+        CatalogueError: There is no catalogue, another table has that name, or the user may not create or write it.
+    """
+    with connected(dsn, timeout) as connection:
+        check_tables(connection, CATALOGUE)
+        if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+            raise CatalogueError(
+                "This server is read-only.",
+                expected="a primary server with default_transaction_read_only off",
+                received="transaction_read_only = on",
+                next_step="the same command with the DSN of the primary server",
+            )
+        # Not where they exist: a user who may write to the table need not own it.
+        table, view = connection.execute(_EXISTS).fetchone() or (None, None)
+        if table:
+            check_tables(connection, CLASSIFICATION)
+        if not (table and view):
+            _create_tables(connection, timeout)
+        if not connection.execute(_UNIQUE_KEY).rowcount:
+            (key,) = connection.execute(_PRIMARY_KEY).fetchone() or ("",)
+            raise CatalogueError(
+                "product_classification may hold two predictions for one product.",
+                expected=f"product_id as its key, as in {CLASSIFICATION.script}",
+                received="no unique index on product_id that is checked at once",
+                next_step=f"ALTER TABLE product_classification {key and f'DROP CONSTRAINT {key}, '}"
+                "ADD PRIMARY KEY (product_id)",
+            )
+        if missing := [right for (right,) in connection.execute(_MISSING_RIGHTS)]:
+            raise CatalogueError(
+                "This user may not write predictions back.",
+                expected="SELECT, INSERT, UPDATE and DELETE on product_classification, and temporary tables",
+                received=f"no {', no '.join(missing)}",
+                next_step=f"GRANT {missing[0]} TO the user",
+            )
+
+
+def read_pending(
     dsn: str,
     model_version: str,
     *,
     country: str = "us",
     image_index: int = 0,
     content_of: Callable[[str], str | None] = lambda url: None,
-    trusted_seconds: float = math.inf,
+    max_age_seconds: float = math.inf,
     timeout: float = TIMEOUT,
 ) -> Iterator[list[Product]]:
-    """Yields the products that this version of the model has not scored as they are now, in the order of id.
+    """Yields the products without a current prediction of this model version, in the order of id.
 
-    Those are new ones; those with another title, URL, description, image or model version than at their last answer;
-    and those that failed and have a URL, since the network may be better today. Each list is of a snapshot of its own:
-    between two nothing is held, and what is written meanwhile does not disturb it.
+    Those are new products; those whose title, URL, description, image or model version has changed since their last
+    prediction; and those that failed and have a URL, since a retry may succeed. Each list is of its own snapshot:
+    nothing is locked between two, and concurrent writes do not disturb it.
 
     Args:
         dsn: What libpq reads.
         model_version: The version that is going to score them.
         country: As for `read_products`.
         image_index: As for `read_products`.
-        content_of: Returns the name of the content that a URL has now, as far as it is known without fetching.
-            Defaults to: it is not known.
-        trusted_seconds: Where the content is not known, the age from which an answer about an image does not hold any
-            more. Defaults to never: then an image counts as changed only when its URL has.
+        content_of: Returns the name of a URL's present content, as far as it is known without a download. Defaults to
+            a function that knows none.
+        max_age_seconds: The age at which a prediction expires where the present content of its image is not known.
+            Defaults to never: then an image counts as changed only when its URL has.
         timeout: Seconds that the server may take for a list.
 
     Raises:
         CatalogueError: As `read_products`; or `prepare` was never called.
     """
     with connected(dsn, timeout) as connection:
-        check(connection, COLUMNS, MADE_BY)
-    read = read_products(dsn, country=country, image_index=image_index, one_snapshot=False, timeout=timeout)
-    for products in read:
-        known = retried(partial(_known, dsn, [product.id for product in products], timeout))
-        changed = [p for p in products if not _holds(known.get(p.id), p, model_version, content_of, trusted_seconds)]
+        check_tables(connection, CLASSIFICATION)
+    lists = read_products(dsn, country=country, image_index=image_index, one_snapshot=False, timeout=timeout)
+    for products in lists:
+        earlier = retry_lost_connection(partial(_read_earlier, dsn, [product.id for product in products], timeout))
+        changed = [
+            p for p in products if not _is_current(earlier.get(p.id), p, model_version, content_of, max_age_seconds)
+        ]
         if changed:
             yield changed
 
 
-def write(
+def write_predictions(
     dsn: str,
-    answers: Iterable[Classification],
+    predictions: Iterable[Classification],
     *,
     batch_rows: int = BATCH_ROWS,
     timeout: float = TIMEOUT,
     retries: int = RETRIES,
 ) -> int:
-    """Writes answers over earlier ones, a transaction a batch; returns how many it was given.
+    """Writes predictions over earlier ones, one transaction a batch; returns how many it received.
 
-    A batch is written whole or not at all, and writing it again changes nothing: whoever was killed goes on with what
-    `pending` says. A batch whose connection is lost is sent again, but for the first one, which shows that there is a
-    server. Of several answers about a product the latest stays; but where an image cannot be had, an earlier group is
-    kept as it is, and only the failure is written beside it.
+    A batch is written whole or not at all, and writing it again changes nothing: after a kill, `read_pending` yields
+    the rest. A batch whose connection is lost is sent again, except the first one, which shows that there is a server.
+    The latest prediction for a product stays; but where an image cannot be fetched, an earlier group stays as it is,
+    and only the failure is written.
 
     Raises:
         CatalogueError: As `read_products`; or `prepare` was never called.
     """
-    written, rest = 0, iter(answers)
+    written, rest = 0, iter(predictions)
     while batch := list(islice(rest, batch_rows)):
-        retried(partial(_write_batch, dsn, batch, timeout), retries if written else 0)
+        retry_lost_connection(partial(_write_batch, dsn, batch, timeout), retries if written else 0)
         written += len(batch)
     return written
 
 
-def remove_gone(dsn: str, *, timeout: float = TIMEOUT) -> int:
-    """Removes the answers about products that are no longer in the catalogue; returns how many.
+def remove_orphans(dsn: str, *, timeout: float = TIMEOUT) -> int:
+    """Removes the predictions for products that are no longer in the catalogue; returns how many.
 
     Raises:
-        CatalogueError: As `write`.
+        CatalogueError: As `write_predictions`.
     """
     with connected(dsn, timeout) as connection:
-        check(connection, COLUMNS, MADE_BY)
-        begin(connection, timeout)
-        gone = "NOT EXISTS (SELECT FROM Product WHERE Product.Id = product_id)"
-        removed = connection.execute(f"DELETE FROM product_classification WHERE {gone}").rowcount
+        check_tables(connection, CLASSIFICATION)
+        begin_transaction(connection, timeout)
+        orphan = "NOT EXISTS (SELECT FROM Product WHERE Product.Id = product_id)"
+        removed = connection.execute(f"DELETE FROM product_classification WHERE {orphan}").rowcount
         connection.execute("COMMIT")
     return removed
 
 
 def failed_share(dsn: str, *, timeout: float = TIMEOUT) -> float:
-    """Returns of how many of the products with an answer the image could not be had when it was last asked for.
+    """Returns the share of the products in the table whose image could not be fetched at the last attempt.
 
     Raises:
-        CatalogueError: As `write`.
+        CatalogueError: As `write_predictions`.
     """
     with connected(dsn, timeout) as connection:
-        check(connection, COLUMNS, MADE_BY)
-        begin(connection, timeout, "READ ONLY")
-        failed, answered = connection.execute(_FAILED).fetchone() or (0, 0)
-    return failed / max(answered, 1)
+        check_tables(connection, CLASSIFICATION)
+        begin_transaction(connection, timeout, "READ ONLY")
+        failed, total = connection.execute(_FAILED).fetchone() or (0, 0)
+    return failed / max(total, 1)
+
+
+def _create_tables(connection: Connection[Any], timeout: float) -> None:
+    begin_transaction(connection, timeout)
+    try:
+        # Other processes may be about to create them too, and IF NOT EXISTS does not wait for these.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('product_classification'))")
+        connection.execute(CLASSIFICATION.statement)
+        connection.execute("COMMIT")
+    except InsufficientPrivilege as error:
+        script = CLASSIFICATION.script
+        raise CatalogueError(
+            "This user may not create the table of predictions.",
+            expected=f"{script} run by the owner of the schema, or CREATE on it",
+            received=str(error.diag.message_primary),
+            next_step=f"psql -f {script}, as the owner; then GRANT this user to write to product_classification",
+        ) from None
 
 
 def _write_batch(dsn: str, batch: list[Classification], timeout: float) -> None:
     # One statement must not meet a product twice.
     latest = {row.product_id: row for row in sorted(batch, key=lambda row: row.scored_at)}
     with connected(dsn, timeout) as connection:
-        check(connection, COLUMNS, MADE_BY)
-        begin(connection, timeout)
+        check_tables(connection, CLASSIFICATION)
+        begin_transaction(connection, timeout)
         connection.execute("CREATE TEMPORARY TABLE incoming (LIKE product_classification) ON COMMIT DROP")
         with connection.cursor() as cursor, cursor.copy(f"COPY incoming ({_NAMES}) FROM STDIN") as copy:
             for row in latest.values():
@@ -198,29 +280,29 @@ def _write_batch(dsn: str, batch: list[Classification], timeout: float) -> None:
 
 
 def _storable(text: str | None) -> str | None:
-    """A text as PostgreSQL can hold it: what a strange server said may have any characters."""
+    """Returns a text that PostgreSQL can store: a message from an unknown server may have any characters."""
     return text and text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _known(dsn: str, ids: list[int], timeout: float) -> dict[int, _Known]:
-    with connected(dsn, timeout) as connection, connection.cursor(row_factory=args_row(_Known)) as cursor:
-        begin(connection, timeout, "READ ONLY")
-        return {row.product_id: row for row in cursor.execute(_KNOWN, [ids])}
+def _read_earlier(dsn: str, ids: list[int], timeout: float) -> dict[int, _Earlier]:
+    with connected(dsn, timeout) as connection, connection.cursor(row_factory=args_row(_Earlier)) as cursor:
+        begin_transaction(connection, timeout, "READ ONLY")
+        return {row.product_id: row for row in cursor.execute(_EARLIER, [ids])}
 
 
-def _holds(
-    known: _Known | None,
+def _is_current(
+    earlier: _Earlier | None,
     product: Product,
     model_version: str,
     content_of: Callable[[str], str | None],
-    trusted_seconds: float,
+    max_age_seconds: float,
 ) -> bool:
-    """Whether an earlier answer is still one."""
-    if known is None or (known.failed and product.url is not None):
+    """Whether an earlier prediction still holds for the product as it is now."""
+    if earlier is None or (earlier.failed and product.url is not None):
         return False
-    if (known.model_version, known.fingerprint) != (model_version, fingerprint(product)):
+    if (earlier.model_version, earlier.fingerprint) != (model_version, fingerprint(product)):
         return False
     content = product.url and content_of(product.url)
-    if content is None and known.image_content is not None:
-        return known.age_seconds < trusted_seconds
-    return content in (None, known.image_content)
+    if content is None and earlier.image_content is not None:
+        return earlier.age_seconds < max_age_seconds
+    return content in (None, earlier.image_content)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from catalogue.demonstration import pictured, show, what_to_type
+from catalogue.demonstration import next_commands, print_products, write_fashion_mnist_pictures
 from pipeline.commands.options import DEFAULT_WORKSPACE, AllowPrivateOption, WorkspaceOption, newest_version
 from pipeline.contract.errors import UserError
 from pipeline.runner.workspace import Workspace
+from serving.fetching.fetch_policy import FetchPolicy
 
 if TYPE_CHECKING:
-    from sql.extract import LostConnectionError, Product
+    from sql.connection import LostConnectionError
+    from sql.extract import Product
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -69,25 +71,24 @@ def query(
             received="a standard output that is closed",
             next_step="fashion catalogue query --out products.parquet",
         )
-    dsn = require_dsn(dsn)
-    with catalogue_errors():
-        from sql.extract import ahead, estimate, read_products
-        from sql.product_files import write_csv, write_file
+    dsn = _require_dsn(dsn)
+    from sql.extract import estimate, read_ahead, read_products
+    from sql.product_files import write_csv, write_file
 
-        lost: list[int] = []
+    lost: list[int] = []
 
-        def report_reconnect(after: int, error: LostConnectionError) -> None:
-            lost.append(after)
-            print(f"{error.headline} Continuing after product {after}.", file=sys.stderr)
+    def report_reconnect(after: int, error: LostConnectionError) -> None:
+        lost.append(after)
+        print(f"{error.headline} Continuing after product {after}.", file=sys.stderr)
 
-        with _bar(estimate(dsn, timeout=timeout), visible=out != "-" or not sys.stdout.isatty()) as advance:
-            read = read_products(
-                dsn, country=country, image_index=image_index, timeout=timeout, on_reconnect=report_reconnect
-            )
-            batches = _counted(ahead(read), advance)
-            with _write_errors(out):
-                rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
-                sys.stdout.flush()
+    with _bar(estimate(dsn, timeout=timeout), visible=out != "-" or not sys.stdout.isatty()) as advance:
+        read = read_products(
+            dsn, country=country, image_index=image_index, timeout=timeout, on_reconnect=report_reconnect
+        )
+        batches = _counted(read_ahead(read), advance)
+        with _write_errors(out):
+            rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
+            sys.stdout.flush()
     snapshots = f", from {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
     print(f"{rows:,} products{snapshots}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
 
@@ -102,14 +103,16 @@ def classify(
     files_below: Annotated[
         Optional[Path], typer.Option(help="The folder whose files the catalogue may refer to by file: URLs.")
     ] = None,
-    per_host: Annotated[int, typer.Option(min=1, max=32, help="The maximum of concurrent fetches from one host.")] = 16,
-    fetch_seconds: Annotated[
-        float, typer.Option(min=0.001, help="Time-out of one attempt to fetch an image, in seconds.")
-    ] = 10.0,
-    trusted_days: Annotated[
+    max_per_host: Annotated[
+        int, typer.Option(min=1, max=32, help="The most images to fetch from one host at a time.")
+    ] = FetchPolicy.max_per_host,
+    attempt_seconds: Annotated[
+        float, typer.Option(min=0.001, help="Time limit for one attempt to fetch an image, in seconds.")
+    ] = FetchPolicy.attempt_seconds,
+    max_age_days: Annotated[
         float, typer.Option(min=0, help="The age in days from which cached images are revalidated with their server.")
     ] = 30.0,
-    most_failed: Annotated[
+    max_failed_share: Annotated[
         float, typer.Option(min=0, max=1, help="The share of products whose image may fail before the command fails.")
     ] = 0.1,
     timeout: TimeoutOption = 60.0,
@@ -120,24 +123,28 @@ def classify(
     product_to_review lists the products that need a human. After an interruption the same command continues.
     """
     workspace = Workspace(directory)
-    dsn, version = require_dsn(dsn), newest_version(workspace)
-    with catalogue_errors():
-        from catalogue.images import Fetch
-        from catalogue.scoring import CatalogueScorer
+    dsn, version = _require_dsn(dsn), newest_version(workspace)
+    from catalogue.scoring import CatalogueScorer
 
-        fetch = Fetch(allow_private, files_below, per_host, fetch_seconds, trusted_days)
-        scorer = CatalogueScorer(version, workspace.cache, fetch)
-        with _bar(None) as advance:
-            summary = scorer.score(dsn, country, image_index, timeout, advance)
+    policy = FetchPolicy(
+        allow_private=allow_private,
+        files_below=files_below,
+        max_age_seconds=max_age_days * 86_400,
+        max_per_host=max_per_host,
+        attempt_seconds=attempt_seconds,
+    )
+    scorer = CatalogueScorer(version, workspace.cache, policy)
+    with _bar(None) as advance:
+        summary = scorer.score(dsn, country, image_index, timeout, advance)
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
     print(
         f"{summary.scored:,} products scored by version {scorer.name}, {summary.abstained:,} of them for a human; "
         f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} removed"
     )
-    if summary.failed_share > most_failed:
+    if summary.failed_share > max_failed_share:
         raise UserError(
             "Too many images could not be fetched. Earlier results stay as they are.",
-            expected=f"at most {most_failed:.0%} of the answered products",
+            expected=f"at most {max_failed_share:.0%} of the answered products",
             received=f"{summary.failed_share:.0%}",
             next_step="psql, SELECT reason, count(*) FROM product_to_review GROUP BY reason; fix the cause, run again",
         )
@@ -153,20 +160,23 @@ def demo(
     ] = None,
 ) -> None:
     """Start a PostgreSQL with a synthetic catalogue, query it, show one product of each kind, and stop it."""
-    with catalogue_errors():
-        from sql.demonstration import demonstration, fill
-        from sql.extract import read_products
-        from sql.server import find_programs, running_server
+    from catalogue.products import require_psycopg
 
-        made = demonstration(products)
-        with running_server(find_programs()) as dsn:
-            fill(dsn, made, pictured(pictures, made) if pictures else lambda image: f"https://example.com/{image}.jpg")
-            show([row for rows in read_products(dsn) for row in rows], made)
-            if keep:
-                print("\nUntil Ctrl-C, in another terminal:", *what_to_type(dsn, pictures), sep="\n", flush=True)
-                _until_interrupted()
-            else:
-                print("\nNext: fashion catalogue demo --keep, which prints what to type in another terminal")
+    require_psycopg()
+    from sql.demonstration import fill, make_demonstration
+    from sql.extract import read_products
+    from sql.server import find_programs, running_server
+
+    made = make_demonstration(products)
+    with running_server(find_programs()) as dsn:
+        url_of = write_fashion_mnist_pictures(pictures, made) if pictures else "https://example.com/{}.jpg".format
+        fill(dsn, made, url_of)
+        print_products([row for rows in read_products(dsn) for row in rows], made)
+        if keep:
+            print("\nUntil Ctrl-C, in another terminal:", *next_commands(dsn, pictures), sep="\n", flush=True)
+            _until_interrupted()
+        else:
+            print("\nNext: fashion catalogue demo --keep, which prints what to type in another terminal")
 
 
 @contextmanager
@@ -184,29 +194,12 @@ def _write_errors(out: str) -> Iterator[None]:
         ) from None
 
 
-def require_dsn(dsn: str | None) -> str:
-    """Returns the DSN; raises UserError when there is none."""
-    if dsn is None:
-        raise UserError(
-            "No catalogue is named.",
-            expected="--dsn, or FASHION_CATALOGUE_DSN in the environment",
-            received="neither",
-            next_step="fashion catalogue demo --keep, which starts a synthetic one",
-        )
-    return dsn
+def _require_dsn(dsn: str | None) -> str:
+    """Returns the DSN, and checks that psycopg is installed."""
+    from catalogue.products import require_dsn, require_psycopg
 
-
-@contextmanager
-def catalogue_errors() -> Iterator[None]:
-    """Raises errors of the catalogue, or a package that is not installed for it, as a user's error."""
-    from catalogue.dsn import as_user_error
-    from sql.server import ServerError
-
-    try:
-        with as_user_error():
-            yield
-    except ServerError as error:
-        raise UserError(str(error)) from None
+    require_psycopg()
+    return require_dsn(dsn, "--dsn", "fashion catalogue demo --keep, which starts a synthetic one")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -20,6 +20,16 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.suggestions import nearest
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
+
+
+RENAMED: Final = {
+    "example_gen.fetches_per_host": "example_gen.max_per_host",
+    "example_gen.fetch_seconds": "example_gen.attempt_seconds",
+    "example_gen.trusted_days": "example_gen.max_age_days",
+    "example_gen.most_failed": "example_gen.max_failed_share",
+    "example_gen.most_shared": "example_gen.max_products_per_image",
+}
+"""Parameters by their former key, with their present one: a former key is an error that names the present one."""
 
 
 class Configuration(BaseModel):
@@ -134,6 +144,13 @@ def _explain(error: ValidationError, kind: type[BaseModel], section: Sequence[st
     fault = error.errors()[0]
     path = [str(part) for part in fault["loc"]]
     key = ".".join([*section, *path])
+    if key in RENAMED:
+        return UserError(
+            f"The parameter {key} has a new name.",
+            expected=RENAMED[key],
+            received=key,
+            next_step=f"write {RENAMED[key]}; fashion show --parameters describes it",
+        )
     if fault["type"] == "extra_forbidden":
         known = list(_fields(kind, path[:-1]))
         return UserError(

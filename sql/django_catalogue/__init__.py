@@ -1,4 +1,4 @@
-"""The catalogue for Django: an application for `INSTALLED_APPS`, or by `configure` without a Django project."""
+"""The catalogue as a Django application: for `INSTALLED_APPS`, or with `configure` outside a Django project."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ APPLICATION: Final = "sql.django_catalogue"
 
 
 def configure(dsn: str) -> None:
-    """Sets Django up, so that `sql.django_catalogue.models` can be imported and asks this database.
+    """Configures Django outside a project, so that `sql.django_catalogue.models` can be imported for this database.
 
-    In a Django project it is not needed: there, "sql.django_catalogue" goes into `INSTALLED_APPS`.
+    A Django project does not need it: there, "sql.django_catalogue" goes into `INSTALLED_APPS`.
 
     Args:
         dsn: What libpq reads: a URI or words like "host=... dbname=...". What it leaves out comes from the environment
             (PGHOST, PGUSER and so on) as with psql.
 
     Raises:
-        CatalogueError: It is no DSN.
-        RuntimeError: Django is set up already.
+        CatalogueError: The text is not a DSN.
+        RuntimeError: Django is configured already.
     """
     import django
     from django.conf import settings
@@ -30,12 +30,12 @@ def configure(dsn: str) -> None:
 def _database(dsn: str) -> dict[str, object]:
     from psycopg import pq
 
-    from sql.dsn import parse
+    from sql.connection import parse_dsn
 
-    given = parse(dsn)
+    parameters = parse_dsn(dsn)
     defaults = {d.keyword.decode(): d.val.decode() for d in pq.Conninfo.get_defaults() if d.val is not None}
-    # Django insists on a name, but where a service may have one; libpq takes the user's when there is none.
-    name = given.pop("dbname", None) or ("" if "service" in given else defaults.get("dbname"))
+    # Django requires a name unless a service may have one; libpq uses the user's name when there is none.
+    name = parameters.pop("dbname", None) or ("" if "service" in parameters else defaults.get("dbname"))
     if name is None:
-        name = given.get("user") or defaults.get("user")
-    return {"ENGINE": "django.db.backends.postgresql", "NAME": name, "OPTIONS": given}
+        name = parameters.get("user") or defaults.get("user")
+    return {"ENGINE": "django.db.backends.postgresql", "NAME": name, "OPTIONS": parameters}

@@ -1,6 +1,6 @@
 """The tables of `sql/schema.sql` as Django models, and the query of `sql/products.sql` as a method of the queryset.
 
-The tables are not Django's to make or change (`managed = False`); their names are the case's as PostgreSQL folds them.
+Django neither creates nor changes the tables (`managed = False`). Their names are lower case, as PostgreSQL folds them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ SOMETHING_TO_READ = r"[^\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200B\u2028\
 
 
 class ProductQuerySet(models.QuerySet["Product"]):
-    """Products, and how they are listed."""
+    """Products, with the listing of `sql/products.sql`."""
 
     def for_listing(self, country: str = "us", image_index: int = 0) -> ProductQuerySet:
         """Adds `url` and `description` to every product, ordered by id, in one statement.
 
         Args:
-            country: The code of the country whose text is wanted, compared exactly.
+            country: The code of the country whose text is returned, compared exactly.
             image_index: Which of the product's images; 0 is the first.
 
         Returns:
@@ -37,7 +37,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
 
 
 class Product(models.Model):
-    """What is sold."""
+    """A product of the shop."""
 
     id = models.BigIntegerField(primary_key=True, db_column="id")
     title = models.TextField(db_column="title")
@@ -50,7 +50,7 @@ class Product(models.Model):
 
 
 class Image(models.Model):
-    """A picture, which several products may share."""
+    """An image, which several products may share."""
 
     id = models.BigIntegerField(primary_key=True, db_column="id")
     url = models.TextField(db_column="url")
@@ -61,9 +61,9 @@ class Image(models.Model):
 
 
 class ProductImage(models.Model):
-    """That a product shows an image, and at which place among its images."""
+    """The position of an image among the images of a product."""
 
-    # The table has no key. Django wants one named; reading never relies on it.
+    # The table has no key. Django requires one; reading never relies on it.
     pk = models.CompositePrimaryKey("product_id", "image_id", "image_index")
     product = models.ForeignKey(Product, models.DO_NOTHING, db_column="productid", related_name="images")
     image = models.ForeignKey(Image, models.DO_NOTHING, db_column="imageid", related_name="products")
@@ -75,7 +75,7 @@ class ProductImage(models.Model):
 
 
 class ProductDescription(models.Model):
-    """A product's text for a country: as its retailer wrote it, and translated."""
+    """A product's text for a country: the retailer's original and its translation."""
 
     id = models.BigIntegerField(primary_key=True, db_column="id")
     product = models.ForeignKey(Product, models.DO_NOTHING, db_column="productid", related_name="descriptions")

@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 
 from analysis.data.examples import read_arrays
-from catalogue.pictures import Pictures, write_pictures
+from catalogue.demonstration import Pictures, write_pictures
 from components.example_gen import example_gen
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, IngestionFailures
 from pipeline.contract.progress import silent
-from sql.demonstration import Demonstration, demonstration, fill
+from sql.demonstration import Demonstration, fill, make_demonstration
 from tests.serving.web import Answer, Request, Web, web
 from tests.synthetic import images_and_garments
 
@@ -57,7 +57,7 @@ def ingest(directory: Path, dsn: str, **parameters: Any) -> Ingested:
         place.mkdir(parents=True, exist_ok=True)
     settings = {"seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn, "allow_private": True}
     # Large shares, so that a few images are enough for three splits.
-    settings |= {"test_share": 0.3, "validation_share": 0.3, "most_failed": 0.5} | parameters
+    settings |= {"test_share": 0.3, "validation_share": 0.3, "max_failed_share": 0.5} | parameters
     ingested = Ingested(Examples(places[0]), IngestionFailures(places[1]))
     example_gen.run(examples=ingested.examples, failures=ingested.failures, cache=cache, progress=silent, **settings)
     return ingested
@@ -78,7 +78,7 @@ class Shop:
 def demonstrate(empty: str, folder: Path, base_url: str = "", products: int = 300) -> Shop:
     """Fills an empty database with the demonstration, and a folder with made-up pictures."""
     images, garments = images_and_garments(300, 0)
-    made = demonstration(products)
+    made = make_demonstration(products)
     pictures = write_pictures(folder, made.images, images, [GARMENTS[g] for g in garments], every=20)
     fill(empty, made, lambda image: pictures.url(image, base_url))
     return Shop(made, pictures)

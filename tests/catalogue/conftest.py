@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from sql.server import running_server
-from sql.statements import GARMENTS, SCHEMA
+from sql.tables import CATALOGUE, GARMENTS
 
 numbers = count()
 
@@ -39,5 +39,5 @@ def empty(server: str) -> Iterator[str]:
 def dsn(empty: str) -> str:
     """A catalogue with empty tables."""
     with psycopg.connect(empty) as connection:
-        connection.execute(SCHEMA + GARMENTS)
+        connection.execute(CATALOGUE.statement + GARMENTS.statement)
     return empty

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from catalogue.source import PictureReason
+from catalogue.training_examples import PictureReason
 from serving.fetching.errors import DownloadReason
 from serving.images.encoding import ImageReason
 from tests.conftest import ROOT

@@ -92,7 +92,7 @@ def test_without_a_dsn_the_message_says_where_one_can_come_from(
 ) -> None:
     """Nothing runs, and the next step is a command."""
     monkeypatch.delenv("FASHION_CATALOGUE_DSN")
-    with pytest.raises(UserError, match="There is no catalogue to read") as caught:
+    with pytest.raises(UserError, match="No catalogue is named") as caught:
         fashion.run("example_gen")
     assert caught.value.next_step.startswith("fashion run --profile catalogue")
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from catalogue.images import Fetch
 from catalogue.scoring import CatalogueScorer
+from serving.fetching.fetch_policy import FetchPolicy
 from serving.versions import Version
 from tests.catalogue.catalogues import add_products
 from tests.saved_models import export_tiny
 from tests.serving.fetching.shop import png
 from tests.serving.web import Answer, web
 
-TRUSTING = Fetch(allow_private=True, files_below=None, per_host=4, seconds=5.0, trusted_days=30.0)
-ASKING = replace(TRUSTING, trusted_days=0.0)
+TRUSTING = FetchPolicy(allow_private=True, max_per_host=4, attempt_seconds=5.0, max_age_seconds=30 * 86_400)
+ASKING = replace(TRUSTING, max_age_seconds=0)
 
 
 @pytest.fixture(scope="module")

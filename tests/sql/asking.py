@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from sql.statements import PRODUCTS
+from sql.extract import PRODUCTS
 from tests.sql.catalogue import Row
 
 

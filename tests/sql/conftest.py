@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from sql.django_catalogue import configure
 from sql.server import running_server
-from sql.statements import SCHEMA
+from sql.tables import CATALOGUE
 from tests.sql.catalogue import Catalogue
 
 
@@ -26,7 +26,7 @@ def dsn() -> Iterator[str]:
         ours = make_conninfo(server, options=f"-csearch_path={name}")
         try:
             with psycopg.connect(ours) as connection:
-                connection.execute(SCHEMA)
+                connection.execute(CATALOGUE.statement)
             yield ours
         finally:
             with psycopg.connect(server) as connection:

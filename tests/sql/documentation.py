@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from sql.statements import CLASSIFICATION, PRODUCTS, SCHEMA
+from sql.extract import PRODUCTS
+from sql.tables import CATALOGUE, CLASSIFICATION
 from tests.sql.catalogue import Catalogue, Description, Row
 from tests.sql.edges import EDGES, MEGABYTE
 
@@ -34,8 +35,8 @@ def page() -> str:
     parts = {
         "example": _example(),
         "sql": f"```sql\n{PRODUCTS}```\n",
-        "schema": f"```sql\n{SCHEMA}```\n",
-        "classification": f"```sql\n{CLASSIFICATION}```\n",
+        "schema": f"```sql\n{CATALOGUE.statement}```\n",
+        "classification": f"```sql\n{CLASSIFICATION.statement}```\n",
         "orm": f"```python\n{_orm()}```\n",
         "edges": _edges(),
     }

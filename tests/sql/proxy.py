@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg.conninfo import make_conninfo
 
-from sql.dsn import parse
+from sql.connection import parse_dsn
 
 
 @dataclass
@@ -72,7 +72,7 @@ def _accept(listener: socket.socket, dsn: str, made: Proxy, opened: list[_Pair])
 
 
 def _server(dsn: str) -> socket.socket:
-    given = parse(dsn)
+    given = parse_dsn(dsn)
     host, port = given["host"], given.get("port", "5432")
     if not host.startswith("/"):
         return socket.create_connection((host, int(port)))

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from sql.demonstration import CASES, SHARED, UNSAID, Demonstration, demonstration, fill
+from sql.demonstration import CASES, SHARED, UNLABELLED, Demonstration, fill, make_demonstration
 from sql.descriptions import WORDS
 from sql.extract import Product, read_products
 
@@ -19,7 +19,7 @@ PRODUCTS = 400
 @pytest.fixture(scope="module")
 def made() -> Demonstration:
     """The catalogue as Python has it."""
-    return demonstration(PRODUCTS, seed=3)
+    return make_demonstration(PRODUCTS, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def of(case: str, made: Demonstration, read: dict[int, Product]) -> list[Product
 
 def test_the_same_seed_gives_the_same_catalogue(made: Demonstration) -> None:
     """Arguments say all; another seed says something else."""
-    assert demonstration(PRODUCTS, seed=3) == made != demonstration(PRODUCTS, seed=4)
+    assert make_demonstration(PRODUCTS, seed=3) == made != make_demonstration(PRODUCTS, seed=4)
 
 
 def test_every_product_is_there(made: Demonstration, read: dict[int, Product]) -> None:
@@ -65,7 +65,7 @@ def test_cases_are_what_they_are_called(made: Demonstration, read: dict[int, Pro
     owners = [image for _, image, _ in made.shown]
     shared = {product: image for product, image, _ in made.shown if made.cases[product] == SHARED}
     assert all(owners.count(shared[product.id]) > 1 for product in of(SHARED, made, read))
-    assert {product.id for product in of(UNSAID, made, read)} == made.products.keys() - made.garments.keys()
+    assert {product.id for product in of(UNLABELLED, made, read)} == made.products.keys() - made.garments.keys()
 
 
 def test_texts_help_and_mislead(made: Demonstration, read: dict[int, Product]) -> None:

@@ -89,7 +89,7 @@ def test_what_it_is_worn_with_is_of_another_group() -> None:
 
 def test_a_share_that_is_none_is_refused() -> None:
     """By its name and value."""
-    with pytest.raises(ValueError, match=r"Expected: typos from 0 to 1\. Received: 30\."):
+    with pytest.raises(ValueError, match="typos is not a share from 0 to 1: 30"):
         Noise(typos=30)
 
 

@@ -1,4 +1,4 @@
-"""Tests of sql.digest and sql.garments: what is read decides, and nothing else does."""
+"""Tests of sql.extract.catalogue_digest and read_garments: what is read decides, and nothing else does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from sql.catalogue_error import CatalogueError
-from sql.digest import catalogue_digest
-from sql.garments import read_garments
-from sql.statements import GARMENTS
+from sql.connection import CatalogueError
+from sql.extract import catalogue_digest, read_garments
+from sql.tables import GARMENTS
 from tests.sql.catalogue import Catalogue, Description
 
 
@@ -18,7 +17,7 @@ from tests.sql.catalogue import Catalogue, Description
 def change(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[Callable[[str], None]]:
     """Runs a statement on a catalogue of two products, of which one has all there is."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(GARMENTS)
+        connection.execute(GARMENTS.statement)
         put(
             Catalogue(
                 {1: "Shirt", 2: "Boot"},

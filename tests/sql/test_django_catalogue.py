@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from sql.catalogue_error import CatalogueError
+from sql.connection import CatalogueError
 from sql.django_catalogue import _database
 from tests.conftest import ROOT
 from tests.sql.catalogue import Row
@@ -126,7 +126,7 @@ def test_a_service_names_the_database(dsn: str, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_password_is_never_repeated() -> None:
     """A DSN that cannot be read is not shown, nor is the parser's message, which quotes from it."""
-    with pytest.raises(CatalogueError, match="cannot be read. Expected: ") as raised:
+    with pytest.raises(CatalogueError, match="cannot be read.\nExpected: ") as raised:
         _database("host=shop.example password=open sesame")
     assert "sesame" not in str(raised.value)
     assert raised.value.__cause__ is None

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.connection import connected
-from sql.extract import CatalogueError, LostConnectionError, Product, ahead, estimate, read_products
+from sql.connection import CatalogueError, LostConnectionError, connected
+from sql.extract import Product, estimate, read_ahead, read_products
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.chance import catalogues, countries, indexes
@@ -40,7 +40,7 @@ PHASES = {
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost connection is made again at once."""
-    monkeypatch.setattr("sql.extract.pause", lambda number: None)
+    monkeypatch.setattr("sql.extract.sleep", lambda seconds: None)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_lost_connection_is_told_and_made_again(dsn: str, edges: list[Product]
 def test_what_fails_before_the_first_row_is_told_at_once(dsn: str, edges: list[Product], phase: str) -> None:
     """A connection that is cut before it gave a row is not made again: the user hears of it."""
     with proxy(dsn, PHASES[phase]) as before:
-        with pytest.raises(LostConnectionError, match=r"Expected: .* Received: .* Next: "):
+        with pytest.raises(LostConnectionError, match=r"(?s)Expected: .*\nReceived: .*\nNext: "):
             read(before.dsn)
         assert before.connections == 1
 
@@ -120,13 +120,16 @@ def test_a_server_that_never_gets_better_is_given_up(dsn: str, edges: list[Produ
 @pytest.mark.parametrize("when", [b"LOCK TABLE", b"FETCH"])
 def test_a_server_that_stalls_is_an_error(dsn: str, edges: list[Product], when: bytes) -> None:
     """A connection that stays open and says nothing ends in an error, whatever TCP thinks of it."""
-    with proxy(dsn, Fault(when, kind="stall")) as before, pytest.raises(LostConnectionError, match="fallen silent"):
+    with proxy(dsn, Fault(when, kind="stall")) as before, pytest.raises(LostConnectionError, match="does not respond"):
         read(before.dsn, timeout=1.0)
 
 
 def test_a_server_that_never_answers_the_connection(dsn: str) -> None:
     """So does one that accepts connections and does not greet."""
-    with proxy(dsn, Fault(kind="stall")) as before, pytest.raises(LostConnectionError, match="no connection.*timeout"):
+    with (
+        proxy(dsn, Fault(kind="stall")) as before,
+        pytest.raises(LostConnectionError, match="(?s)no connection.*timeout"),
+    ):
         read(f"{before.dsn} connect_timeout=2")
 
 
@@ -134,7 +137,7 @@ def test_a_lock_that_is_held_is_an_error(dsn: str, put: Put) -> None:
     """A table that somebody keeps locked ends in an error with the server's words, and not in a second try."""
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(CatalogueError, match="took too long.*within 0.1 s.*statement timeout") as raised:
+        with pytest.raises(CatalogueError, match="(?s)took too long.*within 0.1 s.*statement timeout") as raised:
             read(dsn, timeout=0.1)
     assert not isinstance(raised.value, LostConnectionError)
 
@@ -144,11 +147,11 @@ def test_what_the_server_cannot_do_is_no_lost_connection(dsn: str, put: Put) -> 
     schema = conninfo_to_dict(dsn)["options"]
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(CatalogueError, match="took too long.*lock timeout") as raised:
+        with pytest.raises(CatalogueError, match="(?s)took too long.*lock timeout") as raised:
             read(make_conninfo(dsn, options=f"{schema} -clock_timeout=100ms"))
     assert not isinstance(raised.value, LostConnectionError)
     with (
-        pytest.raises(CatalogueError, match="cannot do that.*at most 1664 entries") as raised,
+        pytest.raises(CatalogueError, match="(?s)cannot do that.*at most 1664 entries") as raised,
         connected(dsn) as connection,
     ):
         connection.execute("SELECT " + ", ".join("1" * 2_000))
@@ -219,10 +222,10 @@ def test_a_session_that_the_server_ends_is_made_again(dsn: str, edges: list[Prod
 
 def test_reading_ahead(dsn: str, edges: list[Product]) -> None:
     """The lists are the same and in the same order, and what fails after some of them is raised after them."""
-    assert [*ahead(read_products(dsn))] == [*read_products(dsn)]
+    assert [*read_ahead(read_products(dsn))] == [*read_products(dsn)]
     heard: list[list[Product]] = []
     with proxy(dsn, Fault(b"FETCH", 3)) as before, pytest.raises(LostConnectionError):
-        heard.extend(ahead(read_products(before.dsn, retries=0)))
+        heard.extend(read_ahead(read_products(before.dsn, retries=0)))
     assert heard == [edges[:4], edges[4:8]]
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from scripts.bench_catalogue import fill
-from sql.statements import PRODUCTS, PRODUCTS_AFTER
+from sql.extract import PRODUCTS, PRODUCTS_AFTER
 
 ASKED = {"country": "us", "image_index": 0}
 LOOKED_UP = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sql.statements import PRODUCTS
+from sql.extract import PRODUCTS
 from tests.sql.asking import WAYS, by_orm, by_sql
 from tests.sql.catalogue import Catalogue, Description, Row, blank
 from tests.sql.chance import catalogues, countries, indexes

@@ -18,11 +18,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.main import get_command
 
-from catalogue.demonstration import what_to_type
+from catalogue.demonstration import next_commands
 from pipeline.commands.cli import app
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
-from sql.demonstration import CASES, demonstration, fill
+from sql.demonstration import CASES, fill, make_demonstration
 from sql.extract import Product, read_products
 from sql.server import find_programs, running_server
 from tests.conftest import ROOT, Fashion
@@ -38,7 +38,7 @@ WITHOUT_PSYCOPG = (
 def dsn() -> Iterator[str]:
     """A PostgreSQL with so many products that they do not fit into a pipe."""
     with running_server(find_programs()) as server:
-        fill(server, demonstration(3000), lambda image: f"https://example.com/{image}.jpg")
+        fill(server, make_demonstration(3000), lambda image: f"https://example.com/{image}.jpg")
         yield server
 
 
@@ -151,8 +151,8 @@ def test_the_demonstration(fashion: Fashion) -> None:
 def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> None:
     """Every word of it is understood, also with spaces in it; without pictures there is nothing to learn from."""
     dsn, pictures = "host=/tmp/a dbname=shop", tmp_path / "my pictures"
-    lines = what_to_type(dsn, pictures)
-    assert what_to_type(dsn, None) == lines[:1]
+    lines = next_commands(dsn, pictures)
+    assert next_commands(dsn, None) == lines[:1]
     given = []
     for line in lines:
         command: Any = get_command(app)

@@ -13,13 +13,13 @@ import numpy as np
 import psycopg
 import pytest
 
-from catalogue.pictures import Pictures, write_pictures
+from catalogue.demonstration import Pictures, write_pictures
 from models.taxonomy import Taxonomy
 from serving.versions import digest, push
-from sql.classification_table import prepare
-from sql.demonstration import Demonstration, demonstration, fill
+from sql.demonstration import Demonstration, fill, make_demonstration
 from sql.extract import read_products
 from sql.server import find_programs, running_server
+from sql.write_back import prepare
 from tests.conftest import ROOT, Fashion
 from tests.saved_models import export_tiny
 from tests.serving.exports import export_small
@@ -42,7 +42,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Pictures]:
     """A catalogue, and a file for each of its images; some are broken."""
-    made = demonstration(PRODUCTS)
+    made = make_demonstration(PRODUCTS)
     images, garments = images_and_garments(400, 0)
     names = Taxonomy.load().garments
     folder = tmp_path_factory.mktemp("pictures")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.contract.errors import UserError
-from pipeline.runner.configuration import Configuration, load_configuration
+from pipeline.definition import COMPONENTS as FASHION
+from pipeline.runner.configuration import RENAMED, Configuration, configuration_type, load_configuration
 from tests.pipeline.runner.toy import COMPONENTS
 
 
@@ -37,6 +38,16 @@ def test_unknown_section_names_the_nearest() -> None:
     """A misspelt section is refused with a suggestion."""
     with pytest.raises(UserError, match="no key 'lern'. Did you mean 'learn'"):
         load("lern.steps=3")
+
+
+@pytest.mark.parametrize(("former", "present"), RENAMED.items())
+def test_a_former_name_gives_the_present_one(former: str, present: str) -> None:
+    """A parameter that was renamed is refused under its former name with the present one, which exists."""
+    with pytest.raises(UserError, match=f"The parameter {former} has a new name") as caught:
+        load_configuration(FASHION, "default", [f"{former}=1"])
+    assert caught.value.expected == present and caught.value.received == former
+    section, _, name = present.partition(".")
+    assert name in configuration_type(tuple(FASHION)).model_fields[section].annotation.model_fields  # type: ignore[union-attr]
 
 
 def test_wrong_type_says_expected_and_received() -> None:

@@ -78,7 +78,7 @@ def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> 
     demonstrate(empty, tmp_path / "shop", products=200)
     written = []
     for name in ("one", "two"):
-        examples = ingest(tmp_path / name, empty, files_below=tmp_path / "shop", fetches_per_host=3).examples
+        examples = ingest(tmp_path / name, empty, files_below=tmp_path / "shop", max_per_host=3).examples
         written.append({p.relative_to(examples.path): p.read_bytes() for p in examples.path.rglob("*.gz")})
     assert written[0] == written[1] and len(written[0]) == 3
 
@@ -137,7 +137,7 @@ def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp
         "x" * 1_000_000: "bad_url",
     }
     named = add_products(dsn, list(urls), first=2001)
-    ingested = ingest(tmp_path / "out", dsn, most_failed=0.5, fetch_seconds=1.0)
+    ingested = ingest(tmp_path / "out", dsn, max_failed_share=0.5, attempt_seconds=1.0)
     expected = dict(zip(served, HOSTILE.values(), strict=True)) | dict(zip(named, urls.values(), strict=True))
     assert ingested.reasons() == expected
     rows = ingested.rows()
@@ -163,10 +163,10 @@ def test_too_many_failures_stop_with_the_reasons(
     """The message counts the reasons and shows one product, and the log, which outlives the stage, lists all."""
     add_products(dsn, [f"{place.url}/{kind}/{n}" for n in range(10) for kind in ("fine", "gone")])
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="Too many of the catalogue's") as caught:
-        ingest(tmp_path / "out", dsn, most_failed=0.2)
-    assert caught.value.expected == "at most 20% of 20 with an image and a garment"
-    assert caught.value.received.startswith("10: 10 http_404; product 2 for one: ")
-    assert "most_failed" in caught.value.next_step
+        ingest(tmp_path / "out", dsn, max_failed_share=0.2)
+    assert caught.value.expected == "at most 20% of 20 products with a garment and a URL"
+    assert caught.value.received.startswith("10: 10 http_404; product 2, for example: ")
+    assert "max_failed_share" in caught.value.next_step
     assert sum("http_404" in record.message for record in caplog.records) == 10
 
 
@@ -177,7 +177,7 @@ def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_
         ingest(tmp_path / name, dsn)
     assert shop.counts["/gone/1"] == 2
     assert {shop.counts[f"/fine/{n}"] for n in range(40)} == {1}
-    ingest(tmp_path / "three", dsn, trusted_days=0)
+    ingest(tmp_path / "three", dsn, max_age_days=0)
     assert {shop.counts[f"/fine/{n}"] for n in range(40)} == {2}
 
 
@@ -193,9 +193,9 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
         add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])
         shared = add_products(dsn, [f"{files.url}/0" for _ in range(5)], first=2001)
         blank = add_products(dsn, [f"{files.url}/grey"], first=3001)
-        ingested = ingest(tmp_path / "out", dsn, most_shared=4)
+        ingested = ingest(tmp_path / "out", dsn, max_products_per_image=4)
     assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
-    assert "at most 4 products. Received: one of 5" in ingested.listed()[0]["message"]
+    assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
 
 
 def test_unknown_garments_are_listed(dsn: str, place: Web, tmp_path: Path) -> None:
@@ -212,12 +212,14 @@ def test_unknown_garments_are_listed(dsn: str, place: Web, tmp_path: Path) -> No
 def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Path) -> None:
     """Without the optional table, or without a row in it, the message names the file that makes it."""
     add_products(dsn, [None, None])
-    with pytest.raises(UserError, match="no product to learn from") as caught:
+    with pytest.raises(UserError, match="no labelled product with an image") as caught:
         ingest(tmp_path / "out", dsn)
-    assert caught.value.received.startswith("2 products, 0 of them without a garment, 2 with one and without an image")
+    assert caught.value.received.startswith(
+        "2 products, 0 of them without a garment, 2 with a garment and without an image"
+    )
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP TABLE ProductGarment")
-    with pytest.raises(UserError, match="The database lacks what is needed") as caught:
+    with pytest.raises(UserError, match="The database lacks tables or columns") as caught:
         ingest(tmp_path / "out", dsn)
     assert caught.value.received == "no table ProductGarment" and "sql/garments.sql" in caught.value.next_step
 

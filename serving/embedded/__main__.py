@@ -8,7 +8,10 @@ import sys
 
 
 def main() -> int:
-    """Serves until a signal ends it; returns the exit status, and prints what the user can act on to stderr."""
+    """Serves until a signal ends it; returns the exit status.
+
+    Errors that the user can act on are one line on stderr: the engines report the last line of a server's log.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
     # At every load, TensorFlow's loader recommends another loader; servable.py says why it is not used here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -18,7 +21,7 @@ def main() -> int:
     try:
         flags = parse_flags(sys.argv[1:])
     except FlagError as error:
-        print(error, file=sys.stderr)
+        print(error.one_line, file=sys.stderr)
         return 2
     # Like the stock image: on the processor. And `import tensorflow` need not import Keras as well.
     for name, value in (("CUDA_VISIBLE_DEVICES", "-1"), ("TF_USE_LEGACY_KERAS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
@@ -28,7 +31,10 @@ def main() -> int:
 
     try:
         Server(flags).run()
-    except (ServingError, UserError, OSError) as error:
+    except UserError as error:
+        print(error.one_line, file=sys.stderr)
+        return 1
+    except (ServingError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

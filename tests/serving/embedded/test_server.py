@@ -348,3 +348,15 @@ def test_a_wrong_flag_is_explained(flags: list[str], text: str) -> None:
 
     with pytest.raises(FlagError, match=text.replace("?", r"\?")):
         parse_flags(flags)
+
+
+def test_a_taken_port_is_the_last_line_of_the_log(start: Start, base: Path, tmp_path: Path) -> None:
+    """A server whose REST port is taken exits with status 1 and one line that names the port."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        running = start(base, f"--rest_api_port={port}", wait=False)
+        assert running.process.wait(120) == 1
+    assert running.last_line() == (
+        f"The REST port cannot be opened. Expected: 127.0.0.1:{port} free. Received: Address already in use."
+    )

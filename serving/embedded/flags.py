@@ -101,9 +101,7 @@ def _next_flag(rest: list[str], known: dict[str, Field[Any]]) -> tuple[str, str]
         if name.startswith("no") and switch in known and _type(known[switch]) is bool and not equals:
             return switch, "false"
         hint = nearest(f"--{name}", (f"--{each}" for each in known))
-        raise FlagError(
-            f"There is no flag --{name}.", expected=f"a flag of TensorFlow Serving.{hint}", received=argument
-        )
+        raise FlagError(f"There is no flag --{name}.{hint}", expected="a flag of TensorFlow Serving", received=argument)
     if equals:
         return name, text
     if _type(known[name]) is bool:

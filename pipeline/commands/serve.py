@@ -1,59 +1,81 @@
-"""The command `fashion serve`: starts an engine on the versions that were pushed."""
+"""The command `fashion serve`: starts an engine on the pushed versions, and announces it when it answers."""
 
 from __future__ import annotations
 
-import os
+import signal
+import socket
 import sys
+import tempfile
+import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from pipeline.commands.options import DEFAULT_WORKSPACE, WorkspaceOption
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.files import write_text
 from pipeline.runner.workspace import Workspace
 
-# A version that is being copied may be whole a moment later; one that is broken is told of after seconds, not minutes.
+if TYPE_CHECKING:
+    from serving.engines.engine import Engine, Flags
+    from serving.engines.server_process import ServerProcess
+
+# A version that is being copied may be complete a moment later; a broken one fails within seconds, not minutes.
 RETRIES = ("--max_num_load_retries=2", "--load_retry_interval_micros=2000000")
+START_SECONDS = 600.0
+"""Long enough for a first pull of the Docker image."""
+NEWEST_SECONDS = 10.0
+"""How long to wait for the newest version once an older one answers, which with labels may load first."""
 
 
 def serve(
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    directory: WorkspaceOption = DEFAULT_WORKSPACE,
     engine: Annotated[
-        str, typer.Option(help="auto, tensorflow_model_server, docker or embedded; auto takes the first that is there.")
+        str, typer.Option(help="auto, tensorflow_model_server, docker or embedded; auto takes the first available.")
     ] = "auto",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of REST; 0 is off.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of gRPC; 0 is off.")] = 8500,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of REST; 0 turns it off.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="The port of gRPC; 0 turns it off.")] = 8500,
     label: Annotated[
         Optional[list[str]],
-        typer.Option(help="Names a version, such as canary=4; may be repeated. All versions are then served."),
+        typer.Option(help="Label a version, such as canary=4; may be repeated. All versions are then served."),
     ] = None,
-    no_ui: Annotated[bool, typer.Option("--no-ui", help="Leaves out the page to try the model (embedded).")] = False,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Leave out the page to try the model (embedded).")] = False,
     flag: Annotated[
         Optional[list[str]], typer.Option(help="One more flag for the server, such as --flag=--rest_api_num_threads=8.")
     ] = None,
 ) -> None:
-    """Serves the newest pushed model over REST and gRPC as TensorFlow Serving does, to this machine only.
+    """Serve the newest pushed model over REST and gRPC with TensorFlow Serving's interface, on loopback.
 
-    (tensorflow_model_server cannot be told so: it listens on all addresses.)
+    (tensorflow_model_server has no flag for the address: it listens on all addresses.)
 
-    Pushes and rollbacks are taken over while it runs. Ctrl-C ends it.
+    The server picks up pushes and rollbacks while it runs. Ctrl-C stops it.
     """
-    command, environment, where = server_command(
-        Workspace(workspace).serving, engine, port, grpc_port, label or [], not no_ui, flag or []
-    )
-    print(where, file=sys.stderr, flush=True)
-    os.execvpe(command[0], command, environment)
+    base = Workspace(directory).serving
+    chosen, flags = choose_engine(base, engine, port, grpc_port, label or [], not no_ui, flag or [])
+    # Shells start background jobs with SIGINT ignored; SIGTERM stops the server as Ctrl-C does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log = _log_file(Workspace(directory), port or grpc_port)
+    _say(f"Starting the engine {chosen.name}; its output goes to {log}")
+    with suggest(f"see {log}"), chosen.start(flags, log) as server:
+        try:
+            version = _wait_until_open(server, flags)
+            _say(announcement(chosen, flags, version))
+            server.process.wait()
+        except KeyboardInterrupt:
+            raise typer.Exit(max(0, server.stop())) from None
+        server.check()
 
 
-def server_command(
+def choose_engine(
     base: Path, engine: str, port: int, grpc_port: int, labels: list[str], ui: bool, flags: list[str]
-) -> tuple[list[str], dict[str, str], str]:
-    """Returns the command that serves, its environment, and where it will answer.
+) -> tuple[Engine, Flags]:
+    """Returns the engine and the flags to start it with.
 
     Args:
         base: The directory with the pushed versions.
-        engine: Which engine, or "auto".
+        engine: The engine's name, or "auto".
         port: The port of REST.
         grpc_port: The port of gRPC.
         labels: Versions by name, as "canary=4".
@@ -61,38 +83,102 @@ def server_command(
         flags: Further flags of the server.
 
     Raises:
-        UserError: Nothing was pushed, the engine is not there, or a label is none.
+        UserError: Nothing was pushed, the engine is not available, or a label is malformed.
     """
-    from serving.engines.engine import BATCHING, MONITORING, PROGRAM, EngineError, Flags, choose
-    from serving.versions import versions
+    from serving.engines.engine import BATCHING, MONITORING, Flags, choose
 
-    held = [version.number for version in versions(base)]
-    if not held:
+    pushed = _pushed_numbers(base)
+    if not pushed:
         raise UserError(
             "There is nothing to serve.",
             expected=f"a pushed version in {base}",
             received="none",
             next_step="fashion run",
         )
-    try:
+    with suggest("fashion serve --engine embedded"):
         chosen = choose(engine)
-    except EngineError as error:
-        raise UserError(str(error), next_step="fashion serve --engine embedded") from None
-    extra = [*RETRIES, *_label_flags(base, labels, held, chosen.name), *flags]
+    extra = [*RETRIES, *_label_flags(base, labels, pushed, chosen.name), *flags]
     if chosen.name == "embedded" and not ui:
         extra.append("--ui=false")
-    command = chosen.command(Flags(base, base.name, port, grpc_port, BATCHING, MONITORING, tuple(extra)))
-    page = f", a page to try it at http://127.0.0.1:{port}/" if ui and port and chosen.name == "embedded" else ""
-    reach = "; it listens on all addresses of this machine" if chosen.name == PROGRAM else ""
-    where = (
-        f"Version {held[-1]} of {base.name} by {chosen.name}: REST http://127.0.0.1:{port}/v1/models/{base.name}, "
-        f"gRPC 127.0.0.1:{grpc_port}{page}{reach}"
-    )
-    return command, chosen.environment(), where
+    return chosen, Flags(base, base.name, port, grpc_port, BATCHING, MONITORING, tuple(extra))
 
 
-def _label_flags(base: Path, labels: list[str], held: list[int], engine: str) -> list[str]:
-    """Labels are no flag of TensorFlow Serving: they need a configuration file."""
+def announcement(engine: Engine, flags: Flags, version: int | None) -> str:
+    """Returns the lines that name the version that answers, and the addresses that it answers at."""
+    from serving.engines.engine import PROGRAM
+
+    number = "The newest version" if version is None else f"Version {version}"
+    lines = [f"{number} of {flags.model_name} is served by {engine.name}. Ctrl-C stops it."]
+    if flags.rest_port:
+        lines.append(f"REST     http://127.0.0.1:{flags.rest_port}/v1/models/{flags.model_name}")
+    if flags.grpc_port:
+        lines.append(f"gRPC     127.0.0.1:{flags.grpc_port}")
+    if flags.rest_port and engine.name == "embedded" and "--ui=false" not in flags.extra:
+        lines.append(f"Page     http://127.0.0.1:{flags.rest_port}/")
+    if engine.name == PROGRAM:
+        lines.append("It listens on all addresses of this machine.")
+    return "\n".join(lines)
+
+
+def _wait_until_open(server: ServerProcess, flags: Flags) -> int | None:
+    """Waits until the ports answer; returns the version that REST reports, None without REST.
+
+    Raises:
+        NotServingError: The server has ended, or it does not answer in time.
+    """
+    from serving.engines.server_process import NotServingError
+
+    version = None
+    if flags.rest_port:
+        version = server.wait_until_ready(START_SECONDS)
+        newest, deadline = _pushed_numbers(flags.base_path)[-1], time.monotonic() + NEWEST_SECONDS
+        while version < newest and time.monotonic() < deadline:
+            time.sleep(0.1)
+            version = server.wait_until_ready(START_SECONDS)
+    deadline = time.monotonic() + START_SECONDS
+    while flags.grpc_port and not _accepts(flags.grpc_port):
+        server.check()
+        if time.monotonic() > deadline:
+            raise NotServingError(
+                f"The server is not ready after {START_SECONDS:g} seconds.",
+                expected=f"an open port {flags.grpc_port}",
+                received=server.last_line(),
+            )
+        time.sleep(0.1)
+    return version
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _log_file(workspace: Workspace, port: int) -> Path:
+    """Returns the file for the server's output; outside the workspace where that cannot be written."""
+    try:
+        workspace.logs.mkdir(parents=True, exist_ok=True)
+        log = workspace.logs / f"serve-{port}.log"
+        log.touch()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="fashion-serve-")) / f"serve-{port}.log"
+    return log
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _pushed_numbers(base: Path) -> list[int]:
+    from serving.versions import versions
+
+    return [version.number for version in versions(base)]
+
+
+def _label_flags(base: Path, labels: list[str], pushed: list[int], engine: str) -> list[str]:
+    """Writes the labels into a configuration file, since TensorFlow Serving has no flag for them; returns its flags."""
     if not labels:
         return []
     if engine == "docker":
@@ -102,29 +188,31 @@ def _label_flags(base: Path, labels: list[str], held: list[int], engine: str) ->
             received=f"--label {labels[0]}",
             next_step="fashion serve --engine embedded, or see docs/deployment.md",
         )
-    entries = " ".join(f'version_labels {{ key: "{n}" value: {v} }}' for n, v in (_label(x, held) for x in labels))
+    entries = " ".join(
+        f'version_labels {{ key: "{name}" value: {number} }}'
+        for name, number in (_parse_label(label, pushed) for label in labels)
+    )
     config = (
         f'model_config_list {{ config {{ name: "{base.name}" base_path: "{base.absolute()}" '
         f'model_platform: "tensorflow" model_version_policy {{ all {{}} }} {entries} }} }}\n'
     )
-    path = base.parent / "models.config"
-    path.write_text(config, encoding="utf-8")
+    path = write_text(base.parent / "models.config", config)
     return [
         f"--model_config_file={path.absolute()}",
-        # Whoever edits the file moves a label, while the server runs.
+        # Editing the file moves a label while the server runs.
         "--model_config_file_poll_wait_seconds=1",
-        # Without it the real server takes no label at its start, when nothing is loaded yet.
+        # Without it the real server accepts no label at its start, when no version is loaded yet.
         "--allow_version_labels_for_unavailable_models=true",
     ]
 
 
-def _label(text: str, held: list[int]) -> tuple[str, int]:
+def _parse_label(text: str, pushed: list[int]) -> tuple[str, int]:
     name, equals, number = text.partition("=")
-    if not (equals and name.isidentifier() and number.isdecimal() and int(number) in held):
+    if not (equals and name.isidentifier() and number.isdecimal() and int(number) in pushed):
         raise UserError(
-            f"{text} is no label.",
-            expected=f"a name and a pushed version, such as canary={held[-1]}; pushed are {', '.join(map(str, held))}",
+            f"{text} is not a label of a version.",
+            expected=f"a name and a pushed version, such as canary={pushed[-1]}; pushed: {', '.join(map(str, pushed))}",
             received=text,
-            next_step=f"fashion serve --label canary={held[-1]}",
+            next_step=f"fashion serve --label canary={pushed[-1]}",
         )
     return name, int(number)

@@ -1,14 +1,15 @@
-"""`fashion serve` and `fashion predict` together, as the README has them."""
+"""`fashion serve` and `fashion predict` together, as in the README."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 from models.taxonomy import Taxonomy
-from pipeline.commands.serve import server_command
+from pipeline.commands.serve import announcement, choose_engine
 from serving.engines.engine import free_port
 from serving.versions import push
 from tests.serving.exports import export_small
@@ -42,14 +43,17 @@ def ports(workspace: Path) -> Iterator[tuple[int, int]]:
     """The REST and the gRPC port of a running `fashion serve`, with the label stable on version 1."""
     port, grpc_port = free_port(), free_port()
     options = ["--port", str(port), "--grpc-port", str(grpc_port), "--engine", "embedded", "--label", "stable=1"]
-    with subprocess.Popen([*FASHION, "serve", "-w", str(workspace), *options], stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 120
-        while not _answers(port):
-            assert server.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+    command = [*FASHION, "serve", "-w", str(workspace), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        assert server.stderr.readline().startswith("Starting the engine embedded; its output goes to ")
+        # The next line is the announcement, with nothing of TensorFlow's before it; the ports have to answer by then.
+        assert server.stderr.readline() == "Version 2 of fashion is served by embedded. Ctrl-C stops it.\n"
+        assert _answers(port) and _accepts(grpc_port)
         yield port, grpc_port
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+        assert [line.split()[0] for line in server.stderr.read().splitlines()] == ["REST", "gRPC", "Page"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,11 @@ def _answers(port: int) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+def _accepts(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
 
 
 def _fashion(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -97,8 +106,8 @@ def test_the_page_is_there(port: int) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--label", "stable"], "is no label"),
-        (["--label", "canary=9"], "pushed are 1, 2"),
+        (["--label", "stable"], "is not a label"),
+        (["--label", "canary=9"], "pushed: 1, 2"),
         (["--engine", "tensorflow_model_server"], "cannot run here"),
         (["--engine", "rocket"], "There is no engine"),
     ],
@@ -121,20 +130,47 @@ def test_python_of_the_readme_works(snippet: str, ports: tuple[int, int], tmp_pa
     assert any(group in done.stdout for group in Taxonomy.load().groups), done.stdout
 
 
-def test_the_real_server_takes_labels_and_is_said_to_be_open(
+def test_the_real_server_takes_labels_and_is_announced_as_open(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is allowed labels at its start, when nothing is loaded; and it has no flag to listen to this machine alone."""
+    """It may take labels at its start, when nothing is loaded; and it has no flag to listen on loopback alone."""
     program = tmp_path / "tensorflow_model_server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     base = workspace / "serving_models" / "fashion"
-    command, _, where = server_command(base, "auto", 8501, 8500, ["stable=1"], ui=True, flags=[])
+    engine, flags = choose_engine(base, "auto", 8501, 8500, ["stable=1"], ui=True, flags=[])
+    command = engine.command(flags)
     assert command[0] == str(program) and "--allow_version_labels_for_unavailable_models=true" in command
-    assert "all addresses" in where
-    _, _, where = server_command(base, "embedded", 8501, 8500, [], ui=True, flags=[])
-    assert "all addresses" not in where
+    assert "all addresses" in announcement(engine, flags, 2)
+    assert "all addresses" not in announcement(*choose_engine(base, "embedded", 8501, 8500, [], True, []), 2)
+
+
+@pytest.mark.parametrize(("ports", "names"), [((8501, 0), ["REST", "Page"]), ((0, 8500), ["gRPC"])])
+def test_only_open_ports_are_announced(workspace: Path, ports: tuple[int, int], names: list[str]) -> None:
+    """A port of 0 is off, and its address is left out."""
+    base = workspace / "serving_models" / "fashion"
+    lines = announcement(*choose_engine(base, "embedded", *ports, [], True, []), 2).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == names
+
+
+@pytest.mark.parametrize("broken", ["port", "model"])
+def test_a_failing_start_shows_why(workspace: Path, tmp_path: Path, broken: str) -> None:
+    """A port in use and a damaged version end the command with the server's last line and the log's path."""
+    base = tmp_path / "workspace" / "serving_models" / "fashion"
+    shutil.copytree(workspace / "serving_models" / "fashion" / "2", base / "2")
+    if broken == "model":
+        (base / "2" / "saved_model.pb").write_bytes(b"damaged")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1] if broken == "port" else free_port()
+        options = ["--port", port, "--grpc-port", 0, "--engine", "embedded"]
+        done = _fashion("serve", "-w", tmp_path / "workspace", *options)
+    assert done.returncode == 1 and "The server ended with" in done.stderr and "Traceback" not in done.stderr
+    assert re.search(rf"^Next: see .*serve-{port}.log$", done.stderr, re.MULTILINE)
+    assert ("in use" if broken == "port" else "saved_model.pb") in done.stderr.partition("The server ended with")[2]
+    assert "is served by" not in done.stderr
 
 
 def test_without_a_push_there_is_nothing_to_serve(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def test_whole_examples_pass(tmp_path: Path) -> None:
     assert anomalies.properties == {"anomalies": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "line"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, _) in enumerate(CASES)])
 def test_what_is_wrong_stops_the_run(tmp_path: Path, spoil: Callable[[Splits], None], line: str) -> None:
     """The message lists the split, the feature, what was expected and what was received."""

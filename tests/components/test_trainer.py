@@ -22,6 +22,8 @@ from serving.requests.prediction_log import answer, load, predict_request
 from sql.descriptions import GARMENTS, Noise, describe_all
 from tests.synthetic import base_columns, write_examples
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Run:

@@ -33,6 +33,8 @@ from pipeline.contract.progress import silent
 from pipeline.runner.configuration import load_configuration
 from tests.synthetic import write_examples
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {
     "algorithm": "random",
     "max_trials": 4,

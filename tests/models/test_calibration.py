@@ -61,6 +61,7 @@ def test_a_file_with_one_temperature_is_refused_in_words() -> None:
         Calibration.from_json({"temperature": 1.2, "threshold": 0.3})
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 10_000),

@@ -100,6 +100,7 @@ def fit() -> Fit:
     return lambda *files: graph(tf.constant(list(files), tf.string)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINE)
 def test_sound_files_come_out_as_from_the_decoder_alone(fit: Fit, name: str) -> None:
     """The checks change no pixel of any sound file."""
@@ -141,6 +142,7 @@ def test_a_broken_file_is_refused(fit: Fit, name: str) -> None:
         fit(BROKEN[name])
 
 
+@pytest.mark.slow
 def test_only_the_first_frame_of_an_animation_takes_memory() -> None:
     """A GIF that would unpack to 3 GB is answered by a process that grows by less than 300 MB."""
     frames = encoded(Image.new("L", (1000, 1000), 9), "GIF")

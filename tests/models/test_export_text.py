@@ -18,6 +18,8 @@ from sql.descriptions import GARMENTS, describe_all
 from tests.models.test_export import IMAGES, encoded
 from tests.serving.exports import CALIBRATION, plain_evidence
 
+pytestmark = pytest.mark.slow
+
 TAXONOMY = Taxonomy.load()
 FILES = [encoded(image) for image in IMAGES]
 PLAIN = {"serving_default", "serving_bytes", "serving_examples"}

@@ -13,6 +13,8 @@ from models.taxonomy import Taxonomy
 from models.training import Plan, Task, TrainingError, resolve_precision, train
 from tests.synthetic import images_and_garments
 
+pytestmark = pytest.mark.slow
+
 MEMBERSHIP = np.array(Taxonomy.load().membership())
 RECIPE = Recipe(family="plain", width=8)
 

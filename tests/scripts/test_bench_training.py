@@ -31,6 +31,8 @@ from scripts.training_watch import Clock, Course, Look, Stopwatch, TimeIsUpError
 from tests.synthetic import images_and_garments
 
 PLAIN = StudiedRecipe(family="plain", width=8)
+
+pytestmark = pytest.mark.slow
 TINY = Contender(Recipe(family="quick", width=8), epochs=2, batch_size=32, precision="float32")
 
 

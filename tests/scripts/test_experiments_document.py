@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from analysis.pages.figures import figure
 from analysis.pages.section import Gallery, Picture, Row
@@ -14,6 +15,7 @@ from scripts.page_screenshots import remove_others
 from tests.analysis.experiments.synthetic_experiment import declare, run
 
 
+@pytest.mark.slow
 def test_document_is_up_to_date() -> None:
     """What `make experiments` would write is what is committed, and every picture it names is there and no other."""
     text, files = write_document()

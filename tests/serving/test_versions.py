@@ -225,6 +225,7 @@ def test_rollback_to_a_damaged_version(base: Path, models: list[Path]) -> None:
     assert visible(base) == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["push", "rollback"])
 def test_killed_at_every_step(action: str, base: Path, models: list[Path]) -> None:
     """After SIGKILL at any step, only complete versions are visible, and the next push removes the leftovers."""

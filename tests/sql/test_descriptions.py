@@ -22,6 +22,7 @@ def test_the_same_seed_gives_the_same_texts() -> None:
     assert describe_all(MANY[:7], 1, SHOP) == describe_all(MANY, 1, SHOP)[:7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "typos"])
 def test_each_noise_changes_its_share_of_the_texts_and_no_other(kind: str) -> None:
     """By how much is said; the other texts stay letter by letter, also among all the noise of a shop."""

@@ -102,6 +102,7 @@ def test_it_ends_with_an_exception_too() -> None:
     client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Signals) -> None:
     """However its owner's whole process group ends, with a client in a transaction, no server and no file is left."""

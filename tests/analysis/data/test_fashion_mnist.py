@@ -148,6 +148,7 @@ def test_published_figures_of_the_real_data(real_data: Path) -> None:
     assert {name: canonical_digest(split) for name, split in official.items()} == fashion_mnist.CANONICAL_SHA256
 
 
+@pytest.mark.slow
 def test_tfds_and_idx_files_have_the_same_content(real_data: Path, tmp_path: Path) -> None:
     """The data that TFDS prepares from the files pass the checksum and have the same pixels."""
     import tensorflow_datasets as tfds

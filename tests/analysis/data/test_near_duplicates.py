@@ -83,6 +83,7 @@ def test_only_marked_images_count_as_partners() -> None:
     assert count_partners(4, make_pairs((0, 1), (0, 2), (2, 3)), trainable).tolist() == [1, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_known_pairs_of_the_real_data(real_data: Path) -> None:
     """49 test images have a training image within RMSE 0.05, and 978 within 0.08."""
     official = load(Source("idx", real_data))

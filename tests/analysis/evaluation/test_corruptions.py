@@ -145,6 +145,7 @@ def test_stronger_occlusion_hides_all_that_a_weaker_one_hid() -> None:
     assert hidden[0].sum(axis=(1, 2)).tolist() == [25] * 50
 
 
+@pytest.mark.slow
 def test_nearest_neighbour_does_not_profit_from_severity(training: LabelledImages) -> None:
     """On real garments 1-NN loses group accuracy or keeps it as severity grows, and little of it at the first."""
     groups = np.array(Taxonomy.load().group_of)[training.garments]

@@ -47,6 +47,7 @@ def test_nearest_neighbour_is_the_nearest(rungs, monkeypatch):
     assert (ladder.nearest_neighbour(pixels[0], garments, pixels[1], TAXONOMY) == expected).all()
 
 
+@pytest.mark.slow
 def test_same_data_same_answers(rungs):
     """Nothing in the ladder is random."""
     train, garments = images_and_garments(600, 0)

@@ -201,6 +201,7 @@ def test_value_is_the_mean_over_seeds_of_the_difference():
     assert summarise(errors, np.array([5, 5]), "a", [1, 2], group_metrics.accuracy, 50).value == pytest.approx(0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "of_seed"), [(1, 0.0), (3, 0.0), (3, 0.06)])
 def test_interval_has_its_nominal_coverage(seeds, of_seed):
     """Over 200 synthetic experiments, 95% intervals contain the true difference about 95% of the time."""
@@ -234,6 +235,7 @@ def test_with_one_seed_the_interval_is_that_of_the_paired_bootstrap(metric):
     assert [found.low, found.high] == pytest.approx([whole.low, whole.high], abs=0.001)
 
 
+@pytest.mark.slow
 def test_swap_has_the_stated_rate_of_false_positives():
     """Between two arms of the same quality the swap test of macro F1 is below 0.05 in about 5% of 200 experiments."""
     alarms = 0

@@ -89,6 +89,7 @@ def test_a_measure_without_answers_can_be_added(tmp_path: Path) -> None:
     assert store.complete and store.errors.empty
 
 
+@pytest.mark.slow
 def test_runner_makes_one_seed_of_all_arms_before_the_next_within_its_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_runner_skips_what_another_process_has_finished_meanwhile(tmp_path: Path
     assert calls == [("a", 1, 0), ("a", 2, 2), ("b", 2, 3)] and results(tmp_path, ladder).complete
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_skipped(tmp_path: Path) -> None:
     """Its run stays missing and is reported; the others are made."""
     wild = DECLARED.replace("epochs = 2", 'family = "quick", width = 8, epochs = 2, batch_size = 32').replace(

@@ -117,6 +117,7 @@ def test_the_pair_is_two_groups_even_where_none_is_confused() -> None:
     assert small != large and sizes_of[small] <= sizes_of[large]
 
 
+@pytest.mark.slow
 def test_real_groups_are_as_known(real_data: Path) -> None:
     """6,000 and 1,000 images a garment; the hardest pair, seen by a linear model, is One piece and Upper part."""
     splits = load(Source("idx", real_data), verify_checksums=False)

@@ -40,6 +40,7 @@ def nothing(data: Data) -> distribution_shift.Shift:
     return distribution_shift.measure(data, measure_features(data.images))
 
 
+@pytest.mark.slow
 def test_one_distribution_passes(nothing: distribution_shift.Shift) -> None:
     """No test sees a shift between two samples of one distribution."""
     assert nothing.found == ()
@@ -84,6 +85,7 @@ def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: distribution_shif
     assert table["classifier"].isna().all() and (table["single features"] == 0.1).all()
 
 
+@pytest.mark.slow
 def test_measuring_power_twice_gives_the_same(data: Data) -> None:
     """Draws, shuffles and subsamples are seeded."""
     images = data.images[:300]

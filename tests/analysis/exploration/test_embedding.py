@@ -10,6 +10,8 @@ import pytest
 from analysis.exploration.embedding import Embedding, embed, sample_rows
 from tests.analysis.exploration.ready_made import make_data
 
+pytestmark = pytest.mark.slow
+
 DATA = make_data(20, 200)
 
 

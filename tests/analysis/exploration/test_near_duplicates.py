@@ -128,6 +128,7 @@ def test_section_is_complete(duplicates: NearDuplicates) -> None:
     check_section(section(DATA, duplicates))
 
 
+@pytest.mark.slow
 def test_known_near_duplicates_of_the_real_data(real_data: Path) -> None:
     """49 test images have a training image within RMSE 0.05, 978 within 0.08; five of those conflict on the group."""
     official = load(Source("idx", real_data))

@@ -81,6 +81,7 @@ def test_what_is_not_known_is_refused() -> None:
         multiply_adds(keras.Sequential([layers.Dense(2)], name="unbuilt"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the profiler reads TensorFlow's graphs")
 @pytest.mark.parametrize("name", [*FAMILIES, *TUTORIALS])
 def test_count_is_that_of_the_profiler(name: str) -> None:

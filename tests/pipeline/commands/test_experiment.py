@@ -112,6 +112,7 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
     assert reported.returncode == 0 and str(page) in reported.stdout and "Is wider better?" in page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -138,6 +139,7 @@ def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tm
     assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["list", "report", "run --all"])
 def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: Path, fashion: Fashion) -> None:
     """An empty table or page would look like an answer."""

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 
 FULL = """
@@ -36,6 +38,7 @@ print(log.dropped)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_only_drops_records(tmp_path: Path) -> None:
     """Requests continue, earlier records stay, and the log continues when there is space again."""
     done = subprocess.run(

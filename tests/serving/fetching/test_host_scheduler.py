@@ -80,6 +80,7 @@ def test_connections_are_reused(place: Web) -> None:
     assert len({request.client for request in place.requests}) <= 3
 
 
+@pytest.mark.slow
 def test_a_slow_host_does_not_delay_the_others(shop: Shop, place: Web) -> None:
     """While all downloads of one host hang, the images of another host arrive."""
     silent = [f"{place.url}/silent/{number}" for number in range(50)]

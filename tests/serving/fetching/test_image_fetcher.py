@@ -55,6 +55,7 @@ OUTCOMES = {
 }
 
 
+@pytest.mark.slow
 @given(wanted=st.lists(st.tuples(st.sampled_from(sorted(OUTCOMES)), st.integers(0, 9)), max_size=60), data=st.data())
 @settings(max_examples=20, deadline=None)
 def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: st.DataObject) -> None:
@@ -187,6 +188,7 @@ with ImageCache(Path(sys.argv[1])) as cache:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues(tmp_path: Path) -> None:
     """After SIGKILL no returned image is downloaded again, and no result is lost or doubled."""
     shop, killed = Shop(), threading.Event()

@@ -47,6 +47,7 @@ def pictures(count: int) -> list[Image.Image]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), KINDS)
 def test_files_are_fitted_as_the_graph_fits_them(kind: str, mode: str) -> None:
     """At most three pixels of any file differ, by at most one level."""

@@ -33,6 +33,7 @@ def test_an_edit_is_framed_where_it_differs() -> None:
     assert changed.min(axis=0).tolist() == [4, 0] and changed.max(axis=0).tolist() == [8, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", FIGURES_OF_MEASURE)
 def test_figures_leave_out_what_was_not_measured(tmp_path: Path, measure: str) -> None:
     """A study with the common metrics alone is told without an error."""

@@ -15,6 +15,8 @@ from analysis.experiments.training_settings import read
 from models.taxonomy import Taxonomy
 from tests.synthetic import images_and_garments
 
+pytestmark = pytest.mark.slow
+
 NETWORK: dict[str, Any] = {"family": "quick", "width": 8, "dropout": 0.0, "epochs": 4, "batch_size": 32}
 SPLITS = {"train": slice(0, 400), "validation": slice(400, 560), "test": slice(560, 640)}
 

@@ -1,4 +1,4 @@
-"""BulkInferrer: what the pushed model answers to one split, kept as the reference for served traffic."""
+"""BulkInferrer: predictions of the pushed model for one split, as the reference for served traffic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
-HELD_BACK = "test"
+TEST_SPLIT = "test"
 
 
 @component
@@ -24,26 +24,26 @@ def bulk_inferrer(
     progress: Progress,
     *,
     split: Annotated[
-        str, Field(description="Which split; not test, which the Evaluator alone looks at.")
+        str, Field(description="The split to score; not test, which only the Evaluator reads.")
     ] = "validation",
-    batch_size: Annotated[int, Field(ge=1, le=10_000, description="How many images the model gets at once.")] = 256,
-    shard_size: Annotated[int, Field(ge=1, description="About how many images a file of the result holds.")] = 5000,
+    batch_size: Annotated[int, Field(ge=1, le=10_000, description="Images in one call of the model.")] = 256,
+    shard_size: Annotated[int, Field(ge=1, description="Approximate number of images in a file of the result.")] = 5000,
     log_rate: Annotated[
-        float, Field(ge=0, le=1, description="The share of images whose request and answer are logged.")
+        float, Field(ge=0, le=1, description="The share of images whose request and response are logged.")
     ] = 0.01,
 ) -> None:
-    """Scores a split with the pushed model and keeps rows and logged requests, to compare served traffic with."""
-    if split == HELD_BACK:
+    """Scores a split with the pushed model and writes predictions and logged requests."""
+    if split == TEST_SPLIT:
         raise UserError(
-            "The BulkInferrer does not look at the official test split.",
-            expected=", ".join(name for name in examples.splits() if name != HELD_BACK),
+            "The BulkInferrer does not read the official test split.",
+            expected=", ".join(name for name in examples.splits() if name != TEST_SPLIT),
             received=split,
             next_step="fashion run --set bulk_inferrer.split=validation",
         )
     shards = examples.split(split)
     record = pushed.record()
     if not record["pushed"]:
-        # A refused model is served to nobody: there is no traffic to compare with.
+        # A model that was not pushed has no traffic to compare with.
         _record(inference, {"scored": False, "reason": record["reason"], "version": None, "split": split})
         return
     from serving.bulk.inference import score

@@ -1,4 +1,4 @@
-"""What small networks say of images that they were not trained on: for the audits of garments and of difficulty."""
+"""CrossValidator: out-of-fold predictions of small networks, for the audits of label errors and difficulty."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def cross_validator(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    folds: Annotated[int, Field(ge=2, le=20, description="Networks, each trained without one part.")] = 3,
-    epochs: Annotated[int, Field(ge=1, le=100, description="Passes of each network over its images.")] = 4,
+    folds: Annotated[int, Field(ge=2, le=20, description="Folds; one network is trained without each.")] = 3,
+    epochs: Annotated[int, Field(ge=1, le=100, description="Epochs of each network.")] = 4,
 ) -> None:
-    """Trains a small network on all but one part of the training images, for each part, and keeps its answers."""
+    """Trains a small network without each fold of the training images and writes its predictions."""
     from analysis.exploration.cross_validation import cross_validate
     from analysis.exploration.data import read_data
 
     data = read_data(examples.split, taxonomy)
-    answers = cross_validate(
+    predicted = cross_validate(
         data,
         folds=folds,
         epochs=epochs,
         seed=seed,
         report=lambda done, total, note: progress(done, total, "epochs", note),
     )
-    answers.save(predictions.path)
-    right = answers.logits[-1].argmax(axis=1) == data.garments[data.train_rows]
-    predictions.properties["garment_accuracy"] = round(float(right.mean()), 4)
+    predicted.save(predictions.path)
+    correct = predicted.logits[-1].argmax(axis=1) == data.garments[data.train_rows]
+    predictions.properties["garment_accuracy"] = round(float(correct.mean()), 4)

@@ -1,4 +1,4 @@
-"""Two maps of the same test images: by their pixels, and by what a network makes of them."""
+"""Embedder: two-dimensional maps of test images, by their pixels and by a network's features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def embedder(
     seed: int,
     count: Annotated[int, Field(ge=50, le=20_000, description="Test images on the maps.")] = 6000,
 ) -> None:
-    """Lays test images out so that similar ones lie together, by pixels and by a network's last features."""
+    """Maps test images to two dimensions so that similar ones are close, by pixels and by a network's features."""
     from analysis.exploration.cross_validation import OutOfFold
     from analysis.exploration.data import read_data
     from analysis.exploration.embedding import embed, sample_rows
@@ -41,7 +41,7 @@ def embedder(
     if trained is None:
         name, features = "a small network", OutOfFold.load(predictions.path).features[rows]
     else:
-        name, features = "the trained model", _ask(trained, data, rows, embedding)
+        name, features = "the trained model", _trained_features(trained, data, rows, embedding)
     progress(1, 3, "steps", "maps")
     embed(data, features, rows, name, seed).save(embedding.path)
     embedding.properties["network"] = name
@@ -49,8 +49,8 @@ def embedder(
     progress(3, 3, "steps")
 
 
-def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) -> np.ndarray:
-    """Returns the network's features of the rows, float32 [P, F], and keeps the groups it gives all test images."""
+def _trained_features(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) -> np.ndarray:
+    """Returns the network's features of the rows, float32 [P, F]; writes its groups for all test images."""
     import keras
     import numpy as np
 
@@ -63,15 +63,15 @@ def _ask(model: Model, data: Data, rows: np.ndarray, embedding: ImageEmbedding) 
         calibration = Calibration.from_json(model.calibration())
     except ValueError as error:
         raise UserError(
-            "The trained model of this workspace is of an earlier version.",
+            "The trained model of this workspace comes from an earlier version.",
             expected="a calibration of two levels",
             received=str(error),
-            next_step="fashion run, and then fashion explore again",
+            next_step="fashion run, then fashion explore",
         ) from None
     groups = calibration.group_probabilities(logits).argmax(axis=1)
     np.savez_compressed(embedding.trained_file, groups=groups.astype(np.int64))
-    # A network that answers for an image and its mirror image holds the one that was trained.
+    # A network with flip TTA contains the network that was trained.
     inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)
     features = keras.Model(inner.inputs, inner.get_layer("features").output)
-    found: np.ndarray = features.predict(data.images[rows], batch_size=PREDICT_BATCH, verbose=0)
-    return found
+    predicted: np.ndarray = features.predict(data.images[rows], batch_size=PREDICT_BATCH, verbose=0)
+    return predicted

@@ -1,4 +1,4 @@
-"""The Evaluator: what the exported model answers to the official test images, and whether that is good enough."""
+"""Evaluator: evaluates the exported model on the official test split and decides on its blessing."""
 
 from __future__ import annotations
 
@@ -41,23 +41,26 @@ def evaluator(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1, description="What a model must keep to be blessed.")] = (
-        DEFAULT_RULES
-    ),
+    rules: Annotated[
+        tuple[Rule, ...], Field(min_length=1, description="The rules that a model must pass for a blessing.")
+    ] = (DEFAULT_RULES),
     slice_by: Annotated[
-        tuple[str, ...], Field(description="Features to slice by besides groups, garments, deciles and quintiles.")
+        tuple[str, ...],
+        Field(description="Further features to slice by, besides groups, garments and quantiles."),
     ] = (),
-    resamples: Annotated[int, Field(ge=100, le=100_000, description="Bootstrap resamples of an interval.")] = 2000,
-    confidence_level: Annotated[float, Field(gt=0, lt=1, description="Of the intervals.")] = 0.95,
+    resamples: Annotated[int, Field(ge=100, le=100_000, description="Bootstrap resamples for each interval.")] = 2000,
+    confidence_level: Annotated[float, Field(gt=0, lt=1, description="Confidence level of the intervals.")] = 0.95,
     corrupted_examples: Annotated[
-        int, Field(ge=0, le=10_000, description="Test examples to judge under every corruption as well; 0 for none.")
+        int, Field(ge=0, le=10_000, description="Test examples to evaluate under every corruption; 0 for none.")
     ] = 500,
-    mistakes: Annotated[int, Field(ge=0, le=500, description="How many of the worst mistakes the report shows.")] = 30,
+    misclassified_examples: Annotated[
+        int, Field(ge=0, le=500, description="Misclassified examples in the report, the most confident first.")
+    ] = 30,
 ) -> None:
-    """Judges the model on the official test split, slice by slice, beside simpler ones and the last blessed one.
+    """Evaluates the model on the official test split, by slice, against simpler models and the last blessed one.
 
-    TFMA evaluates the candidate alone: the baseline answers the same examples through its own export, and a paired
-    bootstrap of the difference says more than a second run of TFMA would.
+    TFMA evaluates only the candidate. The baseline predicts the same examples through its own export, since a paired
+    bootstrap of the difference is more precise than a second run of TFMA.
     """
     from analysis.evaluation import model_evaluation
     from analysis.evaluation.predictions import predict
@@ -78,8 +81,8 @@ def evaluator(
     progress(3, len(STEPS), "steps", STEPS[3])
     corruptions = {}
     if corrupted_examples:
-        with tempfile.TemporaryDirectory(prefix="fashion-corrupted-") as place:
-            corrupted = write_corrupted(Path(place), columns, corrupted_examples, seed)
+        with tempfile.TemporaryDirectory(prefix="fashion-corrupted-") as directory:
+            corrupted = write_corrupted(Path(directory), columns, corrupted_examples, seed)
             tables = evaluation.path / "tfma_corruptions"
             corruptions = _run_tfma(model.saved_model, corrupted, [CORRUPTION], taxonomy, tables)
     progress(4, len(STEPS), "steps", STEPS[4])
@@ -92,27 +95,27 @@ def evaluator(
     verdict = judge(metrics, rules)
     _write_blessing(blessing, verdict)
     progress(5, len(STEPS), "steps", STEPS[5])
-    _write_report(metrics, verdict, columns, predictions, taxonomy, mistakes, evaluation.report_file)
+    _write_report(metrics, verdict, columns, predictions, taxonomy, misclassified_examples, evaluation.report_file)
     for name in ("accuracy", "macro_f1"):
         evaluation.properties[name] = round(metrics["overall"][name]["value"], 4)
     progress(len(STEPS), len(STEPS), "steps", f"accuracy {metrics['overall']['accuracy']['value']:.4f}")
 
 
 def slicing_features(names: Any, others: tuple[str, ...]) -> list[str]:
-    """Returns the features to slice by among `names`, by their endings, and then the others asked for."""
+    """Returns the features to slice by among `names`, recognised by their endings, and then the `others`."""
     found = ["group_name", "garment_name", *sorted(n for n in names if n.endswith(("_decile", "_quintile")))]
     found += ["lookalike"] if "lookalike" in names else []
     return [*found, *(name for name in others if name not in found)]
 
 
 def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, seed: int) -> list[Path]:
-    """Writes examples drawn by chance, clean and by every corruption, with their group and the corruption's name.
+    """Writes randomly drawn examples, clean and under every corruption, with their group and the corruption's name.
 
     Args:
-        directory: Where to.
-        columns: Of N examples: image uint8 [N, 28, 28] and group int64 [N].
-        count: How many are drawn; all when there are fewer.
-        seed: Of the draw and of the corruptions.
+        directory: The directory to write to.
+        columns: The columns of N examples: image uint8 [N, 28, 28] and group int64 [N].
+        count: The number of drawn examples; all when there are fewer.
+        seed: The seed of the draw and of the corruptions.
 
     Returns:
         The files: gzipped TFRecords of tf.Example with the features `image`, `group` and `corruption`.
@@ -133,7 +136,7 @@ def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, see
 
 
 def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str, Any]:
-    """Reads what the test examples are; raises UserError when a feature to slice by is not among them."""
+    """Reads the test examples; raises UserError when they lack a feature to slice by."""
     from analysis.data.examples import read_arrays, read_record_batches
 
     present = next(iter(read_record_batches(shards[0], 1))).schema.names
@@ -193,12 +196,12 @@ def _write_report(
     columns: dict[str, Any],
     predictions: Any,
     taxonomy: Taxonomy,
-    mistakes: int,
+    count: int,
     path: Path,
 ) -> None:
     from analysis.evaluation.report import most_confident_errors, write_report
 
-    errors = most_confident_errors(columns, predictions, taxonomy, mistakes)
+    errors = most_confident_errors(columns, predictions, taxonomy, count)
     path.write_text(write_report(metrics, verdict, errors, taxonomy), encoding="utf-8")
 
 

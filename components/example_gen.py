@@ -84,8 +84,8 @@ def example_gen(
     near_duplicate_rmse: Annotated[
         float, Field(ge=0, le=0.1, description="Images within this RMSE stay in one split.")
     ] = 0.06,
-    lookalike_rmse: Annotated[
-        float, Field(ge=0, le=0.1, description="Training images within this RMSE count as near-duplicates.")
+    near_duplicate_slice_rmse: Annotated[
+        float, Field(ge=0, le=0.1, description="Training images within this RMSE count as near-duplicates in slices.")
     ] = 0.08,
     shard_size: Annotated[int, Field(ge=1, description="The most examples in one file.")] = 10_000,
 ) -> None:
@@ -114,12 +114,12 @@ def example_gen(
             columns = _read_fashion_mnist(examples, idx_dir, verify_checksums)
         shares = {"validation": validation_share}
     progress(0, len(columns["image"]), "examples", "comparing images")
-    with suggest("set a lower near_duplicate_rmse and lookalike_rmse in [example_gen]"):
-        pairs = _close_pairs(columns, max(near_duplicate_rmse, lookalike_rmse))
+    with suggest("set a lower near_duplicate_rmse and near_duplicate_slice_rmse in [example_gen]"):
+        pairs = _close_pairs(columns, max(near_duplicate_rmse, near_duplicate_slice_rmse))
     _cluster(columns, pairs.within(near_duplicate_rmse))
     for split, share in shares.items():
         _cut(columns, split, share, seed)
-    _count_twins(columns, pairs.within(lookalike_rmse))
+    _count_twins(columns, pairs.within(near_duplicate_slice_rmse))
     _write(columns, examples, shard_size, progress)
 
 

@@ -1,4 +1,4 @@
-"""What is in the data: every part measured, drawn and put on one page."""
+"""Explorer: measures the data and writes the exploration as one page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def explorer(
     taxonomy: Taxonomy,
     seed: int,
 ) -> None:
-    """Measures and draws what the images, their garments and the grouping are like, on one page."""
+    """Measures the images, their garments and the grouping, and writes figures and findings on one page."""
     from analysis.exploration.report import build_sections, explore, main_findings, to_json
     from analysis.pages.page import write_page
 
@@ -60,7 +60,7 @@ def read_inputs(
     embedding: ImageEmbedding,
     taxonomy: Taxonomy,
 ) -> ExplorationInputs:
-    """Reads the results of the stages before."""
+    """Reads the outputs of the earlier stages."""
     import numpy as np
     import pandas as pd
 

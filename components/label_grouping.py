@@ -1,4 +1,4 @@
-"""The label-grouping transform: garment to group, and the figures of each image that evaluation is sliced by."""
+"""LabelGrouping: adds the group of each garment and the features that the evaluation slices by."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Measured(NamedTuple):
-    """One file of examples and the slicing figures of its images, by feature."""
+    """A file of examples, and the slicing features of its images by name."""
 
     split: str
     path: str
@@ -36,18 +36,18 @@ def label_grouping(
     """Adds the group and the slicing features to every example."""
     from components.schema_gen import read_schema
 
-    # Only its existence is read: examples that failed validation never get here.
+    # Only its existence matters: examples that failed validation never reach this stage.
     del anomalies
     shards = [(split, str(path)) for split in examples.splits() for path in examples.split(split)]
     progress(0, len(shards), "files")
-    carried = [feature.name for feature in read_schema(schema).feature]
-    _run_beam(shards, carried, str(grouped.path), taxonomy.to_table())
+    features = [feature.name for feature in read_schema(schema).feature]
+    _run_beam(shards, features, str(grouped.path), taxonomy.to_table())
     progress(len(shards), len(shards), "files")
     grouped.properties["groups"] = len(taxonomy.groups)
     grouped.properties["files"] = len(shards)
 
 
-def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, taxonomy: dict[str, Any]) -> None:
+def _run_beam(shards: list[tuple[str, str]], features: list[str], target: str, taxonomy: dict[str, Any]) -> None:
     import apache_beam as beam
 
     from pipeline.contract.beam import beam_pipeline
@@ -59,9 +59,9 @@ def _run_beam(shards: list[tuple[str, str]], carried: list[str], target: str, ta
             measured
             | "Training files" >> beam.Filter(_is_training)
             | "Together" >> beam.combiners.ToList()
-            | "Quantile edges" >> beam.Map(_edges)
+            | "Quantile edges" >> beam.Map(_quantile_edges)
         )
-        _ = measured | "Write" >> beam.Map(_write, beam.pvalue.AsSingleton(edges), carried, target, taxonomy)
+        _ = measured | "Write" >> beam.Map(_write, beam.pvalue.AsSingleton(edges), features, target, taxonomy)
 
 
 def _measure(shard: tuple[str, str]) -> Measured:
@@ -76,8 +76,8 @@ def _is_training(measured: Measured) -> bool:
     return measured.split == "train"
 
 
-def _edges(training: list[Measured]) -> dict[str, np.ndarray]:
-    """Returns the bins' edges by feature, of the training images alone: the other splits must not shape them."""
+def _quantile_edges(training: list[Measured]) -> dict[str, np.ndarray]:
+    """Returns the bins' edges by feature, from the training images only: other splits must not influence them."""
     import numpy as np
 
     from analysis.data.slicing_features import FEATURES, quantile_edges
@@ -89,15 +89,15 @@ def _edges(training: list[Measured]) -> dict[str, np.ndarray]:
 
 
 def _write(
-    measured: Measured, edges: dict[str, np.ndarray], carried: list[str], target: str, table: dict[str, Any]
+    measured: Measured, edges: dict[str, np.ndarray], features: list[str], target: str, table: dict[str, Any]
 ) -> None:
-    """Reads a file again, which is cheaper than handing its pixels from stage to stage, and writes it with more."""
+    """Reads a file again and writes it with the new features: passing its pixels between workers would cost more."""
     from analysis.data.examples import read_columns, write_shard
     from analysis.data.slicing_features import assign_bins
 
     source = Path(measured.path)
-    columns: dict[str, Any] = dict(read_columns([source], carried))
-    columns |= _group(columns["garment"], Taxonomy.from_table(table), source)
+    columns: dict[str, Any] = dict(read_columns([source], features))
+    columns |= _group_columns(columns["garment"], Taxonomy.from_table(table), source)
     columns |= {name: assign_bins(values, edges[name]) for name, values in measured.values.items()}
     columns["lookalike"] = ["yes" if twins > 0 else "no" for twins in columns["twins"]]
     destination = Path(target) / f"Split-{measured.split}" / source.name
@@ -105,17 +105,17 @@ def _write(
     write_shard(destination, columns)
 
 
-def _group(garments: np.ndarray, taxonomy: Taxonomy, source: Path) -> dict[str, Any]:
-    """Returns the columns that follow from the garment; raises UserError for one that the taxonomy does not know."""
+def _group_columns(garments: np.ndarray, taxonomy: Taxonomy, source: Path) -> dict[str, Any]:
+    """Returns the columns that follow from the garment; raises UserError for a garment outside the taxonomy."""
     import numpy as np
 
     unknown = np.unique(garments[(garments < 0) | (garments >= len(taxonomy.garments))])
     if len(unknown):
         raise UserError(
-            "The examples hold garments that the taxonomy does not know.",
+            "The examples contain garments that the taxonomy does not define.",
             expected=f"garments 0 to {len(taxonomy.garments) - 1}",
             received=f"{', '.join(map(str, unknown))} in {source}",
-            next_step="name a taxonomy with these garments, or correct the data: fashion run --from example_gen",
+            next_step="set a taxonomy with these garments, or correct the data: fashion run --from example_gen",
         )
     groups = np.array(taxonomy.group_of, np.int64)[garments]
     return {

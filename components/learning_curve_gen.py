@@ -1,4 +1,4 @@
-"""How the error falls with the number of training images, for three kinds of model."""
+"""LearningCurveGen: the error by number of training images, for three kinds of model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def learning_curve_gen(
     *,
     taxonomy: Taxonomy,
     seed: int,
-    repeats: Annotated[int, Field(ge=2, le=20, description="Different draws of the training images.")] = 3,
+    repeats: Annotated[int, Field(ge=2, le=20, description="Random draws of the training images for each size.")] = 3,
 ) -> None:
-    """Trains on ever more images and measures the error on others, a few draws each."""
+    """Trains on growing numbers of images and measures the error on held-out images, with several draws each."""
     from analysis.exploration.data import read_data
     from analysis.exploration.learning_curves import curves
 

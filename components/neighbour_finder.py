@@ -1,4 +1,4 @@
-"""Who looks like whom: the nearest training images of every image, and all pairs of near-duplicates."""
+"""NeighbourFinder: the nearest training images of every image, and all pairs of near-duplicates."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def neighbour_finder(
     progress: Progress,
     *,
     taxonomy: Taxonomy,
-    count: Annotated[int, Field(ge=1, le=100, description="Nearest training images of each image to keep.")] = 10,
+    count: Annotated[int, Field(ge=1, le=100, description="Nearest training images of each image.")] = 10,
     near_duplicate_rmse: Annotated[
-        float, Field(ge=0, le=0.1, description="Images closer than this are near-duplicates.")
+        float, Field(ge=0, le=0.1, description="Images within this RMSE are near-duplicates.")
     ] = 0.08,
 ) -> None:
     """Finds the nearest training images of every image, and all pairs of near-duplicates."""

@@ -1,4 +1,4 @@
-"""Pusher: a model that both verdicts allow becomes the newest version that TensorFlow Serving loads; no other does."""
+"""Pusher: makes a model with both blessings the newest version that TensorFlow Serving loads."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def pusher(
     pushed: Output[PushedModel],
     *,
     destination: Path,
-    keep_versions: Annotated[int, Field(ge=1, le=1000, description="How many of the newest versions stay.")] = 5,
+    keep_versions: Annotated[int, Field(ge=1, le=1000, description="The number of newest versions to keep.")] = 5,
     warmup_requests: Annotated[
-        int, Field(ge=1, le=249, description="How many warm-up requests of one image each signature gets.")
+        int, Field(ge=1, le=249, description="Warm-up requests of one image for each signature.")
     ] = 8,
     warmup_batch: Annotated[
-        int, Field(ge=1, le=1000, description="How many images each signature's one large warm-up request has.")
+        int, Field(ge=1, le=1000, description="Images in each signature's one large warm-up request.")
     ] = 32,
 ) -> None:
-    """Makes a model that both verdicts allow the newest version for TensorFlow Serving, with warm-up requests."""
-    reason = _refusal("Evaluator", model_blessing) or _refusal("InfraValidator", infra_blessing)
+    """Makes a blessed model the newest version for TensorFlow Serving, with warm-up requests."""
+    reason = _missing_blessing("Evaluator", model_blessing) or _missing_blessing("InfraValidator", infra_blessing)
     if reason:
         _record(pushed, {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None})
         return
@@ -50,25 +50,25 @@ def pusher(
             batch=warmup_batch,
             keep=keep_versions,
         )
-    again = f"Version {version.number} holds this model already." if version.number in earlier else ""
+    reason = f"Version {version.number} holds this model already." if version.number in earlier else ""
     path = str(version.path.resolve())
     _record(
         pushed,
-        {"pushed": True, "version": version.number, "path": path, "reason": again, "digest": version.digest},
+        {"pushed": True, "version": version.number, "path": path, "reason": reason, "digest": version.digest},
     )
     pushed.properties["version"] = version.number
 
 
-def _refusal(judge: str, blessing: Blessing) -> str:
-    """Why a verdict forbids the push; empty when it does not."""
+def _missing_blessing(validator: str, blessing: Blessing) -> str:
+    """Returns why a verdict forbids the push; empty when it allows it."""
     verdict = blessing.verdict()
     if verdict["blessed"]:
         return ""
-    broken = [_said(rule) for rule in verdict["rules"] if not rule["passed"]]
-    return f"The {judge} has not blessed the model. " + (verdict.get("reason") or "; ".join(broken))
+    broken = [_describe(rule) for rule in verdict["rules"] if not rule["passed"]]
+    return f"The {validator} has not blessed the model. " + (verdict.get("reason") or "; ".join(broken))
 
 
-def _said(rule: dict[str, Any]) -> str:
+def _describe(rule: dict[str, Any]) -> str:
     where = f" ({rule['slice']})" if rule["slice"] else ""
     note = f", {rule['note']}" if rule.get("note") else ""
     return f"{rule['rule']}{where}: {rule['metric']} is {rule['value']}, bound {rule['bound']}{note}"

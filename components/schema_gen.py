@@ -1,4 +1,4 @@
-"""The schema that examples are validated against: curated where there is one, inferred where there is none."""
+"""SchemaGen: the schema for validating examples, curated or inferred from their statistics."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ def schema_gen(
     statistics: Input[ExampleStatistics],
     schema: Output[Schema],
     *,
-    curated: Annotated[ExternalPath, Field(description="The schema kept by hand, in protobuf's text form.")] = CURATED,
-    use_curated: Annotated[bool, Field(description="False takes what the statistics suggest instead.")] = True,
+    curated: Annotated[ExternalPath, Field(description="The curated schema, in protobuf's text format.")] = CURATED,
+    use_curated: Annotated[
+        bool, Field(description="Whether to use the curated schema; false infers one from the statistics.")
+    ] = True,
 ) -> None:
-    """Hands on the curated schema and records where the data suggest another."""
+    """Provides the schema and records where the data disagree with the curated one."""
     from google.protobuf import text_format
 
     from analysis.data.schema import disagreements, infer_schema
     from components.statistics_gen import read_statistics, splits_of
 
     inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])
-    chosen = _present(_read_curated(curated), inferred) if use_curated else inferred
+    chosen = _without_absent(_read_curated(curated), inferred) if use_curated else inferred
     found = disagreements(inferred, chosen)
     for difference in found:
         logger.warning("The data and the curated schema disagree: %s", difference)
@@ -47,10 +49,10 @@ def schema_gen(
     schema.properties["disagreements"] = len(found)
 
 
-def _present(curated: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
-    """Leaves out the optional features that the data do not have."""
-    held = {feature.name for feature in inferred.feature}
-    absent = [f for f in curated.feature if f.name not in held and not f.presence.min_count]
+def _without_absent(curated: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
+    """Removes the optional features that the data do not have."""
+    present = {feature.name for feature in inferred.feature}
+    absent = [f for f in curated.feature if f.name not in present and not f.presence.min_count]
     for feature in absent:
         curated.feature.remove(feature)
     return curated
@@ -70,7 +72,7 @@ def _read_curated(path: Path) -> schema_pb2.Schema:
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise UserError(
             f"The schema {path} cannot be read.",
-            expected="tensorflow_metadata.proto.v0.Schema in protobuf's text form",
+            expected="tensorflow_metadata.proto.v0.Schema in protobuf's text format",
             received=str(error),
             next_step="correct the file, or set [schema_gen] use_curated = false to infer a schema from the data",
         ) from None

@@ -1,4 +1,4 @@
-"""Statistics of every split, over Beam, in tensorflow-metadata's format."""
+"""StatisticsGen: statistics of every split, computed with Beam, in tensorflow-metadata's format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @component
 def statistics_gen(examples: Input[Examples], statistics: Output[ExampleStatistics], progress: Progress) -> None:
-    """Counts, ranges and distributions of every feature, a split at a time."""
+    """Computes counts, ranges and distributions of every feature for each split."""
     import apache_beam as beam
 
     from pipeline.contract.beam import beam_pipeline

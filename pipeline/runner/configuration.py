@@ -28,6 +28,10 @@ RENAMED: Final = {
     "example_gen.trusted_days": "example_gen.max_age_days",
     "example_gen.most_failed": "example_gen.max_failed_share",
     "example_gen.most_shared": "example_gen.max_products_per_image",
+    "example_gen.lookalike_rmse": "example_gen.near_duplicate_slice_rmse",
+    "example_validator.black_images": "example_validator.max_black_images",
+    "evaluator.mistakes": "evaluator.misclassified_examples",
+    "trainer.mirror": "trainer.flip_tta",
 }
 """Parameters by their former key, with their present one: a former key is an error that names the present one."""
 

@@ -82,7 +82,7 @@ def test_look_alikes_stay_together(tmp_path: Path, idx: Path) -> None:
         images[copy, 14, copy - 90] ^= 32
     write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
     write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments.astype(np.uint8))
-    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, lookalike_rmse=0.01)
+    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, near_duplicate_slice_rmse=0.01)
     held = {s: read_arrays(examples.split(s), ["cluster", "twins"]) for s in examples.splits()}
     assert [int((r["cluster"] == 0).sum()) for r in held.values() if (r["cluster"] == 0).any()] == [3]
     assert sum(int((r["twins"] == 2).sum()) for r in held.values()) == 3

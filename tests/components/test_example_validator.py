@@ -119,7 +119,7 @@ def test_bounds_are_configurable(tmp_path: Path) -> None:
     splits = whole_splits()
     black_image(splits)
     uneven_classes(splits)
-    assert validate(tmp_path, splits, black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}
+    assert validate(tmp_path, splits, max_black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}
 
 
 def test_a_catalogue_may_have_more_of_some_garments(tmp_path: Path) -> None:

@@ -33,12 +33,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def blessing(tmp_path: Path) -> InfraBlessing:
-    """Where the verdict goes."""
+    """An empty artifact for the verdict."""
     (tmp_path / "blessing").mkdir()
     return InfraBlessing(tmp_path / "blessing")
 
 
-def judge(model: Model, examples: Examples, blessing: InfraBlessing, **parameters: Any) -> dict[str, Any]:
+def validate(model: Model, examples: Examples, blessing: InfraBlessing, **parameters: Any) -> dict[str, Any]:
     """Runs the component with the embedded server; returns the verdict."""
     parameters = {"requests": IMAGES, "engine": "embedded", "warmup_requests": 8, "warmup_batch": 32} | parameters
     infra_validator.run(model=model, examples=examples, blessing=blessing, **parameters)
@@ -48,18 +48,18 @@ def judge(model: Model, examples: Examples, blessing: InfraBlessing, **parameter
 
 
 def notes(verdict: dict[str, Any]) -> dict[tuple[str, str], str]:
-    """What is said about the rules that are broken, by rule and slice."""
+    """The notes of the broken rules, by rule and slice."""
     return {(rule["rule"], rule["slice"]): rule["note"] for rule in verdict["rules"] if not rule["passed"]}
 
 
-def spoiled(model: Model, path: Path) -> Model:
-    """A copy of the artifact that may be damaged."""
+def copy_of(model: Model, path: Path) -> Model:
+    """A copy of the artifact that a test may damage."""
     shutil.copytree(model.path, path)
     return Model(path)
 
 
-def hanging(model: Model, path: Path) -> Model:
-    """A copy whose `serving_bytes` never ends, as its warm-up will find."""
+def hanging_copy(model: Model, path: Path) -> Model:
+    """A copy whose `serving_bytes` never returns, so that its warm-up hangs."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(model.saved_model))
@@ -78,7 +78,7 @@ def hanging(model: Model, path: Path) -> Model:
 
 def test_sound_export(model: Model, examples: Examples, blessing: InfraBlessing) -> None:
     """A sound export is blessed: every rule with its value and bound, the marker, the engine and the milliseconds."""
-    verdict = judge(model, examples, blessing)
+    verdict = validate(model, examples, blessing)
     signatures = ["serving_default", "serving_bytes", "serving_examples"]
     assert [(rule["rule"], rule["slice"]) for rule in verdict["rules"]] == [
         ("a server loads it", ""),
@@ -96,39 +96,37 @@ def test_sound_export(model: Model, examples: Examples, blessing: InfraBlessing)
     assert (blessing.path / "server.log").stat().st_size > 0
 
 
-def test_export_that_reads_descriptions(examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """The fourth signature is warmed up and asked as the others are: without a description it is the image's answer."""
-    verdict = judge(export_small(tmp_path / "model", texts=True), examples, blessing)
+def test_export_with_a_text_signature(examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
+    """The text signature is warmed up and compared like the others; an empty description leaves the image's scores."""
+    verdict = validate(export_small(tmp_path / "model", texts=True), examples, blessing)
     assert verdict["blessed"], verdict["reason"]
-    asked = [rule["rule"] for rule in verdict["rules"] if rule["slice"] == "serving_text"]
-    assert asked == ["same scores over REST", "same scores over gRPC"]
+    rules = [rule["rule"] for rule in verdict["rules"] if rule["slice"] == "serving_text"]
+    assert rules == ["same scores over REST", "same scores over gRPC"]
 
 
-def test_export_that_scores_otherwise(
-    model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path
-) -> None:
-    """A signature that differs, another network than the trained one, and slowness are refused, each in its words.
+def test_export_with_wrong_scores(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
+    """Wrong scores of a signature, another network than the trained one, and high latency each break their own rule.
 
-    The requests that are wrong are named one by one, over both transports, with their differences.
+    The verdict lists the failed requests one by one, over both transports, with their differences.
     """
     other = spoil_serving_bytes(model, tmp_path / "model")
     shutil.copy(model.path / "calibration.json", other.path)
     shutil.copy(export_small(tmp_path / "other", seed=1).path / "model.keras", other.path)
-    verdict = judge(other, examples, blessing, latency_bound_ms=0.001)
+    verdict = validate(other, examples, blessing, latency_bound_ms=0.001)
 
     source_ids = read_arrays(examples.split("validation"), ["source_id"])["source_id"][:IMAGES].tolist()
     named = [(f["transport"], f["signature"], f["source_id"]) for f in verdict["failures"]]
-    asked = [*source_ids, source_ids[0]]  # one by one, then the batch
-    assert named == [(transport, "serving_bytes", name) for transport in ("REST", "gRPC") for name in asked]
+    requests = [*source_ids, source_ids[0]]  # one by one, then the batch
+    assert named == [(transport, "serving_bytes", name) for transport in ("REST", "gRPC") for name in requests]
     assert [failure["difference"] for failure in verdict["failures"]] == pytest.approx([0.01] * 10, rel=1e-3)
     assert (blessing.path / "INFRA_NOT_BLESSED").exists()
 
     broken = notes(verdict)
-    wrong = f"5 of 5 requests, {source_ids[0]} the first: group_probabilities is off by 0.01."
+    wrong = f"5 of 5 requests, first {source_ids[0]}: group_probabilities is off by 0.01."
     assert broken.pop(("same scores over REST", "serving_bytes")) == wrong
     assert broken.pop(("same scores over gRPC", "serving_bytes")) == wrong
     trained = broken.pop(("same scores as the trained network", "serving_default"))
-    assert trained.startswith("The export and model.keras do not agree, the largest difference is 0.")
+    assert trained.startswith("The export and model.keras disagree, the largest difference is 0.")
     assert re.fullmatch(
         r"The 99th percentile over REST is .* ms, the bound 0.001 ms.",
         broken.pop(("fast enough over REST", "serving_default")),
@@ -137,51 +135,53 @@ def test_export_that_scores_otherwise(
 
 
 def test_warmup_that_fails(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """An export that does not answer its warm-up requests is refused, and the reason says what the server said."""
-    verdict = judge(without_signature(model, "serving_examples", tmp_path / "model"), examples, blessing)
+    """An export that fails its warm-up requests is not blessed, and the reason quotes the server."""
+    verdict = validate(without_signature(model, "serving_examples", tmp_path / "model"), examples, blessing)
     assert list(notes(verdict)) == [("a server loads it", "")]
     assert re.match("The server ended with exit status 1: .*serving_examples", verdict["reason"])
 
 
 def test_corrupt_export(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A graph that cannot be read is a refusal that says so."""
-    other = spoiled(model, tmp_path / "model")
+    """An export with an unreadable graph is not blessed, and the reason says so."""
+    other = copy_of(model, tmp_path / "model")
     graph = other.saved_model / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:1000])
-    verdict = judge(other, examples, blessing)
+    verdict = validate(other, examples, blessing)
     assert re.match("The server ended with exit status 1: .*did not become available", verdict["reason"])
 
 
 def test_hanging_load(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A load that never ends is a refusal once the time is over, and the server is gone."""
-    other = hanging(model, tmp_path / "model")
-    verdict = judge(other, examples, blessing, timeout_seconds=8.0)
+    """An export that never finishes loading is not blessed after the time-out, and the server is stopped."""
+    other = hanging_copy(model, tmp_path / "model")
+    verdict = validate(other, examples, blessing, timeout_seconds=8.0)
     assert verdict["reason"].startswith("The server is not ready after 8 seconds.")
     assert "Expected: an available version at http://127.0.0.1:" in verdict["reason"]
 
 
 def test_no_export(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:
-    """A model without a SavedModel is a refusal before anything is started."""
-    other = spoiled(model, tmp_path / "model")
+    """A model without a SavedModel is not blessed, and no server starts."""
+    other = copy_of(model, tmp_path / "model")
     (other.saved_model / "saved_model.pb").unlink()
-    assert judge(other, examples, blessing)["reason"].startswith("There is no SavedModel to push.")
+    assert validate(other, examples, blessing)["reason"].startswith("There is no SavedModel to push.")
 
 
 def test_damaged_network(model: Model, examples: Examples, tmp_path: Path) -> None:
-    """A network file that Keras cannot read is a refusal with a reason, not a failure of the stage."""
-    other = spoiled(model, tmp_path / "model")
+    """A network file that Keras cannot read breaks a rule and does not fail the stage."""
+    other = copy_of(model, tmp_path / "model")
     (other.path / "model.keras").write_bytes(b"no archive")
     images = read_arrays(examples.split("validation"), ["image"])["image"]
     (rule,) = as_trained(other, images, [], tolerance=1e-5)
-    assert rule["note"].startswith("model.keras cannot be asked: ") and not rule["passed"]
+    assert rule["note"].startswith("model.keras cannot be evaluated: ") and not rule["passed"]
 
 
-def test_engine_that_is_not_there(
+def test_missing_engine(
     model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An engine that the configuration asks for and that is not there is the user's mistake, not the model's."""
+    """A configured engine that cannot run here is a user error, not a verdict on the model."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="The engine docker cannot run here. Expected: .* Received: no docker client"):
+    with pytest.raises(
+        UserError, match="(?s)The engine docker cannot run here.\nExpected: .*\nReceived: no docker client"
+    ):
         infra_validator.run(
             model=model, examples=examples, blessing=blessing, engine="docker", warmup_requests=8, warmup_batch=32
         )

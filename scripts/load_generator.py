@@ -1,6 +1,6 @@
 """A load generator that costs little: many clients on one thread, each with a connection of its own.
 
-`python -m scripts.load HOST PORT CLIENTS SECONDS` reads the request, whole, from standard input, and prints JSON:
+`python -m scripts.load_generator HOST PORT CLIENTS SECONDS` reads the request, whole, from standard input, and prints JSON:
 answers, failures, seconds, and the latencies' percentiles. A request costs it about 0.03 ms, so that on two cores the
 server is what is measured.
 """

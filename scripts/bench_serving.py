@@ -259,15 +259,8 @@ def _push_other(model: Path, base: Path) -> Any:
 
 def _load(server: ServerProcess, images: np.ndarray, seconds: float) -> dict[str, Any]:
     url = urlsplit(server.rest_url)
-    command = [
-        sys.executable,
-        "-m",
-        "scripts.load_generator",
-        str(url.hostname),
-        str(url.port),
-        str(CLIENTS),
-        str(seconds),
-    ]
+    arguments = map(str, (url.hostname, url.port, CLIENTS, seconds))
+    command = [sys.executable, "-m", "scripts.load_generator", *arguments]
     done = subprocess.run(command, cwd=ROOT, check=True, input=_request(images[:1]), stdout=subprocess.PIPE)
     result: dict[str, Any] = json.loads(done.stdout)
     return result

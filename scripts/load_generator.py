@@ -1,8 +1,8 @@
-"""A load generator that costs little: many clients on one thread, each with a connection of its own.
+"""A load generator with little overhead: many clients on one thread, each with its own connection.
 
-`python -m scripts.load_generator HOST PORT CLIENTS SECONDS` reads the request, whole, from standard input, and prints JSON:
-answers, failures, seconds, and the latencies' percentiles. A request costs it about 0.03 ms, so that on two cores the
-server is what is measured.
+`python -m scripts.load_generator HOST PORT CLIENTS SECONDS` reads one whole request from standard input and prints
+JSON: answers, failures, seconds, and percentiles of the latency. A request costs about 0.03 ms of CPU, so that on two
+cores the server is the bottleneck.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ WAIT_SECONDS = 30.0
 
 @dataclass
 class Client:
-    """A connection with one request under way."""
+    """A connection with one pending request."""
 
     connection: socket.socket
-    begun: float = 0.0
+    started: float = 0.0
     received: bytearray = field(default_factory=bytearray)
     expected: int = 0
 
 
 @dataclass
 class Result:
-    """What a load came to."""
+    """The answers and failures of a load."""
 
     answers: int = 0
     failures: list[str] = field(default_factory=list)
@@ -51,51 +51,51 @@ class Result:
 
 
 def generate(host: str, port: int, request: bytes, clients: int, seconds: float) -> Result:
-    """Sends a request over and over, each client the next as soon as the last is answered.
+    """Repeats a request; each client sends the next one as soon as the last is answered.
 
     Args:
-        host: Where the server listens.
-        port: Its port.
+        host: The server's host.
+        port: The server's port.
         request: The bytes of an HTTP/1.1 request.
-        clients: How many connections.
-        seconds: For how long.
+        clients: The number of connections.
+        seconds: The duration.
     """
-    poll, held, result = select.epoll(), {}, Result()
+    poll, connected, result = select.epoll(), {}, Result()
     for _ in range(clients):
         client = Client(socket.create_connection((host, port), timeout=WAIT_SECONDS))
         client.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        held[client.connection.fileno()] = client
+        connected[client.connection.fileno()] = client
         poll.register(client.connection.fileno(), select.EPOLLIN)
-    begun = looked = time.perf_counter()
-    for client in held.values():
+    start = checked = time.perf_counter()
+    for client in connected.values():
         _send(client, request)
-    while (now := time.perf_counter()) - begun < seconds and held:
+    while (now := time.perf_counter()) - start < seconds and connected:
         for number, _ in poll.poll(1.0):
-            client = held[number]
+            client = connected[number]
             if not _receive(client, result):
                 poll.unregister(number)
                 client.connection.close()
-                del held[number]
+                del connected[number]
             elif not client.expected:
                 _send(client, request)
-        if now - looked > 1:
-            looked = now
-            if any(now - client.begun > WAIT_SECONDS for client in held.values()):
+        if now - checked > 1:
+            checked = now
+            if any(now - client.started > WAIT_SECONDS for client in connected.values()):
                 result.failures.append(f"no answer within {WAIT_SECONDS:g} s")
                 break
-    result.seconds = time.perf_counter() - begun
-    for client in held.values():
+    result.seconds = time.perf_counter() - start
+    for client in connected.values():
         client.connection.close()
     return result
 
 
 def _send(client: Client, request: bytes) -> None:
-    client.begun = time.perf_counter()
+    client.started = time.perf_counter()
     client.connection.sendall(request)
 
 
 def _receive(client: Client, result: Result) -> bool:
-    """Reads what is there; notes an answer that is complete. False when the connection has ended."""
+    """Reads what has arrived and records a complete answer; returns False when the connection has ended."""
     try:
         data = client.connection.recv(65536)
     except OSError as error:
@@ -109,7 +109,7 @@ def _receive(client: Client, result: Result) -> bool:
         client.expected = _length(client.received)
     if client.expected and len(client.received) >= client.expected:
         result.answers += 1
-        result.milliseconds.append(1000 * (time.perf_counter() - client.begun))
+        result.milliseconds.append(1000 * (time.perf_counter() - client.started))
         if not client.received.startswith(b"HTTP/1.1 200"):
             result.answers -= 1
             result.failures.append(bytes(client.received[-300:]).decode(errors="replace"))
@@ -119,7 +119,7 @@ def _receive(client: Client, result: Result) -> bool:
 
 
 def _length(received: bytearray) -> int:
-    """How many bytes the answer has, its head included; 0 while that has not come."""
+    """Returns the bytes of the answer with its head; 0 until the head is complete."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return 0
@@ -130,7 +130,7 @@ def _length(received: bytearray) -> int:
 
 
 def main() -> None:
-    """Runs a load as the command line says."""
+    """Runs the load that the command line describes."""
     host, port, clients, seconds = sys.argv[1:5]
     result = generate(host, int(port), sys.stdin.buffer.read(), int(clients), float(seconds))
     print(json.dumps(result.to_json()))

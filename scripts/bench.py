@@ -31,6 +31,8 @@ def main() -> None:
     )
     parser.add_argument("--repeat", type=int, default=5, help="counted runs of the short commands")
     parser.add_argument("--workspace", type=Path, help="a workspace with a finished default run, to skip it")
+    parser.add_argument("--profile", help="the profile of the run in --workspace")
+    parser.add_argument("--set", action="append", help="a parameter of the run in --workspace; may be repeated")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench.json"))
     options = parser.parse_args()
     chosen = options.only or ["run", "quick", "cached", "cli", "reading", "explore"]
@@ -47,12 +49,10 @@ def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) 
     # What follows needs a finished run; the quick one does as well as any.
     profile = "quick" if "quick" in chosen else "default"
     workspace = options.workspace or scratch / profile
-    if "cached" in chosen:
-        command = [*FASHION, "run", "-w", str(workspace), "--profile", profile]
-        rows.append(_timed("fully cached run", command, options.repeat, 1.5))
-    if "cli" in chosen:
-        for words in ("--help", "show", f"status -w {workspace}"):
-            rows.append(_timed(f"fashion {words.split()[0]}", [*FASHION, *words.split()], options.repeat, 0.4))
+    settings = [word for each in options.set or [] for word in ("--set", each)]
+    cached = ["run", "-w", str(workspace), "--profile", options.profile or profile, *settings]
+    if "cached" in chosen or "cli" in chosen:
+        rows += _idle_commands(workspace, cached if "cached" in chosen else None, options.repeat)
     if "reading" in chosen:
         rows += _reading(workspace, options.repeat)
     if "explore" in chosen:
@@ -101,6 +101,39 @@ def _scores(profile: str, metrics: dict[str, Any]) -> list[dict[str, Any]]:
             f1["interval"],
         ),
     ]
+
+
+def _idle_commands(workspace: Path, cached: list[str] | None, repeat: int) -> list[dict[str, Any]]:
+    """Measures the commands that have nothing to do, in seconds and as multiples of `fashion --help`.
+
+    The commands take turns, so that a busy moment of the machine slows all of them.
+    """
+    commands = {"--help": ["--help"], "show": ["show"], "status": ["status", "-w", str(workspace)]}
+    commands |= {} if cached is None else {"run": cached}
+    limits = {"show": 2, "status": 2, "run": 4}
+    names = {name: f"fashion {name}" for name in commands} | {"run": "fully cached run"}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeat + 1):
+        for name, words in commands.items():
+            begun = time.perf_counter()
+            done = subprocess.run([*FASHION, *words], cwd=ROOT, check=False, capture_output=True, env=_environment())
+            if done.returncode not in (0, 3):
+                raise SystemExit(f"fashion {' '.join(words)} ended with {done.returncode}:\n{done.stderr.decode()}")
+            if turn:  # the first turn writes byte code and fills the disk's cache
+                seconds[name].append(time.perf_counter() - begun)
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    rows = [row(names[name], medians[name], "s", "", [min(each), max(each)]) for name, each in seconds.items()]
+    ratio = "times as long as --help"
+    return rows + [
+        row(names[name], medians[name] / medians["--help"], ratio, f"at most {limit}")
+        for name, limit in limits.items()
+        if name in medians
+    ]
+
+
+def _environment() -> dict[str, str]:
+    """Returns the environment with byte code, which an installed command has as well."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _timed(name: str, command: list[str], repeat: int, limit: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.errors import UserError
+from pipeline.runner import plan
 from pipeline.runner.execution import StageError
 from pipeline.runner.fingerprint import ROOT
 from pipeline.runner.local_runner import InterruptedRunError, RunResult
@@ -70,6 +71,28 @@ def test_what_is_read_from_outside_belongs_to_the_key(run: Run, explain: Explain
     assert set(run(option).seconds) == {"source"}
     table.write_text("one row")
     assert not run(option).seconds
+
+
+def test_changed_library_version_runs_what_imports_it(
+    run: Run, explain: Explain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another version of a library that a stage's modules import reruns the stage, and explain names both versions."""
+    run()
+    installed = tmp_path / "numpy-99.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan._version.cache_clear()
+    reasons = explain()["source"].reasons
+    monkeypatch.undo()
+    plan._version.cache_clear()
+    assert reasons == (f"library numpy changed: {metadata.version('numpy')} -> 99.0",)
+
+
+@pytest.mark.parametrize("library", ["numpy", "tensorflow", "apache-beam", "pydantic"])
+def test_versions_are_those_of_importlib(library: str) -> None:
+    """The short way to a version says what `importlib.metadata.version` says."""
+    assert plan._version(library) == metadata.version(library)
 
 
 def test_what_was_downloaded_outlives_the_stage(run: Run) -> None:

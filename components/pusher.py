@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,7 @@ def pusher(
             keep=keep_versions,
         )
     reason = f"Version {version.number} holds this model already." if version.number in earlier else ""
-    path = str(version.path.resolve())
+    path = os.path.relpath(version.path.absolute(), pushed.path.absolute())
     _record(
         pushed,
         {"pushed": True, "version": version.number, "path": path, "reason": reason, "digest": version.digest},

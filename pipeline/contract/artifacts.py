@@ -8,6 +8,7 @@ in `analysis`.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
@@ -236,14 +237,29 @@ class PushedModel(Artifact):
         return self.path / "pushed.json"
 
     def record(self) -> dict[str, Any]:
-        """Returns `pushed` (bool), `version`, `path` of the version directory, and `reason` when nothing was pushed."""
+        """Returns `pushed` (bool), `version`, `path` of the version directory, and `reason` when nothing was pushed.
+
+        The path is relative to the artifact, so that a workspace can be moved and copied.
+        """
         return _read_object(self.record_file)
+
+    def version_directory(self) -> Path | None:
+        """Returns the directory of the pushed version; None when nothing was pushed."""
+        record = self.record()
+        if not record["pushed"]:
+            return None
+        recorded = Path(record["path"])
+        if recorded.is_absolute():
+            # Workspaces of version 0.1 hold absolute paths: `<workspace>/serving_models/fashion/<version>`.
+            moved = self.path.absolute().parents[3].joinpath(*recorded.parts[-3:])
+            return moved if moved.exists() else recorded
+        return Path(os.path.normpath(self.path.absolute() / recorded))
 
     def damage(self) -> str:
         """Returns that the pushed version is gone from the serving directory, if it is."""
-        record = self.record()
-        if record["pushed"] and not (Path(record["path"]) / "saved_model.pb").exists():
-            return f"the pushed version {record['path']} is gone"
+        directory = self.version_directory()
+        if directory is not None and not (directory / "saved_model.pb").exists():
+            return f"the pushed version {directory} is gone"
         return ""
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from pipeline.contract.errors import UserError
 
-VERSION = 1
 SCHEMA = """
 CREATE TABLE Artifact (
     id INTEGER PRIMARY KEY, type TEXT NOT NULL, uri TEXT NOT NULL, digest TEXT NOT NULL, create_time REAL NOT NULL);
@@ -45,6 +44,10 @@ CREATE TABLE Association (
 CREATE INDEX ExecutionByKey ON Execution (type, cache_key, state);
 CREATE INDEX EventByArtifact ON Event (artifact_id);
 """
+"""The tables of version 1. A new store begins with them and goes through the migrations like an old one."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = ()
+"""The SQL statements from each version to the next: the first entry leads from version 1 to 2. Entries only append."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,10 @@ class MetadataStore:
     """Reads and writes the record; every method that writes is one transaction."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the store, and makes it when there is none.
+        """Opens the store: creates one where there is none, and migrates one that an earlier version wrote.
 
         Raises:
-            UserError: The file is damaged, or was written by another version of this project.
+            UserError: The file is damaged, or a later version of this project wrote it.
         """
         self.path = path
         with self._readable():
@@ -95,17 +98,32 @@ class MetadataStore:
             self._db.execute("PRAGMA synchronous = FULL")
             self._open_version()
 
+    def _version(self) -> int:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
     def _open_version(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
+        latest = 1 + len(MIGRATIONS)
+        if self._version() == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = 1; COMMIT;")
+        while 1 <= self._version() < latest:
+            self._migrate()
+        if self._version() != latest:
             raise UserError(
                 f"The workspace {self.path.parent} was written by another version of this project.",
-                expected=f"a metadata store of version {VERSION}",
-                received=f"version {version}",
+                expected=f"a metadata store of version {latest} or earlier",
+                received=f"version {self._version()}",
                 next_step="fashion run --workspace NEW_DIRECTORY, or start over with: fashion clean --all",
             )
+
+    def _migrate(self) -> None:
+        """Goes from one version to the next in one transaction, unless another process has done so meanwhile."""
+        with self._transaction() as db:
+            if (version := self._version()) > len(MIGRATIONS):
+                return
+            for statement in MIGRATIONS[version - 1]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version + 1}")
 
     def close(self) -> None:
         """Closes the file."""

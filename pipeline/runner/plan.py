@@ -26,6 +26,15 @@ from pipeline.runner.workspace import Workspace
 
 Action = Literal["run", "reuse", "keep"]
 
+KINDS = {
+    "parameters": "parameter",
+    "inputs": "input",
+    "modules": "module",
+    "libraries": "library",
+    "outside": "the",
+}
+"""The parts of a cache key, and what a reason calls a member of each."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -171,23 +180,29 @@ class Planner:
         source = self._sources.read(spec.module)
         return {
             "component": spec.name,
-            "parameters": {n: _plain(n, v, declared[n].type) for n, v in node.parameters.items()},
+            "parameters": {n: self._parameter(n, v, declared[n].type) for n, v in node.parameters.items()},
             "inputs": {name: artifact.digest for name, artifact in inputs.items()},
             "modules": dict(source.modules),
             "libraries": {library: _version(library) for library in source.libraries},
             "outside": dict(spec.outside(node.parameters)),
         }
 
+    def _parameter(self, name: str, value: Any, hint: Any) -> Any:
+        """Returns a parameter as JSON content; a path in the workspace relative to it, as a workspace may be moved."""
+        root = self._workspace.root.absolute()
+        if isinstance(value, Path) and value.absolute().is_relative_to(root):
+            return f"WORKSPACE/{value.absolute().relative_to(root).as_posix()}"
+        return _plain(name, value, hint)
+
     def _changes(self, node: Node, parts: Mapping[str, Any]) -> tuple[str, ...]:
         latest: ExecutionRecord | None = self._store.latest_execution(node.name)
         if latest is None:
             return ("it has never finished here",)
         before = latest.properties["key_parts"]
-        return tuple(
-            change
-            for kind in ("parameters", "inputs", "modules", "libraries", "outside")
-            for change in _changed(kind, before.get(kind, {}), parts[kind])
-        ) or ("an earlier version of it ran last",)
+        changes = [*_moved_modules(before.get("modules", {}), parts["modules"])]
+        for kind in KINDS:
+            changes += _changed(kind, before.get(kind, {}), parts[kind])
+        return tuple(changes) or ("an earlier version of it ran last",)
 
 
 def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
@@ -197,21 +212,38 @@ def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
     return bool(before == (taxonomy.to_table() if taxonomy is not None else None))
 
 
+def _moved_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Returns one sentence for modules that the last execution ran and that have moved or are not used any more."""
+    gone, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
+    if not gone:
+        return [f"module {name} is used now" for name in new]
+    if not new:
+        return [f"module {name} is not used any more" for name in gone]
+    return [
+        f"source modules were moved or renamed since the last execution: {_first(gone)} {_be(gone)} gone, "
+        f"{_first(new)} {_be(new)} new"
+    ]
+
+
+def _first(names: Sequence[str], count: int = 2) -> str:
+    """Returns the first names, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _be(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
 def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    words = {
-        "parameters": "parameter",
-        "inputs": "input",
-        "modules": "module",
-        "libraries": "library",
-        "outside": "the",
-    }
-    word = words[kind]
+    """Returns a sentence for each part of the key that differs; modules that appear or disappear are not among them."""
+    names = before.keys() & now.keys() if kind == "modules" else before.keys() | now.keys()
     changes = []
-    for name in sorted({*before, *now}):
+    for name in sorted(names):
         if before.get(name) == now.get(name):
             continue
         values = f": {before.get(name, 'nothing')} -> {now.get(name, 'nothing')}"
-        changes.append(f"{word} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
+        changes.append(f"{KINDS[kind]} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
     return changes
 
 

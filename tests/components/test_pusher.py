@@ -58,17 +58,18 @@ def push(examples: Examples, tmp_path: Path) -> Any:
 
 
 def test_blessed_model(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """A model that both verdicts allow becomes a version, recorded with its number, absolute path and digest."""
+    """A model that both verdicts allow becomes a version, recorded with its number, relative path and digest."""
     pushed = push(models[0])
     (version,) = versions(tmp_path / "serving")
     assert pushed.record() == {
         "pushed": True,
         "version": 1,
-        "path": str(tmp_path / "serving/1"),
+        "path": "../../serving/1",
         "reason": "",
         "digest": version.digest,
     }
     assert pushed.properties == {"pushed": True, "version": 1}
+    assert pushed.version_directory() == tmp_path / "serving/1"
     assert pushed.damage() == ""
 
 

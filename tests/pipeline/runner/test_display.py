@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from pipeline.runner.display import LiveDisplay, PlainDisplay
+from pipeline.runner.display import LiveDisplay, PlainDisplay, TimeLeft
 from pipeline.runner.fingerprint import ROOT
 
 
@@ -42,6 +43,57 @@ def test_live_table_shows_bar_state_and_note() -> None:
     shown = console.export_text()
     assert "reused" in shown and "trials 5" in shown and "waiting" in shown and "failed" in shown
     assert "2/10 epochs  loss 0.25" in shown and "━" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_stage_names_are_whole_in_a_narrow_terminal(width: int) -> None:
+    """The note of a stage is cut to fit, its name and its times are not."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, record=True)
+    display = LiveDisplay(console)
+    stages = ["learning_curve_gen", "example_validator", "cross_validator"]
+    with display.watch(stages):
+        display.reused(stages[0], "reuse", "a note that is far longer than the terminal is wide, " * 5)
+        display.started(stages[1], ["parameter epochs changed: 2 -> 3"] * 9)
+        display.progress(stages[1])(2, 10, "epochs", "validation macro F1 0.25, and more words than there is room for")
+        console.print(display._table())
+    lines = console.export_text().splitlines()
+    assert all(any(stage in line for line in lines) for stage in stages)
+    assert max(map(len, lines)) <= width and any("reused" in line and "…" in line for line in lines)
+
+
+def test_time_left_follows_the_rate_since_the_first_report() -> None:
+    """The estimate counts down between reports, and what an earlier run finished does not speed it up."""
+    now = 0.0
+    estimate = TimeLeft(lambda: now)
+    estimate.report(6, 10, "epochs")
+    assert estimate.remaining_seconds() is None
+    now = 20.0
+    estimate.report(7, 10, "epochs")
+    assert estimate.remaining_seconds() == 60.0
+    now = 30.0
+    estimate.report(7, 10, "epochs")
+    assert estimate.remaining_seconds() == 50.0
+    now = 200.0
+    assert estimate.remaining_seconds() == 0.0
+    estimate.report(1, 5, "images")
+    assert estimate.remaining_seconds() is None
+
+
+def test_plain_log_has_a_line_a_minute_with_the_time_left() -> None:
+    """A long stage says how far it is and how long it still takes, once a minute."""
+    now = 0.0
+    written = io.StringIO()
+    display = PlainDisplay(Console(file=written, width=200), lambda: now)
+    display.started("trainer", ["--fresh was given"])
+    report = display.progress("trainer")
+    for step in range(10):
+        now = 25.0 * step
+        report(step, 10, "epochs", "loss 0.5")
+    assert written.getvalue().splitlines()[1:] == [
+        "trainer: 3 of 10 epochs, loss 0.5, about 2.9 min left",
+        "trainer: 6 of 10 epochs, loss 0.5, about 1.7 min left",
+        "trainer: 9 of 10 epochs, loss 0.5, about 25 s left",
+    ]
 
 
 def test_terminal_keeps_its_table_while_a_stage_prints(tmp_path: Path) -> None:

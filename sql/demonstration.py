@@ -52,7 +52,7 @@ class Demonstration:
     Attributes:
         products: Titles by product id.
         images: The garment that an image shows, by image id.
-        shown: Product, image, index.
+        product_images: Product id, image id and index of each image of a product.
         descriptions: Id, product, country, original text (as the retailer wrote it, in a language of its choice) and
             translated text.
         garments: The garment of a product, by product id, without the unlabelled ones.
@@ -61,42 +61,42 @@ class Demonstration:
 
     products: dict[int, str] = field(default_factory=dict)
     images: dict[int, str] = field(default_factory=dict)
-    shown: list[tuple[int, int, int]] = field(default_factory=list)
+    product_images: list[tuple[int, int, int]] = field(default_factory=list)
     descriptions: list[tuple[int, int, str, str | None, str | None]] = field(default_factory=list)
     garments: dict[int, str] = field(default_factory=dict)
     cases: dict[int, str] = field(default_factory=dict)
 
-    def add(self, case: str, garment: str, chance: random.Random) -> None:
+    def add(self, case: str, garment: str, rng: random.Random) -> None:
         """Adds the next product, with the images and texts of the case."""
         product = len(self.products) + 1
         if case == SHARED:
-            shared = chance.randrange(1, len(self.images) + 1)
+            shared = rng.randrange(1, len(self.images) + 1)
             garment = self.images[shared]
-            self.shown.append((product, shared, 0))
+            self.product_images.append((product, shared, 0))
         else:
-            self._add_images(product, case, garment, chance)
-        self.products[product], self.cases[product] = _title(garment, chance), case
+            self._add_images(product, case, garment, rng)
+        self.products[product], self.cases[product] = _title(garment, rng), case
         if case != UNLABELLED:
             self.garments[product] = garment
-        retailer = chance.choice(_LANGUAGES)
-        for country, original, translated in _texts(case, garment, retailer, chance):
+        retailer = rng.choice(_LANGUAGES)
+        for country, original, translated in _texts(case, garment, retailer, rng):
             self.descriptions.append((len(self.descriptions) + 1, product, country, original, translated))
 
-    def _add_images(self, product: int, case: str, garment: str, chance: random.Random) -> None:
-        for index in _INDEXES.get(case, range(chance.choice([1, 1, 2, 3]))):
+    def _add_images(self, product: int, case: str, garment: str, rng: random.Random) -> None:
+        for index in _INDEXES.get(case, range(rng.choice([1, 1, 2, 3]))):
             image = len(self.images) + 1
             self.images[image] = garment
-            self.shown.append((product, image, index))
+            self.product_images.append((product, image, index))
 
 
 def make_demonstration(products: int = 300, seed: int = 0) -> Demonstration:
     """Returns a synthetic catalogue with uniformly drawn garments and ids from 1, the same for the same arguments."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     catalogue = Demonstration()
     for number in range(products):
-        special = CASES[number] if number < len(CASES) else chance.choice(CASES)
-        ordinary = number >= len(CASES) and chance.random() < 0.5
-        catalogue.add(ORDINARY if ordinary else special, chance.choice([*WORDS]), chance)
+        special = CASES[number] if number < len(CASES) else rng.choice(CASES)
+        ordinary = number >= len(CASES) and rng.random() < 0.5
+        catalogue.add(ORDINARY if ordinary else special, rng.choice([*WORDS]), rng)
     return catalogue
 
 
@@ -114,7 +114,7 @@ def fill(dsn: str, catalogue: Demonstration, url_of: Callable[[int], str]) -> No
     tables: dict[str, Iterable[tuple[Any, ...]]] = {
         "Product": catalogue.products.items(),
         "Image": ((image, url_of(image)) for image in catalogue.images),
-        "ProductImages": catalogue.shown,
+        "ProductImages": catalogue.product_images,
         "ProductDescription": catalogue.descriptions,
         "ProductGarment": catalogue.garments.items(),
     }
@@ -128,26 +128,26 @@ def fill(dsn: str, catalogue: Demonstration, url_of: Callable[[int], str]) -> No
         cursor.execute(f"ANALYZE {', '.join(tables)}")
 
 
-def _title(garment: str, chance: random.Random) -> str:
+def _title(garment: str, rng: random.Random) -> str:
     """Draws a title: a brand and the garment's name, or sometimes a number instead of the name."""
-    name = str(chance.randrange(100, 1000)) if chance.random() < SHOP.vague else WORDS[garment].names[0]
-    return f"{chance.choice(_BRANDS)} {name}"
+    name = str(rng.randrange(100, 1000)) if rng.random() < SHOP.vague else WORDS[garment].names[0]
+    return f"{rng.choice(_BRANDS)} {name}"
 
 
-def _description(language: str, garment: str, chance: random.Random) -> str:
-    return describe(garment, chance, _NOISE) if language == "en" else describe_in(language, garment, chance)
+def _description(language: str, garment: str, rng: random.Random) -> str:
+    return describe(garment, rng, _NOISE) if language == "en" else describe_in(language, garment, rng)
 
 
-def _texts(case: str, garment: str, retailer: str, chance: random.Random) -> list[Description]:
+def _texts(case: str, garment: str, retailer: str, rng: random.Random) -> list[Description]:
     """Returns a product's descriptions. A text that the retailer wrote in the country's language has no translation."""
     if case == "no text":
         return []
-    original = _description(retailer, garment, chance)
+    original = _description(retailer, garment, rng)
     others: list[Description] = [
-        (country, original, None if language == retailer else _description(language, garment, chance))
+        (country, original, None if language == retailer else _description(language, garment, rng))
         for country, language in _COUNTRIES.items()
     ]
-    translated = _description("en", garment, chance)
+    translated = _description("en", garment, rng)
     ours: dict[str, list[Description]] = {
         "no translation: NULL": [("us", original, None)],
         "no translation: empty": [("us", original, "")],

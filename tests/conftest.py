@@ -132,7 +132,7 @@ def tiny_run(fashion: Fashion, tiny_options: tuple[str, ...], tmp_path_factory: 
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    """A server that does what strangers' servers do; ends with the test."""
+    """The answers of a shop's image server, faulty ones included; slow answers end with the test."""
     from tests.serving.fetching.shop import Shop
 
     shop = Shop()
@@ -141,10 +141,10 @@ def shop() -> Iterator[Shop]:
 
 
 @pytest.fixture
-def place(shop: Shop) -> Iterator[Web]:
-    """Where it answers."""
+def image_server(shop: Shop) -> Iterator[Web]:
+    """The shop's running web server."""
     from tests.serving.web import web
 
-    with web(shop) as place:
-        yield place
+    with web(shop) as image_server:
+        yield image_server
         shop.ended.set()

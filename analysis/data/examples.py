@@ -1,4 +1,4 @@
-"""Reading and writing Examples artifacts: the one place that knows how an image becomes a tf.Example and back."""
+"""Reading and writing examples: the encoding of images, numbers and texts as tf.Examples in gzipped TFRecord files."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_shards(directory: Path, columns: Mapping[str, Any], shard_size: int = 
     """Writes columns as gzipped TFRecords of tf.Example, the same bytes for the same columns.
 
     Args:
-        directory: Where to; made when missing.
-        columns: Feature name to N values: uint8 [N, height, width] for images, int64 [N], or N bytes or strings.
-        shard_size: The most examples a file.
+        directory: The directory to write to; created when missing.
+        columns: N values by feature name: uint8 [N, height, width] for images, int64 [N], or N bytes or strings.
+        shard_size: The most examples in one file.
 
     Returns:
         The files, in order.
@@ -44,7 +44,7 @@ def write_shards(directory: Path, columns: Mapping[str, Any], shard_size: int = 
 
 
 def write_shard(path: Path, columns: Mapping[str, Any]) -> None:
-    """Writes one file of `write_shards`."""
+    """Writes one gzipped TFRecord file."""
     import tensorflow as tf
 
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=COMPRESSION_LEVEL)
@@ -88,7 +88,7 @@ def read_arrays(
 
     Args:
         shards: The files, as `Examples.split` returns them.
-        features: The names to read. Defaults to the image, its garment and its group.
+        features: The features to read. Defaults to the image, its garment and its group.
 
     Returns:
         By name: `image` uint8 [N, 28, 28], numbers int64 [N], texts as an object array of str [N].
@@ -163,7 +163,7 @@ def _read_shard(shard: Path, features: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _specification(shard: Path, records: Any, features: Sequence[str]) -> dict[str, Any]:
-    """Reads the features' types off the first record, so that a new feature needs no entry here."""
+    """Returns a parsing specification with the types of the first record."""
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
@@ -171,17 +171,17 @@ def _specification(shard: Path, records: Any, features: Sequence[str]) -> dict[s
     if first is None:
         raise _damaged(shard, "no records")
     try:
-        held = tf.train.Example.FromString(first.numpy()).features.feature
+        present = tf.train.Example.FromString(first.numpy()).features.feature
     except DecodeError as error:
         raise _damaged(shard, str(error)) from None
-    if missing := [name for name in features if name not in held]:
+    if missing := [name for name in features if name not in present]:
         raise UserError(
             f"The examples lack {', '.join(missing)}.",
             expected=f"features {', '.join(features)} in {shard}",
-            received=", ".join(sorted(held)) or "no features",
+            received=", ".join(sorted(present)) or "no features",
             next_step="fashion run --from example_gen",
         )
-    kinds = {name: tf.string if held[name].HasField("bytes_list") else tf.int64 for name in features}
+    kinds = {name: tf.string if present[name].HasField("bytes_list") else tf.int64 for name in features}
     return {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
 
 

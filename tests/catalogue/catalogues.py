@@ -53,8 +53,8 @@ def ingest(directory: Path, dsn: str, **parameters: Any) -> Ingested:
     """Runs ExampleGen on a catalogue; what was fetched is kept beside the directory."""
     places = [directory / name for name in ("examples", "failures")]
     cache = directory.parent / "cache"
-    for place in (*places, cache):
-        place.mkdir(parents=True, exist_ok=True)
+    for image_server in (*places, cache):
+        image_server.mkdir(parents=True, exist_ok=True)
     settings = {"seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn, "allow_private": True}
     # Large shares, so that a few images are enough for three splits.
     settings |= {"test_share": 0.3, "validation_share": 0.3, "max_failed_share": 0.5} | parameters
@@ -72,7 +72,9 @@ class Shop:
 
     def image_of(self, product: int) -> int | None:
         """The image at index 0 that counts."""
-        return min((image for owner, image, index in self.made.shown if (owner, index) == (product, 0)), default=None)
+        return min(
+            (image for owner, image, index in self.made.product_images if (owner, index) == (product, 0)), default=None
+        )
 
 
 def demonstrate(empty: str, folder: Path, base_url: str = "", products: int = 300) -> Shop:
@@ -105,5 +107,5 @@ def serving(folder: Path) -> Iterator[Web]:
         file = folder / request.path.rpartition("/")[2]
         return Answer(body=file.read_bytes(), headers={"Content-Type": "image/jpeg"}) if file.exists() else Answer(404)
 
-    with web(answer) as place:
-        yield place
+    with web(answer) as image_server:
+        yield image_server

@@ -36,13 +36,13 @@ def contents(dsn: str) -> dict[int, tuple[str | None, str | None, str | None, st
 def test_an_image_that_changed_behind_its_url_is_scored_again(dsn: str, version: Version, tmp_path: Path) -> None:
     """As soon as it is old enough for its server to be asked; until then nothing is pending and nobody is asked."""
     answers = [Answer(body=png(1))]
-    with web(lambda request: answers[0]) as place:
-        add_products(dsn, [f"{place.url}/1"])
+    with web(lambda request: answers[0]) as image_server:
+        add_products(dsn, [f"{image_server.url}/1"])
         trusting = CatalogueScorer(version, tmp_path / "cache", TRUSTING)
         assert trusting.score(dsn).scored == 1
         before = contents(dsn)
         answers[0] = Answer(body=png(2))
-        assert trusting.score(dsn).scored == 0 and len(place.requests) == 1
+        assert trusting.score(dsn).scored == 0 and len(image_server.requests) == 1
         assert CatalogueScorer(version, tmp_path / "cache", ASKING).score(dsn).scored == 1
         after = contents(dsn)
     assert before.keys() == after.keys() and before[1][2] != after[1][2]
@@ -54,8 +54,8 @@ def test_an_outage_takes_no_group_away(dsn: str, version: Version, tmp_path: Pat
     Nor is a host that says nothing asked about each of its images.
     """
     answers = [Answer(body=png(1))]
-    with web(lambda request: answers[0]) as place:
-        add_products(dsn, [f"{place.url}/{number}" for number in range(30)])
+    with web(lambda request: answers[0]) as image_server:
+        add_products(dsn, [f"{image_server.url}/{number}" for number in range(30)])
         CatalogueScorer(version, tmp_path / "cache", ASKING).score(dsn)
         groups = {product: row[0] for product, row in contents(dsn).items()}
         answers[0] = Answer(404)
@@ -70,8 +70,8 @@ def test_an_outage_takes_no_group_away(dsn: str, version: Version, tmp_path: Pat
 
 def test_another_model_of_the_same_number_scores_all_of_it(dsn: str, version: Version, tmp_path: Path) -> None:
     """Every workspace counts from 1."""
-    with web(lambda request: Answer(body=png(1))) as place:
-        add_products(dsn, [f"{place.url}/1"])
+    with web(lambda request: Answer(body=png(1))) as image_server:
+        add_products(dsn, [f"{image_server.url}/1"])
         assert CatalogueScorer(version, tmp_path / "cache", TRUSTING).score(dsn).scored == 1
         other = Version(1, export_tiny(tmp_path / "other" / "1", seed=1))
         assert CatalogueScorer(other, tmp_path / "cache", TRUSTING).score(dsn).scored == 1

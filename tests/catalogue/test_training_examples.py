@@ -27,8 +27,8 @@ FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"
 
 def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> None:
     """Pixels, garment and texts are the product's own; what is broken has its reason, and the counts add up."""
-    with serving(tmp_path / "shop") as place:
-        shop = demonstrate(empty, tmp_path / "shop", place.url)
+    with serving(tmp_path / "shop") as image_server:
+        shop = demonstrate(empty, tmp_path / "shop", image_server.url)
         ingested = ingest(tmp_path / "out", empty)
     made, rows, reasons = shop.made, ingested.rows(), ingested.reasons()
     listing = {product.id: product for some in read_products(empty) for product in some}
@@ -94,8 +94,8 @@ def test_images_are_fitted_as_the_exported_graph_fits_them(dsn: str, tmp_path: P
         file = BytesIO()
         photograph.save(file, "PNG" if number % 3 == 0 else "JPEG")
         files.append(file.getvalue())
-    with web(lambda request: Answer(body=files[int(request.path[1:])])) as place:
-        products = add_products(dsn, [f"{place.url}/{number}" for number in range(30)])
+    with web(lambda request: Answer(body=files[int(request.path[1:])])) as image_server:
+        products = add_products(dsn, [f"{image_server.url}/{number}" for number in range(30)])
         rows = ingest(tmp_path / "out", dsn, test_share=0.34, validation_share=0.5).rows()
     for product, file in zip(products, files, strict=True):
         graph = fit_image(tf.constant(file)).numpy().astype(int)
@@ -120,13 +120,13 @@ HOSTILE = {
 }
 
 
-def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp_path: Path) -> None:
+def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, image_server: Web, tmp_path: Path) -> None:
     """Neither servers nor URLs nor texts stop it, reach this machine's files, or are taken for SQL."""
     injection = "'); DROP TABLE Product; -- %s %(x)s \\ \x01 👗 {url}"
-    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)], title=injection)
+    add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)], title=injection)
     # By two names, since a host that is silent ten times on end is given up.
     hosts = {kind: "localhost" if kind in ("silent", "garbage") else "127.0.0.1" for kind in HOSTILE}
-    hostile: list[str | None] = [f"http://{host}:{place.port}/{kind}/1.jpg" for kind, host in hosts.items()]
+    hostile: list[str | None] = [f"http://{host}:{image_server.port}/{kind}/1.jpg" for kind, host in hosts.items()]
     served = add_products(dsn, hostile, first=1001)
     urls = {
         "file:///etc/passwd": "scheme_refused",
@@ -148,9 +148,11 @@ def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, place: Web, tmp
     assert ingested.failures.properties == Counter(expected.values())
 
 
-def test_private_addresses_and_files_are_refused_by_default(dsn: str, shop: Shop, place: Web, tmp_path: Path) -> None:
+def test_private_addresses_and_files_are_refused_by_default(
+    dsn: str, shop: Shop, image_server: Web, tmp_path: Path
+) -> None:
     """A catalogue cannot make the pipeline ask inside the network unless this is allowed; nobody is asked."""
-    add_products(dsn, [f"{place.url}/fine/1", f"file://{tmp_path}/1.png"])
+    add_products(dsn, [f"{image_server.url}/fine/1", f"file://{tmp_path}/1.png"])
     with pytest.raises(UserError) as caught:
         ingest(tmp_path / "out", dsn, allow_private=False)
     assert "1 private_address" in caught.value.received and "1 scheme_refused" in caught.value.received
@@ -158,10 +160,10 @@ def test_private_addresses_and_files_are_refused_by_default(dsn: str, shop: Shop
 
 
 def test_too_many_failures_stop_with_the_reasons(
-    dsn: str, place: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    dsn: str, image_server: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The message counts the reasons and shows one product, and the log, which outlives the stage, lists all."""
-    add_products(dsn, [f"{place.url}/{kind}/{n}" for n in range(10) for kind in ("fine", "gone")])
+    add_products(dsn, [f"{image_server.url}/{kind}/{n}" for n in range(10) for kind in ("fine", "gone")])
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="Too many of the catalogue's") as caught:
         ingest(tmp_path / "out", dsn, max_failed_share=0.2)
     assert caught.value.expected == "at most 20% of 20 products with a garment and a URL"
@@ -170,9 +172,9 @@ def test_too_many_failures_stop_with_the_reasons(
     assert sum("http_404" in record.message for record in caplog.records) == 10
 
 
-def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, place: Web, tmp_path: Path) -> None:
+def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:
     """A second run asks only for what failed, and after the trusted days by version."""
-    add_products(dsn, [f"{place.url}/fine/{n}" for n in range(40)] + [f"{place.url}/gone/1"])
+    add_products(dsn, [f"{image_server.url}/fine/{n}" for n in range(40)] + [f"{image_server.url}/gone/1"])
     for name in ("one", "two"):
         ingest(tmp_path / name, dsn)
     assert shop.counts["/gone/1"] == 2
@@ -198,9 +200,9 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
 
 
-def test_unknown_garments_are_listed(dsn: str, place: Web, tmp_path: Path) -> None:
+def test_unknown_garments_are_listed(dsn: str, image_server: Web, tmp_path: Path) -> None:
     """A garment that the taxonomy does not know is named, with those that it knows."""
-    products = add_products(dsn, [f"{place.url}/fine/{number}" for number in range(40)])
+    products = add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
     ingested = ingest(tmp_path / "out", dsn)
@@ -224,9 +226,9 @@ def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Pa
     assert caught.value.received == "no table ProductGarment" and "sql/garments.sql" in caught.value.next_step
 
 
-def test_too_few_products_for_three_splits_are_refused(dsn: str, place: Web, tmp_path: Path) -> None:
+def test_too_few_products_for_three_splits_are_refused(dsn: str, image_server: Web, tmp_path: Path) -> None:
     """Four images cannot be learnt from and tested on."""
-    add_products(dsn, [f"{place.url}/fine/{number}" for number in range(4)])
+    add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(4)])
     with pytest.raises(UserError, match="No image is left for the split 'validation'") as caught:
         ingest(tmp_path / "out", dsn)
     assert caught.value.received == "4 images"
@@ -238,9 +240,9 @@ def test_a_catalogue_that_is_not_there_is_a_users_error(tmp_path: Path) -> None:
         ingest(tmp_path / "out", f"postgresql://nobody@/shop?host={tmp_path}")
 
 
-def test_a_damaged_cache_is_named(dsn: str, place: Web, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_named(dsn: str, image_server: Web, tmp_path: Path) -> None:
     """A file that is no cache is neither used nor overwritten."""
-    add_products(dsn, [f"{place.url}/fine/1"])
+    add_products(dsn, [f"{image_server.url}/fine/1"])
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "images.sqlite").write_text("these are notes of mine, and no database")
     with pytest.raises(UserError, match="images.sqlite cannot be used"):

@@ -59,7 +59,13 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
     for output in (evaluation, blessing):
         shutil.rmtree(output.path, ignore_errors=True)
         output.path.mkdir(parents=True)
-    given = {"rules": LENIENT, "resamples": 200, "mistakes": 3, "slice_by": ("twins",), "corrupted_examples": 0}
+    given = {
+        "rules": LENIENT,
+        "resamples": 200,
+        "misclassified_examples": 3,
+        "slice_by": ("twins",),
+        "corrupted_examples": 0,
+    }
     given |= parameters
     evaluator.run(
         examples=examples,

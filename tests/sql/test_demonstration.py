@@ -50,7 +50,10 @@ def test_every_product_is_there(made: Demonstration, read: dict[int, Product]) -
     """Each has its title; each case is there, and first of all once; an image shows what its products are."""
     assert {product.id: product.title for product in read.values()} == made.products
     assert [made.cases[product] for product in range(1, len(CASES) + 1)] == [*CASES]
-    assert all(made.images[image] == made.garments.get(product, made.images[image]) for product, image, _ in made.shown)
+    assert all(
+        made.images[image] == made.garments.get(product, made.images[image])
+        for product, image, _ in made.product_images
+    )
 
 
 def test_cases_are_what_they_are_called(made: Demonstration, read: dict[int, Product]) -> None:
@@ -62,8 +65,8 @@ def test_cases_are_what_they_are_called(made: Demonstration, read: dict[int, Pro
     original = {product: text for _, product, country, text, _ in made.descriptions if country == "us"}
     for case in ("no translation: NULL", "no translation: empty", "no translation: blank"):
         assert all(product.description == original[product.id] for product in of(case, made, read))
-    owners = [image for _, image, _ in made.shown]
-    shared = {product: image for product, image, _ in made.shown if made.cases[product] == SHARED}
+    owners = [image for _, image, _ in made.product_images]
+    shared = {product: image for product, image, _ in made.product_images if made.cases[product] == SHARED}
     assert all(owners.count(shared[product.id]) > 1 for product in of(SHARED, made, read))
     assert {product.id for product in of(UNLABELLED, made, read)} == made.products.keys() - made.garments.keys()
 

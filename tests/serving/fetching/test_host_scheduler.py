@@ -18,31 +18,33 @@ from tests.serving.web import Answer, Request, Web, web
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "silent"])
-def test_slow_servers_time_out(shop: Shop, place: Web, kind: str) -> None:
+def test_slow_servers_time_out(shop: Shop, image_server: Web, kind: str) -> None:
     """An attempt ends at its time-out although bytes of the body or the headers keep arriving, and is retried once."""
-    (result,) = fetched([f"{place.url}/{kind}/1"], attempt_seconds=0.3, retries=1)
+    (result,) = fetched([f"{image_server.url}/{kind}/1"], attempt_seconds=0.3, retries=1)
     assert isinstance(result, Failed) and result.reason == "timed_out"
     assert shop.counts[f"/{kind}/1"] == 2
 
 
-def test_a_url_has_a_deadline_for_all_attempts(shop: Shop, place: Web) -> None:
+def test_a_url_has_a_deadline_for_all_attempts(shop: Shop, image_server: Web) -> None:
     """Attempts and pauses together end at the deadline of the URL."""
-    assert reasons([f"{place.url}/silent/1"], attempt_seconds=0.2, retries=1_000, url_seconds=0.5) == ["timed_out"]
+    assert reasons([f"{image_server.url}/silent/1"], attempt_seconds=0.2, retries=1_000, url_seconds=0.5) == [
+        "timed_out"
+    ]
     assert 1 <= shop.counts["/silent/1"] <= 3
 
 
-def test_only_transient_errors_are_retried(shop: Shop, place: Web) -> None:
+def test_only_transient_errors_are_retried(shop: Shop, image_server: Web) -> None:
     """Server errors and broken connections are retried; client errors and bad content are not."""
     kinds = {"down": 3, "short": 3, "gone": 1, "page": 1, "loop": 6}
-    fetched([f"{place.url}/{kind}/1" for kind in kinds], retries=2)
+    fetched([f"{image_server.url}/{kind}/1" for kind in kinds], retries=2)
     assert {kind: shop.counts[f"/{kind}/1"] for kind in kinds} == kinds
 
 
 def test_retry_after_is_honoured() -> None:
     """The retry comes no sooner than the server allows."""
     shop = Timing("1")
-    with web(shop) as place:
-        assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
+    with web(shop) as image_server:
+        assert reasons([f"{image_server.url}/fine/1"]) == ["fetched"]
     assert len(shop.times) == 2 and shop.times[1] - shop.times[0] >= 1.0
 
 
@@ -50,16 +52,16 @@ def test_retry_after_is_honoured() -> None:
 def test_an_unreadable_retry_after_is_ignored(retry_after: str) -> None:
     """The retry comes after the usual pause."""
     shop = Timing(retry_after)
-    with web(shop) as place:
-        assert reasons([f"{place.url}/fine/1"]) == ["fetched"]
+    with web(shop) as image_server:
+        assert reasons([f"{image_server.url}/fine/1"]) == ["fetched"]
     assert len(shop.times) == 2
 
 
 def test_a_long_retry_after_ends_the_retries() -> None:
     """A sooner retry would ignore the server's wish, and waiting would delay the other URLs."""
     shop = Timing("2")
-    with web(shop) as place:
-        assert reasons([f"{place.url}/fine/1"], max_retry_after=1.0) == ["http_503"]
+    with web(shop) as image_server:
+        assert reasons([f"{image_server.url}/fine/1"], max_retry_after=1.0) == ["http_503"]
     assert len(shop.times) == 1
 
 
@@ -67,24 +69,24 @@ def test_the_limits_of_parallel_downloads() -> None:
     """The limit of a host and that of all hosts together are reached and not exceeded."""
     for expected, names in ((3, ["127.0.0.1"]), (5, ["127.0.0.1", "localhost"])):
         shop = Counting(expected)
-        with web(shop) as place:
-            urls = [f"http://{name}:{place.port}/fine/{number}" for number in range(8) for name in names]
+        with web(shop) as image_server:
+            urls = [f"http://{name}:{image_server.port}/fine/{number}" for number in range(8) for name in names]
             assert reasons(urls, max_downloads=5, max_per_host=3) == ["fetched"] * len(urls)
         assert shop.most == expected
 
 
-def test_connections_are_reused(place: Web) -> None:
+def test_connections_are_reused(image_server: Web) -> None:
     """This holds also after an error status or a redirect."""
-    urls = [f"{place.url}/{kind}/{number}" for number in range(20) for kind in ("fine", "gone", "moved")]
+    urls = [f"{image_server.url}/{kind}/{number}" for number in range(20) for kind in ("fine", "gone", "moved")]
     fetched(urls, max_downloads=3)
-    assert len({request.client for request in place.requests}) <= 3
+    assert len({request.client for request in image_server.requests}) <= 3
 
 
 @pytest.mark.slow
-def test_a_slow_host_does_not_delay_the_others(shop: Shop, place: Web) -> None:
+def test_a_slow_host_does_not_delay_the_others(shop: Shop, image_server: Web) -> None:
     """While all downloads of one host hang, the images of another host arrive."""
-    silent = [f"{place.url}/silent/{number}" for number in range(50)]
-    fine = [f"http://localhost:{place.port}/fine/{number}" for number in range(50)]
+    silent = [f"{image_server.url}/silent/{number}" for number in range(50)]
+    fine = [f"http://localhost:{image_server.port}/fine/{number}" for number in range(50)]
     results = iter(ImageFetcher(silent + fine, policy=local_policy(max_downloads=4, max_per_host=2)))
     first = [next(results) for _ in fine]
     assert all(isinstance(result, Fetched) for result in first)
@@ -92,11 +94,11 @@ def test_a_slow_host_does_not_delay_the_others(shop: Shop, place: Web) -> None:
     assert len(list(results)) == len(silent)
 
 
-def test_a_host_that_does_not_answer_is_dropped(place: Web) -> None:
+def test_a_host_that_does_not_answer_is_dropped(image_server: Web) -> None:
     """After too many unanswered attempts its other URLs are not requested, and other hosts continue."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-    urls = [f"http://{nobody}/{number}" for number in range(10)] + [f"{place.url}/fine/1"]
+    urls = [f"http://{nobody}/{number}" for number in range(10)] + [f"{image_server.url}/fine/1"]
     found = Counter(reasons(urls, max_downloads=1, retries=1, max_unanswered=4, min_unanswered_seconds=0))
     assert found == {"unreachable": 2, "host_given_up": 8, "fetched": 1}
 
@@ -125,12 +127,12 @@ def test_a_server_that_restarts_loses_no_image() -> None:
             back.append(time.monotonic() + 0.3)
         return Answer(0) if back and time.monotonic() < back[0] else shop(request)
 
-    with web(answer) as place:
-        assert set(reasons([f"{place.url}/fine/{number}" for number in range(200)])) == {"fetched"}
+    with web(answer) as image_server:
+        assert set(reasons([f"{image_server.url}/fine/{number}" for number in range(200)])) == {"fetched"}
     assert begun.is_set()
 
 
-def test_a_host_that_redirects_to_a_dead_one_is_not_dropped(shop: Shop, place: Web) -> None:
+def test_a_host_that_redirects_to_a_dead_one_is_not_dropped(shop: Shop, image_server: Web) -> None:
     """A redirect counts as an answer, whatever happens at its target."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/1"
@@ -142,23 +144,23 @@ def test_a_host_that_redirects_to_a_dead_one_is_not_dropped(shop: Shop, place: W
     assert found == ["unreachable"] * 6 + ["fetched"] * 6
 
 
-def test_the_scheme_is_part_of_a_host(place: Web) -> None:
+def test_the_scheme_is_part_of_a_host(image_server: Web) -> None:
     """A host may serve http and not https."""
-    urls = [f"{place.url.replace('http', scheme, 1)}/fine/{n}" for scheme in ("https", "http") for n in range(4)]
+    urls = [f"{image_server.url.replace('http', scheme, 1)}/fine/{n}" for scheme in ("https", "http") for n in range(4)]
     found = reasons(urls, max_downloads=1, retries=0, max_unanswered=2, min_unanswered_seconds=0)
     assert found[2:] == ["host_given_up"] * 2 + ["fetched"] * 4
 
 
-def test_a_host_that_answers_sometimes_is_not_dropped(place: Web) -> None:
+def test_a_host_that_answers_sometimes_is_not_dropped(image_server: Web) -> None:
     """Only consecutive unanswered attempts count, and a 404 is an answer."""
-    urls = [f"{place.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
+    urls = [f"{image_server.url}/{kind}/{n}" for n in range(6) for kind in ("reset", "gone")]
     found = Counter(reasons(urls, max_downloads=1, retries=0, max_unanswered=2, min_unanswered_seconds=0))
     assert found == {"unreachable": 6, "http_404": 6}
 
 
-def test_a_host_that_answers_slowly_is_not_dropped(shop: Shop, place: Web) -> None:
+def test_a_host_that_answers_slowly_is_not_dropped(shop: Shop, image_server: Web) -> None:
     """Headers count as an answer, so that slow files do not cost the other files of the host."""
-    urls = [f"{place.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
+    urls = [f"{image_server.url}/{kind}/{n}" for kind, count in (("drip", 8), ("fine", 20)) for n in range(count)]
     # Long enough for a small file from a machine that is busy with other things.
     found = Counter(
         reasons(urls, attempt_seconds=3.0, max_per_host=8, retries=0, max_unanswered=1, min_unanswered_seconds=0)
@@ -166,7 +168,7 @@ def test_a_host_that_answers_slowly_is_not_dropped(shop: Shop, place: Web) -> No
     assert found == {"timed_out": 8, "fetched": 20}
 
 
-def test_downloads_started_before_an_answer_do_not_count(shop: Shop, place: Web) -> None:
+def test_downloads_started_before_an_answer_do_not_count(shop: Shop, image_server: Web) -> None:
     """A download that hangs while another one is answered does not count as unanswered."""
     hosts: HostScheduler[int] = HostScheduler(
         max_per_host=4, max_unanswered=2, min_unanswered_seconds=0, connect=Downloader

@@ -30,9 +30,9 @@ from tests.serving.web import Answer, Request, Web, web
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_an_image_is_fitted(place: Web) -> None:
+def test_an_image_is_fitted(image_server: Web) -> None:
     """The result has fitted pixels and the digest of the file, whatever Content-Type the server sends."""
-    (result,) = fetched([f"{place.url}/fine/7"])
+    (result,) = fetched([f"{image_server.url}/fine/7"])
     assert isinstance(result, Fetched) and not result.cached
     np.testing.assert_array_equal(result.pixels, pixels(7))
     assert result.pixels.dtype == np.uint8 and result.sha256 == hashlib.sha256(png(7)).hexdigest()
@@ -65,8 +65,8 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
         max_downloads=data.draw(st.integers(1, 8), "max_downloads"), max_per_host=4, window=window, max_unanswered=1_000
     )
     shop = Shop()
-    with web(shop) as place, TemporaryDirectory() as folder, ImageCache(Path(folder) / "images") as cache:
-        urls = [f"{place.url}/{kind}/{number}" for kind, number in wanted]
+    with web(shop) as image_server, TemporaryDirectory() as folder, ImageCache(Path(folder) / "images") as cache:
+        urls = [f"{image_server.url}/{kind}/{number}" for kind, number in wanted]
         fetcher = ImageFetcher(iter(urls), cache=cache, policy=policy)
         results = list(fetcher)
     assert sorted(result.position for result in results) == list(range(len(urls)))
@@ -99,16 +99,16 @@ def test_every_url_has_exactly_one_result(wanted: list[tuple[str, int]], data: s
         ("passwd", "scheme_refused", "^file:/+etc/passwd is not fetched. Expected: http:// or https://"),
     ],
 )
-def test_bad_answers_have_a_reason_and_a_message(place: Web, kind: str, reason: str, message: str) -> None:
+def test_bad_answers_have_a_reason_and_a_message(image_server: Web, kind: str, reason: str, message: str) -> None:
     """A failure has a stable word and a sentence, and does not affect the next URL of the same server."""
     # One retry: a server may close the connection at the moment of the next request.
-    results = fetched([f"{place.url}/{kind}/1.jpg", f"{place.url}/fine/2"], max_downloads=1, retries=1)
+    results = fetched([f"{image_server.url}/{kind}/1.jpg", f"{image_server.url}/fine/2"], max_downloads=1, retries=1)
     assert isinstance(results[0], Failed) and results[0].reason == reason
     assert re.search(message, results[0].message), results[0].message
     assert isinstance(results[1], Fetched)
 
 
-def test_urls_are_read_only_a_window_ahead(place: Web) -> None:
+def test_urls_are_read_only_a_window_ahead(image_server: Web) -> None:
     """Only a window of the URLs is in memory, however slowly the caller takes the results."""
     read, most = 0, 0
 
@@ -116,7 +116,7 @@ def test_urls_are_read_only_a_window_ahead(place: Web) -> None:
         nonlocal read
         for number in range(600):
             read += 1
-            yield f"{place.url}/fine/{number % 5}" if number % 3 else "no url"
+            yield f"{image_server.url}/fine/{number % 5}" if number % 3 else "no url"
 
     for done, _ in enumerate(ImageFetcher(urls(), policy=local_policy(window=20))):
         most = max(most, read - done)
@@ -124,7 +124,7 @@ def test_urls_are_read_only_a_window_ahead(place: Web) -> None:
 
 
 def test_a_programming_error_costs_one_url(
-    place: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    image_server: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has the stack trace without the text of the error, and the other images arrive."""
     real = download_workers.Downloader.get
@@ -135,7 +135,13 @@ def test_a_programming_error_costs_one_url(
         return real(self, url, *options)
 
     monkeypatch.setattr(download_workers.Downloader, "get", get)
-    results = fetched([f"{place.url}/fine/1", f"http://anna:s3cret@127.0.0.1:{place.port}/two", f"{place.url}/fine/3"])
+    results = fetched(
+        [
+            f"{image_server.url}/fine/1",
+            f"http://anna:s3cret@127.0.0.1:{image_server.port}/two",
+            f"{image_server.url}/fine/3",
+        ]
+    )
     assert [getattr(r, "reason", "fetched") for r in results] == ["fetched", "unexpected", "fetched"]
     (record,) = caplog.records
     message = record.getMessage()
@@ -144,9 +150,9 @@ def test_a_programming_error_costs_one_url(
     caplog.clear()
 
 
-def test_a_second_run_downloads_nothing(shop: Shop, place: Web, tmp_path: Path) -> None:
+def test_a_second_run_downloads_nothing(shop: Shop, image_server: Web, tmp_path: Path) -> None:
     """Cached images are not downloaded again; failures are retried."""
-    urls = [f"{place.url}/{kind}/{n}" for n in range(5) for kind in ("fine", "same", "gone")]
+    urls = [f"{image_server.url}/{kind}/{n}" for n in range(5) for kind in ("fine", "same", "gone")]
     runs = []
     for _ in range(2):
         with ImageCache(tmp_path / "images") as cache:
@@ -165,14 +171,14 @@ def test_old_images_are_revalidated(tmp_path: Path) -> None:
         same = request.headers.get("if-none-match") == f'"{shown}"'
         return Answer(304) if same else Answer(body=png(shown), headers={"ETag": f'"{shown}"'})
 
-    with web(answer) as place, ImageCache(tmp_path / "images") as cache:
+    with web(answer) as image_server, ImageCache(tmp_path / "images") as cache:
         found = []
         for shown in (1, 1, 2):  # noqa: B007
-            (result,) = fetched([place.url], cache=cache, max_age_seconds=0.0)
+            (result,) = fetched([image_server.url], cache=cache, max_age_seconds=0.0)
             assert isinstance(result, Fetched)
             found.append((result.cached, result.pixels.tobytes()))
     one, two = (pixels(n).tobytes() for n in (1, 2))
-    assert found == [(False, one), (True, one), (False, two)] and len(place.requests) == 3
+    assert found == [(False, one), (True, one), (False, two)] and len(image_server.requests) == 3
 
 
 KILLED = """
@@ -197,8 +203,8 @@ def test_a_killed_run_continues(tmp_path: Path) -> None:
         number = int(request.path.rpartition("/")[2])
         return shop(request) if number < 30 or killed.is_set() else Answer(body=png(number), hold=killed)
 
-    with web(answer) as place:
-        command = [sys.executable, "-c", KILLED, str(tmp_path / "images"), place.url]
+    with web(answer) as image_server:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "images"), image_server.url]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             handed_out = {int(process.stdout.readline()) for _ in range(20)}
@@ -206,16 +212,19 @@ def test_a_killed_run_continues(tmp_path: Path) -> None:
         killed.set()
         before = Counter(shop.counts)
         with ImageCache(tmp_path / "images") as cache:
-            results = fetched([f"{place.url}/fine/{number}" for number in range(60)], cache=cache)
+            results = fetched([f"{image_server.url}/fine/{number}" for number in range(60)], cache=cache)
             assert cache.count() == 60
     assert [r.pixels.tobytes() for r in results if isinstance(r, Fetched)] == [pixels(n).tobytes() for n in range(60)]
     assert all(results[n].cached for n in handed_out if isinstance(results[n], Fetched)) and len(handed_out) == 20
     assert all(shop.counts[f"/fine/{n}"] == before[f"/fine/{n}"] for n in handed_out)
 
 
-def test_stopping_early_ends_all_threads(shop: Shop, place: Web) -> None:
+def test_stopping_early_ends_all_threads(shop: Shop, image_server: Web) -> None:
     """Closing the iterator waits neither for slow servers nor for pauses, and no thread remains."""
-    urls = [f"{place.url}/fine/1", *[f"{place.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")]]
+    urls = [
+        f"{image_server.url}/fine/1",
+        *[f"{image_server.url}/{kind}/{n}" for n in range(4) for kind in ("silent", "down")],
+    ]
     results = iter(ImageFetcher(urls, policy=local_policy(attempt_seconds=600, url_seconds=600)))
     # The others fail first where the machine is busy.
     assert any(isinstance(result, Fetched) for result in results)
@@ -224,20 +233,20 @@ def test_stopping_early_ends_all_threads(shop: Shop, place: Web) -> None:
     assert not shop.ended.is_set()
 
 
-def test_an_error_of_the_url_iterator_reaches_the_caller(place: Web) -> None:
+def test_an_error_of_the_url_iterator_reaches_the_caller(image_server: Web) -> None:
     """An interrupted database query does not look like the end of the URLs."""
 
     def urls() -> Iterator[str]:
-        yield f"{place.url}/fine/1"
+        yield f"{image_server.url}/fine/1"
         raise ConnectionError("the database is gone")
 
     with pytest.raises(ConnectionError, match="the database is gone"):
         list(ImageFetcher(urls(), policy=local_policy()))
 
 
-def test_progress_is_reported(place: Web) -> None:
+def test_progress_is_reported(image_server: Web) -> None:
     """The callback gets the number of results, and the total if it is known."""
-    urls = [f"{place.url}/{kind}/1" for kind in ("fine", "gone")] + ["no url"]
+    urls = [f"{image_server.url}/{kind}/1" for kind in ("fine", "gone")] + ["no url"]
     for source, total in ((urls, 3), (iter(urls), None)):
         reports: list[tuple[int, int | None]] = []
         note: Callable[[int, int | None], None] = lambda done, total, reports=reports: reports.append((done, total))  # noqa: E731
@@ -264,8 +273,8 @@ TRANSIENT = [
 def test_cached_images_survive_network_errors(trouble: Answer, tmp_path: Path) -> None:
     """The cached image is the result, counted as stale, and the next fetch revalidates it."""
     answers = [Answer(body=png(1))]
-    with web(lambda request: answers[0]) as place, ImageCache(tmp_path / "images") as cache:
-        urls = [f"{place.url}/1", f"{place.url}/1#again"]
+    with web(lambda request: answers[0]) as image_server, ImageCache(tmp_path / "images") as cache:
+        urls = [f"{image_server.url}/1", f"{image_server.url}/1#again"]
         revalidate(cache, urls, retries=0)
         before = cache.find(url_key(httpx.URL(urls[0])))
         answers[0] = trouble
@@ -286,8 +295,8 @@ def test_cached_images_survive_a_dead_host(tmp_path: Path) -> None:
     """A time-out, a closed port and a dropped host say nothing about the image."""
     answers, ended = [Answer(body=png(1))], threading.Event()
     with ImageCache(tmp_path / "images") as cache:
-        with web(lambda request: answers[0]) as place:
-            urls = [f"{place.url}/{number}" for number in range(6)]
+        with web(lambda request: answers[0]) as image_server:
+            urls = [f"{image_server.url}/{number}" for number in range(6)]
             revalidate(cache, urls)
             answers[0] = Answer(body=png(1), hold=ended)
             _, slow = revalidate(cache, urls[:1], attempt_seconds=0.2, retries=0)
@@ -308,8 +317,8 @@ def test_a_deleted_image_is_a_failure(tmp_path: Path) -> None:
         "scheme_refused": Answer(302, headers={"Location": "file:///etc/passwd"}),
     }
     answers = dict.fromkeys(wrong, Answer(body=png(1)))
-    with web(lambda request: answers[request.path[1:]]) as place, ImageCache(tmp_path / "images") as cache:
-        urls = [f"{place.url}/{reason}" for reason in wrong]
+    with web(lambda request: answers[request.path[1:]]) as image_server, ImageCache(tmp_path / "images") as cache:
+        urls = [f"{image_server.url}/{reason}" for reason in wrong]
         revalidate(cache, urls)
         answers = wrong
         results, counts = revalidate(cache, urls)

@@ -18,9 +18,9 @@ from tests.serving.web import Answer, Web, web
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_private_addresses_are_refused_by_default(shop: Shop, place: Web) -> None:
+def test_private_addresses_are_refused_by_default(shop: Shop, image_server: Web) -> None:
     """No request reaches a private address unless the policy allows it."""
-    assert reasons([f"{place.url}/fine/1"], allow_private=False) == ["private_address"]
+    assert reasons([f"{image_server.url}/fine/1"], allow_private=False) == ["private_address"]
     assert not shop.counts
 
 
@@ -62,10 +62,10 @@ def test_an_invalid_url_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("host", ["xn--a", "xn--"])
-def test_an_undecodable_host_is_a_bad_url(place: Web, host: str) -> None:
+def test_an_undecodable_host_is_a_bad_url(image_server: Web, host: str) -> None:
     """It affects its own product only, as a URL, as a redirect and as a `file:` URL."""
     with web(lambda _: Answer(302, headers={"Location": f"http://{host}/x.jpg"})) as leading:
-        urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{place.url}/fine/1"]
+        urls = [f"http://{host}/x.jpg", leading.url, f"file://{host}/x.jpg", f"{image_server.url}/fine/1"]
         assert reasons(urls, files_below=ROOT) == ["bad_url", "bad_url", "bad_url", "fetched"]
 
 
@@ -111,27 +111,27 @@ def test_valid_urls_are_shown_completely(url: str) -> None:
 def test_messages_are_printable() -> None:
     """Control characters, line feeds and direction marks of URLs and server texts are escaped."""
     head = b"HTTP/1.1 404 \xff\x1b[31mred\x9b\r\nContent-Length: 0\r\n\r\n"
-    with web(lambda _: Answer(parts=[head])) as place:
+    with web(lambda _: Answer(parts=[head])) as image_server:
         urls = [
             "http://a/\x1b[2J\x1b]0;pwned\x07\n2026-11-27 ERROR fake line",
             "http://a\u202e/\u2028\x85",
             "file:///\x1b[2J\n",
             "\ud800",
-            place.url,
+            image_server.url,
         ]
-        results = fetched([*urls, place.url + "/\u202e"], files_below=ROOT)
+        results = fetched([*urls, image_server.url + "/\u202e"], files_below=ROOT)
     for result in results:
         assert isinstance(result, Failed) and result.message.isprintable(), result
     assert all(redact_url(url).isprintable() for url in urls)
     assert "fake line" in results[0].message and r"\x1b[31mred" in results[4].message
 
 
-def test_passwords_are_neither_sent_nor_shown_nor_stored(place: Web, tmp_path: Path) -> None:
+def test_passwords_are_neither_sent_nor_shown_nor_stored(image_server: Web, tmp_path: Path) -> None:
     """Requests, messages and the cache file contain no password."""
-    urls = [f"http://anna:s3cret@127.0.0.1:{place.port}/{kind}/1" for kind in ("fine", "gone", "loop", "page")]
+    urls = [f"http://anna:s3cret@127.0.0.1:{image_server.port}/{kind}/1" for kind in ("fine", "gone", "loop", "page")]
     with ImageCache(tmp_path / "images") as cache:
         results = fetched([*urls, "ftp://anna:s3cret@shop.example/"], cache=cache)
     assert isinstance(results[0], Fetched)
     assert not any("s3cret" in r.message for r in results if isinstance(r, Failed))
-    assert not any("authorization" in request.headers for request in place.requests)
+    assert not any("authorization" in request.headers for request in image_server.requests)
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Catalogues for tests: the demonstration, rows with URLs of one's own choice, and what ExampleGen makes of them."""
+"""Catalogues for tests: the demonstration, products with chosen URLs, and runs of ExampleGen on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GARMENTS = Taxonomy.load().garments
 
 @dataclass(frozen=True)
 class Ingested:
-    """What ExampleGen wrote."""
+    """The outputs of ExampleGen."""
 
     examples: Examples
     failures: IngestionFailures
@@ -40,68 +40,68 @@ class Ingested:
         return {int(row["source_id"].removeprefix("product/")): row for row in rows}
 
     def listed(self) -> list[dict[str, Any]]:
-        """The lines of the list of failures."""
+        """The lines of `failures.jsonl`."""
         lines = (self.failures.path / "failures.jsonl").read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines if line]
 
     def reasons(self) -> dict[int, str]:
-        """Why there is no example, by product."""
+        """The reasons of the failures, by product."""
         return {line["product"]: line["reason"] for line in self.listed()}
 
 
 def ingest(directory: Path, dsn: str, **parameters: Any) -> Ingested:
-    """Runs ExampleGen on a catalogue; what was fetched is kept beside the directory."""
-    places = [directory / name for name in ("examples", "failures")]
+    """Runs ExampleGen on a catalogue, with the image cache beside the directory."""
+    outputs = [directory / name for name in ("examples", "failures")]
     cache = directory.parent / "cache"
-    for image_server in (*places, cache):
-        image_server.mkdir(parents=True, exist_ok=True)
+    for folder in (*outputs, cache):
+        folder.mkdir(parents=True, exist_ok=True)
     settings = {"seed": 7, "garments": GARMENTS, "source": "catalogue", "dsn": dsn, "allow_private": True}
     # Large shares, so that a few images are enough for three splits.
     settings |= {"test_share": 0.3, "validation_share": 0.3, "max_failed_share": 0.5} | parameters
-    ingested = Ingested(Examples(places[0]), IngestionFailures(places[1]))
+    ingested = Ingested(Examples(outputs[0]), IngestionFailures(outputs[1]))
     example_gen.run(examples=ingested.examples, failures=ingested.failures, cache=cache, progress=silent, **settings)
     return ingested
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The demonstration's rows, in a database, and its files."""
+    """The rows of the demonstration catalogue and its image files."""
 
-    made: Demonstration
+    rows: Demonstration
     pictures: Pictures
 
     def image_of(self, product: int) -> int | None:
-        """The image at index 0 that counts."""
+        """The image that the query returns for index 0."""
         return min(
-            (image for owner, image, index in self.made.product_images if (owner, index) == (product, 0)), default=None
+            (image for owner, image, index in self.rows.product_images if (owner, index) == (product, 0)), default=None
         )
 
 
 def demonstrate(empty: str, folder: Path, base_url: str = "", products: int = 300) -> Shop:
-    """Fills an empty database with the demonstration, and a folder with made-up pictures."""
+    """Fills an empty database with the demonstration catalogue, and a folder with synthetic pictures."""
     images, garments = images_and_garments(300, 0)
-    made = make_demonstration(products)
-    pictures = write_pictures(folder, made.images, images, [GARMENTS[g] for g in garments], every=20)
-    fill(empty, made, lambda image: pictures.url(image, base_url))
-    return Shop(made, pictures)
+    rows = make_demonstration(products)
+    pictures = write_pictures(folder, rows.images, images, [GARMENTS[g] for g in garments], every=20)
+    fill(empty, rows, lambda image: pictures.url(image, base_url))
+    return Shop(rows, pictures)
 
 
 def add_products(dsn: str, urls: list[str | None], first: int = 1, title: str = "Shirt") -> range:
-    """Adds products with garments by turns, each with its image; returns their ids."""
+    """Adds products, one for each URL, whose garments alternate; returns their ids."""
     products = range(first, first + len(urls))
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO Product VALUES (%s, %s)", [(p, title) for p in products])
         garments = [(p, GARMENTS[p % len(GARMENTS)]) for p in products]
         cursor.executemany("INSERT INTO ProductGarment VALUES (%s, %s)", garments)
-        shown = [(p, url) for p, url in zip(products, urls, strict=True) if url is not None]
-        cursor.executemany("INSERT INTO Image VALUES (%s, %s)", shown)
-        cursor.executemany("INSERT INTO ProductImages VALUES (%s, %s, 0)", [(p, p) for p, _ in shown])
+        images = [(p, url) for p, url in zip(products, urls, strict=True) if url is not None]
+        cursor.executemany("INSERT INTO Image VALUES (%s, %s)", images)
+        cursor.executemany("INSERT INTO ProductImages VALUES (%s, %s, 0)", [(p, p) for p, _ in images])
     return products
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Web]:
-    """A server of a folder's files; it calls everything a JPEG."""
+    """A web server for the files of a folder, which declares all of them as JPEG."""
 
     def answer(request: Request) -> Answer:
         file = folder / request.path.rpartition("/")[2]

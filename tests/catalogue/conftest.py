@@ -1,4 +1,4 @@
-"""A PostgreSQL for the stages that read one; every test has empty tables of its own."""
+"""A PostgreSQL for the stages that read a catalogue, with a separate empty schema for every test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ numbers = count()
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """Its DSN."""
+    """The DSN of a PostgreSQL server."""
     with running_server() as dsn:
         yield dsn
 

@@ -1,4 +1,4 @@
-"""docs/catalogue_source.md says what the code does."""
+"""Tests of docs/catalogue_source.md against the code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.conftest import ROOT
 
 
 def test_every_reason_is_in_the_table_of_failures() -> None:
-    """No product is listed for a reason that the document does not know, and none that it knows is made up."""
+    """The document lists exactly the reasons that the code can give."""
     text = (ROOT / "docs" / "catalogue_source.md").read_text(encoding="utf-8")
     table = text.partition("| reason | what happened |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
     listed = [word for cell in cells for word in re.findall(r"`(\w+)`", cell)]
-    can_be = {*get_args(DownloadReason), *get_args(ImageReason), *get_args(PictureReason)}
-    # Nobody is there to hear of `stopped`; a status stands for all of them.
-    assert sorted(listed) == sorted(can_be - {"stopped"} | {"http_404", "unknown_garment"})
+    possible = {*get_args(DownloadReason), *get_args(ImageReason), *get_args(PictureReason)}
+    # No caller sees `stopped`; one status stands for all of them.
+    assert sorted(listed) == sorted(possible - {"stopped"} | {"http_404", "unknown_garment"})

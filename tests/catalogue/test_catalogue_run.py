@@ -1,4 +1,4 @@
-"""The pipeline on a catalogue, from its rows to validated and grouped examples, as `fashion run` does it."""
+"""Tests of the pipeline on a catalogue, from its rows to validated and grouped examples."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Pipeline:
     options: list[str]
 
     def run(self, until: str) -> RunResult:
-        """Runs as far as a stage."""
+        """Runs the stages up to `until`."""
         pipeline, configuration = assemble("fashion", self.workspace, str(PROFILE), self.options)
         runner = LocalRunner(pipeline, self.workspace, PlainDisplay(Console(quiet=True)))
         properties = {"configuration": configuration.model_dump(mode="json")}
         return runner.run(pipeline.select(None, until, None), properties=properties)
 
     def reasons(self) -> dict[str, tuple[str, ...]]:
-        """Why stages would run, by stage."""
+        """The reasons why stages would run, by stage."""
         pipeline, _ = assemble("fashion", self.workspace, str(PROFILE), self.options)
         store = MetadataStore(self.workspace.store)
         decisions = Planner(pipeline, self.workspace, store).explain(STAGES)
@@ -53,14 +53,14 @@ class Pipeline:
         return {d.node.name: d.reasons for d in decisions if d.action == "run"}
 
     def change(self, statement: str) -> None:
-        """Changes the catalogue."""
+        """Executes a statement on the catalogue."""
         with psycopg.connect(self.dsn) as connection:
             connection.execute(statement)
 
 
 @pytest.fixture
 def fashion(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """The demonstration, in a database that wants a password, or so its user thinks."""
+    """The demonstration catalogue, whose DSN contains a password."""
     monkeypatch.setenv("FASHION_CATALOGUE_DSN", make_conninfo(empty, password=SECRET))
     shop = demonstrate(empty, tmp_path / "shop", products=400)
     settings = {"source": "catalogue", "files_below": tmp_path / "shop", "test_share": 0.2}
@@ -69,13 +69,13 @@ def fashion(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipe
 
 
 def test_a_catalogue_runs_through_the_pipeline(fashion: Pipeline) -> None:
-    """Validation finds nothing wrong, the texts reach the grouped examples, and a second run reuses everything."""
+    """Validation finds no anomaly, the texts reach the grouped examples, and a second run reuses every stage."""
     result = fashion.run("label_grouping")
     grouped = Examples(fashion.workspace.root / result.artifacts["label_grouping"]["grouped"].uri)
     columns = read_arrays(grouped.split("train"), ["title", "description", "source_id", "garment_name", "group_name"])
     products = [int(name.removeprefix("product/")) for name in columns["source_id"]]
-    assert columns["title"].tolist() == [fashion.shop.made.products[product] for product in products]
-    assert columns["garment_name"].tolist() == [fashion.shop.made.garments[product] for product in products]
+    assert columns["title"].tolist() == [fashion.shop.rows.products[product] for product in products]
+    assert columns["garment_name"].tolist() == [fashion.shop.rows.garments[product] for product in products]
     assert any(columns["description"])
     assert result.artifacts["schema_gen"]["schema"].properties["disagreements"] == 0
     assert result.artifacts["example_validator"]["anomalies"].properties["anomalies"] == 0
@@ -83,14 +83,12 @@ def test_a_catalogue_runs_through_the_pipeline(fashion: Pipeline) -> None:
     listed = {json.loads(line)["product"] for line in failures.read_text().splitlines()}
     assert listed and {fashion.shop.image_of(product) for product in listed} <= fashion.shop.pictures.broken.keys()
     assert not fashion.run("label_grouping").seconds
-    held = b"".join(path.read_bytes() for path in fashion.workspace.root.rglob("*") if path.is_file())
-    assert SECRET.encode() not in held and b"the catalogue user=postgres" in held
+    content = b"".join(path.read_bytes() for path in fashion.workspace.root.rglob("*") if path.is_file())
+    assert SECRET.encode() not in content and b"the catalogue user=postgres" in content
 
 
-def test_without_a_dsn_the_message_says_where_one_can_come_from(
-    fashion: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing runs, and the next step is a command."""
+def test_a_missing_dsn_is_a_user_error_with_a_command(fashion: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No stage runs, and the next step is a command."""
     monkeypatch.delenv("FASHION_CATALOGUE_DSN")
     with pytest.raises(UserError, match="No catalogue is named") as caught:
         fashion.run("example_gen")
@@ -99,7 +97,7 @@ def test_without_a_dsn_the_message_says_where_one_can_come_from(
 
 @pytest.mark.parametrize("dsn", ["dbname=shop", ""])
 def test_without_psycopg_the_message_names_the_extra(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether the DSN comes from the parameter or from the environment; Fashion-MNIST does without."""
+    """The DSN may come from the parameter or from the environment."""
     for name in [name for name in sys.modules if name.split(".")[0] == "sql"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
@@ -116,7 +114,7 @@ def test_without_psycopg_the_message_names_the_extra(dsn: str, tmp_path: Path, m
 
 
 def test_a_changed_row_makes_the_stage_run_again(fashion: Pipeline) -> None:
-    """Of what is read any change counts, and nothing else does."""
+    """A change of the content that is read makes the stage run, and no other change does."""
     first = fashion.run("example_gen")
     assert "example_gen" not in fashion.reasons()
     fashion.change("INSERT INTO ProductDescription VALUES (9001, 1, 'it', 'Camicia', NULL)")
@@ -145,7 +143,7 @@ def test_a_changed_row_makes_the_stage_run_again(fashion: Pipeline) -> None:
     ],
 )
 def test_a_password_in_the_dsn_is_refused_and_not_repeated(dsn: str, tmp_path: Path) -> None:
-    """Before anything is recorded, and with where to put it instead."""
+    """The error comes before anything is recorded, and never contains the password."""
     workspace = Workspace(tmp_path / "workspace")
     with pytest.raises(UserError, match="^The catalogue's DSN|^The DSN") as caught:
         assemble("fashion", workspace, str(PROFILE), [f"example_gen.dsn={dsn}", "example_gen.source=catalogue"])

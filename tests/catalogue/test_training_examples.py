@@ -1,4 +1,4 @@
-"""ExampleGen on a catalogue: every product is an example, or listed with the reason why it is none."""
+"""Tests of ExampleGen on a catalogue: every product becomes an example or a failure with a reason."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"
 
 
 def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> None:
-    """Pixels, garment and texts are the product's own; what is broken has its reason, and the counts add up."""
+    """Pixels, garment and texts are those of the product; broken images have their reason, and the counts add up."""
     with serving(tmp_path / "shop") as image_server:
         shop = demonstrate(empty, tmp_path / "shop", image_server.url)
         ingested = ingest(tmp_path / "out", empty)
-    made, rows, reasons = shop.made, ingested.rows(), ingested.reasons()
+    catalogue, rows, reasons = shop.rows, ingested.rows(), ingested.reasons()
     listing = {product.id: product for some in read_products(empty) for product in some}
     without = Counter[str]()
-    for product, title in made.products.items():
+    for product, title in catalogue.products.items():
         image = shop.image_of(product)
-        if product not in made.garments or image is None:
-            without["garment" if product not in made.garments else "image"] += 1
+        if product not in catalogue.garments or image is None:
+            without["garment" if product not in catalogue.garments else "image"] += 1
             assert product not in rows.keys() | reasons.keys()
         elif image in shop.pictures.broken:
             assert reasons[product] == FAILING[shop.pictures.broken[image]] and product not in rows
@@ -44,17 +44,19 @@ def test_every_product_is_an_example_or_listed(empty: str, tmp_path: Path) -> No
             row = rows[product]
             file = (tmp_path / "shop" / shop.pictures.names[image]).read_bytes()
             np.testing.assert_array_equal(row["image"], fit_file(file))
-            assert (GARMENTS[row["garment"]], row["title"]) == (made.garments[product], title)
+            assert (GARMENTS[row["garment"]], row["title"]) == (catalogue.garments[product], title)
             assert row["description"] == (listing[product].description or "")
-    held = ingested.examples.properties
-    assert (held["without_garment"], held["without_image"]) == (without["garment"], without["image"])
-    assert held["failed"] == len(reasons) == len(ingested.listed()) and set(reasons.values()) == set(FAILING.values())
+    properties = ingested.examples.properties
+    assert (properties["without_garment"], properties["without_image"]) == (without["garment"], without["image"])
+    assert properties["failed"] == len(reasons) == len(ingested.listed()) and set(reasons.values()) == set(
+        FAILING.values()
+    )
     parts = ("train", "validation", "test", "failed", "without_image", "without_garment")
-    assert sum(int(held[part]) for part in parts) == held["products"] == len(made.products)
+    assert sum(int(properties[part]) for part in parts) == properties["products"] == len(catalogue.products)
 
 
-def test_splits_are_stratified_and_share_no_picture(empty: str, tmp_path: Path) -> None:
-    """Shares are those of each garment, and products that show the same picture stay together."""
+def test_splits_are_stratified_and_share_no_image(empty: str, tmp_path: Path) -> None:
+    """The shares hold for each garment, and products with the same image stay in one split."""
     shop = demonstrate(empty, tmp_path / "shop")
     rows = ingest(tmp_path / "out", empty, files_below=tmp_path / "shop", test_share=0.2, validation_share=0.1).rows()
     count = {split: np.zeros(10, int) for split in ("train", "validation", "test")}
@@ -63,10 +65,10 @@ def test_splits_are_stratified_and_share_no_picture(empty: str, tmp_path: Path) 
     rest = count["train"] + count["validation"]
     np.testing.assert_allclose(count["test"], 0.2 * (rest + count["test"]), atol=1.5)
     np.testing.assert_allclose(count["validation"], 0.1 * rest, atol=1.5)
-    shown: dict[int, list[dict[str, Any]]] = {}
+    by_picture: dict[int, list[dict[str, Any]]] = {}
     for product, row in rows.items():
-        shown.setdefault(shop.pictures.numbers[shop.image_of(product) or 0], []).append(row)
-    shared = [together for together in shown.values() if len(together) > 1]
+        by_picture.setdefault(shop.pictures.numbers[shop.image_of(product) or 0], []).append(row)
+    shared = [together for together in by_picture.values() if len(together) > 1]
     assert len(shared) > 20
     for together in shared:
         assert len({row["split"] for row in together}) == 1 and len({row["cluster"] for row in together}) == 1
@@ -74,7 +76,7 @@ def test_splits_are_stratified_and_share_no_picture(empty: str, tmp_path: Path) 
 
 
 def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> None:
-    """However the images arrive, and whether they are fetched or in the cache."""
+    """The bytes depend neither on the order of the downloads nor on the cache."""
     demonstrate(empty, tmp_path / "shop", products=200)
     written = []
     for name in ("one", "two"):
@@ -84,7 +86,7 @@ def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> 
 
 
 def test_images_are_fitted_as_the_exported_graph_fits_them(dsn: str, tmp_path: Path) -> None:
-    """A shop's photographs of any size become the pixels that `serving_bytes` shows the network."""
+    """Photographs of any size become the same pixels as in the signature `serving_bytes`."""
     rng = np.random.default_rng(0)
     files = []
     for number in range(30):
@@ -120,11 +122,11 @@ HOSTILE = {
 }
 
 
-def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, image_server: Web, tmp_path: Path) -> None:
-    """Neither servers nor URLs nor texts stop it, reach this machine's files, or are taken for SQL."""
+def test_hostile_rows_become_failures_and_the_stage_continues(dsn: str, image_server: Web, tmp_path: Path) -> None:
+    """Hostile servers, URLs and texts neither stop the stage nor reach local files nor inject SQL."""
     injection = "'); DROP TABLE Product; -- %s %(x)s \\ \x01 👗 {url}"
     add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)], title=injection)
-    # By two names, since a host that is silent ten times on end is given up.
+    # Two host names, since a host is dropped after ten unanswered attempts.
     hosts = {kind: "localhost" if kind in ("silent", "garbage") else "127.0.0.1" for kind in HOSTILE}
     hostile: list[str | None] = [f"http://{host}:{image_server.port}/{kind}/1.jpg" for kind, host in hosts.items()]
     served = add_products(dsn, hostile, first=1001)
@@ -151,7 +153,7 @@ def test_hostile_rows_are_listed_and_the_stage_goes_on(dsn: str, image_server: W
 def test_private_addresses_and_files_are_refused_by_default(
     dsn: str, shop: Shop, image_server: Web, tmp_path: Path
 ) -> None:
-    """A catalogue cannot make the pipeline ask inside the network unless this is allowed; nobody is asked."""
+    """A catalogue cannot make the pipeline send requests inside the network unless this is allowed."""
     add_products(dsn, [f"{image_server.url}/fine/1", f"file://{tmp_path}/1.png"])
     with pytest.raises(UserError) as caught:
         ingest(tmp_path / "out", dsn, allow_private=False)
@@ -162,7 +164,7 @@ def test_private_addresses_and_files_are_refused_by_default(
 def test_too_many_failures_stop_with_the_reasons(
     dsn: str, image_server: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The message counts the reasons and shows one product, and the log, which outlives the stage, lists all."""
+    """The error counts the reasons and shows one product; the log, which outlives the stage, lists all products."""
     add_products(dsn, [f"{image_server.url}/{kind}/{n}" for n in range(10) for kind in ("fine", "gone")])
     with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="Too many of the catalogue's") as caught:
         ingest(tmp_path / "out", dsn, max_failed_share=0.2)
@@ -172,8 +174,8 @@ def test_too_many_failures_stop_with_the_reasons(
     assert sum("http_404" in record.message for record in caplog.records) == 10
 
 
-def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:
-    """A second run asks only for what failed, and after the trusted days by version."""
+def test_cached_images_are_not_downloaded_again(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:
+    """A second run downloads only what failed, and revalidates images beyond the maximum age."""
     add_products(dsn, [f"{image_server.url}/fine/{n}" for n in range(40)] + [f"{image_server.url}/gone/1"])
     for name in ("one", "two"):
         ingest(tmp_path / name, dsn)
@@ -183,8 +185,8 @@ def test_nothing_good_is_downloaded_twice(dsn: str, shop: Shop, image_server: We
     assert {shop.counts[f"/fine/{n}"] for n in range(40)} == {2}
 
 
-def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
-    """What stands for many products says nothing about any, and neither does a picture of one colour."""
+def test_placeholders_and_blank_images_are_failures(dsn: str, tmp_path: Path) -> None:
+    """An image that too many products share is a placeholder, and an image of one colour is blank."""
     grey = BytesIO()
     Image.new("RGB", (300, 400), (128, 130, 120)).save(grey, "JPEG")
 
@@ -200,8 +202,8 @@ def test_pictures_of_nothing_are_listed(dsn: str, tmp_path: Path) -> None:
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
 
 
-def test_unknown_garments_are_listed(dsn: str, image_server: Web, tmp_path: Path) -> None:
-    """A garment that the taxonomy does not know is named, with those that it knows."""
+def test_unknown_garments_are_failures(dsn: str, image_server: Web, tmp_path: Path) -> None:
+    """The failure names the garment and the garments of the taxonomy."""
     products = add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
@@ -211,8 +213,8 @@ def test_unknown_garments_are_listed(dsn: str, image_server: Web, tmp_path: Path
     assert "Expected: T-shirt/top, Trouser" in line["message"] and "Received: 'Scarf'" in line["message"]
 
 
-def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Path) -> None:
-    """Without the optional table, or without a row in it, the message names the file that makes it."""
+def test_a_catalogue_without_garments_is_a_user_error(dsn: str, tmp_path: Path) -> None:
+    """Without the optional table, or without rows in it, the error names the script that creates it."""
     add_products(dsn, [None, None])
     with pytest.raises(UserError, match="no labelled product with an image") as caught:
         ingest(tmp_path / "out", dsn)
@@ -227,21 +229,21 @@ def test_a_catalogue_without_garments_says_what_is_needed(dsn: str, tmp_path: Pa
 
 
 def test_too_few_products_for_three_splits_are_refused(dsn: str, image_server: Web, tmp_path: Path) -> None:
-    """Four images cannot be learnt from and tested on."""
+    """Four images are too few for training, validation and test."""
     add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(4)])
     with pytest.raises(UserError, match="No image is left for the split 'validation'") as caught:
         ingest(tmp_path / "out", dsn)
     assert caught.value.received == "4 images"
 
 
-def test_a_catalogue_that_is_not_there_is_a_users_error(tmp_path: Path) -> None:
-    """The message says so in a sentence."""
+def test_an_unreachable_catalogue_is_a_user_error(tmp_path: Path) -> None:
+    """The headline says that there is no connection."""
     with pytest.raises(UserError, match="^There is no connection to the catalogue"):
         ingest(tmp_path / "out", f"postgresql://nobody@/shop?host={tmp_path}")
 
 
 def test_a_damaged_cache_is_named(dsn: str, image_server: Web, tmp_path: Path) -> None:
-    """A file that is no cache is neither used nor overwritten."""
+    """A file that is not a cache is neither used nor overwritten."""
     add_products(dsn, [f"{image_server.url}/fine/1"])
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "images.sqlite").write_text("these are notes of mine, and no database")

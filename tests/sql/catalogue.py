@@ -1,9 +1,14 @@
-"""A catalogue as plain Python, its rows in a database, and what the query must answer, by loops alone."""
+"""Catalogues for tests of the query: as plain Python, in a database, and drawn by hypothesis."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import psycopg
+from hypothesis import strategies as st
+
+from sql.extract import PRODUCTS
 
 INVISIBLE = "\u200b\u2060\ufeff"
 
@@ -19,7 +24,7 @@ class Description(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the answer."""
+    """A row of the result."""
 
     id: int
     title: str | None
@@ -34,32 +39,32 @@ class Catalogue:
     Attributes:
         products: Titles by id.
         images: URLs by id.
-        shown: Product, image, index.
-        descriptions: The texts.
+        product_images: Product id, image id and index.
+        descriptions: The descriptions.
     """
 
     products: dict[int, str] = field(default_factory=dict)
     images: dict[int, str] = field(default_factory=dict)
-    shown: list[tuple[int, int, int]] = field(default_factory=list)
+    product_images: list[tuple[int, int, int]] = field(default_factory=list)
     descriptions: list[Description] = field(default_factory=list)
 
     def insert(self, connection: Any) -> None:
-        """Puts the rows into the tables of a psycopg connection."""
+        """Inserts the rows through a psycopg connection."""
         with connection.cursor() as cursor:
             cursor.executemany("INSERT INTO Product VALUES (%s, %s)", list(self.products.items()))
             cursor.executemany("INSERT INTO Image VALUES (%s, %s)", list(self.images.items()))
-            cursor.executemany("INSERT INTO ProductImages VALUES (%s, %s, %s)", self.shown)
+            cursor.executemany("INSERT INTO ProductImages VALUES (%s, %s, %s)", self.product_images)
             cursor.executemany("INSERT INTO ProductDescription VALUES (%s, %s, %s, %s, %s)", self.descriptions)
 
     def listing(self, country: str = "us", image_index: int = 0) -> list[Row]:
-        """What the query must answer."""
+        """Returns the rows that the query must return, by plain loops."""
         return [
             Row(product, title, self._url(product, image_index), self._text(product, country))
             for product, title in sorted(self.products.items())
         ]
 
     def _url(self, product: int, image_index: int) -> str | None:
-        matching = [image for owner, image, index in self.shown if (owner, index) == (product, image_index)]
+        matching = [image for owner, image, index in self.product_images if (owner, index) == (product, image_index)]
         return self.images[min(matching)] if matching else None
 
     def _text(self, product: int, country: str) -> str | None:
@@ -69,5 +74,45 @@ class Catalogue:
 
 
 def blank(text: str) -> bool:
-    """Whether a text shows nothing: white space as Python knows it, and characters without width."""
+    """Whether a text consists of white space, in Python's sense, and zero-width characters only."""
     return all(character.isspace() or character in INVISIBLE for character in text)
+
+
+def query_by_sql(connection: Any, country: str = "us", image_index: int = 0) -> list[Row]:
+    """Returns the rows of `sql/products.sql`, with parameters bound by the server."""
+    answer = psycopg.Cursor(connection).execute(PRODUCTS, {"country": country, "image_index": image_index})
+    return [Row(*row) for row in answer]
+
+
+def query_by_orm(connection: Any, country: str = "us", image_index: int = 0) -> list[Row]:
+    """Returns the rows of `for_listing`, from the model's instances; the connection is Django's own."""
+    from sql.django_catalogue.models import Product
+
+    listed = Product.objects.for_listing(country=country, image_index=image_index)
+    return [Row(product.id, product.title, product.url, product.description) for product in listed]
+
+
+QUERIES = (query_by_sql, query_by_orm)
+
+BIGINT = st.integers(-(2**63), 2**63 - 1)
+ids = st.one_of(st.integers(-3, 9), BIGINT)
+anything = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+texts = st.one_of(st.none(), st.sampled_from(["", " ", "\t\n", "\u00a0", "\u2003\ufeff", " a ", "'%s"]), anything)
+countries = st.sampled_from(["us", "US", "us ", "de", "", "ü"])
+indexes = st.one_of(st.integers(-1, 2), st.sampled_from([-(2**31), 2**31 - 1]))
+
+
+@st.composite
+def catalogues(draw: st.DrawFn) -> Catalogue:
+    """Draws catalogues in which few ids and countries meet often; rows come in any order."""
+    products = draw(st.dictionaries(ids, anything, max_size=6))
+    images = draw(st.dictionaries(ids, anything, max_size=4))
+    drawn = Catalogue(products, images)
+    if products:
+        owners = st.sampled_from(sorted(products))
+        if images:
+            pairs = st.tuples(owners, st.sampled_from(sorted(images)), indexes)
+            drawn.product_images = draw(st.lists(pairs, max_size=12))
+        rows = st.builds(Description, ids, owners, countries, texts, texts)
+        drawn.descriptions = draw(st.lists(rows, unique_by=lambda row: row.id, max_size=12))
+    return drawn

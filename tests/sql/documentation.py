@@ -1,4 +1,4 @@
-"""The parts of docs/catalogue_query.md that come from files: `python -m tests.sql.documentation` writes them anew."""
+"""The generated parts of docs/catalogue_query.md; `python -m tests.sql.documentation` writes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from sql.extract import PRODUCTS
 from sql.tables import CATALOGUE, CLASSIFICATION
 from tests.sql.catalogue import Catalogue, Description, Row
-from tests.sql.edges import EDGES, MEGABYTE
+from tests.sql.edge_cases import EDGE_CASES, MEGABYTE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "catalogue_query.md"
@@ -18,7 +18,7 @@ PART = re.compile(r"(<!-- (\w+) -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 EXAMPLE = Catalogue(
     products={1: "Linen shirt", 2: "Shoulder bag", 3: "Dress", 4: "Boot"},
     images={10: "a.jpg", 11: "b.jpg", 12: "c.jpg"},
-    shown=[(1, 10, 0), (1, 11, 1), (2, 12, 0), (2, 11, 0), (3, 12, 1)],
+    product_images=[(1, 10, 0), (1, 11, 1), (2, 12, 0), (2, 11, 0), (3, 12, 1)],
     descriptions=[
         Description(100, 1, "us", "Chemise en lin", "A shirt of linen"),
         Description(101, 1, "de", "Chemise en lin", "Leinenhemd"),
@@ -31,23 +31,23 @@ EXAMPLE = Catalogue(
 
 
 def page() -> str:
-    """Returns the document with its parts as the files have them now."""
+    """Returns the document with its generated parts up to date."""
     parts = {
         "example": _example(),
         "sql": f"```sql\n{PRODUCTS}```\n",
         "schema": f"```sql\n{CATALOGUE.statement}```\n",
         "classification": f"```sql\n{CLASSIFICATION.statement}```\n",
         "orm": f"```python\n{_orm()}```\n",
-        "edges": _edges(),
+        "edges": _edge_cases(),
     }
     return PART.sub(lambda found: found[1] + parts[found[2]] + found[4], PAGE.read_text(encoding="utf-8"))
 
 
 def _example() -> str:
-    shown = [(product, index, image, EXAMPLE.images[image]) for product, image, index in EXAMPLE.shown]
+    images = [(product, index, image, EXAMPLE.images[image]) for product, image, index in EXAMPLE.product_images]
     tables = (
         _table(("Product.Id", "Title"), EXAMPLE.products.items()),
-        _table(("ProductId", "ImageIndex", "ImageId", "Url"), shown),
+        _table(("ProductId", "ImageIndex", "ImageId", "Url"), images),
         _table(("Id", "ProductId", "CountryCode", "OriginalText", "TranslatedText"), EXAMPLE.descriptions),
         "The answer:\n",
         _table(Row._fields, EXAMPLE.listing()),
@@ -60,8 +60,8 @@ def _orm() -> str:
     return models[models.index("# As in sql/products.sql") : models.index("class Product(")].rstrip() + "\n"
 
 
-def _edges() -> str:
-    lines = [f"| {edge.name} | {_cell(edge.url)} | {_cell(edge.description)} |\n" for edge in EDGES]
+def _edge_cases() -> str:
+    lines = [f"| {case.name} | {_cell(case.url)} | {_cell(case.description)} |\n" for case in EDGE_CASES]
     return "| what the product has | url | description |\n| --- | --- | --- |\n" + "".join(lines)
 
 

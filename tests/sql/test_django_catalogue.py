@@ -14,7 +14,7 @@ from sql.connection import CatalogueError
 from sql.django_catalogue import _database
 from tests.conftest import ROOT
 from tests.sql.catalogue import Row
-from tests.sql.edges import EDGES, catalogue
+from tests.sql.edge_cases import EDGE_CASES, edge_case_catalogue
 
 COLUMNS = Row._fields
 
@@ -34,7 +34,7 @@ def product(database: Any) -> Any:
     """The model, over the documented cases."""
     from sql.django_catalogue.models import Product
 
-    catalogue().insert(database)
+    edge_case_catalogue().insert(database)
     return Product
 
 
@@ -46,7 +46,7 @@ def test_one_statement_for_all_rows(product: Any) -> None:
     with CaptureQueriesContext(connection) as captured:
         rows = [Row(p.id, p.title, p.url, p.description) for p in product.objects.for_listing()]
     assert len(captured) == 1
-    assert len(rows) == len(EDGES)
+    assert len(rows) == len(EDGE_CASES)
 
 
 def test_one_statement_for_the_iterator(product: Any) -> None:
@@ -57,14 +57,14 @@ def test_one_statement_for_the_iterator(product: Any) -> None:
     with CaptureQueriesContext(connection) as captured:
         listed = product.objects.for_listing().iterator(chunk_size=7)
         rows = [Row(p.id, p.title, p.url, p.description) for p in listed]
-    assert rows == catalogue().listing()
+    assert rows == edge_case_catalogue().listing()
     assert len(captured) == 1
 
 
 def test_it_stays_a_queryset(product: Any) -> None:
     """Filters, slices and values apply to the listing: it goes on after a key, and asks for one product."""
     listing = product.objects.for_listing()
-    rows = catalogue().listing()
+    rows = edge_case_catalogue().listing()
     assert list(listing.filter(id__gt=3)[:5].values_list(*COLUMNS)) == rows[4:9]
     assert listing.get(id=2).url is None
     assert listing.filter(url=None, description=None).count() == 1

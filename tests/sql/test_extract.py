@@ -18,10 +18,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sql.connection import CatalogueError, LostConnectionError, connected
 from sql.extract import Product, estimate, read_ahead, read_products
 from tests.conftest import ROOT
-from tests.sql.catalogue import Catalogue
-from tests.sql.chance import catalogues, countries, indexes
-from tests.sql.edges import catalogue
-from tests.sql.proxy import Fault, proxy
+from tests.sql.catalogue import Catalogue, catalogues, countries, indexes
+from tests.sql.edge_cases import edge_case_catalogue
+from tests.sql.faulty_proxy import Fault, proxy
 from tests.waiting import wait_until
 
 Put = Callable[[Catalogue], None]
@@ -48,7 +47,7 @@ def edges(put: Put, monkeypatch: pytest.MonkeyPatch) -> list[Product]:
     """The documented cases are in the database, and travel four at a time; the rows that are to be read."""
     monkeypatch.setattr("sql.extract.FIRST_ROWS", 4)
     monkeypatch.setattr("sql.extract.MOST_ROWS", 4)
-    made = catalogue()
+    made = edge_case_catalogue()
     put(made)
     return [Product(*row) for row in made.listing()]
 

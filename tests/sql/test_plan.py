@@ -1,4 +1,4 @@
-"""Tests of how PostgreSQL runs the query: by the indexes, product by product, so that the first row comes at once."""
+"""Tests of PostgreSQL's plan of the query: it uses the indexes and returns the first row at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from scripts.bench_catalogue import fill
 from sql.extract import PRODUCTS, PRODUCTS_AFTER
 
-ASKED = {"country": "us", "image_index": 0}
-LOOKED_UP = {
+PARAMETERS = {"country": "us", "image_index": 0}
+LOOKUPS = {
     "productimages_by_index": ("productid", "imageindex"),
     "image_pkey": ("id",),
     "productdescription_by_country": ("productid", "countrycode"),
@@ -40,14 +40,14 @@ def plan(connection: Any, statement: str, parameters: Any) -> list[dict[str, Any
 
 
 def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node and all below it."""
+    """Yields a node and all nodes below it."""
     yield node
     for child in node.get("Plans", []):
         yield from nodes(child)
 
 
 def orm() -> tuple[str, Any]:
-    """The statement that Django makes, and its parameters."""
+    """The statement that Django builds, and its parameters."""
     from sql.django_catalogue.models import Product
 
     statement, parameters = Product.objects.for_listing().query.sql_with_params()
@@ -56,10 +56,10 @@ def orm() -> tuple[str, Any]:
 
 @pytest.mark.parametrize("way", ["sql", "orm"])
 def test_images_and_texts_are_looked_up(large: Any, way: str) -> None:
-    """Every table but Product is reached through the index made for it, by all of the columns that the query knows."""
-    found = plan(large, *((PRODUCTS, ASKED) if way == "sql" else orm()))
+    """The plan reads every table except Product through its index, with all columns of the condition."""
+    found = plan(large, *((PRODUCTS, PARAMETERS) if way == "sql" else orm()))
     by_index = {node["Index Name"]: node.get("Index Cond", "") for node in found if "Index Name" in node}
-    for index, columns in LOOKED_UP.items():
+    for index, columns in LOOKUPS.items():
         assert all(f"{column} = " in by_index[index] for column in columns), by_index
     read_whole = [node["Relation Name"] for node in found if node["Node Type"] in ("Seq Scan", "Bitmap Heap Scan")]
     assert set(read_whole) <= {"product"}
@@ -67,27 +67,27 @@ def test_images_and_texts_are_looked_up(large: Any, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["sql", "orm"])
 def test_rows_come_in_order_without_sorting_them(large: Any, way: str) -> None:
-    """Products are read in the order of their key: nothing waits for the last of them."""
-    found = plan(large, *((PRODUCTS, ASKED) if way == "sql" else orm()))
+    """The plan reads products in the order of their key and does not sort them."""
+    found = plan(large, *((PRODUCTS, PARAMETERS) if way == "sql" else orm()))
     [products] = [node for node in found if node.get("Relation Name") == "product"]
     assert (products["Node Type"], products["Index Name"]) == ("Index Scan", "product_pkey")
-    # What is sorted at most are the two texts of one product.
+    # At most, it sorts the two texts of one product.
     assert all(node["Plan Rows"] <= 2 for node in found if node["Node Type"] in ("Sort", "Incremental Sort"))
 
 
-def test_it_goes_on_after_a_key(large: Any) -> None:
-    """As a subquery, the statement starts behind the last id that was read, without reading what is before it."""
-    found = plan(large, PRODUCTS_AFTER, {**ASKED, "after": 19_000})
+def test_it_continues_after_a_key(large: Any) -> None:
+    """As a subquery, the statement starts after a given id and does not read earlier products."""
+    found = plan(large, PRODUCTS_AFTER, {**PARAMETERS, "after": 19_000})
     # By an index scan or a bitmap of the same index, whichever is cheaper for what is left.
     assert [n["Index Cond"][:6] for n in found if n.get("Index Name") == "product_pkey"] == ["(id > "]
     assert all(node["Node Type"] != "Seq Scan" for node in found)
-    asked = {**ASKED, "after": 19_995}
-    whole = psycopg.Cursor(large).execute(PRODUCTS, ASKED).fetchall()
-    assert psycopg.Cursor(large).execute(PRODUCTS_AFTER, asked).fetchall() == whole[-5:]
+    parameters = {**PARAMETERS, "after": 19_995}
+    whole = psycopg.Cursor(large).execute(PRODUCTS, PARAMETERS).fetchall()
+    assert psycopg.Cursor(large).execute(PRODUCTS_AFTER, parameters).fetchall() == whole[-5:]
 
 
 def test_one_product_is_a_lookup(large: Any) -> None:
-    """Asked for one id, the statement reads one product."""
-    found = plan(large, f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id = 7", ASKED)
+    """With a condition on the id, the statement reads one product."""
+    found = plan(large, f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id = 7", PARAMETERS)
     [products] = [node for node in found if node.get("Relation Name") == "product"]
     assert products["Plan Rows"] == 1

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from sql.extract import Product, read_products
 from sql.product_files import SCHEMA, write_csv, write_file, write_parquet
-from tests.sql.catalogue import Catalogue
-from tests.sql.chance import anything, ids, texts
-from tests.sql.edges import catalogue
+from tests.sql.catalogue import Catalogue, anything, ids, texts
+from tests.sql.edge_cases import edge_case_catalogue
 
 products = st.lists(st.builds(Product, ids, st.none() | anything, texts, texts), min_size=1, max_size=5)
 
@@ -61,9 +60,9 @@ def test_from_the_database_to_a_file(
     dsn: str, put: Callable[[Catalogue], None], tmp_path: Path, database: Any, name: str
 ) -> None:
     """The documented cases arrive in a file of either kind, texts of 1 MB among them."""
-    put(catalogue())
+    put(edge_case_catalogue())
     path = tmp_path / name
-    expected = [Product(*row) for row in catalogue().listing()]
+    expected = [Product(*row) for row in edge_case_catalogue().listing()]
     assert write_file(read_products(dsn), path) == len(expected)
     content = path.read_bytes()
     assert (from_parquet(content) if name.endswith("t") else by_postgresql(database, content)) == expected

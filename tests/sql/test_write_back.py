@@ -29,8 +29,8 @@ from sql.write_back import (
 )
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
-from tests.sql.edges import catalogue
-from tests.sql.proxy import Fault, proxy
+from tests.sql.edge_cases import edge_case_catalogue
+from tests.sql.faulty_proxy import Fault, proxy
 from tests.waiting import wait_until
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def edges(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[list[Product]]:
     """The documented cases and an empty table of answers are in the database; the products that are to be scored."""
-    made = catalogue()
+    made = edge_case_catalogue()
     put(made)
     prepare(dsn)
     yield [Product(*row) for row in made.listing()]

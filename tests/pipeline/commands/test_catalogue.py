@@ -26,7 +26,7 @@ from sql.demonstration import CASES, fill, make_demonstration
 from sql.extract import Product, read_products
 from sql.server import find_programs, running_server
 from tests.conftest import ROOT, Fashion
-from tests.sql.proxy import Fault, proxy
+from tests.sql.faulty_proxy import Fault, proxy
 
 FASHION = [sys.executable, "-m", "pipeline.commands.cli", "catalogue"]
 WITHOUT_PSYCOPG = (

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL, whose connections break or fall silent at a chosen moment."""
+"""A TCP proxy in front of PostgreSQL whose connections break or stall at a chosen moment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sql.connection import parse_dsn
 
 @dataclass
 class Fault:
-    """What happens to one connection.
+    """The fault of one connection.
 
     Attributes:
-        when: Words that the client sends. Defaults to whatever it sends first.
-        nth: At which time it sends them.
-        passed: How many bytes of the server still pass, once the server has been sent the words.
-        kind: Whether the connection is cut then, or stays open and nothing passes any more.
+        when: The client's words that trigger it. Defaults to whatever it sends first.
+        nth: At which occurrence of the words.
+        passed: How many bytes of the server still pass after the words.
+        kind: Whether the connection is cut then, or stays open and forwards nothing.
     """
 
     when: bytes = b""
@@ -36,9 +36,9 @@ class Proxy:
     """A running proxy.
 
     Attributes:
-        dsn: The database, by way of the proxy.
-        faults: Those of the connections to come, in their order; later connections have none.
-        connections: How many there were.
+        dsn: The database through the proxy.
+        faults: The faults of the next connections, in order; later connections have none.
+        connections: The number of connections so far.
     """
 
     dsn: str
@@ -48,14 +48,14 @@ class Proxy:
 
 @contextmanager
 def proxy(dsn: str, *faults: Fault) -> Iterator[Proxy]:
-    """Yields a proxy before the server of a DSN; in the end all of its connections are cut."""
+    """Yields a proxy in front of the server of a DSN; cuts all of its connections in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = Proxy(make_conninfo(dsn, host="127.0.0.1", port=listener.getsockname()[1]), [*faults])
+        running = Proxy(make_conninfo(dsn, host="127.0.0.1", port=listener.getsockname()[1]), [*faults])
         opened: list[_Pair] = []
-        accepting = threading.Thread(target=_accept, args=(listener, dsn, made, opened))
+        accepting = threading.Thread(target=_accept, args=(listener, dsn, running, opened))
         accepting.start()
         try:
-            yield made
+            yield running
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
@@ -63,17 +63,17 @@ def proxy(dsn: str, *faults: Fault) -> Iterator[Proxy]:
                 pair.end()
 
 
-def _accept(listener: socket.socket, dsn: str, made: Proxy, opened: list[_Pair]) -> None:
+def _accept(listener: socket.socket, dsn: str, running: Proxy, opened: list[_Pair]) -> None:
     with suppress(OSError):
         while True:
             client, _ = listener.accept()
-            made.connections += 1
-            opened.append(_Pair(client, _server(dsn), made.faults.pop(0) if made.faults else None))
+            running.connections += 1
+            opened.append(_Pair(client, _server(dsn), running.faults.pop(0) if running.faults else None))
 
 
 def _server(dsn: str) -> socket.socket:
-    given = parse_dsn(dsn)
-    host, port = given["host"], given.get("port", "5432")
+    parameters = parse_dsn(dsn)
+    host, port = parameters["host"], parameters.get("port", "5432")
     if not host.startswith("/"):
         return socket.create_connection((host, int(port)))
     connected = socket.socket(socket.AF_UNIX)
@@ -83,7 +83,7 @@ def _server(dsn: str) -> socket.socket:
 
 @dataclass
 class _Pair:
-    """A connection of a client, and the one to the server that belongs to it."""
+    """A client's connection and the corresponding one to the server."""
 
     client: socket.socket
     server: socket.socket
@@ -92,11 +92,11 @@ class _Pair:
     threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.threads = [threading.Thread(target=self._forth), threading.Thread(target=self._back)]
+        self.threads = [threading.Thread(target=self._forward_client), threading.Thread(target=self._forward_server)]
         for thread in self.threads:
             thread.start()
 
-    def _forth(self) -> None:
+    def _forward_client(self) -> None:
         seen = b""
         with suppress(OSError):
             while data := self.client.recv(65536):
@@ -104,25 +104,25 @@ class _Pair:
                 if self.fault and self.left is None and seen.count(self.fault.when) >= self.fault.nth:
                     self.left = self.fault.passed
                 self.server.sendall(data)
-                self._strike()
+                self._apply_fault()
         self._cut()
 
-    def _back(self) -> None:
+    def _forward_server(self) -> None:
         with suppress(OSError):
             while data := self.server.recv(65536):
                 if self.left is not None:
                     data, self.left = data[: self.left], max(0, self.left - len(data))
                 self.client.sendall(data)
-                if self._strike():
+                if self._apply_fault():
                     return
         self._cut()
 
-    def _strike(self) -> bool:
-        """Whether nothing passes any more; cuts the connection if it is to be cut."""
-        struck = self.left == 0
-        if self.fault and struck and self.fault.kind == "cut":
+    def _apply_fault(self) -> bool:
+        """Whether nothing passes any more; cuts the connection where the fault says so."""
+        due = self.left == 0
+        if self.fault and due and self.fault.kind == "cut":
             self._cut()
-        return struck
+        return due
 
     def _cut(self) -> None:
         for end in (self.client, self.server):

@@ -1,4 +1,4 @@
-"""Tests of sql.connection and sql.tables: what is wrong with a catalogue is told, and never a password."""
+"""Tests of sql.connection and sql.tables: errors name the problem and never contain a password."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ Schema = Callable[[str], str]
 
 @pytest.fixture
 def schema(dsn: str) -> Iterator[Schema]:
-    """Makes a schema of a test's own by a script, and returns a DSN whose search path is that alone."""
+    """Returns a function that runs a script in a separate schema and returns a DSN for it."""
     name = f"fashion_schema_{os.getpid()}"
     with psycopg.connect(dsn, autocommit=True) as connection:
 
-        def make(script: str) -> str:
+        def create(script: str) -> str:
             connection.execute(f"CREATE SCHEMA {name}; SET search_path = {name}; {script}")
             return make_conninfo(dsn, options=f"-csearch_path={name}")
 
-        yield make
+        yield create
         connection.execute(f"DROP SCHEMA {name} CASCADE")
 
 
-def told(dsn: str) -> str:
-    """What a reader of this catalogue is told, which is always what, what instead, and what next."""
+def error_of_reading(dsn: str) -> str:
+    """Reads a catalogue, which fails with a complete error; returns the error on one line."""
     with pytest.raises(CatalogueError) as raised:
         list(read_products(dsn))
     assert re.fullmatch(r".+\. Expected: .+\. Received: .+\. Next: .+", raised.value.one_line)
-    # Nor may a traceback lead to it: psycopg's exceptions hold the whole connection.
+    # Nor may a traceback contain it: psycopg's exceptions hold the whole connection.
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
     return raised.value.one_line
 
 
-def test_what_is_needed_is_what_the_schema_makes(dsn: str) -> None:
-    """The columns that are looked for, and their types, are those of sql/schema.sql, no more and no fewer."""
+def test_the_required_columns_are_those_of_the_schema(dsn: str) -> None:
+    """The required columns and types are exactly those of sql/schema.sql."""
     with psycopg.connect(dsn) as connection:
         check_tables(connection, CATALOGUE)
         for table, columns in CATALOGUE.columns.items():
@@ -54,17 +54,17 @@ def test_what_is_needed_is_what_the_schema_makes(dsn: str) -> None:
 
 
 def test_missing_tables_and_columns_are_named(schema: Schema) -> None:
-    """Everything that is missing or of another type is named at once, and nothing else."""
+    """The error names all missing columns and wrong types at once, and nothing else."""
     dsn = schema(f"""{CATALOGUE.statement}
         DROP TABLE ProductDescription;
         ALTER TABLE Image DROP COLUMN Url;
         ALTER TABLE ProductImages DROP COLUMN ImageIndex, ADD COLUMN ImageIndex text;""")
     received = "no column Image.Url; ProductImages.ImageIndex has type text, not int8; no table ProductDescription"
-    assert f"Received: {received}. Next: " in told(dsn)
+    assert f"Received: {received}. Next: " in error_of_reading(dsn)
 
 
-def test_views_and_wider_types_will_do(schema: Schema) -> None:
-    """Views over other tables, integer keys, varchar and domains are a catalogue as well."""
+def test_views_and_wider_types_are_accepted(schema: Schema) -> None:
+    """Views over other tables, integer keys, varchar and domains are valid in a catalogue."""
     dsn = schema("""
         CREATE DOMAIN words AS varchar(30);
         CREATE TABLE article (number integer PRIMARY KEY, name words);
@@ -78,8 +78,8 @@ def test_views_and_wider_types_will_do(schema: Schema) -> None:
     assert list(read_products(dsn)) == [[(1, "Shirt", None, None), (2, "Boot", None, "A boot")]]
 
 
-def test_materialized_views_and_domains_over_domains_will_do(schema: Schema) -> None:
-    """What cannot be locked is read without a lock."""
+def test_materialized_views_and_domains_over_domains_are_accepted(schema: Schema) -> None:
+    """A materialized view, which cannot be locked, is read without a lock."""
     dsn = schema(f"""{CATALOGUE.statement}
         CREATE DOMAIN words AS text; CREATE DOMAIN title AS words;
         INSERT INTO Product VALUES (1, 'Shirt'); ALTER TABLE Product RENAME TO article;
@@ -87,24 +87,24 @@ def test_materialized_views_and_domains_over_domains_will_do(schema: Schema) -> 
     assert list(read_products(dsn)) == [[(1, "Shirt", None, None)]]
 
 
-def test_names_in_quotes_are_told(schema: Schema) -> None:
-    """A table whose name is quoted is not there under the plain one, and the message says so."""
+def test_quoted_table_names_are_reported(schema: Schema) -> None:
+    """The error points to a table that exists under a quoted name only."""
     dsn = schema(f'{CATALOGUE.statement} ALTER TABLE Product RENAME TO "Product"')
-    assert 'Received: no table Product; "Product" exists under a quoted name' in told(dsn)
+    assert 'Received: no table Product; "Product" exists under a quoted name' in error_of_reading(dsn)
 
 
-def test_a_transaction_that_only_reads(schema: Schema) -> None:
-    """Nothing that the catalogue calls can write, a view's functions included."""
+def test_reading_is_read_only(schema: Schema) -> None:
+    """Reading cannot write, not even through a function of a view."""
     dsn = schema(f"""{CATALOGUE.statement}
         CREATE TABLE written (n integer);
         CREATE FUNCTION title() RETURNS text LANGUAGE sql AS 'INSERT INTO written VALUES (1); SELECT ''t''';
         ALTER TABLE Product RENAME TO hidden; INSERT INTO hidden VALUES (1, 'a');
         CREATE VIEW Product AS SELECT Id, title() AS Title FROM hidden""")
-    assert "cannot execute INSERT in a read-only transaction" in told(dsn)
+    assert "cannot execute INSERT in a read-only transaction" in error_of_reading(dsn)
 
 
 def test_missing_rights(dsn: str, schema: Schema) -> None:
-    """A table that the user may not read is named, and the right that is missing."""
+    """The error names the table that the user may not read, and the missing right."""
     name = f"fashion_reader_{os.getpid()}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         ours = schema(CATALOGUE.statement)
@@ -114,7 +114,7 @@ def test_missing_rights(dsn: str, schema: Schema) -> None:
             f"GRANT SELECT ON {path}.product, {path}.image, {path}.productimages TO {name}"
         )
         try:
-            message = told(make_conninfo(ours, options=f"-csearch_path={path} -crole={name}"))
+            message = error_of_reading(make_conninfo(ours, options=f"-csearch_path={path} -crole={name}"))
         finally:
             connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     assert "permission denied for table productdescription" in message
@@ -122,15 +122,15 @@ def test_missing_rights(dsn: str, schema: Schema) -> None:
 
 
 def test_no_server() -> None:
-    """A host where nothing listens, and a name that is no host, are told with the place, without the password."""
+    """The error shows the unreachable host and not the password."""
     for host in ("127.0.0.1", "no.such.host.invalid"):
-        message = told(f"postgresql://ann:sesame@{host}:1/shop")
+        message = error_of_reading(f"postgresql://ann:sesame@{host}:1/shop")
         assert "There is no connection to the catalogue (user=ann" in message
         assert f"host={host}" in message and "sesame" not in message
 
 
 def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong password, no password, an unknown user and an unknown database are told apart by the server's words."""
+    """Errors distinguish a wrong password, a missing password and an unknown database."""
     monkeypatch.setenv("PGPASSFILE", os.devnull)
     with running_server(find_programs()) as server:
         with psycopg.connect(server, autocommit=True) as connection:
@@ -141,13 +141,17 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.execute("SELECT pg_reload_conf()")
         bare = make_conninfo(server, user="ann")
         # The server reads its new rules a moment later.
-        message = wait_until(lambda: "password" in (said := told(bare)) and said, "rules that want a password")
+        message = wait_until(
+            lambda: "password" in (error := error_of_reading(bare)) and error, "rules that require a password"
+        )
         assert message
         assert "Received: connection failed" in message and "no password supplied" in message and "~/.pgpass" in message
-        assert 'password authentication failed for user "ann"' in (message := told(f"{bare} password=wrong"))
+        assert 'password authentication failed for user "ann"' in (
+            message := error_of_reading(f"{bare} password=wrong")
+        )
         assert "wrong" not in message
-        assert 'database "nowhere" does not exist' in told(make_conninfo(server, dbname="nowhere"))
-        assert "no table Product" in told(f"{bare} password='open sesame'")
+        assert 'database "nowhere" does not exist' in error_of_reading(make_conninfo(server, dbname="nowhere"))
+        assert "no table Product" in error_of_reading(f"{bare} password='open sesame'")
 
 
 @pytest.mark.parametrize(
@@ -165,8 +169,8 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_dsn_that_cannot_be_read(dsn: str) -> None:
-    """It is not shown, nor are pieces of it: any of them may be of the password."""
-    message = told(dsn)
+    """The error contains no part of it, since any part may belong to the password."""
+    message = error_of_reading(dsn)
     assert "The DSN cannot be read. Expected: postgresql://" in message
     assert "sesame" not in message + redact_dsn(dsn)
     assert "open" not in message
@@ -179,15 +183,15 @@ def test_a_dsn_that_cannot_be_read(dsn: str) -> None:
         "host=shop.example port=6000 user=ann dbname=catalogue sslmode=require password=s@s/me sslpassword=s@s/me",
     ],
 )
-def test_what_may_be_shown_of_a_dsn(dsn: str) -> None:
-    """Everything but the secrets, whichever way it is written; the result is a DSN again."""
-    shown = {"user": "ann", "host": "shop.example", "port": "6000", "dbname": "catalogue", "sslmode": "require"}
-    assert parse_dsn(dsn) == {**shown, "password": "s@s/me", "sslpassword": "s@s/me"}
-    assert parse_dsn(redact_dsn(dsn)) == shown
+def test_a_redacted_dsn(dsn: str) -> None:
+    """A redacted DSN has everything but the secrets, for a URI and for words, and is a valid DSN."""
+    public = {"user": "ann", "host": "shop.example", "port": "6000", "dbname": "catalogue", "sslmode": "require"}
+    assert parse_dsn(dsn) == {**public, "password": "s@s/me", "sslpassword": "s@s/me"}
+    assert parse_dsn(redact_dsn(dsn)) == public
 
 
-def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password of the environment does not come into what is shown."""
+def test_a_password_of_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a redacted DSN nor an error contains PGPASSWORD."""
     monkeypatch.setenv("PGPASSWORD", "sesame")
     assert redact_dsn("host=shop.example") == "host=shop.example"
     with pytest.raises(LostConnectionError) as raised:
@@ -195,14 +199,14 @@ def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sesame" not in str(raised.value)
 
 
-def test_words_that_are_no_utf8(dsn: str) -> None:
-    """A country from a terminal of another encoding is told, not a traceback."""
+def test_parameters_that_are_not_utf8(dsn: str) -> None:
+    """A country in another encoding gives an error and no traceback."""
     with pytest.raises(CatalogueError, match="not UTF-8"):
         list(read_products(dsn, country="\udcff"))
 
 
-def test_texts_that_are_no_utf8() -> None:
-    """In a database without an encoding a text may be anything; the message says where to look."""
+def test_texts_that_are_not_utf8() -> None:
+    """The error about a text without a valid encoding names the setting to check."""
     with running_server(find_programs()) as server:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(
@@ -212,4 +216,4 @@ def test_texts_that_are_no_utf8() -> None:
         with psycopg.connect(ours, client_encoding="latin1") as connection:
             connection.execute(CATALOGUE.statement)
             connection.execute("INSERT INTO Product VALUES (1, E'caf\\351')")
-        assert "SHOW server_encoding" in told(ours)
+        assert "SHOW server_encoding" in error_of_reading(ours)

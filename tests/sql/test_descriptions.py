@@ -1,4 +1,4 @@
-"""Made-up descriptions: the same for the same seed, with as much wrong with them as is said."""
+"""Tests of sql.descriptions: reproducible texts with the requested rates of defects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from models.taxonomy import Taxonomy
 from sql.descriptions import CLEAN, GARMENTS, LANGUAGES, SHOP, WORDS, Noise, describe, describe_all
 
 COUNT = 4000
-MANY = [GARMENTS[place % len(GARMENTS)] for place in range(COUNT)]
+MANY = [GARMENTS[index % len(GARMENTS)] for index in range(COUNT)]
 KINDS = [kind.name for kind in fields(Noise)]
 
 
 def test_the_same_seed_gives_the_same_texts() -> None:
-    """Another seed gives others, and a product's text does not depend on how many others there are."""
+    """Another seed gives other texts; a product's text does not depend on the number of products."""
     assert describe_all(MANY, 1, SHOP) == describe_all(MANY, 1, SHOP) != describe_all(MANY, 2, SHOP)
     assert describe_all(MANY[:7], 1, SHOP) == describe_all(MANY, 1, SHOP)[:7]
 
@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_texts() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "typos"])
 def test_each_noise_changes_its_share_of_the_texts_and_no_other(kind: str) -> None:
-    """By how much is said; the other texts stay letter by letter, also among all the noise of a shop."""
+    """Each kind of noise changes the requested share of the texts and leaves the others unchanged."""
     for others in (CLEAN, SHOP):
         without, spoilt = (describe_all(MANY, 3, replace(others, **{kind: share})) for share in (0.0, 0.3))
         changed = sum(a != b for a, b in zip(without, spoilt, strict=True)) / COUNT
@@ -34,13 +34,13 @@ def test_each_noise_changes_its_share_of_the_texts_and_no_other(kind: str) -> No
 
 
 def test_a_missing_text_is_empty() -> None:
-    """And no other noise fills it; without missing ones none is blank."""
+    """No other noise fills a missing text; without missing ones, no text is blank."""
     assert set(describe_all(MANY, 0, replace(SHOP, missing=1.0))) == {""}
     assert all(text.strip() for text in describe_all(MANY, 0, replace(SHOP, missing=0.0)))
 
 
 def test_typos_misspell_their_share_of_the_longer_words() -> None:
-    """Word by word, in as many words, none with another first letter or two letters more or less."""
+    """Typos keep the number of words and the first letters, and change a length by at most one."""
     clean, spoilt = (" ".join(describe_all(MANY, 0, Noise(typos=share))).split(" ") for share in (0.0, 0.2))
     assert len(clean) == len(spoilt)
     longer = [(a, b) for a, b in zip(clean, spoilt, strict=True) if len(a) >= 4]
@@ -50,36 +50,36 @@ def test_typos_misspell_their_share_of_the_longer_words() -> None:
 
 
 def names(garment: str) -> list[str]:
-    """All that a garment is called, in English."""
+    """The English names of a garment."""
     return [name.lower() for name in WORDS[garment].names]
 
 
-def told(share: Noise, about: Callable[[str], list[str]]) -> float:
-    """The share of texts that have one of the names."""
-    texts = describe_all(MANY, 5, share)
+def share_naming(noise: Noise, about: Callable[[str], list[str]]) -> float:
+    """The share of texts that contain one of the names."""
+    texts = describe_all(MANY, 5, noise)
     found = [any(name in text.lower() for name in about(g)) for g, text in zip(MANY, texts, strict=True)]
     return sum(found) / COUNT
 
 
 def test_clean_texts_name_the_garment_and_vague_ones_do_not() -> None:
-    """Vague texts name none at all."""
+    """Vague texts name no garment."""
     every = [name for garment in GARMENTS for name in names(garment)]
-    assert told(CLEAN, names) == 1
-    assert told(Noise(vague=1.0), lambda garment: [name for name in every if name not in ("top", "heels")]) == 0
+    assert share_naming(CLEAN, names) == 1
+    assert share_naming(Noise(vague=1.0), lambda garment: [name for name in every if name not in ("top", "heels")]) == 0
 
 
-def test_companions_and_misleading_texts_are_of_what_it_is_worn_with() -> None:
-    """A companion comes beside the garment, a misleading text in its place."""
+def test_companions_and_misleading_texts_name_garments_worn_together() -> None:
+    """A companion is named with the garment, a misleading text names another instead."""
 
     def worn_with(garment: str) -> list[str]:
         return [name for other in WORDS[garment].worn_with for name in names(other)]
 
-    assert told(Noise(companions=1.0), worn_with) == told(Noise(companions=1.0), names) == 1
-    assert told(Noise(misleading=1.0), worn_with) == 1 > 0.2 > told(Noise(misleading=1.0), names)
+    assert share_naming(Noise(companions=1.0), worn_with) == share_naming(Noise(companions=1.0), names) == 1
+    assert share_naming(Noise(misleading=1.0), worn_with) == 1 > 0.2 > share_naming(Noise(misleading=1.0), names)
 
 
-def test_what_it_is_worn_with_is_of_another_group() -> None:
-    """So that a misleading text is wrong about the group too; and there are words for every garment of the data."""
+def test_garments_worn_together_are_of_different_groups() -> None:
+    """So a misleading text names a wrong group too; every garment of the data set has words."""
     taxonomy = Taxonomy.load()
     group = dict(zip(taxonomy.garments, taxonomy.group_of, strict=True))
     assert taxonomy.garments == GARMENTS
@@ -88,12 +88,12 @@ def test_what_it_is_worn_with_is_of_another_group() -> None:
         assert len(words.foreign) == len(LANGUAGES)
 
 
-def test_a_share_that_is_none_is_refused() -> None:
-    """By its name and value."""
+def test_noise_outside_0_to_1_is_an_error() -> None:
+    """The error names the kind and the value."""
     with pytest.raises(ValueError, match="typos is not a share from 0 to 1: 30"):
         Noise(typos=30)
 
 
-def test_one_text_follows_from_the_state_of_random() -> None:
-    """For a catalogue that makes its products one by one."""
+def test_a_text_depends_only_on_the_random_state() -> None:
+    """Equal states of the random generator give equal texts."""
     assert describe("Bag", Random(4), SHOP) == describe("Bag", Random(4), SHOP)

@@ -1,4 +1,4 @@
-"""Tests of sql.extract.catalogue_digest and read_garments: what is read decides, and nothing else does."""
+"""Tests of sql.extract.catalogue_digest and read_garments: only the content that is read changes the digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.sql.catalogue import Catalogue, Description
 
 @pytest.fixture
 def change(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[Callable[[str], None]]:
-    """Runs a statement on a catalogue of two products, of which one has all there is."""
+    """Returns a function that runs a statement on a catalogue of two products."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(GARMENTS.statement)
         put(
@@ -44,8 +44,10 @@ def change(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[Callable[[str
         "INSERT INTO ProductGarment VALUES (2, 'Ankle boot')",
     ],
 )
-def test_any_change_of_what_is_read_changes_it(dsn: str, change: Callable[[str], None], statement: str) -> None:
-    """A title, a URL, a text, a garment, a row more or less."""
+def test_a_change_of_the_read_content_changes_the_digest(
+    dsn: str, change: Callable[[str], None], statement: str
+) -> None:
+    """A change of a title, a URL, a text or a garment, and an added or removed row, change the digest."""
     before = catalogue_digest(dsn)
     change(statement)
     assert catalogue_digest(dsn) != before
@@ -61,27 +63,27 @@ def test_any_change_of_what_is_read_changes_it(dsn: str, change: Callable[[str],
         "DELETE FROM ProductGarment; INSERT INTO ProductGarment VALUES (1, 'Shirt')",
     ],
 )
-def test_what_is_not_read_does_not_change_it(dsn: str, change: Callable[[str], None], statement: str) -> None:
-    """Other countries, other images, blanks in place of nothing, and rows that are written anew as they were."""
+def test_other_changes_keep_the_digest(dsn: str, change: Callable[[str], None], statement: str) -> None:
+    """Other countries, other images, blank texts and rewritten equal rows do not change the digest."""
     before = catalogue_digest(dsn)
     change(statement)
     assert catalogue_digest(dsn) == before
 
 
-def test_country_and_index_say_what_is_read(dsn: str, change: Callable[[str], None]) -> None:
-    """The same tables, read otherwise, are something else."""
+def test_the_digest_depends_on_country_and_index(dsn: str, change: Callable[[str], None]) -> None:
+    """Another country or image index gives another digest, unless the content is equal."""
     del change
-    asked = [("us", 0), ("de", 0), ("us", 1), ("fr", 2)]
-    assert len({catalogue_digest(dsn, country=country, image_index=index) for country, index in asked}) == 3
-    assert catalogue_digest(dsn, country="us") == catalogue_digest(dsn, country="de"), "Hemd is what both say"
+    queries = [("us", 0), ("de", 0), ("us", 1), ("fr", 2)]
+    assert len({catalogue_digest(dsn, country=country, image_index=index) for country, index in queries}) == 3
+    assert catalogue_digest(dsn, country="us") == catalogue_digest(dsn, country="de"), "both have the text Hemd"
 
 
 def test_garments_are_read_by_product(dsn: str, change: Callable[[str], None]) -> None:
-    """Those that somebody has said; without the table the message says what makes it."""
+    """The result has the labelled products; without the table, the error names the script that creates it."""
     change("INSERT INTO ProductGarment VALUES (2, 'Ankle boot')")
     assert read_garments(dsn) == {1: "Shirt", 2: "Ankle boot"}
     change("DROP TABLE ProductGarment")
-    for ask in (read_garments, catalogue_digest):
+    for read in (read_garments, catalogue_digest):
         with pytest.raises(CatalogueError, match="no table ProductGarment") as caught:
-            ask(dsn)
+            read(dsn)
         assert "sql/garments.sql" in caught.value.next_step

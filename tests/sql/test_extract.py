@@ -1,4 +1,4 @@
-"""Tests of sql.extract: all products, once each, from one snapshot, whatever happens to the connection."""
+"""Tests of sql.extract: every product exactly once, from one snapshot, under any fault of the connection."""
 
 from __future__ import annotations
 
@@ -38,38 +38,38 @@ PHASES = {
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lost connection is made again at once."""
+    """Reconnects without pauses."""
     monkeypatch.setattr("sql.extract.sleep", lambda seconds: None)
 
 
 @pytest.fixture
 def edges(put: Put, monkeypatch: pytest.MonkeyPatch) -> list[Product]:
-    """The documented cases are in the database, and travel four at a time; the rows that are to be read."""
+    """The rows of the edge cases, which are in the database and are fetched four at a time."""
     monkeypatch.setattr("sql.extract.FIRST_ROWS", 4)
     monkeypatch.setattr("sql.extract.MOST_ROWS", 4)
-    made = edge_case_catalogue()
-    put(made)
-    return [Product(*row) for row in made.listing()]
+    catalogue = edge_case_catalogue()
+    put(catalogue)
+    return [Product(*row) for row in catalogue.listing()]
 
 
 def read(dsn: str, **options: Any) -> list[Product]:
-    """All rows."""
+    """Reads all rows."""
     return [row for rows in read_products(dsn, **options) for row in rows]
 
 
-def test_every_edge(dsn: str, edges: list[Product]) -> None:
-    """The documented cases arrive, texts of 1 MB among them, as the query answers them."""
+def test_every_edge_case(dsn: str, edges: list[Product]) -> None:
+    """Reading returns the edge cases like the query, including texts of 1 MB."""
     assert read(dsn) == edges
     assert read(dsn, after=edges[6].id) == edges[7:]
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(made=catalogues(), country=countries, image_index=indexes, first=st.integers(1, 4), drops=st.data())
+@given(catalogue=catalogues(), country=countries, image_index=indexes, first=st.integers(1, 4), drops=st.data())
 def test_no_row_is_lost_and_none_comes_twice(
-    put: Put, dsn: str, made: Catalogue, country: str, image_index: int, first: int, drops: st.DataObject
+    put: Put, dsn: str, catalogue: Catalogue, country: str, image_index: int, first: int, drops: st.DataObject
 ) -> None:
-    """On any catalogue, however many rows travel at once and wherever connections break, the rows are the oracle's."""
-    put(made)
+    """For any catalogue, batch size and broken connection, the rows are those of plain Python."""
+    put(catalogue)
     faults = st.builds(Fault, st.just(b"FETCH"), st.integers(1, 3), st.sampled_from([0, 1, 30, 90, 200]))
     read_so_far: list[Product] = []
     with pytest.MonkeyPatch.context() as patched, proxy(dsn, *drops.draw(st.lists(faults, max_size=4))) as before:
@@ -83,32 +83,32 @@ def test_no_row_is_lost_and_none_comes_twice(
                     read_so_far += rows
                 break
             except LostConnectionError:
-                # Given up: whoever asked has a beginning without a gap, and can go on behind it.
+                # The rows so far have no gap, so the caller can continue after them.
                 continue
-    assert read_so_far == [Product(*row) for row in made.listing(country, image_index)]
+    assert read_so_far == [Product(*row) for row in catalogue.listing(country, image_index)]
 
 
-def test_a_lost_connection_is_told_and_made_again(dsn: str, edges: list[Product]) -> None:
-    """After each loss a new connection goes on behind the last row, and the caller hears of it."""
-    heard: list[tuple[int, LostConnectionError]] = []
+def test_a_lost_connection_is_reported_and_opened_again(dsn: str, edges: list[Product]) -> None:
+    """After each loss a new connection continues after the last row, and calls `on_reconnect`."""
+    reported: list[tuple[int, LostConnectionError]] = []
     with proxy(dsn, Fault(b"FETCH", 2), Fault(b"FETCH", 3, 100)) as before:
-        assert read(before.dsn, on_reconnect=lambda *told: heard.append(told)) == edges
+        assert read(before.dsn, on_reconnect=lambda *call: reported.append(call)) == edges
         assert before.connections == 3
-    assert [after for after, _ in heard] == [edges[3].id, edges[11].id]
-    assert all("The connection to the catalogue broke" in str(error) for _, error in heard)
+    assert [after for after, _ in reported] == [edges[3].id, edges[11].id]
+    assert all("The connection to the catalogue broke" in str(error) for _, error in reported)
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_what_fails_before_the_first_row_is_told_at_once(dsn: str, edges: list[Product], phase: str) -> None:
-    """A connection that is cut before it gave a row is not made again: the user hears of it."""
+def test_a_failure_before_the_first_row_is_not_retried(dsn: str, edges: list[Product], phase: str) -> None:
+    """A connection that is cut before its first row gives an error at once."""
     with proxy(dsn, PHASES[phase]) as before:
         with pytest.raises(LostConnectionError, match=r"(?s)Expected: .*\nReceived: .*\nNext: "):
             read(before.dsn)
         assert before.connections == 1
 
 
-def test_a_server_that_never_gets_better_is_given_up(dsn: str, edges: list[Product]) -> None:
-    """Connections are made again a bounded number of times while no row comes."""
+def test_the_number_of_retries_is_bounded(dsn: str, edges: list[Product]) -> None:
+    """Without new rows, the reader reconnects a bounded number of times."""
     read_so_far: list[Product] = []
     with proxy(dsn, Fault(b"FETCH", 2), *([Fault(b"LOCK TABLE")] * 9)) as before:
         with pytest.raises(LostConnectionError):
@@ -118,13 +118,13 @@ def test_a_server_that_never_gets_better_is_given_up(dsn: str, edges: list[Produ
 
 @pytest.mark.parametrize("when", [b"LOCK TABLE", b"FETCH"])
 def test_a_server_that_stalls_is_an_error(dsn: str, edges: list[Product], when: bytes) -> None:
-    """A connection that stays open and says nothing ends in an error, whatever TCP thinks of it."""
+    """An open connection without any response ends in an error."""
     with proxy(dsn, Fault(when, kind="stall")) as before, pytest.raises(LostConnectionError, match="does not respond"):
         read(before.dsn, timeout=1.0)
 
 
-def test_a_server_that_never_answers_the_connection(dsn: str) -> None:
-    """So does one that accepts connections and does not greet."""
+def test_a_server_that_does_not_accept_the_session(dsn: str) -> None:
+    """A server that accepts TCP connections and sends nothing ends in an error."""
     with (
         proxy(dsn, Fault(kind="stall")) as before,
         pytest.raises(LostConnectionError, match="(?s)no connection.*timeout"),
@@ -132,8 +132,8 @@ def test_a_server_that_never_answers_the_connection(dsn: str) -> None:
         read(f"{before.dsn} connect_timeout=2")
 
 
-def test_a_lock_that_is_held_is_an_error(dsn: str, put: Put) -> None:
-    """A table that somebody keeps locked ends in an error with the server's words, and not in a second try."""
+def test_a_locked_table_is_an_error(dsn: str, put: Put) -> None:
+    """A table that stays locked gives an error with the server's message, and no retry."""
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(CatalogueError, match="(?s)took too long.*within 0.1 s.*statement timeout") as raised:
@@ -141,8 +141,8 @@ def test_a_lock_that_is_held_is_an_error(dsn: str, put: Put) -> None:
     assert not isinstance(raised.value, LostConnectionError)
 
 
-def test_what_the_server_cannot_do_is_no_lost_connection(dsn: str, put: Put) -> None:
-    """Neither the patience that a DSN asks for itself, nor a server without room: the next connection meets it too."""
+def test_an_impossible_request_is_not_a_lost_connection(dsn: str, put: Put) -> None:
+    """A lock time-out from the DSN and a statement beyond the server's limits are not retried."""
     schema = conninfo_to_dict(dsn)["options"]
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
@@ -158,7 +158,7 @@ def test_what_the_server_cannot_do_is_no_lost_connection(dsn: str, put: Put) -> 
 
 
 def test_one_snapshot(dsn: str, edges: list[Product]) -> None:
-    """What is written or emptied while we read does not show."""
+    """Concurrent writes do not appear in the rows."""
     reading = read_products(dsn)
     read_so_far = next(reading)
     with psycopg.connect(dsn) as other:
@@ -168,8 +168,8 @@ def test_one_snapshot(dsn: str, edges: list[Product]) -> None:
     assert read_so_far + [row for rows in reading for row in rows] == edges
 
 
-def test_a_table_that_was_rewritten_a_moment_ago(dsn: str, edges: list[Product]) -> None:
-    """A reader that had to wait for it sees all of its rows: the snapshot is not older than the lock."""
+def test_a_table_that_was_just_rewritten(dsn: str, edges: list[Product]) -> None:
+    """A reader that waited for the lock sees all rows: its snapshot is not older than the lock."""
     waits = "SELECT FROM pg_stat_activity WHERE application_name = 'fashion' AND wait_event_type = 'Lock'"
     with psycopg.connect(dsn) as other, ThreadPoolExecutor(1) as reading:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
@@ -182,8 +182,8 @@ def test_a_table_that_was_rewritten_a_moment_ago(dsn: str, edges: list[Product])
         assert rows.result() == edges
 
 
-def test_tables_cannot_be_emptied_or_changed_meanwhile(dsn: str, edges: list[Product]) -> None:
-    """TRUNCATE and ALTER TABLE, which no snapshot would survive, have to wait."""
+def test_tables_cannot_be_truncated_or_altered_meanwhile(dsn: str, edges: list[Product]) -> None:
+    """TRUNCATE and ALTER TABLE, which would invalidate the snapshot, wait for the reader."""
     reading = read_products(dsn)
     next(reading)
     with psycopg.connect(dsn, autocommit=True, options=f"{options_of(dsn)} -clock_timeout=1") as other:
@@ -194,12 +194,12 @@ def test_tables_cannot_be_emptied_or_changed_meanwhile(dsn: str, edges: list[Pro
 
 
 def options_of(dsn: str) -> str:
-    """The options of a DSN, to which others can be added."""
+    """The options of a DSN, for adding others."""
     return str(conninfo_to_dict(dsn)["options"])
 
 
-def test_a_reader_that_stops_leaves_nothing(dsn: str, edges: list[Product]) -> None:
-    """A generator that is closed early ends its session: no transaction stays open and no lock is held."""
+def test_a_reader_that_stops_releases_its_locks(dsn: str, edges: list[Product]) -> None:
+    """Closing the generator early ends its session, transaction and locks."""
     reading = read_products(dsn)
     next(reading)
     reading.close()
@@ -207,8 +207,8 @@ def test_a_reader_that_stops_leaves_nothing(dsn: str, edges: list[Product]) -> N
         other.execute("TRUNCATE Product, Image, ProductImages, ProductDescription CASCADE")
 
 
-def test_a_session_that_the_server_ends_is_made_again(dsn: str, edges: list[Product]) -> None:
-    """A server that ends sessions which are idle for long, as between two slow lists, costs a new one and no row."""
+def test_a_session_that_the_server_ends_is_opened_again(dsn: str, edges: list[Product]) -> None:
+    """A server that ends an idle session between two lists costs no row."""
     limited = make_conninfo(dsn, options=f"{options_of(dsn)} -cidle_in_transaction_session_timeout=100")
     reading = read_products(limited)
     read_so_far = next(reading)
@@ -220,23 +220,23 @@ def test_a_session_that_the_server_ends_is_made_again(dsn: str, edges: list[Prod
 
 
 def test_reading_ahead(dsn: str, edges: list[Product]) -> None:
-    """The lists are the same and in the same order, and what fails after some of them is raised after them."""
+    """Reading ahead returns the same lists in the same order, and raises an error after the lists before it."""
     assert [*read_ahead(read_products(dsn))] == [*read_products(dsn)]
-    heard: list[list[Product]] = []
+    received: list[list[Product]] = []
     with proxy(dsn, Fault(b"FETCH", 3)) as before, pytest.raises(LostConnectionError):
-        heard.extend(read_ahead(read_products(before.dsn, retries=0)))
-    assert heard == [edges[:4], edges[4:8]]
+        received.extend(read_ahead(read_products(before.dsn, retries=0)))
+    assert received == [edges[:4], edges[4:8]]
 
 
-def test_lists_of_their_own_snapshots(dsn: str, edges: list[Product]) -> None:
-    """The rows are the same; between two lists nothing is held, and what is written meanwhile shows."""
+def test_one_snapshot_for_each_list(dsn: str, edges: list[Product]) -> None:
+    """The rows are the same; nothing is locked between two lists, and concurrent writes appear."""
     assert read(dsn, one_snapshot=False) == edges
     assert read(dsn, one_snapshot=False, after=edges[6].id) == edges[7:]
     reading = read_products(dsn, one_snapshot=False)
     first = next(reading)
     with psycopg.connect(dsn, autocommit=True, options=f"{options_of(dsn)} -clock_timeout=1s") as other:
-        held = "SELECT state, backend_xmin FROM pg_stat_activity WHERE application_name = 'fashion'"
-        assert other.execute(held).fetchall() == [("idle", None)]
+        sessions = "SELECT state, backend_xmin FROM pg_stat_activity WHERE application_name = 'fashion'"
+        assert other.execute(sessions).fetchall() == [("idle", None)]
         other.execute("ALTER TABLE Product ALTER Title SET DEFAULT 'new'")
         other.execute("UPDATE Product SET Title = 'changed'")
     assert first + [row for rows in reading for row in rows] == [
@@ -246,13 +246,13 @@ def test_lists_of_their_own_snapshots(dsn: str, edges: list[Product]) -> None:
 
 
 def test_connections_that_are_lost_between_snapshots(dsn: str, edges: list[Product]) -> None:
-    """Going on by key is the same for them."""
+    """With a snapshot for each list, reading continues after the last key."""
     with proxy(dsn, Fault(b"LOCK TABLE", 2), Fault(b"COMMIT", 1), Fault(b"LIMIT", 2, 100)) as before:
         assert read(before.dsn, one_snapshot=False) == edges
 
 
 def test_a_title_that_is_null(dsn: str, edges: list[Product]) -> None:
-    """Other catalogues allow it, and no reader stumbles."""
+    """Other catalogues allow NULL titles, and both ways of reading return them."""
     with psycopg.connect(dsn, autocommit=True) as other:
         other.execute("ALTER TABLE Product ALTER Title DROP NOT NULL")
         try:
@@ -265,7 +265,7 @@ def test_a_title_that_is_null(dsn: str, edges: list[Product]) -> None:
 
 
 def test_long_texts_after_short_ones(dsn: str, put: Put) -> None:
-    """What comes at once is bounded, however suddenly texts become long; either way of reading gives the same."""
+    """The size of a list is bounded even when texts suddenly become long, for both ways of reading."""
     long = 100_000
     put(Catalogue(products={i: "short" if i < 1000 else "x" * long for i in range(1200)}))
     for one_snapshot in (True, False):
@@ -275,12 +275,12 @@ def test_long_texts_after_short_ones(dsn: str, put: Put) -> None:
         assert max(sum(len(str(row.title)) for row in rows) for rows in lists) <= 2_000_000 + long + 1000 * len("short")
 
 
-def test_ctrl_c_while_the_server_says_nothing(dsn: str, edges: list[Product]) -> None:
-    """The command ends at once, and does not wait for a lock that somebody else holds."""
+def test_ctrl_c_while_the_server_does_not_respond(dsn: str, edges: list[Product]) -> None:
+    """The command ends at once and does not wait for another session's lock."""
     words = [sys.executable, "-m", "pipeline.commands.cli", "catalogue", "query", "--dsn", dsn, "--timeout", "600"]
     with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as watching:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=hears_ctrl_c) as query:
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=accept_ctrl_c) as query:
             waits = "SELECT FROM pg_stat_activity WHERE application_name = 'fashion' AND wait_event_type = 'Lock'"
             wait_until(lambda: query.poll() is not None or watching.execute(waits).rowcount, "a command that waits")
             assert query.poll() is None
@@ -288,18 +288,18 @@ def test_ctrl_c_while_the_server_says_nothing(dsn: str, edges: list[Product]) ->
             assert query.wait(timeout=60) == 130
 
 
-def hears_ctrl_c() -> None:
-    """Whoever starts the tests in the background has them ignore it."""
+def accept_ctrl_c() -> None:
+    """Restores SIGINT, which shells make background jobs ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_an_empty_catalogue(dsn: str, put: Put) -> None:
-    """No products are no lists."""
+    """A catalogue without products gives no list."""
     assert list(read_products(dsn)) == []
 
 
 def test_the_estimate(dsn: str, edges: list[Product]) -> None:
-    """The planner's guess is near after ANALYZE."""
+    """The planner's estimate is right after ANALYZE."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("ANALYZE Product")
     assert estimate(dsn) == len(edges)

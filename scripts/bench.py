@@ -1,6 +1,6 @@
-"""Measures the figures that the README states: `make bench`. Prints a table, and JSON where --json says.
+"""Measures the figures of the README: `make bench`. Prints a table and writes JSON.
 
-Every figure is taken on this machine, now; nothing is asserted. The default run takes about a quarter of an hour.
+All figures are measured on this machine; nothing is asserted. The script takes about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pipeline.contract.artifacts import Artifact, Examples, ModelEvaluation
+
+T = TypeVar("T", bound=Artifact)
 
 FASHION = [sys.executable, "-m", "pipeline.commands.cli"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=["run", "quick", "full", "cached", "cli", "reading", "explore"], action="append"
     )
-    parser.add_argument("--repeat", type=int, default=5, help="counted runs of the short commands")
+    parser.add_argument("--repeat", type=int, default=5, help="measured runs of the short commands")
     parser.add_argument("--workspace", type=Path, help="a workspace with a finished default run, to skip it")
     parser.add_argument("--profile", help="the profile of the run in --workspace")
     parser.add_argument("--set", action="append", help="a parameter of the run in --workspace; may be repeated")
@@ -46,7 +50,7 @@ def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) 
     for name, profile in (("run", "default"), ("quick", "quick"), ("full", "full")):
         if name in chosen:
             rows += _cold_run(profile, scratch / profile)
-    # What follows needs a finished run; the quick one does as well as any.
+    # The rest needs a finished run of any profile.
     profile = "quick" if "quick" in chosen else "default"
     workspace = options.workspace or scratch / profile
     settings = [word for each in options.set or [] for word in ("--set", each)]
@@ -61,20 +65,17 @@ def _measure(chosen: Sequence[str], options: argparse.Namespace, scratch: Path) 
 
 
 def _cold_run(profile: str, workspace: Path) -> list[dict[str, Any]]:
-    """Runs a profile in an empty workspace: minutes, memory and scores."""
+    """Runs a profile in an empty workspace; returns its minutes, memory and scores."""
     print(f"running the {profile} profile in an empty workspace ...", flush=True)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     done = subprocess.run(
         [*FASHION, "run", "-w", str(workspace), "--profile", profile], cwd=ROOT, check=False, stdout=subprocess.DEVNULL
     )
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     if done.returncode not in (0, 3):
         raise SystemExit(f"The {profile} run ended with {done.returncode}; see {workspace}/logs")
-    status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
-    stages = {stage["stage"]: stage for stage in status["stages"]}
-    metrics = json.loads(
-        (Path(stages["evaluator"]["artifacts"]["evaluation"]["path"]) / "metrics.json").read_text(encoding="utf-8")
-    )
+    stages = _stages(workspace)
+    metrics = _artifacts(stages, ModelEvaluation)[-1].metrics()
     ingestion = sum(stages[name]["seconds"] for name in INGESTION)
     limit = {"default": 15.0, "quick": 4.0, "full": 30.0}[profile]
     return [
@@ -82,7 +83,7 @@ def _cold_run(profile: str, workspace: Path) -> list[dict[str, Any]]:
         row(f"{profile} run, blessed", float(done.returncode == 0), "yes = 1", "1"),
         *[row(f"{profile} run, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
         row(f"{profile} run, ExampleGen to LabelGrouping", ingestion, "s", "under 60"),
-        row(f"{profile} run, peak memory", stages["bulk_inferrer"]["peak_mebibytes"] / 1024, "GiB", "under 4"),
+        row(f"{profile} run, peak memory", _peak_mebibytes(stages) / 1024, "GiB", "under 4"),
         *_scores(profile, metrics),
     ]
 
@@ -145,7 +146,7 @@ def _timed(name: str, command: list[str], repeat: int, limit: float) -> dict[str
 
 
 def _reading(workspace: Path, repeat: int) -> list[dict[str, Any]]:
-    """Reads the training examples, and feeds them as the trainer does, on one core."""
+    """Measures the reading of the training examples and the Trainer's batches, on one core."""
     code = """
 import json, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -155,42 +156,57 @@ from models.batches import Batches, one_hot
 from pipeline.contract.artifacts import Examples
 shards = Examples(Path(sys.argv[1])).split("train")
 read_arrays(shards[:1])
-begun = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - begun
+start = time.perf_counter(); arrays = read_arrays(shards); read = time.perf_counter() - start
 count = len(arrays["image"])
 batches = Batches(arrays["image"], one_hot(arrays["garment"], 10), batch_size=256, seed=1)
-begun = time.perf_counter()
+start = time.perf_counter()
 for index in range(batches.steps_per_epoch): batches[index]
-print(json.dumps([count / read, batches.steps_per_epoch * 256 / (time.perf_counter() - begun)]))
+print(json.dumps([count / read, batches.steps_per_epoch * 256 / (time.perf_counter() - start)]))
 """
-    status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
-    path = next(s for s in status["stages"] if s["stage"] == "label_grouping")["artifacts"]["grouped"]["path"]
-    runs = [json.loads(_output([sys.executable, "-c", code, path])) for _ in range(repeat)]
+    examples = str(_artifacts(_stages(workspace), Examples)[-1].path)
+    runs = [json.loads(_output([sys.executable, "-c", code, examples])) for _ in range(repeat)]
     names = ("reading the training examples", "batches with augmentation")
     return [
-        row(name, statistics.median(values), "images/s a core", "at least 50,000", [min(values), max(values)])
+        row(name, statistics.median(values), "images/s per core", "at least 50,000", [min(values), max(values)])
         for name, values in zip(names, zip(*runs, strict=True), strict=True)
     ]
 
 
 def _exploration(workspace: Path, repeat: int) -> list[dict[str, Any]]:
-    """Explores in an empty workspace, and again."""
+    """Measures an exploration in an empty workspace, and a second one that reuses it."""
     command = [*FASHION, "explore", "-w", str(workspace)]
     seconds = _seconds(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
-    stages = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))["stages"]
+    stages = _stages(workspace)
     page = workspace / "reports" / "exploration.html"
     return [
         row("exploration", seconds / 60, "minutes", "under 4"),
-        *[row(f"exploration, {stage['stage']}", stage["seconds"], "s", "") for stage in stages],
-        row("exploration, peak memory", stages[-1]["peak_mebibytes"] / 1024, "GiB", "under 3"),
+        *[row(f"exploration, {name}", stage["seconds"], "s", "") for name, stage in stages.items()],
+        row("exploration, peak memory", _peak_mebibytes(stages) / 1024, "GiB", "under 3"),
         row("exploration, page", page.stat().st_size / 1e6, "MB", "under 12"),
         _timed("exploration, nothing changed", command, repeat, 1.5),
     ]
 
 
+def _stages(workspace: Path) -> dict[str, dict[str, Any]]:
+    """Returns the stages of the latest run, by name, as `fashion status --json` prints them."""
+    status = json.loads(_output([*FASHION, "status", "-w", str(workspace), "--json"]))
+    return {stage["stage"]: stage for stage in status["stages"]}
+
+
+def _artifacts(stages: dict[str, dict[str, Any]], kind: type[T]) -> list[T]:
+    """Returns the artifacts of a type, in the order of the stages."""
+    found = [each for stage in stages.values() for each in stage["artifacts"].values()]
+    return [kind(Path(each["path"])) for each in found if each["type"] == kind.__name__]
+
+
+def _peak_mebibytes(stages: dict[str, dict[str, Any]]) -> float:
+    return max(float(stage["peak_mebibytes"] or 0) for stage in stages.values())
+
+
 def _seconds(action: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     action()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _output(command: list[str]) -> str:
@@ -198,12 +214,12 @@ def _output(command: list[str]) -> str:
 
 
 def row(name: str, value: float, unit: str, target: str, spread: Sequence[float] | None = None) -> dict[str, Any]:
-    """Returns a figure with its unit, what was wanted, and its spread or interval."""
+    """Returns a figure with its unit, its target, and its spread or interval."""
     return {"figure": name, "value": value, "unit": unit, "target": target, "spread": list(spread) if spread else None}
 
 
 def report(rows: list[dict[str, Any]], path: Path) -> None:
-    """Prints the figures as a table and writes them as JSON, with the machine that they were taken on."""
+    """Prints the figures as a table and writes them as JSON, with a description of this machine."""
     from rich.console import Console
     from rich.table import Table
 
@@ -211,7 +227,7 @@ def report(rows: list[dict[str, Any]], path: Path) -> None:
     for each in rows:
         spread = "" if each["spread"] is None else f"{each['spread'][0]:,.4g} to {each['spread'][1]:,.4g}"
         table.add_row(each["figure"], f"{each['value']:,.4g}", each["unit"], spread, each["target"])
-    # A pipe has no width, and 80 columns would fold every cell.
+    # Without a terminal rich assumes 80 columns, which would fold every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     machine = {
         "processor": platform.processor() or platform.machine(),

@@ -1,12 +1,12 @@
-"""Measures how soon a training is good, and how much the trainer loses: `make bench-training`. Prints tables and JSON.
+"""Measures the time to an accuracy and the throughput of training: `make bench-training`. Prints tables and JSON.
 
-Everything that is compared is trained in turns in this run, on this machine; nothing is asserted. `--only tricks`
-takes the shortest recipe apart instead, one change at a time.
+Everything that is compared is trained in turns in one run, on this machine; nothing is asserted. `--only tricks`
+changes the shortest recipe instead, one change at a time.
 
-Seconds are those of the training steps: feeding, augmenting, learning, and the first step with all the tracing and
-compiling in it, which is also told apart. Building the network and looking at validation are not counted. Validation is
-looked at every second of training, and once twenty are over after every twentieth of the seconds so far: as densely for
-one contender as for another, and what is told is the first look at or above a level.
+Seconds are those of the training steps: batches, augmentation, learning, and the first step with all tracing and
+compilation, which is also listed separately. Building the network and validation do not count. Validation runs every
+second of training, and after twenty seconds at every twentieth of the time so far, equally often for all contenders.
+The time to a level is that of the first evaluation at or above it.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from models.studied.tutorials import TUTORIALS, Tutorial
 from models.studied.whitening import whitening_kernel
 from models.training import Plan, Precision, Task, train
 from scripts.bench import report, row
-from scripts.training_watch import Course, Stopwatch, TimeIsUpError, Watch
+from scripts.training_curves import PREDICTORS, Stopwatch, TimeLimitError, TrainingCurve, ValidationTimer
 
 LEVELS = (0.97, 0.98, 0.985)
-RACED, WANTED = 0.98, 0.985
+COMPARED_LEVEL, TARGET_LEVEL = 0.98, 0.985
 BLOCK_SECONDS, BLOCKS, WARM_STEPS = 2.0, 10, 20
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A recipe of ours with its plan.
+    """One of the project's recipes with its training plan.
 
     Attributes:
         recipe: Network, optimiser, schedule.
-        epochs: Passes over the images.
-        batch_size: Images a step.
-        augmentation: What is done to the images.
-        precision: As `Plan` has it.
-        whitened: Whether the first convolution begins as a whitening one.
-        frozen: Whether it stays so.
+        epochs: Epochs.
+        batch_size: Images per step.
+        augmentation: The augmentation of the images.
+        precision: As in `Plan`.
+        whitened: Whether the first convolution is initialized with a whitening kernel.
+        frozen: Whether that kernel stays fixed.
     """
 
     recipe: Recipe
@@ -69,7 +69,7 @@ class Contender:
 FAST = Recipe(family="quick", width=32, dropout=0.0, peak_learning_rate=6e-3)
 OURS = {"quick, 12 epochs": Contender(FAST, 12), "quick, 4 epochs": Contender(FAST, 4)}
 BRIEF = OURS["quick, 4 epochs"]
-# Its weights are the same for every size of the image, those of the quick family are not.
+# Its weights fit every image size, unlike those of the quick family.
 PLAIN = replace(BRIEF, recipe=StudiedRecipe(family="plain", width=32, dropout=0.0, peak_learning_rate=6e-3))
 TRICKS = {
     "as it is": BRIEF,
@@ -93,31 +93,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["time", "throughput", "tricks"], nargs="+", default=["time", "throughput"])
     parser.add_argument(
-        "--workspace", type=Path, default=Path("workspace"), help="whose split is used; made if missing"
+        "--workspace", type=Path, default=Path("workspace"), help="the workspace with the examples; created if missing"
     )
     parser.add_argument("--profile", default="default", help="as for fashion run")
     parser.add_argument("--set", action="append", help="as for fashion run")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each contender")
-    parser.add_argument("--most-seconds", type=float, default=300.0, help="after which a training is ended")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings per contender")
+    parser.add_argument("--most-seconds", type=float, default=300.0, help="the time limit of a training")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-training.json"))
     options = parser.parse_args()
-    # It warns of the tracing that every new network needs.
+    # TensorFlow warns about the tracing that every new network needs.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     task = _task(options)
     seeds, rows, tables = range(1, options.seeds + 1), [], []
     if "time" in options.only:
-        courses = race({**OURS, **TUTORIALS}, task, seeds, options.most_seconds)
-        tables.append(table("Seconds of training until validation group accuracy", courses))
-        rows += [*time_rows(courses), *comparison(courses, list(OURS), list(TUTORIALS))]
+        curves = train_in_turns({**OURS, **TUTORIALS}, task, seeds, options.limit_seconds)
+        tables.append(table("Seconds of training until validation group accuracy", curves))
+        rows += [*time_rows(curves), *comparison(curves, list(OURS), list(TUTORIALS))]
     if "tricks" in options.only:
-        courses = race(TRICKS, task, seeds, options.most_seconds)
-        tables.append(table("Seconds of training until validation group accuracy, one change at a time", courses))
-        rows += time_rows(courses)
+        curves = train_in_turns(TRICKS, task, seeds, options.limit_seconds)
+        tables.append(table("Seconds of training until validation group accuracy, one change at a time", curves))
+        rows += time_rows(curves)
     if "throughput" in options.only:
         rows += [each for name, contender in FED.items() for each in _throughput(name, contender, task)]
     report(rows, options.json)
     for each in tables:
-        # A pipe has no width, and 80 columns would fold every cell.
+        # Without a terminal rich assumes 80 columns, which would fold every cell.
         Console(width=None if sys.stdout.isatty() else 150).print(each)
 
 
@@ -127,92 +127,94 @@ def _task(options: argparse.Namespace) -> Task:
     from pipeline.runner.workspace import Workspace
 
     display = display_for(terminal_console())
-    held = open_laboratory(Workspace(options.workspace), options.profile, options.set, display)
-    images, garments = held.images, held.garments
-    return Task(images["train"], garments["train"], images["validation"], garments["validation"], held.membership)
+    laboratory = open_laboratory(Workspace(options.workspace), options.profile, options.set, display)
+    images, garments = laboratory.images, laboratory.garments
+    return Task(images["train"], garments["train"], images["validation"], garments["validation"], laboratory.membership)
 
 
 class Whitening(keras.callbacks.Callback):
-    """Sets the first convolution before the first step."""
+    """Initializes the first convolution with a whitening kernel before the first step."""
 
     def __init__(self, images: np.ndarray, frozen: bool) -> None:
         super().__init__()
         self._images, self._frozen = images, frozen
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Sets its weights, and freezes them where it is wanted."""
+        """Sets the weights, and freezes them if requested."""
         first = next(layer for layer in self.model.layers if isinstance(layer, keras.layers.Conv2D))
         first.set_weights([whitening_kernel(self._images, first.kernel_size[0], first.filters)])
         first.trainable = not self._frozen
 
 
-Courses = Mapping[str, Sequence[Course]]
+TrainingCurves = Mapping[str, Sequence[TrainingCurve]]
 
 
-def race(
-    contenders: Mapping[str, Contender | Tutorial], task: Task, seeds: Sequence[int], most_seconds: float
-) -> dict[str, list[Course]]:
-    """Trains each contender with each seed, all of them with one seed before any with the next."""
-    courses: dict[str, list[Course]] = {name: [] for name in contenders}
-    # The first training of a process pays for what TensorFlow loads on its first use.
-    watched(next(iter(contenders.values())), task, 0, 0.0)
+def train_in_turns(
+    contenders: Mapping[str, Contender | Tutorial], task: Task, seeds: Sequence[int], limit_seconds: float
+) -> dict[str, list[TrainingCurve]]:
+    """Trains every contender with every seed, all contenders with one seed before the next seed."""
+    curves: dict[str, list[TrainingCurve]] = {name: [] for name in contenders}
+    # A warm-up: the first training of a process includes what TensorFlow loads on first use.
+    measure_training(next(iter(contenders.values())), task, 0, 0.0)
     for seed in seeds:
         for name, contender in contenders.items():
             print(f"seed {seed}, {name} ... ", end="", flush=True)
-            courses[name].append(course := watched(contender, task, seed, most_seconds))
-            ends = " and ".join(f"{getattr(course.looks[-1], side):.4f} ({side})" for side in course.sides)
-            reached = course.reached(RACED, course.sides[-1])
-            seen = f"{RACED} never" if reached is None else f"{RACED} after {reached:.1f} s"
-            print(f"{seen}, {ends} at the end, after {course.seconds:.1f} s", flush=True)
-    return courses
+            curves[name].append(curve := measure_training(contender, task, seed, limit_seconds))
+            last = curve.evaluations[-1]
+            ends = " and ".join(f"{getattr(last, key):.4f} ({PREDICTORS[key]})" for key in curve.predictors)
+            reached = curve.reached(COMPARED_LEVEL, curve.predictors[-1])
+            seen = f"{COMPARED_LEVEL} never" if reached is None else f"{COMPARED_LEVEL} after {reached:.1f} s"
+            print(f"{seen}, {ends} at the end, after {curve.seconds:.1f} s", flush=True)
+    return curves
 
 
-def watched(contender: Contender | Tutorial, task: Task, seed: int, most_seconds: float) -> Course:
-    """Trains a contender for at most as many seconds."""
-    watch = Watch(task, most_seconds, isinstance(contender, Contender))
-    with suppress(TimeIsUpError):
+def measure_training(contender: Contender | Tutorial, task: Task, seed: int, limit_seconds: float) -> TrainingCurve:
+    """Trains a contender up to the time limit."""
+    timer = ValidationTimer(task, limit_seconds, isinstance(contender, Contender))
+    with suppress(TimeLimitError):
         if isinstance(contender, Contender):
-            _train(contender, task, seed, watch)
+            _train(contender, task, seed, timer)
         else:
             keras.utils.set_random_seed(seed)
             model = contender.build(len(task.membership))
-            # Keras's own loop, as the pages have it; what it does between two epochs is off the clock, in its favour.
-            fed = {"batch_size": contender.batch_size, "epochs": contender.epochs, "verbose": 0}
-            model.fit(task.images, task.garments, callbacks=[watch], **fed)
+            # Keras's own loop, as in the tutorials; the time between epochs does not count, in their favour.
+            options = {"batch_size": contender.batch_size, "epochs": contender.epochs, "verbose": 0}
+            model.fit(task.images, task.garments, callbacks=[timer], **options)
     keras.backend.clear_session()
-    return watch.course
+    return timer.curve
 
 
-def _train(contender: Contender, task: Task, seed: int, watch: Stopwatch) -> None:
+def _train(contender: Contender, task: Task, seed: int, timer: Stopwatch) -> None:
     plan = Plan(contender.epochs, contender.batch_size, seed, contender.augmentation, contender.precision)
     first = [Whitening(task.images, contender.frozen)] if contender.whitened else []
-    train(contender.recipe, task, plan, callbacks=[*first, watch])
+    train(contender.recipe, task, plan, callbacks=[*first, timer])
 
 
 def median(values: Sequence[float | None]) -> float | None:
-    """Returns the median, where None is later than any time; None where that is the median."""
+    """Returns the median, counting None as later than any time; None if the median is None."""
     found = statistics.median(float("inf") if value is None else value for value in values)
     return None if found == float("inf") else found
 
 
-def time_rows(courses: Courses) -> list[dict[str, Any]]:
-    """Returns the figures of each contender; a level that it misses is told by the best that it came to."""
+def time_rows(curves: TrainingCurves) -> list[dict[str, Any]]:
+    """Returns the figures of every contender, with its best accuracy in place of the time to a level that it misses."""
     rows = []
-    for name, runs in courses.items():
-        for side in runs[0].sides:
-            rows += [_level_row(f"{name}, {side} answer", runs, level, side) for level in LEVELS]
-            rows.append(_row(f"{name}, {side} answer, at the end", [getattr(r.looks[-1], side) for r in runs], ""))
+    for name, runs in curves.items():
+        for predictor in runs[0].predictors:
+            rows += [_level_row(f"{name}, {PREDICTORS[predictor]}", runs, level, predictor) for level in LEVELS]
+            last = [getattr(run.evaluations[-1], predictor) for run in runs]
+            rows.append(_row(f"{name}, {PREDICTORS[predictor]}, at the end", last, ""))
         rows.append(_row(f"{name}, first step", [run.first_step for run in runs], "s"))
         rows.append(_row(f"{name}, whole training", [run.seconds for run in runs], "s"))
     return rows
 
 
-def _level_row(name: str, runs: Sequence[Course], level: float, side: str) -> dict[str, Any]:
-    seconds = [run.reached(level, side) for run in runs]
+def _level_row(name: str, runs: Sequence[TrainingCurve], level: float, predictor: str) -> dict[str, Any]:
+    seconds = [run.reached(level, predictor) for run in runs]
     middle, most = median(seconds), statistics.median(run.seconds for run in runs)
     reached = [value for value in seconds if value is not None]
     if middle is None:
-        missed = _row(f"{name}, {level} not reached in {most:.0f} s; best", [run.best(side) for run in runs], "")
+        missed = _row(f"{name}, {level} not reached in {most:.0f} s; best", [run.best(predictor) for run in runs], "")
         return missed | {"seconds": seconds}
     return row(f"{name}, to {level}", middle, "s", "", _range(reached)) | {"seconds": seconds}
 
@@ -225,43 +227,47 @@ def _range(values: Sequence[float]) -> list[float]:
     return [min(values), max(values)]
 
 
-def better_of(courses: Courses, names: Sequence[str]) -> str:
-    """Returns the contender that reaches the raced level first, or else the one that comes nearest to it."""
+def better_of(curves: TrainingCurves, names: Sequence[str]) -> str:
+    """Returns the contender that reaches the compared level first, or else the one with the best accuracy."""
 
     def standing(name: str) -> tuple[float, float]:
-        seconds = median([run.reached(RACED, "plain") for run in courses[name]])
-        best = statistics.median(run.best("plain") for run in courses[name])
+        seconds = median([run.reached(COMPARED_LEVEL, "plain") for run in curves[name]])
+        best = statistics.median(run.best("plain") for run in curves[name])
         return (float("inf") if seconds is None else seconds, -best)
 
     return min(names, key=standing)
 
 
-def comparison(courses: Courses, ours: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
-    """Compares each of ours with the better of the others, seed by seed.
+def comparison(curves: TrainingCurves, ours: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
+    """Compares every contender of `ours` with the best of the others, seed by seed.
 
-    Where that one never reaches the level, the seconds of its whole recipe are a lower bound of what it would take.
+    If that one never reaches the level, the seconds of its whole recipe are a lower bound of the time to it.
     """
-    rival = better_of(courses, others)
-    theirs = [run.reached(RACED, "plain") for run in courses[rival]]
-    whole = [run.seconds for run in courses[rival]]
+    rival = better_of(curves, others)
+    theirs = [run.reached(COMPARED_LEVEL, "plain") for run in curves[rival]]
+    whole = [run.seconds for run in curves[rival]]
     bound = "" if None not in theirs else ", at least: not all of its trainings reach it"
     needed = [end if seconds is None else seconds for seconds, end in zip(theirs, whole, strict=True)]
     rows = []
     for name in ours:
-        for side in courses[name][0].sides:
-            told = f"{name}, {side} answer"
-            raced = _ratio(needed, [run.reached(RACED, side) for run in courses[name]])
-            if raced:
-                rows.append(row(f"{rival} to {told}, to {RACED}{bound}", raced[0], "times", "at least 4", raced[1]))
-            wanted = [run.reached(WANTED, side) for run in courses[name]]
-            share = _ratio([seconds or float("inf") for seconds in wanted], whole)
+        for predictor in curves[name][0].predictors:
+            label = f"{name}, {PREDICTORS[predictor]}"
+            ratio = _ratio(needed, [run.reached(COMPARED_LEVEL, predictor) for run in curves[name]])
+            if ratio:
+                rows.append(
+                    row(f"{rival} to {label}, to {COMPARED_LEVEL}{bound}", ratio[0], "times", "at least 4", ratio[1])
+                )
+            target_seconds = [run.reached(TARGET_LEVEL, predictor) for run in curves[name]]
+            share = _ratio([seconds or float("inf") for seconds in target_seconds], whole)
             if share and share[0] < float("inf"):
-                rows.append(row(f"{told}, to {WANTED}, of all of {rival}", share[0], "of 1", "under 1", share[1]))
+                rows.append(
+                    row(f"{label}, to {TARGET_LEVEL}, of all of {rival}", share[0], "of 1", "under 1", share[1])
+                )
     return rows
 
 
 def _ratio(above: Sequence[float], below: Sequence[float | None]) -> tuple[float, list[float] | None] | None:
-    """Returns the ratio of the medians and the range over the seeds; None where the one below is never reached."""
+    """Returns the ratio of the medians and its range over the seeds; None if the denominator is never reached."""
     middle = median(below)
     if middle is None:
         return None
@@ -270,84 +276,87 @@ def _ratio(above: Sequence[float], below: Sequence[float | None]) -> tuple[float
     return statistics.median(above) / middle, _range(by_seed) if whole else None
 
 
-def cell(runs: Sequence[Course], level: float, side: str) -> str:
-    """Returns "12.3 (11.9 to 12.8)" for the seconds to a level, or what there is instead."""
-    seconds = [run.reached(level, side) for run in runs]
+def cell(runs: Sequence[TrainingCurve], level: float, predictor: str) -> str:
+    """Returns "12.3 (11.9 to 12.8)" for the seconds to a level, or the best accuracy if it is not reached."""
+    seconds = [run.reached(level, predictor) for run in runs]
     middle, reached = median(seconds), [value for value in seconds if value is not None]
     if middle is None:
-        most, best = statistics.median(run.seconds for run in runs), statistics.median(run.best(side) for run in runs)
+        most, best = (
+            statistics.median(run.seconds for run in runs),
+            statistics.median(run.best(predictor) for run in runs),
+        )
         return f"not reached in {most:.0f} s, best {best:.4f}"
     missed = f", {len(seconds) - len(reached)} never" if len(reached) < len(seconds) else ""
     return f"{middle:.1f} ({min(reached):.1f} to {max(reached):.1f}{missed})"
 
 
-def table(title: str, courses: Courses) -> Table:
-    """Returns the contenders side by side."""
-    made = Table("contender", "answer", *map(str, LEVELS), "at the end", "whole, s", "first step, s", title=title)
-    for name, runs in courses.items():
-        for side in runs[0].sides:
-            ends = statistics.median(getattr(run.looks[-1], side) for run in runs)
+def table(title: str, curves: TrainingCurves) -> Table:
+    """Returns a table with a row per contender and predictor."""
+    result = Table("contender", "predictor", *map(str, LEVELS), "at the end", "whole, s", "first step, s", title=title)
+    for name, runs in curves.items():
+        for predictor in runs[0].predictors:
+            ends = statistics.median(getattr(run.evaluations[-1], predictor) for run in runs)
             whole, first = (statistics.median(v) for v in ([r.seconds for r in runs], [r.first_step for r in runs]))
             cut = "" if all(run.finished for run in runs) else ", cut"
-            cells = [cell(runs, level, side) for level in LEVELS]
-            made.add_row(name, side, *cells, f"{ends:.4f}", f"{whole:.1f}{cut}", f"{first:.1f}")
-    return made
+            cells = [cell(runs, level, predictor) for level in LEVELS]
+            result.add_row(name, PREDICTORS[predictor], *cells, f"{ends:.4f}", f"{whole:.1f}{cut}", f"{first:.1f}")
+    return result
 
 
 class Turns(Stopwatch):
-    """Trains on one random batch for as long as the trainer did, again and again, within a training.
+    """Alternates, within one training, between the training itself and the bare network on one random batch.
 
     Args:
         images: uint8 [batch, 28, 28].
         targets: float32 [batch, garments].
-        blocks: Turns until the training is ended.
-        seconds: Of a turn.
+        blocks: Turns of each until the training ends.
+        seconds: Seconds of a turn.
     """
 
     def __init__(self, images: np.ndarray, targets: np.ndarray, blocks: int, seconds: float) -> None:
         super().__init__()
         self._batch = [keras.ops.convert_to_tensor(array) for array in (images, targets)]
         self._blocks, self._block = blocks, seconds
-        self._size, self._begun = len(images), (0, 0.0)
+        self._size, self._start = len(images), (0, 0.0)
         self.fed: list[float] = []
         self.bare: list[float] = []
 
-    def stepped(self) -> None:
-        """Lets the bare network have its turn.
+    def after_step(self) -> None:
+        """Runs the bare network for a turn when the training has had one.
 
         Raises:
-            TimeIsUpError: There were enough of them.
+            TimeLimitError: All turns are done.
         """
         if self.steps <= WARM_STEPS:
             self.model.train_on_batch(*self._batch)
-            self._begun = self.steps, self.clock.seconds
-        steps, seconds = self.steps - self._begun[0], self.clock.seconds - self._begun[1]
+            self._start = self.steps, self.clock.seconds
+        steps, seconds = self.steps - self._start[0], self.clock.seconds - self._start[1]
         if seconds < self._block:
             return
         self.fed.append(self._size * steps / seconds)
         self.bare.append(self._turn())
-        self._begun = self.steps, self.clock.seconds
+        self._start = self.steps, self.clock.seconds
         if len(self.bare) == self._blocks:
-            raise TimeIsUpError
+            raise TimeLimitError
 
     def _turn(self) -> float:
-        begun, steps = time.perf_counter(), 0
-        while time.perf_counter() < begun + self._block:
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() < start + self._block:
             self.model.train_on_batch(*self._batch)
             steps += 1
-        return self._size * steps / (time.perf_counter() - begun)
+        return self._size * steps / (time.perf_counter() - start)
 
 
 def _throughput(name: str, contender: Contender, task: Task) -> list[dict[str, Any]]:
-    """The trainer and, in turns of two seconds, the same compiled network on one random batch."""
+    """Measures the training and, in turns of two seconds, the same compiled network on one random batch."""
     print(f"throughput, {name} ...", flush=True)
     random, size = np.random.default_rng(0), contender.batch_size
     targets = one_hot(random.integers(0, len(task.membership), size), len(task.membership))
     turns = Turns(random.integers(0, 256, (size, 28, 28), np.uint8), targets, BLOCKS, BLOCK_SECONDS)
-    with suppress(TimeIsUpError):
+    with suppress(TimeLimitError):
         _train(contender, task, 0, turns)
     keras.backend.clear_session()
-    # Each turn with the one that followed it: what else the machine did meanwhile, it did to both.
+    # Ratios of adjacent turns, so that other load on the machine affects both alike.
     shares = [fed / bare for fed, bare in zip(turns.fed, turns.bare, strict=True)]
     return [
         _row(f"trainer, {name}", turns.fed, "images/s"),

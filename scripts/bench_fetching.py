@@ -1,9 +1,8 @@
 """Measures fetching and fitting images: the last part of `make bench-catalogue`, or alone by `make bench-fetching`.
 
-A server in a process of its own answers after 20 ms, and refuses 2% of the URLs with 503 when they are first asked for.
-Beside the whole stand its parts: what the server gives to a client that looks at nothing, what it gives to our
-connections, and what decoding gives. The lowest of them is the limit. Prints a table and JSON; nothing is
-asserted. About five minutes.
+A server in its own process answers after 20 ms, and refuses 2% of the URLs with 503 at the first request. The parts are
+measured too: the server with a minimal client, the download alone, and decoding alone. The slowest part is the limit.
+Prints a table and writes JSON; nothing is asserted. The script takes about five minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from serving.images.fitting import fit_file
 ROOT = Path(__file__).resolve().parent.parent
 DELAY_SECONDS = 0.02
 FAILING = 50
-"""One URL in this many is refused when it is first asked for."""
+"""One URL in this many is refused at its first request."""
 TARGET = "at least 500"
 JSON = Path("workspace/bench-fetching.json")
 
@@ -47,7 +46,7 @@ def main() -> None:
     """Runs the measurements chosen on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the table has their median and range")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the table shows median and range")
     parser.add_argument("--at-once", type=int, default=FetchPolicy.max_downloads)
     parser.add_argument("--per-host", type=int, default=FetchPolicy.max_per_host)
     parser.add_argument("--serve", metavar="FILE", type=Path, help=argparse.SUPPRESS)
@@ -64,10 +63,10 @@ def measure_and_report(images: int, repeat: int, policy: FetchPolicy | None = No
     """Prints the table and writes the JSON.
 
     Args:
-        images: How many are fetched of each kind, each time.
-        repeat: How often.
+        images: The number of images of each kind, per run.
+        repeat: The number of runs.
         policy: The limits and retries of the fetch.
-        json: Where to.
+        json: The JSON file.
     """
     kinds = {"JPEG of 400 × 600": _photograph(), "PNG of 28 × 28": _small()}
     rows = [
@@ -79,7 +78,7 @@ def measure_and_report(images: int, repeat: int, policy: FetchPolicy | None = No
 
 
 def _measure(kind: str, content: bytes, count: int, repeat: int, policy: FetchPolicy) -> list[dict[str, Any]]:
-    """The parts and the whole in turns, so that a busy minute spoils no comparison."""
+    """Measures the parts and the whole in turns, so that other load affects them alike."""
     fit_file(content)
     speeds: dict[str, list[float]] = {}
     notes: list[str] = []
@@ -92,9 +91,9 @@ def _measure(kind: str, content: bytes, count: int, repeat: int, policy: FetchPo
                 "fetch, fit and keep": lambda n, url=url: notes.append(_fetch(url, n, policy)),
             }
             for name, part in parts.items():
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 part(count)
-                speeds.setdefault(name, []).append(count / (time.perf_counter() - begun))
+                speeds.setdefault(name, []).append(count / (time.perf_counter() - start))
     print(f"{kind}, {len(content):,} bytes: {notes[-1]}", flush=True)
     return [
         row(f"{kind}: {name}", statistics.median(v), "images/s", TARGET * name.startswith("fetch"), [min(v), max(v)])
@@ -103,19 +102,19 @@ def _measure(kind: str, content: bytes, count: int, repeat: int, policy: FetchPo
 
 
 def _fetch(url: str, count: int, policy: FetchPolicy) -> str:
-    """Into an empty cache; returns the results counted, and the processor's time."""
+    """Fetches into an empty cache; returns the counts of the results and the CPU time."""
     urls = (f"{url}/whole/{number}" for number in range(count))
-    begun = time.process_time()
+    start = time.process_time()
     with tempfile.TemporaryDirectory(prefix="fashion-bench-") as folder, ImageCache(Path(folder) / "images") as cache:
         fetcher = ImageFetcher(urls, cache=cache, policy=policy)
         for _ in fetcher:
             pass
-    milliseconds = (time.process_time() - begun) * 1000 / count
+    milliseconds = (time.process_time() - start) * 1000 / count
     return f"{dict(fetcher.counts)}, {milliseconds:.2f} ms of a core for an image"
 
 
 def _download(url: str, count: int, at_once: int) -> None:
-    """The same connections without queue, retries, decoder and cache."""
+    """Downloads over the same connections, without queue, retries, decoder and cache."""
     paths = (f"{url}/fine/{number}" for number in range(count))
 
     def work() -> None:
@@ -153,7 +152,7 @@ def _together(work: Callable[[], None], count: int) -> None:
 
 
 async def _ask(url: str, count: int, at_once: int) -> None:
-    """Asks as fast as may be, on as many connections, and looks at nothing but the length."""
+    """Requests images as fast as possible on that many connections, and reads only their length."""
     host, port = url.removeprefix("http://").split(":")
     numbers = iter(range(count))
 
@@ -180,7 +179,7 @@ def _server(content: bytes) -> Iterator[str]:
 
 
 async def _serve(content: bytes) -> None:
-    """Answers every GET after the delay; a path that ends in a number that FAILING divides is refused at first."""
+    """Answers every GET after the delay; refuses the first request of a number that FAILING divides."""
     refused: set[bytes] = set()
     fine = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
     busy = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -204,12 +203,12 @@ async def _serve(content: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         async with await loop.create_server(Connection, sock=listener):
-            # To the end of its parent, whatever that dies of, or of the block there.
+            # Runs until the parent closes its end of the pipe or ends.
             await loop.run_in_executor(None, sys.stdin.read)
 
 
 def _photograph() -> bytes:
-    """An item before a white wall, as shops show theirs."""
+    """Returns a JPEG of a textured rectangle on a white background, like a product photograph."""
     rng = np.random.default_rng(0)
     picture = Image.new("RGB", (400, 600), (250, 250, 250))
     cloth = Image.fromarray(rng.integers(0, 256, (40, 25, 3), np.uint8))

@@ -1,7 +1,7 @@
-"""Measures the embedded server beside the bare SavedModel: `make bench-serving`. Prints a table and JSON.
+"""Compares the embedded server with the bare SavedModel: `make bench-serving`. Prints a table and JSON.
 
-Every ratio is of two things measured in turns in this run, on this machine; nothing is asserted. About three minutes,
-and `--soak 600` adds ten minutes of load with a new version every 30 seconds.
+Both sides of a ratio are measured in turns in the same run, on this machine; nothing is asserted. The script takes
+about three minutes; `--soak 600` adds ten minutes of load with a new version every 30 seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from pipeline.runner.workspace import Workspace
 from scripts.bench import report, row
 from serving.engines.engine import BATCHING, MONITORING, Flags, choose, free_port
 from serving.engines.server_process import ServerProcess
@@ -38,9 +39,9 @@ def main() -> None:
     """Runs the measurements chosen on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["latency", "throughput", "swap", "start", "soak"], action="append")
-    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="whose newest version is served")
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="the workspace with the model")
     parser.add_argument("--engine", default="embedded", help="embedded, tensorflow_model_server, docker or auto")
-    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="how long the soak lasts")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="the duration of the soak test")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-serving.json"))
     options = parser.parse_args()
     chosen = options.only or ["latency", "throughput", "swap", "start", *(["soak"] if options.soak else [])]
@@ -72,25 +73,25 @@ def _measure(chosen: Sequence[str], model: Path, scratch: Path, options: argpars
 
 
 class Bare:
-    """The SavedModel's signature, called in this process."""
+    """The SavedModel's signature in this process, without a server."""
 
     def __init__(self, path: Path) -> None:
-        """Loads it."""
+        """Loads the SavedModel."""
         import tensorflow as tf
 
         self._tensorflow = tf
         self._call = tf.saved_model.load(str(path)).signatures["serving_default"]
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the answers, as arrays of this process."""
+        """Returns the predictions as NumPy arrays."""
         return {name: tensor.numpy() for name, tensor in self._call(image=self._tensorflow.constant(images)).items()}
 
 
 def _model(workspace: Path) -> Path:
-    held = versions(workspace / "serving_models" / "fashion")
-    if not held:
+    pushed = versions(Workspace(workspace).serving)
+    if not pushed:
         raise SystemExit(f"There is no pushed version in {workspace}. Next: make run, or --workspace")
-    return held[-1].path
+    return pushed[-1].path
 
 
 def _serve(base: Path, log: Path, engine: str) -> ServerProcess:
@@ -99,7 +100,7 @@ def _serve(base: Path, log: Path, engine: str) -> ServerProcess:
 
 
 def _latency(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
-    """One image at a time: bare, REST and gRPC in turns."""
+    """Measures one image at a time: the bare model, REST and gRPC in turns."""
     ways = {
         "bare": lambda: bare(images[:1]),
         "REST": _rest_call(server, images[:1]),
@@ -126,7 +127,7 @@ def _latency(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict
 
 
 def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict[str, Any]]:
-    """64 clients with one image each, in turns with the bare model at its best batch size."""
+    """Measures 64 clients with one image each, in turns with the bare model at its best batch size."""
     rates: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
     served: list[float] = []
     tails: list[float] = []
@@ -154,7 +155,7 @@ def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[d
 
 
 def _swap(server: ServerProcess, model: Path, base: Path, images: np.ndarray) -> list[dict[str, Any]]:
-    """How soon a push and a rollback answer, on a quiet server and on a busy one, and what its client sees of it."""
+    """Measures how soon a push and a rollback answer, on an idle and on a busy server, and the latency meanwhile."""
     quiet = _times(_rest_call(server, images[:1]), 500)
     during: list[float] = []
     rows = []
@@ -177,21 +178,21 @@ def _swap(server: ServerProcess, model: Path, base: Path, images: np.ndarray) ->
 
 
 def _until_available(server: ServerProcess, number: int, meanwhile: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     while number not in _available(server):
         meanwhile()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _start(base: Path, scratch: Path, engine: str, images: np.ndarray) -> list[dict[str, Any]]:
-    """From the end of the imports to the first answer, and how long that takes."""
+    """Measures the time from the end of the imports to readiness, and the latency of the first request."""
     ready, first, median, total = [], [], [], []
     for attempt in range(3):
         log = scratch / f"start-{attempt}.log"
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with _serve(base, log, engine) as server:
             server.wait_until_ready(120)
-            total.append(time.perf_counter() - begun)
+            total.append(time.perf_counter() - start)
             call = _rest_call(server, images[:1])
             seconds = _times(call, 200)
             first.append(seconds[0])
@@ -211,15 +212,15 @@ def _start(base: Path, scratch: Path, engine: str, images: np.ndarray) -> list[d
 
 
 def _soak(server: ServerProcess, model: Path, base: Path, images: np.ndarray, seconds: float) -> list[dict[str, Any]]:
-    """Load without a pause while a version is pushed every 30 seconds; failures, and the slope of the memory."""
+    """Measures failures and the growth of memory under constant load, with a push every 30 seconds."""
     result: dict[str, Any] = {}
     loading = threading.Thread(target=lambda: result.update(_load(server, images, seconds)))
     memory: list[tuple[float, float]] = []
     pushed = 0
-    begun = time.perf_counter()
+    start = time.perf_counter()
     loading.start()
     while loading.is_alive():
-        now = time.perf_counter() - begun
+        now = time.perf_counter() - start
         if now >= 30 * (pushed + 1) and now < seconds - 15:
             _push_other(model, base) if pushed % 2 else rollback_or_push(model, base)
             pushed += 1
@@ -241,7 +242,7 @@ def _soak(server: ServerProcess, model: Path, base: Path, images: np.ndarray, se
 
 
 def rollback_or_push(model: Path, base: Path) -> None:
-    """Brings the version before the newest back where there is one."""
+    """Rolls back to the version before the newest; pushes one if there is none."""
     if len(versions(base)) > 1:
         rollback(base)
     else:
@@ -249,9 +250,9 @@ def rollback_or_push(model: Path, base: Path) -> None:
 
 
 def _push_other(model: Path, base: Path) -> Any:
-    """Pushes the same model as other bytes: a push of the same ones is no new version."""
-    with tempfile.TemporaryDirectory() as place:
-        note = Path(place) / "note"
+    """Pushes the model with one more file: a push of the same bytes is not a new version."""
+    with tempfile.TemporaryDirectory() as directory:
+        note = Path(directory) / "note"
         note.write_text(f"{time.time_ns()}", encoding="utf-8")
         warmup = next(path for path in sorted(base.iterdir()) if path.name.isdecimal()) / "assets.extra"
         return push(model, base, {"note": note, "tf_serving_warmup_requests": warmup / "tf_serving_warmup_requests"})
@@ -273,7 +274,7 @@ def _request(images: np.ndarray) -> bytes:
 
 
 def _rest_call(server: ServerProcess, images: np.ndarray) -> Callable[[], object]:
-    """A client that does as little as one can: the bytes of one request, and those of its answer."""
+    """Returns a minimal client: it sends the bytes of one request and reads those of the answer."""
     import http.client
 
     url = urlsplit(server.rest_url)
@@ -309,13 +310,13 @@ def _available(server: ServerProcess) -> set[int]:
     url = urlsplit(server.rest_url)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
     connection.request("GET", "/v1/models/fashion")
-    held = json.loads(connection.getresponse().read())["model_version_status"]
+    statuses = json.loads(connection.getresponse().read())["model_version_status"]
     connection.close()
-    return {int(each["version"]) for each in held if each["state"] == "AVAILABLE"}
+    return {int(each["version"]) for each in statuses if each["state"] == "AVAILABLE"}
 
 
 def _resident(process: int) -> float:
-    """The memory of a process in MiB."""
+    """Returns the resident memory of a process in MiB."""
     text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
@@ -323,9 +324,9 @@ def _resident(process: int) -> float:
 def _times(call: Callable[[], object], count: int) -> list[float]:
     seconds = []
     for _ in range(count):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     return seconds
 
 

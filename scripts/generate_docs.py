@@ -1,4 +1,4 @@
-"""Writes what the documents say about the code from the code: `make docs`. A test compares.
+"""Writes the generated documents: `make docs`. A test compares them with the code.
 
 - `docs/cli.md`: the help of every command.
 - `docs/parameters.md`: every parameter with its type, default and bounds.

@@ -32,10 +32,6 @@ class Artifact:
     path: Path
     properties: dict[str, Property] = field(default_factory=dict)
 
-    def read_json(self, name: str) -> Any:
-        """Returns the parsed content of the JSON file `name` in the artifact."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
-
     def write_json(self, name: str, content: Any) -> Path:
         """Writes `content` as indented JSON to the file `name`; returns its path."""
         return write_json(self.path / name, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_validation_split_is_scored(infer: Any, examples: Examples, model: Model
     assert set(rows["model_version"]) == {"4"} and set(rows["error"]) == {None}
     assert (inference.properties["images"], inference.properties["failed"]) == (30, 0)
     assert inference.record() == {"scored": True, "reason": "", "version": 4, "split": "validation"}
-    assert inference.read_json("summary.json")["groups"] == {g: rows["group"].count(g) for g in set(rows["group"])}
+    summary = json.loads((inference.path / "summary.json").read_text())
+    assert summary["groups"] == {g: rows["group"].count(g) for g in set(rows["group"])}
 
 
 def test_requests_are_logged(infer: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_with_texts_the_export_reads_descriptions_too(tmp_path: Path) -> None:
         columns = base_columns(columns["image"], columns["garment"], split, origin) | {"description": texts}
         write_shards(examples.path / f"Split-{split}", columns)
     trainer.run(**inputs, **places, **parameters)
-    record = inputs["model"].read_json("texts.json")
+    record = json.loads((inputs["model"].path / "texts.json").read_text())
     assert 0 < record["scale"] <= 1 and 0.5 < record["with_text"] / record["of"] < 1
     assert record["validation"]["image_and_text"]["group_accuracy"] > record["validation"]["image"]["group_accuracy"]
 

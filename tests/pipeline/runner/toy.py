@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -94,8 +95,8 @@ def judge(
     at_least: Annotated[int, Field(ge=0)] = 0,
 ) -> None:
     """Blesses a model that knows a large total."""
-    total = model.read_json("model.json")["total"]
-    before = None if baseline is None else baseline.read_json("model.json")["total"]
+    total = json.loads((model.path / "model.json").read_text())["total"]
+    before = None if baseline is None else json.loads((baseline.path / "model.json").read_text())["total"]
     blessing.write_json("verdict.json", {"blessed": total >= at_least, "total": total, "baseline": before})
     blessing.properties["blessed"] = total >= at_least
 

@@ -1,4 +1,4 @@
-"""What many tests share: the markers that a test gets from what it starts, and one run on tiny synthetic data."""
+"""Shared fixtures, and the markers that a test gets from what it starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE = ROOT / "tests" / "tiny.toml"
 
-# A busy machine takes as long as it takes.
+# On a busy machine the first example of a property can exceed any deadline.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
@@ -83,8 +83,8 @@ class TinyRun:
 
     Attributes:
         workspace: Its workspace.
-        options: What its commands were given.
-        output: What it printed.
+        options: The options of its command.
+        output: Its standard output.
     """
 
     workspace: Path
@@ -99,7 +99,7 @@ Fashion = Callable[..., subprocess.CompletedProcess[str]]
 def fashion() -> Fashion:
     """Runs the command line in a process of its own: `fashion("show", "--json")`."""
 
-    def go(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pipeline.commands.cli", *arguments],
             cwd=ROOT,
@@ -110,12 +110,12 @@ def fashion() -> Fashion:
             check=False,
         )
 
-    return go
+    return run
 
 
 @pytest.fixture(scope="session")
 def tiny_options(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """What makes `fashion run` take synthetic data and a minute's budget."""
+    """The options of `fashion run` for synthetic data and a run of a minute."""
     data = tmp_path_factory.mktemp("idx")
     write_idx(data, train=600, test=200)
     return ("--profile", str(PROFILE), "--set", f"example_gen.idx_dir={data}")

@@ -1,4 +1,4 @@
-"""A small SavedModel with the signatures and outputs of the real export, for the tests of its users."""
+"""A small SavedModel with the signatures and outputs of the real export, for tests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def export_tiny(path: Path, train: Examples | None = None, seed: int = 0) -> Pat
 
     Args:
         path: The directory of the SavedModel, made when missing.
-        train: Whose train split gives the means. Defaults to 400 synthetic garments.
-        seed: Of those garments; another seed is another, equally good model.
+        train: The examples whose train split gives the means. Defaults to 400 synthetic garments.
+        seed: Seed of those garments; another seed gives another, equally good model.
 
     Returns:
         `path`.
@@ -52,7 +52,7 @@ def _training_data(train: Examples | None, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def _centroids(tf: Any, means: np.ndarray, taxonomy: Taxonomy) -> Any:
-    """Returns the model; its class is made here because TensorFlow is imported only by the tests that need it."""
+    """Returns the model; its class is defined here because only some tests import TensorFlow."""
 
     class Centroids(tf.Module):
         def __init__(self) -> None:

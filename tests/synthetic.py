@@ -1,4 +1,4 @@
-"""Tiny made-up garments: learnable in seconds, in the formats of the real data, for tests without the real data."""
+"""Small synthetic data sets in the formats of Fashion-MNIST, which a model learns in seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GARMENTS = 10
 
 
 def images_and_garments(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns uint8 [count, 28, 28] and int64 [count]: a smooth shape a class, moved, dimmed and with noise.
+    """Returns uint8 [count, 28, 28] and int64 [count]: a smooth shape per class, shifted, dimmed and with noise.
 
     Classes are balanced and shuffled, and no two images are the same.
     """
@@ -52,7 +52,7 @@ def write_idx_file(path: Path, array: np.ndarray) -> None:
 def write_examples(
     directory: Path, train: int = 400, validation: int = 100, test: int = 200, seed: int = 0, grouped: bool = True
 ) -> Examples:
-    """Writes an Examples artifact as ExampleGen, or with `grouped` as LabelGrouping, would leave it."""
+    """Writes an Examples artifact like that of ExampleGen, or with `grouped` like that of LabelGrouping."""
     reference, _ = images_and_garments(train, 3 * seed)
     for index, (name, count) in enumerate({"train": train, "validation": validation, "test": test}.items()):
         images, garments = images_and_garments(count, 3 * seed + index)
@@ -64,7 +64,7 @@ def write_examples(
 
 
 def base_columns(images: np.ndarray, garments: np.ndarray, split: str, origin: str) -> dict[str, Any]:
-    """The features that ExampleGen writes; every seventh image is said to have a look-alike."""
+    """The features that ExampleGen writes; every seventh image has a near-duplicate."""
     count = len(images)
     return {
         "image": images,
@@ -95,7 +95,7 @@ def grouped_columns(images: np.ndarray, garments: np.ndarray, train: np.ndarray)
 
 
 def _prototypes() -> np.ndarray:
-    """Returns float [10, 28, 28] in [0, 1]: the same blobs in every test, one set a class."""
+    """Returns float [10, 28, 28] in [0, 1]: the same blobs in every test, one set per class."""
     rng = np.random.default_rng(12345)
     row, column = np.mgrid[0:28, 0:28]
     shapes = np.zeros((GARMENTS, 28, 28))

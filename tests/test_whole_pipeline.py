@@ -50,7 +50,7 @@ def differences(some: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields what hangs at the ends of nested objects and lists."""
+    """Yields the leaves of nested objects and lists with their paths."""
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(part, f"{path}/{key}")
@@ -59,7 +59,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def test_run_ends_with_figures_verdict_and_commands(tiny_run: TinyRun) -> None:
-    """The panel holds the groups with intervals, the ladder, the verdict, the times, the places and what to type."""
+    """The panel shows groups with intervals, ladder, verdict, times, paths and the next commands."""
     for group in ("Upper part", "Bottom part", "One piece", "Footwear", "Bags"):
         assert re.search(rf"{group}( +\d+\.\d\d \[\d+\.\d, \d+\.\d\]){{3}}", tiny_run.output), tiny_run.output
     for words in ("ladder", "Model: blessed", "Pushed as version 1", "Time:", "Report", "Record", "fashion tensorboard",
@@ -76,7 +76,7 @@ def test_everything_is_pushed_as_tensorflow_serving_wants_it(tiny_run: TinyRun) 
 
 
 def test_second_run_reuses_everything_without_tensorflow(tiny_run: TinyRun) -> None:
-    """A fully cached run imports no heavy library, executes nothing and says so."""
+    """A fully cached run imports no heavy library, executes no stage and states it."""
     code = (
         "import sys\nfrom pipeline.commands.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
@@ -91,8 +91,8 @@ def test_second_run_reuses_everything_without_tensorflow(tiny_run: TinyRun) -> N
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["show"], ["status"], ["explain"], ["lineage", "pusher"]])
-def test_looking_imports_nothing_heavy(tiny_run: TinyRun, arguments: list[str]) -> None:
-    """Commands that only look answer without TensorFlow."""
+def test_read_only_commands_import_nothing_heavy(tiny_run: TinyRun, arguments: list[str]) -> None:
+    """Read-only commands do not import TensorFlow."""
     options = [] if arguments == ["--help"] else ["-w", str(tiny_run.workspace)]
     code = (
         "import sys\nfrom pipeline.commands.cli import main\n"
@@ -106,7 +106,7 @@ def test_looking_imports_nothing_heavy(tiny_run: TinyRun, arguments: list[str]) 
 
 
 def test_explain_names_the_changed_parameter(tiny_run: TinyRun, fashion: Fashion) -> None:
-    """A changed parameter is named with its old and new value, and what follows is said to follow."""
+    """A changed parameter is named with its old and new value, and later stages name the stage that they follow."""
     options = ["-w", str(tiny_run.workspace), *tiny_run.options, "--set", "trainer.epochs=9", "--json"]
     decisions = {d["stage"]: d for d in json.loads(fashion("explain", *options).stdout)}
     assert [n for n, d in decisions.items() if d["action"] == "reuse"] == STAGES[:6]
@@ -114,8 +114,8 @@ def test_explain_names_the_changed_parameter(tiny_run: TinyRun, fashion: Fashion
     assert decisions["evaluator"]["reasons"] == ["trainer, which it reads from, would run"]
 
 
-def test_lineage_walks_from_the_pushed_model_to_the_data(tiny_run: TinyRun, fashion: Fashion) -> None:
-    """Every stage before the Pusher stands in its lineage, with commit, seed and parameters."""
+def test_lineage_traces_the_pushed_model_to_the_data(tiny_run: TinyRun, fashion: Fashion) -> None:
+    """The lineage of the pushed model has every stage before the Pusher, with commit, seed and parameters."""
     pushed = json.loads(fashion("lineage", "PushedModel", "-w", str(tiny_run.workspace), "--json").stdout)
     stages: dict[str, Any] = {}
     waiting = [pushed]
@@ -131,7 +131,7 @@ def killed_in(stage: str, workspace: Path, options: tuple[str, ...], signal_numb
     """Runs the pipeline and sends itself a signal in the middle of a stage; returns how the process ended."""
     code = f"""
 import os, signal, sys
-# A shell's background jobs are born deaf to Ctrl-C.
+# Shells start background jobs with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pipeline import definition
 from pipeline.commands.cli import main
@@ -179,7 +179,7 @@ def test_kill_in_every_stage_changes_no_figure(
     assert sorted(p.name for p in (workspace / "serving_models" / "fashion").iterdir() if p.name.isdigit()) == ["1"]
 
 
-def test_interrupted_training_says_how_to_resume(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
+def test_interrupted_training_is_resumed(tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
     """Ctrl-C in the Trainer ends with exit code 130, and what finished is reused."""
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
@@ -204,10 +204,10 @@ def test_rollback_serves_an_earlier_version_under_a_new_number(
     assert (base / "3" / "saved_model.pb").read_bytes() == (base / "1" / "saved_model.pb").read_bytes()
 
 
-def test_refused_model_is_not_pushed_and_the_exit_code_says_so(
+def test_a_model_that_is_not_blessed_is_not_pushed_and_sets_the_exit_code(
     tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
 ) -> None:
-    """A model under its bound ends with 3, the rule is named, and no version is pushed."""
+    """The exit code for a model below its bound is 3, and no version is pushed."""
     workspace = tmp_path / "workspace"
     shutil.copytree(tiny_run.workspace, workspace)
     profile = tmp_path / "strict.toml"
@@ -245,8 +245,8 @@ def tensorboard(tiny_run: TinyRun) -> Iterator[str]:
         process.stderr.read()
 
 
-def asked(address: str, body: dict[str, Any] | None = None) -> Any:
-    """The JSON answer of a TensorBoard plugin, waited for until the logs are loaded."""
+def fetch_json(address: str, body: dict[str, Any] | None = None) -> Any:
+    """Returns the JSON response of a TensorBoard plugin."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
@@ -254,16 +254,16 @@ def asked(address: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def test_tensorboard_shows_scalars_images_hyperparameters_and_the_projector(tensorboard: str) -> None:
-    """The real server answers for the trainer's scalars, pictures and embedding, and for the tuner's trials."""
-    scalars = asked(f"{tensorboard}/scalars/tags")
+    """The real server shows the Trainer's scalars, images and embedding, and the Tuner's trials."""
+    scalars = fetch_json(f"{tensorboard}/scalars/tags")
     trainer = {tag for run, tags in scalars.items() if run.startswith("trainer") for tag in tags}
     assert {"epoch_loss", "epoch_group_macro_f1"} <= trainer
-    images = asked(f"{tensorboard}/images/tags")
+    images = fetch_json(f"{tensorboard}/images/tags")
     assert {"confusion", "errors"} <= {tag for tags in images.values() for tag in tags}
     body = {"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS", "STATUS_RUNNING", "STATUS_UNKNOWN"],
             "colParams": [], "startIndex": 0, "sliceSize": 100}  # fmt: skip
-    groups = asked(f"{tensorboard}/hparams/session_groups", body)["sessionGroups"]
+    groups = fetch_json(f"{tensorboard}/hparams/session_groups", body)["sessionGroups"]
     assert groups and "peak_learning_rate" in groups[0]["hparams"]
-    run = next(name for name in asked(f"{tensorboard}/projector/runs") if name.startswith("trainer"))
-    embeddings = asked(f"{tensorboard}/projector/info?run={run}")["embeddings"]
+    run = next(name for name in fetch_json(f"{tensorboard}/projector/runs") if name.startswith("trainer"))
+    embeddings = fetch_json(f"{tensorboard}/projector/info?run={run}")["embeddings"]
     assert embeddings[0]["tensorShape"][0] == 50 and embeddings[0]["sprite"]["imagePath"] == "sprite.png"

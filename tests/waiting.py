@@ -1,4 +1,4 @@
-"""Waiting for what another thread, process or server is about to do: for so long, and without keeping a core busy."""
+"""Waiting, with a time-out, for a condition that another thread, process or server brings about."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def wait_until(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """Looks every 10 ms until what is seen is true, and returns it.
+    """Polls every 10 ms until a value is true, and returns the value.
 
     Args:
-        look: What is looked at; what it raises ends the waiting.
-        what: What is waited for, as the failure of the test says it.
-        seconds: The most that may take.
+        look: Returns the value; an exception that it raises ends the wait.
+        what: The condition, for the message of the failing test.
+        seconds: The time-out.
     """
     end = time.monotonic() + seconds
     while not (seen := look()):

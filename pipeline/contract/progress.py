@@ -1,4 +1,4 @@
-"""How a stage says how far it is, without knowing who listens."""
+"""The callback that a stage reports its progress to."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A call says how far the stage is; the runner draws it as a bar, or as a line now and then."""
+    """A callback for progress, which the runner shows as a bar or as occasional lines."""
 
     def __call__(self, done: int, total: int, unit: str, note: str = "") -> None:
         """Reports progress.
 
         Args:
-            done: How many units are finished.
-            total: How many there are.
-            unit: What is counted, in the plural: "examples", "trials", "epochs".
-            note: A few words worth seeing now, such as "validation macro F1 0.981".
+            done: The number of finished units.
+            total: The number of all units.
+            unit: The unit in the plural: "examples", "trials", "epochs".
+            note: A short remark, such as "validation macro F1 0.981".
         """
 
 
 def silent(done: int, total: int, unit: str, note: str = "") -> None:
-    """A `Progress` that nobody watches."""
+    """A `Progress` that shows nothing."""

@@ -1,4 +1,4 @@
-"""scripts/get_data.sh: says what is there and leaves it, and refuses a wrong directory."""
+"""scripts/get_data.sh uses existing data, and refuses a wrong directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def get_data(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs the script with nothing set but these variables, and no apt-get to be found."""
+    """Runs the script with only these environment variables, and without apt-get."""
     for tool in ("sh", "dirname", "mkdir", "rm", "mv"):
         link = checkout / "bin" / tool
         link.parent.mkdir(exist_ok=True)
@@ -35,27 +35,27 @@ def get_data(checkout: Path, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def test_a_named_directory_is_used(checkout: Path) -> None:
-    """With FASHION_MNIST_DIR there is nothing to get."""
+    """With FASHION_MNIST_DIR nothing is downloaded."""
     named = write_idx(checkout / "named", 10, 10)
     done = get_data(checkout, FASHION_MNIST_DIR=str(named))
     assert (done.returncode, done.stdout) == (0, f"Fashion-MNIST: using FASHION_MNIST_DIR={named}\n")
 
 
 def test_a_wrong_directory_is_refused(checkout: Path) -> None:
-    """The message says what was expected and what to do."""
+    """The message states what was expected and the next step."""
     done = get_data(checkout, FASHION_MNIST_DIR="/nowhere")
     assert done.returncode == 1
     assert "does not hold Fashion-MNIST" in done.stderr and "Expected: train-images" in done.stderr
 
 
-def test_unpacked_files_are_left(checkout: Path) -> None:
-    """A second run gets nothing again."""
+def test_unpacked_files_are_used(checkout: Path) -> None:
+    """A second run downloads nothing."""
     unpacked = write_idx(checkout / ".data/usr/share/datasets/fashion-mnist", 10, 10)
     assert get_data(checkout).stdout == f"Fashion-MNIST: using {unpacked}\n"
 
 
 def test_prepared_tfds_data_are_used(checkout: Path) -> None:
-    """What TFDS has prepared is enough."""
+    """Data that TFDS has prepared are used."""
     prepared = checkout / "tfds/fashion_mnist/3.0.1"
     prepared.mkdir(parents=True)
     (prepared / "dataset_info.json").touch()
@@ -64,7 +64,7 @@ def test_prepared_tfds_data_are_used(checkout: Path) -> None:
 
 
 def test_elsewhere_tfds_downloads(checkout: Path) -> None:
-    """Where there is no apt-get the first run downloads, and the script does not fail."""
+    """Without apt-get the script succeeds, and the first run downloads."""
     done = get_data(checkout)
     assert (done.returncode, done.stdout) == (0, "Fashion-MNIST: TFDS will download it at the first run\n")
     assert not os.path.lexists(checkout / ".data/apt")

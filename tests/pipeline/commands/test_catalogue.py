@@ -36,7 +36,7 @@ WITHOUT_PSYCOPG = (
 
 @pytest.fixture(scope="module")
 def dsn() -> Iterator[str]:
-    """A PostgreSQL with so many products that they do not fit into a pipe."""
+    """A PostgreSQL with more products than fit into a pipe's buffer."""
     with running_server(find_programs()) as server:
         fill(server, make_demonstration(3000), lambda image: f"https://example.com/{image}.jpg")
         yield server
@@ -44,7 +44,7 @@ def dsn() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def rows(dsn: str) -> list[Product]:
-    """What is to be written."""
+    """The rows that the command has to write."""
     return [row for rows in read_products(dsn) for row in rows]
 
 
@@ -67,14 +67,14 @@ def test_files_and_standard_output(dsn: str, rows: list[Product], fashion: Fashi
 
 
 def test_country_and_index(dsn: str, fashion: Fashion) -> None:
-    """Another country and another image are asked for by options."""
+    """Options select another country and another image."""
     done = fashion("catalogue", "query", "--dsn", dsn, "--country", "de", "--image-index", "1")
     expected = [row for rows in read_products(dsn, country="de", image_index=1) for row in rows]
     assert from_csv(done.stdout) == expected
 
 
-def test_a_lost_connection_is_told(dsn: str, rows: list[Product], fashion: Fashion) -> None:
-    """Rows of two snapshots are all there, and the user hears that they are of two."""
+def test_a_lost_connection_is_reported(dsn: str, rows: list[Product], fashion: Fashion) -> None:
+    """All rows are written, and the command reports that they come from two snapshots."""
     # The first connection is the estimate's.
     with proxy(dsn, Fault(b"no such word"), Fault(b"FETCH", 2, 10_000)) as before:
         done = fashion("catalogue", "query", "--dsn", before.dsn)
@@ -83,8 +83,8 @@ def test_a_lost_connection_is_told(dsn: str, rows: list[Product], fashion: Fashi
     assert "3,000 products, from 2 snapshots" in done.stderr
 
 
-def test_a_reader_that_has_enough(dsn: str) -> None:
-    """A pipe that is closed after the first line, as by `head -1`, ends the command without a word."""
+def test_a_reader_that_closes_the_pipe(dsn: str) -> None:
+    """A pipe that is closed after the first line, as by `head -1`, ends the command without a message."""
     with subprocess.Popen(
         [*FASHION, "query", "--dsn", dsn], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -103,8 +103,8 @@ def test_a_reader_that_has_enough(dsn: str) -> None:
         (["--dsn", "unused", "--out", "products.xlsx"], "The format of products.xlsx is not known."),
     ],
 )
-def test_mistakes(fashion: Fashion, arguments: list[str], headline: str) -> None:
-    """A mistake ends in a paragraph, without a stack trace and without a password."""
+def test_user_errors(fashion: Fashion, arguments: list[str], headline: str) -> None:
+    """An error is printed as a paragraph, without a stack trace and without the password."""
     done = fashion("catalogue", "query", *arguments, env={"FASHION_CATALOGUE_DSN": ""})
     assert done.returncode == 1
     assert done.stderr.startswith(f"\n{headline}")
@@ -112,8 +112,8 @@ def test_mistakes(fashion: Fashion, arguments: list[str], headline: str) -> None
     assert "sesame" not in done.stderr
 
 
-def test_tables_that_are_missing(dsn: str, fashion: Fashion, tmp_path: Path) -> None:
-    """They are named, and no file is left."""
+def test_missing_tables(dsn: str, fashion: Fashion, tmp_path: Path) -> None:
+    """The missing tables are named, and no file is left."""
     empty = make_conninfo(dsn, options="-csearch_path=pg_temp")
     done = fashion("catalogue", "query", "--dsn", empty, "--out", str(tmp_path / "a.csv"))
     assert "no table Product; no table Image; no table ProductImages; no table ProductDescription" in done.stderr
@@ -121,7 +121,7 @@ def test_tables_that_are_missing(dsn: str, fashion: Fashion, tmp_path: Path) -> 
 
 
 def test_without_psycopg() -> None:
-    """Without the extra, the command that installs it is named."""
+    """Without the extra, the error names the command that installs it."""
     for command in (["query", "--dsn", "unused"], ["demo"]):
         done = subprocess.run(
             [sys.executable, "-c", WITHOUT_PSYCOPG, "catalogue", *command],
@@ -136,7 +136,7 @@ def test_without_psycopg() -> None:
 
 @pytest.mark.postgres
 def test_the_demonstration(fashion: Fashion) -> None:
-    """It shows a product of each kind with its answer."""
+    """The demonstration shows a product of each kind with its row."""
     done = fashion("catalogue", "demo", "--products", "40", env={"COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
     for number, case in enumerate(CASES, 1):
@@ -148,8 +148,8 @@ def test_the_demonstration(fashion: Fashion) -> None:
     )
 
 
-def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> None:
-    """Every word of it is understood, also with spaces in it; without pictures there is nothing to learn from."""
+def test_the_commands_that_the_demonstration_suggests_can_be_parsed(tmp_path: Path) -> None:
+    """The commands parse, also with spaces in a path; without pictures only the query is suggested."""
     dsn, pictures = "host=/tmp/a dbname=shop", tmp_path / "my pictures"
     lines = next_commands(dsn, pictures)
     assert next_commands(dsn, None) == lines[:1]
@@ -170,7 +170,7 @@ def test_what_the_demonstration_says_to_type_can_be_typed(tmp_path: Path) -> Non
 
 @pytest.mark.postgres
 def test_the_demonstration_can_be_kept() -> None:
-    """With --keep the server answers others until Ctrl-C, and is gone then."""
+    """With --keep the server accepts other clients until Ctrl-C, and then it is removed."""
     with subprocess.Popen(
         [*FASHION, "demo", "--keep", "--products", "20"],
         cwd=ROOT,
@@ -188,7 +188,7 @@ def test_the_demonstration_can_be_kept() -> None:
 
 
 def test_a_closed_standard_output() -> None:
-    """There is a sentence, and nobody is asked."""
+    """A closed standard output is an error before any query."""
     words = f"{sys.executable} -m pipeline.commands.cli catalogue query --dsn host=127.0.0.1 >&-"
     done = subprocess.run(["bash", "-c", words], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1 and "no output to write to" in done.stderr

@@ -59,7 +59,7 @@ def dsn(shop: tuple[Demonstration, Pictures]) -> Iterator[str]:
 
 
 def rows(dsn: str) -> dict[int, tuple[Any, ...]]:
-    """What is written back, by product: version, group, failure, when."""
+    """The results in the database by product: version, group, failure, time."""
     with psycopg.connect(dsn) as connection:
         found = connection.execute(
             "SELECT product_id, model_version, product_group, failure, scored_at FROM product_classification"
@@ -68,19 +68,19 @@ def rows(dsn: str) -> dict[int, tuple[Any, ...]]:
 
 
 def label(workspace: Path, number: int) -> str:
-    """What the table calls a version."""
+    """The name of a version in the table."""
     return f"{number}-{digest(workspace / 'serving_models' / 'fashion' / str(number))[:8]}"
 
 
 def arguments(dsn: str, workspace: Path, pictures: Pictures) -> list[str]:
-    """The command's words."""
+    """The arguments of the command."""
     return ["catalogue", "classify", "--dsn", dsn, "-w", str(workspace), "--files-below", str(pictures.folder)]
 
 
 def test_every_product_has_an_answer_or_a_reason(
     dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion
 ) -> None:
-    """Once; then only what is new, changed or gone is touched, and another version scores all of it again."""
+    """The first run scores every product, the second only what changed, and a new version everything again."""
     words = arguments(dsn, workspace, shop[1])
     done = fashion(*words)
     assert done.returncode == 0, done.stderr
@@ -120,7 +120,7 @@ def test_every_product_has_an_answer_or_a_reason(
 def test_a_model_that_reads_descriptions_gets_them(
     dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path
 ) -> None:
-    """A blank image's answer follows what its product's text says; without a text it is the image's alone."""
+    """The group of a blank image follows its product's description; without one it follows the image alone."""
     # A network that sees nothing: every image gets the same answer.
     blind = [np.zeros((784, 10)), np.zeros(10)]
     model = export_small(tmp_path / "model", weights=blind, texts=True)
@@ -151,8 +151,10 @@ FOR EACH ROW EXECUTE FUNCTION stall();
 """
 
 
-def test_killed_half_way(dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion) -> None:
-    """A command that is killed while it writes has written whole batches, and the next one the rest: none twice."""
+def test_a_killed_command_is_continued(
+    dsn: str, workspace: Path, shop: tuple[Demonstration, Pictures], fashion: Fashion
+) -> None:
+    """A killed command has written whole batches; the next one writes the rest, and no product twice."""
     words = arguments(dsn, workspace, shop[1])
     prepare(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -175,16 +177,16 @@ def test_killed_half_way(dsn: str, workspace: Path, shop: tuple[Demonstration, P
 
 
 def test_without_a_model(dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path) -> None:
-    """There is a sentence and a next step."""
+    """Without a pushed model the error names the next step."""
     done = fashion(*arguments(dsn, tmp_path, shop[1]))
     assert done.returncode == 1 and "no pushed model" in done.stderr and "fashion run" in done.stderr
 
 
 @pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
-def test_a_model_that_is_damaged(
+def test_a_damaged_model(
     dsn: str, shop: tuple[Demonstration, Pictures], fashion: Fashion, tmp_path: Path, damaged: str
 ) -> None:
-    """There is a sentence and a next step, and no stack trace."""
+    """A damaged model is an error with a next step and without a stack trace; no result is written."""
     version = export_tiny(tmp_path / "serving_models" / "fashion" / "1")
     content = (version / damaged).read_bytes()
     (version / damaged).write_bytes(content[: len(content) // 2])

@@ -1,4 +1,4 @@
-"""The command line answers a mistake with a paragraph, and an empty workspace with what would happen."""
+"""The command line prints an error as a paragraph, and explains a run in an empty workspace."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.conftest import Fashion
         (["rollback"], "There is no pushed version."),
     ],
 )
-def test_mistake_is_one_paragraph(fashion: Fashion, tmp_path: Path, arguments: list[str], headline: str) -> None:
-    """A mistake ends with exit code 1, its headline and the next step, and without a stack trace."""
+def test_user_error_is_one_paragraph(fashion: Fashion, tmp_path: Path, arguments: list[str], headline: str) -> None:
+    """A user's error ends with exit code 1 and a headline, and without a stack trace."""
     done = fashion(*arguments, "-w", str(tmp_path / "workspace"))
     assert done.returncode == 1
     assert headline in done.stderr
@@ -30,12 +30,12 @@ def test_mistake_is_one_paragraph(fashion: Fashion, tmp_path: Path, arguments: l
 
 
 def test_debug_shows_the_stack_trace(fashion: Fashion, tmp_path: Path) -> None:
-    """Whoever asks for it sees where the error came from."""
+    """With --debug the stack trace of a user's error is printed."""
     assert "Traceback" in fashion("--debug", "status", "-w", str(tmp_path)).stderr
 
 
-def test_explain_before_the_first_run_says_that_everything_would_run(fashion: Fashion, tmp_path: Path) -> None:
-    """There is nothing to compare with yet, and asking leaves nothing behind."""
+def test_explain_before_the_first_run_states_that_every_stage_would_run(fashion: Fashion, tmp_path: Path) -> None:
+    """All stages would run, since none has finished; and no file is written."""
     done = fashion("explain", "-w", str(tmp_path / "workspace"))
     assert done.returncode == 0
     assert "it has never finished here" in done.stdout

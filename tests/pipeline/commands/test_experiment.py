@@ -1,4 +1,4 @@
-"""`fashion experiment`: a study of two arms and two seeds on tiny data, killed and resumed, compared and reported."""
+"""`fashion experiment` on tiny data: two arms and two seeds, killed and resumed, compared and reported."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Study
     return study
 
 
-def test_a_killed_study_goes_on_and_ends_as_an_undisturbed_one(
+def test_a_killed_experiment_continues_and_ends_like_an_undisturbed_one(
     killed: Study, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
 ) -> None:
     """What was made is not made again, and all figures and wrong answers are the same."""
@@ -98,7 +98,7 @@ def test_a_killed_study_goes_on_and_ends_as_an_undisturbed_one(
     assert (killed.directory / errors).read_bytes() == (undisturbed.directory / errors).read_bytes()
 
 
-def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(killed: Study, fashion: Fashion) -> None:
+def test_a_finished_experiment_is_listed_compared_and_reported(killed: Study, fashion: Fashion) -> None:
     """The commands that look at results say what is in them."""
     studies = ("--studies", str(killed.directory))
     again = fashion("experiment", "run", "tiny", *killed.options)
@@ -128,8 +128,8 @@ def test_a_finished_study_is_not_run_again_and_is_listed_compared_and_reported(k
         (("compare", "wide", "narrow", "--of", "tinny"), "Did you mean 'tiny'?"),
     ],
 )
-def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
-    """What was expected, what was received, what to type next; no stack trace."""
+def test_an_error_is_one_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
+    """The error states what was expected and the next command, without a stack trace."""
     (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
     if "list" in arguments:
         (tmp_path / "tiny.csv").touch()
@@ -141,13 +141,13 @@ def test_a_mistake_ends_in_a_paragraph(arguments: tuple[str, ...], said: str, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["list", "report", "run --all"])
-def test_a_directory_without_declarations_is_a_mistake(command: str, tmp_path: Path, fashion: Fashion) -> None:
-    """An empty table or page would look like an answer."""
+def test_a_directory_without_declarations_is_an_error(command: str, tmp_path: Path, fashion: Fashion) -> None:
+    """An empty table or page would look like a result."""
     done = fashion("experiment", *command.split(), "--studies", str(tmp_path / "nowhere"))
     assert done.returncode == 1 and "No experiment is declared" in done.stderr and not done.stdout
 
 
-def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> None:
+def test_the_project_s_own_experiments_run_on_its_default_data(fashion: Fashion) -> None:
     """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
     done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
     assert done.returncode == 1 and "run on its default data only" in done.stderr
@@ -158,14 +158,14 @@ def test_the_project_s_own_results_are_of_its_default_data(fashion: Fashion) -> 
     ("text", "seconds"), [("90", 5400), ("90m", 5400), ("1.5h", 5400), (" 30 s", 30), ("2min", 120)]
 )
 def test_budgets(text: str, seconds: float) -> None:
-    """Minutes unless said otherwise; none is no limit."""
+    """A number without a unit is minutes; None is no limit."""
     assert parse_seconds(text) == seconds and parse_seconds(None) is None
     with pytest.raises(UserError, match="not a time"):
         parse_seconds("-1h")
 
 
-def test_what_diverged_is_not_to_be_made_again_as_it_is() -> None:
-    """The same command makes what the budget left out, and would diverge again where nothing else is missing."""
+def test_a_diverged_training_is_not_to_be_repeated_unchanged() -> None:
+    """The next step is the same command only if runs are missing that did not diverge."""
     assert next_step(0, 0) == "Next: fashion experiment report"
     assert next_step(3, 0).endswith("Next: the same command")
     assert next_step(3, 2).endswith("2 of them because the training diverged. Next: the same command")

@@ -55,26 +55,26 @@ def explore_again(explored: Explored, fashion: Fashion, *more: str) -> subproces
 
 
 def test_five_findings_are_printed_and_the_page_is_named(explored: Explored) -> None:
-    """The terminal says the five main findings, numbered, and where the page is."""
+    """The terminal shows the five main findings, numbered, and the path of the page."""
     told = explored.output
     assert re.findall(r"^(\d)\. ", told, re.MULTILINE) == ["1", "2", "3", "4", "5"]
     assert str(explored.page) in told and explored.page.stat().st_size < 12e6
 
 
-def test_the_ingested_examples_are_those_of_the_pipeline(explored: Explored) -> None:
-    """Exploring after a run ingests nothing again."""
+def test_the_examples_of_the_pipeline_are_reused(explored: Explored) -> None:
+    """An exploration after a run reuses ExampleGen."""
     assert "example_gen: reused" in explored.output
 
 
 def test_nothing_is_computed_twice(explored: Explored, fashion: Fashion) -> None:
-    """A second exploration reuses every stage, and leaves the same page."""
+    """A second exploration reuses every stage and publishes the same page."""
     before = explored.page.read_bytes()
     again = explore_again(explored, fashion)
     assert again.returncode == 0 and [f"{stage}: reused" in again.stdout for stage in STAGES] == [True] * len(STAGES)
     assert explored.page.read_bytes() == before
 
 
-def test_the_trained_model_of_the_workspace_is_looked_at(explored: Explored) -> None:
+def test_the_trained_model_of_the_workspace_is_examined(explored: Explored) -> None:
     """The map is of its features, and its errors stand among those of the other models."""
     sections = json.loads((explored.artifact("explorer", "exploration") / "sections.json").read_text())
     told = json.dumps(sections)
@@ -84,7 +84,7 @@ def test_the_trained_model_of_the_workspace_is_looked_at(explored: Explored) -> 
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-def test_the_page_opens_without_a_complaint(explored: Explored, width: int, scheme: str) -> None:
+def test_the_page_opens_without_an_error(explored: Explored, width: int, scheme: str) -> None:
     """Every section is there, every figure is drawn, nothing is fetched, nothing is wider than the window."""
     with opened(explored.page, width, "dark" if scheme == "dark" else "light") as held:
         held.draw_everything()
@@ -94,8 +94,8 @@ def test_the_page_opens_without_a_complaint(explored: Explored, width: int, sche
         assert held.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_taxonomy_that_is_not_there_ends_in_a_paragraph(explored: Explored, fashion: Fashion) -> None:
-    """A mistake is said without a stack trace."""
+def test_a_missing_taxonomy_is_one_paragraph(explored: Explored, fashion: Fashion) -> None:
+    """The error names the file, without a stack trace."""
     done = explore_again(explored, fashion, "--set", "taxonomy=nowhere.toml")
     assert done.returncode == 1 and "nowhere.toml" in done.stderr and "Traceback" not in done.stderr
 

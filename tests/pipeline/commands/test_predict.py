@@ -1,4 +1,4 @@
-"""The command `fashion predict`: what it prints, where failures go, and what a mistake is told."""
+"""The command `fashion predict`: its output, its failures and its error messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
-    """Without a format a table is printed, brackets in names included."""
+    """Without a format option a table is printed, with square brackets in names intact."""
     with web(answered) as server:
         done = predict(folder, "--url", server.url)
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
 
 
 def test_json_and_csv(folder: Path) -> None:
-    """Programs get a list of objects, or a line an image, on standard output alone."""
+    """JSON is a list of objects and CSV a line per image, on standard output."""
     with web(answered) as server:
         content = json.loads(predict(folder, "--url", server.url, "--json").stdout)
         lines = list(csv.DictReader(io.StringIO(predict(folder, "--url", server.url, "--csv").stdout)))
@@ -73,7 +73,7 @@ def test_json_and_csv(folder: Path) -> None:
 
 
 def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path: Path) -> None:
-    """Exit code 1 and a line on standard error for each, however many are bad."""
+    """Every failed image has a line on standard error, and the exit code is 1."""
     (folder / "c.png").write_bytes(b"junk")
     (tmp_path / "empty").mkdir()
     with web(answered) as server:
@@ -94,7 +94,7 @@ def test_failed_images_are_listed_and_the_others_answered(folder: Path, tmp_path
 
 
 def test_private_urls_are_fetched_when_allowed() -> None:
-    """With --allow-private the machine's own network is within reach."""
+    """With --allow-private, loopback URLs are fetched."""
     file = io.BytesIO()
     Image.new("L", (5, 5)).save(file, "PNG")
 
@@ -106,15 +106,15 @@ def test_private_urls_are_fetched_when_allowed() -> None:
     assert done.returncode == 0 and f"{server.url}/1.png,{row()['group']}" in done.stdout
 
 
-def test_server_that_is_not_there(folder: Path) -> None:
-    """Who has not started a server is told how."""
+def test_unreachable_server(folder: Path) -> None:
+    """The error for an unreachable server names the command that starts one."""
     done = predict(folder, "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr and "Next: fashion serve" in done.stderr
 
 
-def test_model_that_is_not_there(folder: Path) -> None:
-    """The server's own words are passed on."""
+def test_unknown_model(folder: Path) -> None:
+    """The error contains the server's message."""
     with web(lambda _: refused(404, "Servable not found")) as server:
         done = predict(folder, "--url", server.url)
     assert done.returncode == 1 and "has no such model" in done.stderr
@@ -134,8 +134,8 @@ def test_model_that_is_not_there(folder: Path) -> None:
         (("--examples", "x", "--output", "y", "-w", "/nonexistent"), "There is no pushed model"),
     ],
 )
-def test_mistakes(arguments: tuple[object, ...], message: str) -> None:
-    """Options that contradict each other are a paragraph with a next step."""
+def test_misuse(arguments: tuple[object, ...], message: str) -> None:
+    """Contradictory options are an error with a next step."""
     done = predict(*arguments)
     assert done.returncode == 1
     assert message in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr

@@ -83,7 +83,7 @@ def _fashion(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_images_are_answered_by_version_and_label(port: int, tmp_path: Path) -> None:
-    """`fashion predict` prints what the newest version says of a picture, and what the labelled one says."""
+    """`fashion predict` prints the prediction of the newest version, and that of the labelled one."""
     picture = tmp_path / "shoe.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)).save(picture)
     url = f"http://127.0.0.1:{port}"
@@ -98,7 +98,7 @@ def test_images_are_answered_by_version_and_label(port: int, tmp_path: Path) -> 
 
 
 def test_the_page_is_there(port: int) -> None:
-    """The server answers / with the page to try the model."""
+    """The server serves the page to try the model at /."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
         assert b"<html" in answer.read()
 
@@ -112,8 +112,8 @@ def test_the_page_is_there(port: int) -> None:
         (["--engine", "rocket"], "There is no engine"),
     ],
 )
-def test_a_mistake_is_said_in_a_paragraph(workspace: Path, options: list[str], text: str) -> None:
-    """What cannot be served is said with the next command, without a stack trace."""
+def test_an_unusable_option_is_a_paragraph(workspace: Path, options: list[str], text: str) -> None:
+    """An unusable engine or label is an error with the next command, without a stack trace."""
     done = _fashion("serve", "-w", workspace, *options)
     assert done.returncode == 1 and text in done.stderr and "Next: fashion serve" in done.stderr
     assert "Traceback" not in done.stderr
@@ -121,7 +121,7 @@ def test_a_mistake_is_said_in_a_paragraph(workspace: Path, options: list[str], t
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["client", "stub"])
 def test_python_of_the_readme_works(snippet: str, ports: tuple[int, int], tmp_path: Path) -> None:
-    """Both snippets are answered by a served model, with its ports and a picture that is there in place of theirs."""
+    """Both snippets run against a served model, with its ports and an existing picture in place of theirs."""
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "shoe.jpg")
     snippet = snippet.replace("127.0.0.1:8500", f"127.0.0.1:{ports[1]}").replace(', "https://shop.example/1.png"', "")
     command = [sys.executable, "-c", snippet]
@@ -174,6 +174,6 @@ def test_a_failing_start_shows_why(workspace: Path, tmp_path: Path, broken: str)
 
 
 def test_without_a_push_there_is_nothing_to_serve(tmp_path: Path) -> None:
-    """A workspace without a version says what to run first."""
+    """Without a pushed version the error names the command to run first."""
     done = _fashion("serve", "-w", tmp_path)
     assert done.returncode == 1 and "Next: fashion run" in done.stderr

@@ -1,4 +1,4 @@
-"""Tests of components.bulk_inferrer: what the pushed model answers to the validation split."""
+"""Tests of the BulkInferrer: predictions of the pushed model for the validation split."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def infer(examples: Examples, model: Model, tmp_path: Path) -> Any:
-    """Runs the component; returns the artifact it wrote."""
+    """Returns a function that runs the component and returns its artifact."""
 
     def run(
         version: int | None = 4, reason: str = "", other: Model | None = None, **parameters: Any
@@ -55,7 +55,7 @@ def infer(examples: Examples, model: Model, tmp_path: Path) -> Any:
 
 
 def test_validation_split_is_scored(infer: Any, examples: Examples, model: Model) -> None:
-    """The rows are the model's answers to the validation images, under their ids and the pushed version's number."""
+    """The rows are the model's predictions for the validation images, with their ids and the pushed version."""
     inference = infer()
     columns = read_arrays(examples.split("validation"), ("image", "source_id"))
     expected = answer(load(model.saved_model), predict_request("serving_default", columns["image"]))
@@ -71,36 +71,36 @@ def test_validation_split_is_scored(infer: Any, examples: Examples, model: Model
 
 
 def test_requests_are_logged(infer: Any) -> None:
-    """The logged requests name the version that is served."""
+    """The logged requests name the served version."""
     inference = infer(log_rate=1.0)
     logs = [log for path in inference.path.glob("*.tfrecord") for log in read_logs(path)]
     assert len(logs) == 30 and {log.predict_log.request.model_spec.version.value for log in logs} == {4}
 
 
 def test_progress_counts_images(infer: Any) -> None:
-    """The run is told how many images are done, of how many."""
-    heard: list[tuple[int, int, str]] = []
-    infer(batch_size=10, progress=lambda *told: heard.append(told))
-    assert heard == [(done, 30, "images") for done in (0, 10, 20, 30)]
+    """Progress reports the finished images and their total."""
+    reported: list[tuple[int, int, str]] = []
+    infer(batch_size=10, progress=lambda *call: reported.append(call))
+    assert reported == [(done, 30, "images") for done in (0, 10, 20, 30)]
 
 
-def test_nothing_pushed_is_nothing_scored(infer: Any) -> None:
-    """Without a pushed model the stage ends well, and its record says why there are no rows."""
+def test_without_a_pushed_model_nothing_is_scored(infer: Any) -> None:
+    """Without a pushed model the stage succeeds, and its record says why there are no rows."""
     inference = infer(version=None, reason="The Evaluator has not blessed the model.")
     assert inference.properties == {"scored": False, "reason": "The Evaluator has not blessed the model."}
     assert inference.record()["scored"] is False
     assert [path.name for path in inference.path.iterdir()] == ["inference.json"]
 
 
-def test_test_split_is_not_looked_at(infer: Any) -> None:
-    """The official test split is refused, with the splits that there are."""
-    with pytest.raises(UserError, match="does not look at the official test split") as error:
+def test_the_test_split_is_refused(infer: Any) -> None:
+    """The error lists the splits that can be scored."""
+    with pytest.raises(UserError, match="does not read the official test split") as error:
         infer(split="test")
     assert error.value.expected == "train, validation"
 
 
 def test_unusable_model(infer: Any, model: Model, tmp_path: Path) -> None:
-    """A model that cannot score ends in one sentence and a next step."""
+    """A model that cannot be loaded is a user error with a next step."""
     lacking = without_signature(model, "serving_examples", tmp_path / "lacking")
     with pytest.raises(UserError, match="Expected: the signature serving_examples") as error:
         infer(other=lacking)

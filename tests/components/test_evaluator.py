@@ -1,4 +1,4 @@
-"""The Evaluator on a tiny model: its files, its verdict, and what it says to a mistake."""
+"""Tests of the Evaluator on a tiny model: its files, its verdict and its errors."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ CORRUPTED = 40
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A finished evaluation and what it was of."""
+class Evaluated:
+    """A finished evaluation and its inputs."""
 
     examples: Examples
     evaluation: ModelEvaluation
@@ -53,20 +53,20 @@ class Judged:
         return self.blessing.verdict()
 
 
-def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | None, **parameters: Any) -> Judged:
+def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | None, **parameters: Any) -> Evaluated:
     """Runs the component into empty directories under `root`."""
     evaluation, blessing = ModelEvaluation(root / "evaluation"), ModelBlessing(root / "blessing")
     for output in (evaluation, blessing):
         shutil.rmtree(output.path, ignore_errors=True)
         output.path.mkdir(parents=True)
-    given = {
+    settings: dict[str, Any] = {
         "rules": LENIENT,
         "resamples": 200,
         "misclassified_examples": 3,
         "slice_by": ("twins",),
         "corrupted_examples": 0,
     }
-    given |= parameters
+    settings |= parameters
     evaluator.run(
         examples=examples,
         model=model,
@@ -76,20 +76,20 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
         progress=silent,
         taxonomy=TAXONOMY,
         seed=SEED,
-        **given,
+        **settings,
     )
-    return Judged(examples, evaluation, blessing)
+    return Evaluated(examples, evaluation, blessing)
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    """300 synthetic garments to be judged on, 400 for the ladder."""
+    """300 synthetic garments for the evaluation, 400 for the ladder."""
     return write_examples(tmp_path_factory.mktemp("examples"), train=400, validation=10, test=300)
 
 
 @pytest.fixture(scope="module")
 def models(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
-    """Two models, of means of different garments."""
+    """Two models with means of different garments."""
     roots = [tmp_path_factory.mktemp("model") for _ in range(2)]
     export_tiny(roots[0] / "saved_model", examples)
     export_tiny(roots[1] / "saved_model", seed=8)
@@ -97,21 +97,21 @@ def models(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.fixture(scope="module")
-def first(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    """The first model, with none before it, also on corrupted examples."""
+def first(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The evaluation of the first model, without a baseline, also on corrupted examples."""
     root = tmp_path_factory.mktemp("first")
     return evaluate(root, examples, models[0], None, rules=(*LENIENT, NOISY), corrupted_examples=CORRUPTED)
 
 
 @pytest.fixture(scope="module")
-def second(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    """The second model against the first, under a rule that it cannot keep."""
+def second(examples, models, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """The evaluation of the second model against the first, with a rule that it breaks."""
     rules = (*LENIENT, Rule(metric="accuracy", at_least=1.01))
     return evaluate(tmp_path_factory.mktemp("second"), examples, models[1], models[0], rules=rules)
 
 
-def test_predictions_hold_one_row_a_test_example(first):
-    """What the example is, what the model answers, and what it is sliced by, in the order of the examples."""
+def test_predictions_have_one_row_for_each_test_example(first):
+    """Each row has the example, the prediction and the slicing features, in the order of the examples."""
     table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
     columns = read_arrays(first.examples.split("test"), ("source_id", "group_name"))
     assert list(table.source_id) == list(columns["source_id"])
@@ -121,27 +121,27 @@ def test_predictions_hold_one_row_a_test_example(first):
     )
     expected = {"garment", "predicted_group", "predicted_garment", "confidence", "abstain", "prediction_set"}
     assert expected | {"lookalike", "brightness_decile", "twins"} <= set(table.columns)
-    assert ([len(held) != 1 for held in table.prediction_set] == table.abstain).all()
+    assert ([len(predicted_set) != 1 for predicted_set in table.prediction_set] == table.abstain).all()
 
 
 def test_figures_are_those_of_the_stored_predictions(first):
-    """Accuracy, macro F1, the groups' figures and the confusion matrix, worked out again by scikit-learn."""
+    """Accuracy, macro F1, the groups' figures and the confusion matrix equal scikit-learn's."""
     table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
     overall, groups = first.metrics["overall"], first.metrics["groups"]
     assert overall["accuracy"]["value"] == pytest.approx(sklearn.accuracy_score(table.group, table.predicted_group))
     macro = sklearn.f1_score(table.group, table.predicted_group, average="macro")
     assert overall["macro_f1"]["value"] == pytest.approx(macro)
     for name in TAXONOMY.groups:
-        true, said = table.group == name, table.predicted_group == name
-        held = [name in one for one in table.prediction_set[true]]
-        assert groups[name]["coverage"]["value"] == pytest.approx(np.mean(held))
-        assert groups[name]["recall"]["value"] == pytest.approx(sklearn.recall_score(true, said))
+        true, predicted = table.group == name, table.predicted_group == name
+        covered = [name in one for one in table.prediction_set[true]]
+        assert groups[name]["coverage"]["value"] == pytest.approx(np.mean(covered))
+        assert groups[name]["recall"]["value"] == pytest.approx(sklearn.recall_score(true, predicted))
         assert groups[name]["auc"]["value"] == pytest.approx(sklearn.roc_auc_score(true, table[f"probability: {name}"]))
     assert np.sum(first.metrics["confusion_matrix"]) == first.metrics["examples"] == 300
 
 
 def test_slices_add_up(first):
-    """TFMA's slices of a feature hold every example once, and agree with the whole on how many are right."""
+    """TFMA's slices of a feature contain every example once and sum to the overall number of correct predictions."""
     whole = first.metrics["overall"]["accuracy"]["value"]
     by_feature: dict[str, list[Any]] = {}
     for line in first.metrics["slices"]:
@@ -152,13 +152,13 @@ def test_slices_add_up(first):
         assert sum(line["count"] * line["accuracy"]["value"] for line in lines) == pytest.approx(300 * whole)
 
 
-def test_corrupted_examples_are_the_same_ones_clean_and_by_every_corruption(examples, tmp_path):
-    """Drawn from the test split without repetition, and corrupted with the same seed."""
+def test_every_corruption_has_the_same_examples(examples, tmp_path):
+    """The examples are drawn from the test split without replacement and corrupted with the same seed."""
     test = read_arrays(examples.split("test"), ("image", "group"))
     found = read_arrays(write_corrupted(tmp_path, test, CORRUPTED, SEED), ("image", "group", "corruption"))
     clean = found["image"][found["corruption"] == CLEAN]
-    places = {image.tobytes(): place for place, image in enumerate(test["image"])}
-    drawn = [places[image.tobytes()] for image in clean]
+    positions = {image.tobytes(): position for position, image in enumerate(test["image"])}
+    drawn = [positions[image.tobytes()] for image in clean]
     assert len(set(drawn)) == CORRUPTED
     for name in CORRUPTIONS:
         chosen = found["corruption"] == name
@@ -168,7 +168,7 @@ def test_corrupted_examples_are_the_same_ones_clean_and_by_every_corruption(exam
 
 
 def test_figures_under_corruption_are_those_of_the_model_on_the_corrupted_images(first, models, tmp_path):
-    """Count, accuracy and log loss, worked out again from what the export answers; the interval holds the accuracy."""
+    """Count, accuracy and log loss follow from the export's predictions; the interval contains the accuracy."""
     shards = write_corrupted(tmp_path, read_arrays(first.examples.split("test")), CORRUPTED, SEED)
     columns, predictions = read_arrays(shards, ("group", "corruption")), predict(models[0].saved_model, shards)
     assert {line["name"] for line in first.metrics["corruptions"]} == {CLEAN, *CORRUPTIONS}
@@ -183,17 +183,17 @@ def test_figures_under_corruption_are_those_of_the_model_on_the_corrupted_images
         assert line["log_loss"]["value"] == pytest.approx(losses.mean(), rel=1e-4)
 
 
-def test_corruptions_are_left_out_when_no_examples_are_asked_for(second):
-    """0 corrupts nothing: an empty list, no files of TFMA's, no section in the report."""
+def test_zero_corrupted_examples_skip_the_corruptions(second):
+    """With 0, the list is empty, TFMA writes no files for it and the report has no section."""
     assert second.metrics["corruptions"] == []
     assert not (second.evaluation.path / "tfma_corruptions").exists()
     assert "Under corruption" not in (second.evaluation.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_rule_may_name_a_corruption(first, examples, models, tmp_path):
-    """It is judged by that slice, and refused before the work where nothing is corrupted."""
-    shown = {line["name"]: line["accuracy"]["value"] for line in first.metrics["corruptions"]}
-    assert first.verdict["rules"][2]["value"] == shown["gaussian_noise"]
+    """The rule applies to that slice; without corrupted examples it is an error before the evaluation."""
+    accuracies = {line["name"]: line["accuracy"]["value"] for line in first.metrics["corruptions"]}
+    assert first.verdict["rules"][2]["value"] == accuracies["gaussian_noise"]
     with pytest.raises(UserError, match="unknown slice 'corruption:gaussian_noise'"):
         evaluate(tmp_path, examples, models[0], None, rules=(NOISY,))
 
@@ -202,14 +202,14 @@ def test_a_rule_may_name_a_corruption(first, examples, models, tmp_path):
     ("count", "bound"), [(-1, "greater than or equal to 0"), (10_001, "less than or equal to 10000")]
 )
 def test_a_count_of_corrupted_examples_has_bounds(count, bound):
-    """The official test split has 10,000 examples, and none is the least."""
+    """The official test split has 10,000 examples."""
     with pytest.raises(UserError, match="corrupted_examples") as error:
         load_configuration(COMPONENTS, "default", [f"evaluator.corrupted_examples={count}"])
     assert error.value.expected == bound
 
 
 def test_the_ladder_ends_with_the_model(first):
-    """The rungs, simplest first, and the model in the same figures."""
+    """The ladder lists the simplest model first and ends with the candidate, in the same figures."""
     ladder = first.metrics["ladder"]
     assert [r["name"] for r in ladder] == [
         "majority",
@@ -222,22 +222,22 @@ def test_the_ladder_ends_with_the_model(first):
 
 
 def test_the_first_model_is_blessed_without_a_baseline(first):
-    """Marker, property and verdict agree, and the rule on changes says why it passed."""
+    """Marker, property and verdict agree, and the rule on changes notes why it passed."""
     assert first.verdict["blessed"] and first.blessing.blessed and first.blessing.properties == {"blessed": True}
     assert [p.name for p in first.blessing.path.glob("*BLESSED")] == ["BLESSED"]
     assert first.verdict["rules"][1]["note"] == NO_BASELINE
     assert first.metrics["baseline"] is None
 
 
-def test_a_refusal_says_why(second):
-    """The reason names the rule and the value, in the verdict and beside the artifact."""
+def test_a_missing_blessing_has_a_reason(second):
+    """The verdict and the artifact's property name the rule and the value."""
     assert [p.name for p in second.blessing.path.glob("*BLESSED")] == ["NOT_BLESSED"]
     assert second.verdict["reason"].startswith("accuracy at least 1.01: 0.")
     assert second.blessing.properties == {"blessed": False, "reason": second.verdict["reason"]}
 
 
 def test_changes_are_against_the_baseline_on_the_same_examples(first, second):
-    """The difference is that of the two models' own figures, and the rule is judged by it."""
+    """The difference is that of the two models' figures, and the rule applies to it."""
     change = second.metrics["baseline"]["change"]["macro_f1"]["value"]
     own = [judged.metrics["overall"]["macro_f1"]["value"] for judged in (first, second)]
     assert change == pytest.approx(own[1] - own[0])
@@ -246,7 +246,7 @@ def test_changes_are_against_the_baseline_on_the_same_examples(first, second):
 
 
 def test_properties_and_report(first):
-    """What the run's table shows, and a page to read."""
+    """The artifact has the properties for the run's table, and a report."""
     assert set(first.evaluation.properties) == {"accuracy", "macro_f1"}
     page = (first.evaluation.path / "report.html").read_text(encoding="utf-8")
     assert f"{first.metrics['overall']['accuracy']['value']:.4f}" in page and "Blessed" in page
@@ -254,28 +254,28 @@ def test_properties_and_report(first):
 
 
 def test_metrics_are_plain_json(first):
-    """No NaN, which JSON does not know: what is not defined is null."""
+    """Undefined values are null, as JSON has no NaN."""
     text = (first.evaluation.path / "metrics.json").read_text(encoding="utf-8")
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
 def test_a_misspelt_rule_fails_before_the_evaluation(examples, models, tmp_path):
-    """The error offers the nearest name and says where to correct it; nothing has been evaluated."""
+    """The error suggests the nearest name and says where to correct it."""
     with pytest.raises(UserError, match="Did you mean 'accuracy'") as error:
         evaluate(tmp_path, examples, models[0], None, rules=(Rule(metric="acuracy", at_least=0.9),))
     assert "[[evaluator.rules]]" in error.value.next_step
     assert list((tmp_path / "evaluation").iterdir()) == []
 
 
-def test_an_unknown_feature_to_slice_by_is_a_mistake(examples, models, tmp_path):
-    """A name that is not among the features is refused, with those that are."""
+def test_an_unknown_slicing_feature_is_a_user_error(examples, models, tmp_path):
+    """The error lists the features of the examples."""
     with pytest.raises(UserError, match="lack season") as error:
         evaluate(tmp_path, examples, models[0], None, slice_by=("season",))
     assert "lookalike" in error.value.received
 
 
-def test_slicing_features_are_found_by_their_endings():
-    """A new decile or quintile needs no entry here, and nothing is sliced by twice."""
+def test_slicing_features_are_recognised_by_their_endings():
+    """A new decile or quintile needs no entry, and no feature appears twice."""
     names = ("image", "ink_decile", "taper_quintile", "lookalike", "cluster")
     expected = ["group_name", "garment_name", "ink_decile", "taper_quintile", "lookalike", "cluster"]
     assert slicing_features(names, ("cluster", "lookalike")) == expected

@@ -1,4 +1,4 @@
-"""ExampleGen: the same artifact for the same data, a fair cut, and clear words for bad input."""
+"""Tests of ExampleGen: reproducible artifacts, stratified splits, and errors for bad input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.synthetic import images_and_garments, write_idx, write_idx_file
 
 
 def ingest(target: Path, idx_dir: Path, seed: int = 7, **parameters: Any) -> Examples:
-    """Runs ExampleGen on IDX files of made-up images."""
+    """Runs ExampleGen on IDX files of synthetic images."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     examples, failures = Examples(target), IngestionFailures(target.parent)
@@ -36,7 +36,7 @@ def ingest(target: Path, idx_dir: Path, seed: int = 7, **parameters: Any) -> Exa
 
 
 def content(examples: Examples) -> dict[str, bytes]:
-    """Every file of the artifact."""
+    """The content of every file of the artifact."""
     return {str(p.relative_to(examples.path)): p.read_bytes() for p in sorted(examples.path.rglob("*.gz"))}
 
 
@@ -47,7 +47,7 @@ def idx(tmp_path: Path) -> Path:
 
 
 def test_splits_are_complete(tmp_path: Path, idx: Path) -> None:
-    """Every image is in one split; a tenth of each garment of the training images is validation."""
+    """Every image is in one split; a tenth of each garment's training images is in validation."""
     examples = ingest(tmp_path / "out", idx)
     read = {s: read_arrays(examples.split(s), ["garment", "split", "source_id"]) for s in examples.splits()}
     assert {s: len(r["garment"]) for s, r in read.items()} == {"train": 540, "validation": 60, "test": 200}
@@ -58,7 +58,7 @@ def test_splits_are_complete(tmp_path: Path, idx: Path) -> None:
 
 
 def test_the_same_data_in_another_order_give_the_same_bytes(tmp_path: Path, idx: Path) -> None:
-    """The artifact does not tell whether the images came shuffled, as TFDS has them, or not."""
+    """The order of the images, which TFDS shuffles, does not change the artifact."""
     first = content(ingest(tmp_path / "one", idx))
     images, garments = images_and_garments(600, 0)
     order = np.random.default_rng(1).permutation(600)
@@ -67,15 +67,15 @@ def test_the_same_data_in_another_order_give_the_same_bytes(tmp_path: Path, idx:
     assert content(ingest(tmp_path / "two", idx)) == first
 
 
-def test_another_seed_cuts_otherwise(tmp_path: Path, idx: Path) -> None:
-    """The seed moves the validation cut and nothing of the test split."""
+def test_another_seed_gives_another_validation_split(tmp_path: Path, idx: Path) -> None:
+    """The seed changes the validation split and not the test split."""
     one, two = content(ingest(tmp_path / "one", idx)), content(ingest(tmp_path / "two", idx, seed=8))
     test = [name for name in one if name.startswith("Split-test")]
     assert one != two and all(one[name] == two[name] for name in test)
 
 
-def test_look_alikes_stay_together(tmp_path: Path, idx: Path) -> None:
-    """Three planted near-copies are one cluster in one split, and count each other as twins."""
+def test_near_duplicates_stay_in_one_split(tmp_path: Path, idx: Path) -> None:
+    """Three planted near-duplicates form one cluster in one split, and each counts the two others."""
     images, garments = images_and_garments(600, 0)
     for copy in (100, 101):
         images[copy], garments[copy] = images[5], garments[5]
@@ -83,13 +83,13 @@ def test_look_alikes_stay_together(tmp_path: Path, idx: Path) -> None:
     write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
     write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments.astype(np.uint8))
     examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, near_duplicate_slice_rmse=0.01)
-    held = {s: read_arrays(examples.split(s), ["cluster", "twins"]) for s in examples.splits()}
-    assert [int((r["cluster"] == 0).sum()) for r in held.values() if (r["cluster"] == 0).any()] == [3]
-    assert sum(int((r["twins"] == 2).sum()) for r in held.values()) == 3
+    columns = {s: read_arrays(examples.split(s), ["cluster", "twins"]) for s in examples.splits()}
+    assert [int((r["cluster"] == 0).sum()) for r in columns.values() if (r["cluster"] == 0).any()] == [3]
+    assert sum(int((r["twins"] == 2).sum()) for r in columns.values()) == 3
 
 
 def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:
-    """By default nothing but the published data set passes, and the message says how to get it."""
+    """By default only the published data set is accepted, and the error says how to get it."""
     with pytest.raises(UserError, match="train-images-idx3-ubyte.gz has the wrong checksum") as caught:
         ingest(tmp_path / "out", idx, verify_checksums=True)
     assert caught.value.expected.startswith("sha256 c59f468a")
@@ -98,7 +98,7 @@ def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:
 
 
 def test_a_truncated_file_stops(tmp_path: Path, idx: Path) -> None:
-    """Half a file is named."""
+    """The error names the truncated file."""
     file = idx / "t10k-images-idx3-ubyte.gz"
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(UserError, match="t10k-images-idx3-ubyte.gz cannot be read") as caught:
@@ -107,7 +107,7 @@ def test_a_truncated_file_stops(tmp_path: Path, idx: Path) -> None:
 
 
 def test_a_missing_file_stops(tmp_path: Path, idx: Path) -> None:
-    """Three of four files are not enough."""
+    """The error names the missing file."""
     (idx / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(UserError, match="idx_dir does not hold Fashion-MNIST") as caught:
         ingest(tmp_path / "out", idx)

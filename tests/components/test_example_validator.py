@@ -1,4 +1,4 @@
-"""ExampleValidator: whole examples pass, and each thing that is wrong is found and named."""
+"""Tests of ExampleValidator: valid examples pass, and each defect is found and named."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipeline.contract.errors import UserError
-from tests.components.validated import Splits, keep, validate, whole_splits
+from tests.components.data_validation import Splits, select_rows, valid_splits, validate
 
 
 def missing_class(splits: Splits) -> None:
-    """Takes every dress out of validation."""
-    splits["validation"] = keep(splits["validation"], np.array(splits["validation"]["garment"]) != 3)
+    """Removes every dress from validation."""
+    splits["validation"] = select_rows(splits["validation"], np.array(splits["validation"]["garment"]) != 3)
 
 
 def unknown_garment(splits: Splits) -> None:
@@ -24,7 +24,7 @@ def unknown_garment(splits: Splits) -> None:
 
 
 def wrong_shape(splits: Splits) -> None:
-    """Cuts a row off the training images."""
+    """Removes a row of pixels from the training images."""
     splits["train"]["image"] = splits["train"]["image"][:, :27]
     splits["train"]["height"] = np.full(400, 27)
 
@@ -41,7 +41,7 @@ def uneven_classes(splits: Splits) -> None:
         bags = np.flatnonzero(garments == 8)
         rows = np.ones(len(garments), bool)
         rows[bags[len(bags) // 3 :]] = False
-        splits[name] = keep(columns, rows)
+        splits[name] = select_rows(columns, rows)
 
 
 def skewed_classes(splits: Splits) -> None:
@@ -49,7 +49,7 @@ def skewed_classes(splits: Splits) -> None:
     sandals = np.flatnonzero(np.array(splits["test"]["garment"]) == 5)
     rows = np.ones(200, bool)
     rows[sandals[:10]] = False
-    splits["test"] = keep(splits["test"], rows)
+    splits["test"] = select_rows(splits["test"], rows)
 
 
 def darker_split(splits: Splits) -> None:
@@ -58,12 +58,12 @@ def darker_split(splits: Splits) -> None:
 
 
 def missing_feature(splits: Splits) -> None:
-    """Leaves the twins out of validation."""
+    """Removes the feature `twins` from validation."""
     del splits["validation"]["twins"]
 
 
 def unknown_split(splits: Splits) -> None:
-    """Names a split that the schema does not know."""
+    """Uses a split name that the schema does not define."""
     splits["train"]["split"][0] = "holdout"
 
 
@@ -81,18 +81,18 @@ CASES: list[tuple[Callable[[Splits], None], str]] = [
 ]
 
 
-def test_whole_examples_pass(tmp_path: Path) -> None:
-    """Nothing is found where nothing is wrong, small as the splits are."""
-    anomalies = validate(tmp_path, whole_splits())
+def test_valid_examples_pass(tmp_path: Path) -> None:
+    """Valid examples have no anomaly, even in small splits."""
+    anomalies = validate(tmp_path, valid_splits())
     assert anomalies.anomalies() == []
     assert anomalies.properties == {"anomalies": 0}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "line"), CASES, ids=[f"{c.__name__}-{i}" for i, (c, _) in enumerate(CASES)])
-def test_what_is_wrong_stops_the_run(tmp_path: Path, spoil: Callable[[Splits], None], line: str) -> None:
-    """The message lists the split, the feature, what was expected and what was received."""
-    splits = whole_splits()
+def test_an_anomaly_stops_the_run(tmp_path: Path, spoil: Callable[[Splits], None], line: str) -> None:
+    """The error lists the split, the feature, the expected and the received value."""
+    splits = valid_splits()
     spoil(splits)
     with pytest.raises(UserError, match=r"The examples have \d+ anomal(y|ies)\.") as caught:
         validate(tmp_path, splits)
@@ -100,9 +100,9 @@ def test_what_is_wrong_stops_the_run(tmp_path: Path, spoil: Callable[[Splits], N
     assert "on_anomaly=warn" in caught.value.next_step
 
 
-def test_warn_goes_on_and_records(tmp_path: Path) -> None:
-    """With on_anomaly = warn the list and tensorflow-metadata's proto are written, and the run goes on."""
-    splits = whole_splits()
+def test_warnings_continue_the_run_and_are_recorded(tmp_path: Path) -> None:
+    """With on_anomaly = warn, the list and tensorflow-metadata's proto are written, and the run continues."""
+    splits = valid_splits()
     black_image(splits)
     anomalies = validate(tmp_path, splits, on_anomaly="warn")
     (listed,) = anomalies.anomalies()
@@ -115,16 +115,16 @@ def test_warn_goes_on_and_records(tmp_path: Path) -> None:
 
 
 def test_bounds_are_configurable(tmp_path: Path) -> None:
-    """What the configuration allows is no anomaly."""
-    splits = whole_splits()
+    """Wider bounds in the configuration remove the anomaly."""
+    splits = valid_splits()
     black_image(splits)
     uneven_classes(splits)
     assert validate(tmp_path, splits, max_black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}
 
 
-def test_a_catalogue_may_have_more_of_some_garments(tmp_path: Path) -> None:
-    """Its shares are bounded only where somebody says so; everything else is checked as ever."""
-    splits = whole_splits()
+def test_a_catalogue_may_be_unbalanced(tmp_path: Path) -> None:
+    """A catalogue's shares have a bound only where it is configured; all other checks apply."""
+    splits = valid_splits()
     uneven_classes(splits)
     assert validate(tmp_path / "any", splits, source="catalogue").properties == {"anomalies": 0}
     with pytest.raises(UserError, match="class share off"):

@@ -180,7 +180,7 @@ def test_missing_engine(
     """A configured engine that cannot run here is a user error, not a verdict on the model."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        UserError, match="(?s)The engine docker cannot run here.\nExpected: .*\nReceived: no docker client"
+        UserError, match="(?s)The engine docker cannot run on this machine.\nExpected: .*\nReceived: no docker client"
     ):
         infra_validator.run(
             model=model, examples=examples, blessing=blessing, engine="docker", warmup_requests=8, warmup_batch=32

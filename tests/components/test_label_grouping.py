@@ -1,4 +1,4 @@
-"""LabelGrouping: the taxonomy's group, bins with the training images' edges, the same bytes each time."""
+"""Tests of LabelGrouping: groups from the taxonomy, bins from the training images, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import ExampleAnomalies, Examples, Schema
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import silent
-from tests.components.validated import Splits, whole_splits, write_splits
+from tests.components.data_validation import Splits, valid_splits, write_splits
 
 TAXONOMY = Taxonomy.load()
 
@@ -49,8 +49,8 @@ def schema_of(splits: Splits) -> str:
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Examples:
-    """Grouped examples of three whole splits."""
-    return group(tmp_path_factory.mktemp("grouped"), whole_splits())
+    """Grouped examples of three splits."""
+    return group(tmp_path_factory.mktemp("grouped"), valid_splits())
 
 
 def test_every_example_has_its_group(grouped: Examples) -> None:
@@ -62,9 +62,9 @@ def test_every_example_has_its_group(grouped: Examples) -> None:
         assert read["garment_name"].tolist() == [TAXONOMY.garments[g] for g in read["garment"]]
 
 
-def test_what_was_there_is_carried_over(grouped: Examples) -> None:
-    """Every feature of ExampleGen's is unchanged, in the same files and order."""
-    for split, columns in whole_splits().items():
+def test_existing_features_are_unchanged(grouped: Examples) -> None:
+    """Every feature from ExampleGen is unchanged, in the same files and order."""
+    for split, columns in valid_splits().items():
         assert len(grouped.split(split)) == -(-len(columns["garment"]) // 150)
         read = read_arrays(grouped.split(split), list(columns))
         for name, values in columns.items():
@@ -72,8 +72,8 @@ def test_what_was_there_is_carried_over(grouped: Examples) -> None:
 
 
 def test_bins_are_cut_on_the_training_images(grouped: Examples) -> None:
-    """The edges are the training split's quantiles, for every split."""
-    splits = whole_splits()
+    """The bins of every split use the quantiles of the training split."""
+    splits = valid_splits()
     read = read_columns(grouped.split("test"), [feature.column for feature in FEATURES])
     for feature in FEATURES:
         edges = quantile_edges(feature.measure(splits["train"]["image"]), feature.bins)
@@ -82,24 +82,24 @@ def test_bins_are_cut_on_the_training_images(grouped: Examples) -> None:
         )
 
 
-def test_lookalike_says_whether_there_are_twins(grouped: Examples) -> None:
-    """Yes or no, readable as the name of a slice."""
+def test_lookalike_marks_near_duplicates(grouped: Examples) -> None:
+    """The feature is "yes" for an image with near-duplicates, else "no"."""
     read = read_arrays(grouped.split("validation"), ["twins", "lookalike"])
     assert read["lookalike"].tolist() == ["yes" if twins else "no" for twins in read["twins"]]
 
 
 def test_two_runs_are_the_same_bytes(grouped: Examples, tmp_path: Path) -> None:
-    """Beam's order of work does not show."""
-    again = group(tmp_path, whole_splits())
+    """The order of Beam's work does not change the bytes."""
+    again = group(tmp_path, valid_splits())
     for split in grouped.splits():
         assert [p.read_bytes() for p in grouped.split(split)] == [p.read_bytes() for p in again.split(split)]
 
 
-def test_an_unknown_garment_is_a_users_error(tmp_path: Path) -> None:
-    """A garment beyond the taxonomy is named with its file, also when the validator only warned."""
-    splits = whole_splits()
+def test_an_unknown_garment_is_a_user_error(tmp_path: Path) -> None:
+    """The error names a garment outside the taxonomy and its file, also after a mere warning of the validator."""
+    splits = valid_splits()
     splits["test"]["garment"][180] = 11
-    with pytest.raises(UserError, match="garments that the taxonomy does not know") as caught:
+    with pytest.raises(UserError, match="garments that the taxonomy does not define") as caught:
         group(tmp_path, splits)
     assert caught.value.expected == "garments 0 to 9"
     assert caught.value.received.startswith("11 in ") and "Split-test/data_tfrecord-00001" in caught.value.received

@@ -1,4 +1,4 @@
-"""Tests of components.pusher: what reaches the directory that TensorFlow Serving watches."""
+"""Tests of the Pusher: the versions in the directory that TensorFlow Serving watches."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Model]:
 
 @pytest.fixture
 def push(examples: Examples, tmp_path: Path) -> Any:
-    """Runs the component as often as a test likes; returns the artifact it wrote."""
+    """Returns a function that runs the component and returns its artifact."""
 
     def run(model: Model, verdict: Any = None, infra_verdict: Any = None, **parameters: Any) -> PushedModel:
         blessed = {"blessed": True, "rules": [], "reason": ""}
-        place = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        model_blessing, infra_blessing = ModelBlessing(place / "model"), InfraBlessing(place / "infra")
+        directory = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        model_blessing, infra_blessing = ModelBlessing(directory / "model"), InfraBlessing(directory / "infra")
         model_blessing.write_json("verdict.json", verdict or blessed)
         infra_blessing.write_json("verdict.json", infra_verdict or blessed)
-        pushed = PushedModel(place / "pushed")
+        pushed = PushedModel(directory / "pushed")
         pusher.run(
             model=model,
             model_blessing=model_blessing,
@@ -58,7 +58,7 @@ def push(examples: Examples, tmp_path: Path) -> Any:
 
 
 def test_blessed_model(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """A model that both verdicts allow becomes a version, recorded with its number, relative path and digest."""
+    """A model with both blessings becomes a version, recorded with its number, relative path and digest."""
     pushed = push(models[0])
     (version,) = versions(tmp_path / "serving")
     assert pushed.record() == {
@@ -74,7 +74,7 @@ def test_blessed_model(push: Any, models: list[Model], tmp_path: Path) -> None:
 
 
 def test_version_scores_as_the_model(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """What is served answers as the model that was pushed."""
+    """The version predicts like the pushed model."""
     push(models[0])
     request = predict_request("serving_default", images_and_garments(5, 0)[0]).predict_log.request
     image = np.frombuffer(request.inputs["image"].tensor_content, np.uint8).reshape(5, 28, 28)
@@ -84,8 +84,8 @@ def test_version_scores_as_the_model(push: Any, models: list[Model], tmp_path: P
     assert np.array_equal(answers[0]["group_probabilities"], answers[1]["group_probabilities"])
 
 
-def test_warmup_is_where_serving_looks(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """The version holds warm-up requests under the one name that Serving reads, and its model answers them."""
+def test_warmup_requests_are_where_serving_looks(push: Any, models: list[Model], tmp_path: Path) -> None:
+    """The version has warm-up requests under the name that TensorFlow Serving reads, and its model answers them."""
     push(models[0], warmup_requests=3, warmup_batch=7)
     version = tmp_path / "serving/1"
     assert replay_warmup(version / "assets.extra/tf_serving_warmup_requests", version) == 12
@@ -105,7 +105,7 @@ def test_warmup_is_where_serving_looks(push: Any, models: list[Model], tmp_path:
     ],
 )
 def test_not_blessed(verdicts: Any, reason: str, push: Any, models: list[Model], tmp_path: Path) -> None:
-    """Without either blessing nothing is pushed, and the record says whose is missing and why."""
+    """Without either blessing nothing is pushed, and the record names the missing one and the reason."""
     pushed = push(models[0], **verdicts)
     record = pushed.record()
     assert record == {"pushed": False, "version": None, "path": None, "reason": reason, "digest": None}
@@ -115,7 +115,7 @@ def test_not_blessed(verdicts: Any, reason: str, push: Any, models: list[Model],
 
 
 def test_same_model_again(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """The model that is served already makes no new version, and the record says so."""
+    """Pushing the served model again creates no version, and the record says so."""
     push(models[0])
     record = push(models[0]).record()
     assert (record["version"], record["reason"]) == (1, "Version 1 holds this model already.")
@@ -123,14 +123,14 @@ def test_same_model_again(push: Any, models: list[Model], tmp_path: Path) -> Non
 
 
 def test_keeps_the_newest(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """Only the newest `keep_versions` stay, and the artifact of one that went is known to be damaged."""
+    """Only the newest `keep_versions` stay, and the artifact of a removed one counts as damaged."""
     first, _ = push(models[0], keep_versions=1), push(models[1], keep_versions=1)
     assert [v.number for v in versions(tmp_path / "serving")] == [2]
     assert first.damage() == f"the pushed version {tmp_path / 'serving/1'} is gone"
 
 
 def test_push_after_a_rollback(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """A model pushed again after it was rolled back is the newest again."""
+    """A model that is pushed after its rollback becomes the newest version again."""
     push(models[0])
     push(models[1])
     rollback(tmp_path / "serving")
@@ -138,8 +138,8 @@ def test_push_after_a_rollback(push: Any, models: list[Model], tmp_path: Path) -
 
 
 def test_model_that_cannot_warm_up(push: Any, models: list[Model], tmp_path: Path) -> None:
-    """A model that does not answer its warm-up requests is not pushed, whatever the verdicts say."""
+    """A model that fails its warm-up requests is not pushed, even with both blessings."""
     model = without_signature(models[0], "serving_bytes", tmp_path / "lacking")
-    with pytest.raises(UserError, match="Warm-up request .* fails. There is no signature serving_bytes"):
+    with pytest.raises(UserError, match=r"Warm-up request .* fails\.\nReceived: There is no signature serving_bytes"):
         push(model)
     assert not (tmp_path / "serving").exists()

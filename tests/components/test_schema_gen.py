@@ -1,4 +1,4 @@
-"""SchemaGen: the curated schema fits, and differences are recorded."""
+"""Tests of SchemaGen: the curated schema fits, and disagreements are recorded."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from components.schema_gen import CURATED, read_schema
 from pipeline.contract.errors import UserError
-from tests.components.validated import choose_schema, describe, whole_splits, write_splits
+from tests.components.data_validation import choose_schema, describe, valid_splits, write_splits
 
 
 def test_the_curated_schema_fits_good_data(tmp_path: Path) -> None:
-    """The committed schema is handed on; the data suggest nothing else."""
-    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", whole_splits()))
+    """The committed schema is the output, and the data agree with it."""
+    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", valid_splits()))
     schema = choose_schema(tmp_path / "schema", statistics)
     assert json.loads((schema.path / "disagreements.json").read_text()) == []
     assert schema.properties == {"source": "curated", "features": 8, "disagreements": 0}
@@ -22,8 +22,8 @@ def test_the_curated_schema_fits_good_data(tmp_path: Path) -> None:
 
 
 def test_an_inferred_schema_describes_the_data(tmp_path: Path) -> None:
-    """Without the curated one the schema is what the statistics show."""
-    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", whole_splits()))
+    """Without the curated one, the schema follows from the statistics."""
+    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", valid_splits()))
     schema = read_schema(choose_schema(tmp_path / "schema", statistics, use_curated=False))
     features = {feature.name: feature for feature in schema.feature}
     assert (features["garment"].int_domain.min, features["garment"].int_domain.max) == (0, 9)
@@ -35,8 +35,8 @@ def test_an_inferred_schema_describes_the_data(tmp_path: Path) -> None:
 
 
 def test_disagreements_are_recorded(tmp_path: Path) -> None:
-    """An extra feature, a missing one and a wider domain are each one sentence."""
-    splits = whole_splits()
+    """An extra feature, a missing one and a wider domain give one sentence each."""
+    splits = valid_splits()
     for columns in splits.values():
         columns["price"] = columns["twins"]
         del columns["cluster"]
@@ -50,9 +50,9 @@ def test_disagreements_are_recorded(tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_schema_is_a_users_error(tmp_path: Path) -> None:
-    """A typing mistake is shown with its line."""
-    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", whole_splits()))
+def test_a_broken_schema_is_a_user_error(tmp_path: Path) -> None:
+    """The error shows the line of a typing error."""
+    statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", valid_splits()))
     broken = tmp_path / "schema.pbtxt"
     broken.write_text(CURATED.read_text(encoding="utf-8").replace("int_domain", "integer_domain"), encoding="utf-8")
     with pytest.raises(UserError, match="schema.pbtxt cannot be read") as caught:

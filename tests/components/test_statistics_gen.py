@@ -1,4 +1,4 @@
-"""StatisticsGen: the numbers are those that numpy computes, whatever the files."""
+"""Tests of StatisticsGen: the statistics equal numpy's, however the examples are split into files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from analysis.data.statistics import custom
 from components.statistics_gen import read_statistics, splits_of
 from pipeline.contract.artifacts import ExampleStatistics
 from pipeline.contract.errors import UserError
-from tests.components.validated import describe, whole_splits, write_splits
+from tests.components.data_validation import describe, valid_splits, write_splits
 
-SPLITS = whole_splits()
+SPLITS = valid_splits()
 
 
 @pytest.fixture(scope="module")
 def statistics(tmp_path_factory: pytest.TempPathFactory) -> ExampleStatistics:
-    """Of three whole splits."""
+    """Statistics of three valid splits."""
     directory = tmp_path_factory.mktemp("statistics")
     return describe(directory / "out", write_splits(directory / "examples", SPLITS))
 
@@ -29,7 +29,7 @@ def features(statistics: ExampleStatistics, split: str = "train") -> dict[str, o
 
 
 def test_every_split_and_feature_is_described(statistics: ExampleStatistics) -> None:
-    """Three splits with their counts; eight features that no example lacks."""
+    """The statistics have three splits with their counts, and eight features that every example has."""
     assert splits_of(statistics) == ["test", "train", "validation"]
     assert statistics.properties == {"train": 400, "validation": 100, "test": 200}
     assert features(statistics).keys() == SPLITS["train"].keys()
@@ -38,7 +38,7 @@ def test_every_split_and_feature_is_described(statistics: ExampleStatistics) -> 
 
 
 def test_numbers_equal_numpys(statistics: ExampleStatistics) -> None:
-    """Mean, deviation, extremes, zeros and the sum of both histograms of a number."""
+    """Mean, deviation, extremes, zeros and both histograms of a number equal numpy's."""
     twins = np.array(SPLITS["train"]["twins"])
     held = features(statistics)["twins"].num_stats
     assert held.mean == pytest.approx(twins.mean()) and held.std_dev == pytest.approx(twins.std())
@@ -48,14 +48,14 @@ def test_numbers_equal_numpys(statistics: ExampleStatistics) -> None:
 
 
 def test_garments_are_ranked(statistics: ExampleStatistics) -> None:
-    """The rank histogram counts each garment."""
+    """The rank histogram has the count of each garment."""
     held = features(statistics)["garment"].string_stats
     assert {b.label: b.sample_count for b in held.rank_histogram.buckets} == {str(g): 40 for g in range(10)}
     assert held.unique == 10
 
 
 def test_pixels_equal_numpys(statistics: ExampleStatistics) -> None:
-    """Bytes an image, pixel mean and deviation, black images and the brightness histogram."""
+    """Bytes of an image, pixel mean and deviation, black images and the brightness histogram equal numpy's."""
     images = SPLITS["train"]["image"]
     held = features(statistics)["image"]
     assert (held.bytes_stats.min_num_bytes, held.bytes_stats.max_num_bytes_int) == (784, 784)
@@ -67,14 +67,14 @@ def test_pixels_equal_numpys(statistics: ExampleStatistics) -> None:
 
 
 def test_two_runs_are_the_same_bytes(statistics: ExampleStatistics, tmp_path: Path) -> None:
-    """Neither Beam's order of work nor a hash map's shows."""
+    """Neither the order of Beam's work nor that of a hash map changes the bytes."""
     again = describe(tmp_path / "out", write_splits(tmp_path / "examples", SPLITS))
     for file in statistics.path.rglob("*.pb"):
         assert file.read_bytes() == (again.path / file.relative_to(statistics.path)).read_bytes()
 
 
-def test_a_corrupted_file_is_a_users_error(tmp_path: Path) -> None:
-    """Out of Beam comes the reader's message, not Beam's stack trace."""
+def test_a_corrupted_file_is_a_user_error(tmp_path: Path) -> None:
+    """The error is the reader's, not Beam's stack trace."""
     examples = write_splits(tmp_path / "examples", SPLITS)
     shard = examples.split("train")[1]
     shard.write_bytes(shard.read_bytes()[:9000])

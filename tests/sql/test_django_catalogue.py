@@ -1,4 +1,4 @@
-"""Tests of sql.django_catalogue: what Django adds to the rows, which test_products compares."""
+"""Tests of sql.django_catalogue: statements, models and settings; test_products compares the rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ print(Product.objects.for_listing().count())
 
 @pytest.fixture
 def product(database: Any) -> Any:
-    """The model, over the documented cases."""
+    """The model over the edge cases."""
     from sql.django_catalogue.models import Product
 
     edge_case_catalogue().insert(database)
@@ -39,7 +39,7 @@ def product(database: Any) -> Any:
 
 
 def test_one_statement_for_all_rows(product: Any) -> None:
-    """Titles, URLs and descriptions of all products come with one statement, however many there are."""
+    """One statement returns titles, URLs and descriptions of all products."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -50,7 +50,7 @@ def test_one_statement_for_all_rows(product: Any) -> None:
 
 
 def test_one_statement_for_the_iterator(product: Any) -> None:
-    """`iterator` gives the same rows through one cursor of the server."""
+    """`iterator` returns the same rows through one server-side cursor."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -62,7 +62,7 @@ def test_one_statement_for_the_iterator(product: Any) -> None:
 
 
 def test_it_stays_a_queryset(product: Any) -> None:
-    """Filters, slices and values apply to the listing: it goes on after a key, and asks for one product."""
+    """Filters, slices and values work on the listing, for example to continue after a key."""
     listing = product.objects.for_listing()
     rows = edge_case_catalogue().listing()
     assert list(listing.filter(id__gt=3)[:5].values_list(*COLUMNS)) == rows[4:9]
@@ -71,7 +71,7 @@ def test_it_stays_a_queryset(product: Any) -> None:
 
 
 def test_models_have_the_columns_of_the_schema(product: Any) -> None:
-    """Each model has the table's columns, in name, kind and whether NULL may be there."""
+    """Each model has the table's columns, with equal names, types and nullability."""
     from django.apps import apps
     from django.db import connection
 
@@ -87,7 +87,7 @@ def test_models_have_the_columns_of_the_schema(product: Any) -> None:
 
 
 def test_without_a_project(dsn: str) -> None:
-    """`configure` is all that a script needs."""
+    """A script without a Django project only needs `configure`."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ALONE, dsn], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -95,10 +95,10 @@ def test_without_a_project(dsn: str) -> None:
 
 
 def test_settings_from_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every part of a DSN arrives; a database that is not named is found as psql finds it."""
-    made = _database("postgresql://ann:s%40crt@shop.example:6000/catalogue?sslmode=require&connect_timeout=3")
-    assert made["NAME"] == "catalogue"
-    assert made["OPTIONS"] == {
+    """The settings contain every part of a DSN; a missing database name is resolved as psql does."""
+    settings = _database("postgresql://ann:s%40crt@shop.example:6000/catalogue?sslmode=require&connect_timeout=3")
+    assert settings["NAME"] == "catalogue"
+    assert settings["OPTIONS"] == {
         "user": "ann",
         "password": "s@crt",
         "host": "shop.example",
@@ -113,7 +113,7 @@ def test_settings_from_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_service_names_the_database(dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The service's database is read, not the one that has the user's name."""
+    """A service's database takes precedence over the user's name."""
     words = "\n".join(f"{name}={value}" for name, value in conninfo_to_dict(dsn).items())
     (tmp_path / "services").write_text(f"[shop]\n{words}\n")
     monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
@@ -125,7 +125,7 @@ def test_a_service_names_the_database(dsn: str, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_password_is_never_repeated() -> None:
-    """A DSN that cannot be read is not shown, nor is the parser's message, which quotes from it."""
+    """The error contains neither an unreadable DSN nor the parser's message, which quotes from it."""
     with pytest.raises(CatalogueError, match="cannot be read.\nExpected: ") as raised:
         _database("host=shop.example password=open sesame")
     assert "sesame" not in str(raised.value)

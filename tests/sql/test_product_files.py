@@ -1,4 +1,4 @@
-"""Tests of sql.product_files: what was read is what is written, and half a file is no file."""
+"""Tests of sql.product_files: files contain exactly the rows, and appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def by_postgresql(database: Any, content: bytes) -> list[Product]:
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(products, max_size=4))
 def test_what_is_written_can_be_read(database: Any, batches: list[list[Product]]) -> None:
-    """Any text, NULL and the empty text come back from both formats as they were; PostgreSQL reads the CSV."""
+    """Both formats return any text, NULL and the empty text unchanged; PostgreSQL reads the CSV."""
     rows = [row for batch in batches for row in batch]
     for write, read in ((write_parquet, from_parquet), (write_csv, lambda content: by_postgresql(database, content))):
         sink = io.BytesIO()
@@ -48,8 +48,8 @@ def test_what_is_written_can_be_read(database: Any, batches: list[list[Product]]
         assert read(sink.getvalue()) == rows
 
 
-def test_csv_looks_as_documented() -> None:
-    """Texts stand in quotes, which are doubled inside; NULL is nothing at all; lines end in a line feed."""
+def test_the_format_of_csv() -> None:
+    """Texts are quoted, with inner quotes doubled; NULL is an empty field; lines end in a line feed."""
     sink = io.BytesIO()
     write_csv([[Product(-1, 'a "b", c', None, "")], [Product(2, "é\n", "1.jpg", None)]], sink)
     assert sink.getvalue().decode() == ('"id","title","url","description"\n-1,"a ""b"", c",,""\n2,"é\n","1.jpg",\n')
@@ -59,7 +59,7 @@ def test_csv_looks_as_documented() -> None:
 def test_from_the_database_to_a_file(
     dsn: str, put: Callable[[Catalogue], None], tmp_path: Path, database: Any, name: str
 ) -> None:
-    """The documented cases arrive in a file of either kind, texts of 1 MB among them."""
+    """Both formats hold the edge cases, including texts of 1 MB."""
     put(edge_case_catalogue())
     path = tmp_path / name
     expected = [Product(*row) for row in edge_case_catalogue().listing()]
@@ -70,7 +70,7 @@ def test_from_the_database_to_a_file(
 
 
 def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Parquet file of many rows, or of long ones, has many row groups, so that none is large in memory."""
+    """A Parquet file of many or long rows has many row groups, so that none is large in memory."""
     monkeypatch.setattr("sql.product_files.GROUP_ROWS", 4)
     monkeypatch.setattr("sql.product_files.GROUP_BYTES", 1000)
     batches = [[Product(n, "a", None, None)] * 2 for n in range(5)] + [[Product(9, "b" * 1000, None, None)]] * 2
@@ -82,8 +82,8 @@ def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["products.parquet", "products.csv"])
-def test_half_a_file_is_no_file(tmp_path: Path, name: str) -> None:
-    """When reading fails, what stood there stands there still, and nothing is left beside it."""
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, name: str) -> None:
+    """When reading fails, the earlier file stays, and no other file is left."""
     path = tmp_path / name
     path.write_text("before")
 
@@ -98,14 +98,14 @@ def test_half_a_file_is_no_file(tmp_path: Path, name: str) -> None:
 
 
 def test_another_suffix_is_an_error(tmp_path: Path) -> None:
-    """Only what the suffix says can be written."""
+    """Suffixes other than .parquet and .csv are errors."""
     for name, received in (("a.xlsx", ".xlsx"), ("a", "no suffix")):
         with pytest.raises(ValueError, match=f"{received}, instead of .parquet or .csv"):
             write_file([], tmp_path / name)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    """It is told before the first row is read."""
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    """The error comes before the first row is read."""
     (tmp_path / "products.csv").mkdir()
 
     def never() -> Iterator[list[Product]]:

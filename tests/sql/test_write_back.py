@@ -1,4 +1,4 @@
-"""Tests of sql.write_back: answers arrive whole, once, and only where they are needed."""
+"""Tests of sql.write_back: predictions are written completely, once, and only where they are needed."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from tests.waiting import wait_until
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 PHASES = {
-    "the look at the table": Fault(b"pg_attribute"),
+    "the check of the table": Fault(b"pg_attribute"),
     "the temporary table": Fault(b"CREATE TEMPORARY"),
-    "the copy's begin": Fault(b"COPY incoming"),
+    "the copy": Fault(b"COPY incoming"),
     "the upsert": Fault(b"INSERT INTO"),
-    "the answer to the commit": Fault(b"COMMIT"),
+    "the commit": Fault(b"COMMIT"),
 }
 
-# Another process, which scores what is pending and tells after which lists; it never asks whether it should stop.
+# Another process, which scores the pending products in batches of four.
 WRITER = """
 import sys
 from tests.sql.test_write_back import answer
@@ -55,34 +55,34 @@ write_predictions(sys.argv[1], answers, batch_rows=4)
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lost connection is made again at once."""
+    """Reconnects without pauses."""
     monkeypatch.setattr("pipeline.contract.retries.backoff_seconds", lambda failures: 0.0)
 
 
 @pytest.fixture
 def edges(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[list[Product]]:
-    """The documented cases and an empty table of answers are in the database; the products that are to be scored."""
-    made = edge_case_catalogue()
-    put(made)
+    """The products of the edge cases, which are in the database beside an empty table of predictions."""
+    catalogue = edge_case_catalogue()
+    put(catalogue)
     prepare(dsn)
-    yield [Product(*row) for row in made.listing()]
+    yield [Product(*row) for row in catalogue.listing()]
     with psycopg.connect(dsn) as connection:
         connection.execute("DROP TABLE product_classification CASCADE")
 
 
 def answer(product: Product, **changes: Any) -> Classification:
-    """What a model might say of a product."""
-    made = Classification(product.id, "1", "Upper part", 0.75, False, None, NOON, fingerprint(product), None)
-    return made._replace(**changes)
+    """A prediction for a product."""
+    row = Classification(product.id, "1", "Upper part", 0.75, False, None, NOON, fingerprint(product), None)
+    return row._replace(**changes)
 
 
 def failed(product: Product, reason: str = "404") -> Classification:
-    """That there is no answer."""
+    """A failure for a product."""
     return answer(product, product_group=None, confidence=None, failure=reason)
 
 
 def waiting(dsn: str, version: str = "1", **options: Any) -> list[Product]:
-    """All that is pending."""
+    """All pending products."""
     return [product for products in read_pending(dsn, version, **options) for product in products]
 
 
@@ -95,12 +95,12 @@ def stored(dsn: str) -> list[Classification]:
 
 
 def options(dsn: str) -> str:
-    """The options of a DSN, to which others can be added."""
+    """The options of a DSN, for adding others."""
     return str(psycopg.conninfo.conninfo_to_dict(dsn)["options"])
 
 
-def test_what_is_written_is_there_and_no_longer_pending(dsn: str, edges: list[Product]) -> None:
-    """Everything is pending at first; answers of every kind are stored as they are; then nothing is pending."""
+def test_written_predictions_are_stored_and_not_pending(dsn: str, edges: list[Product]) -> None:
+    """All products are pending at first; predictions of every kind are stored unchanged; then none is pending."""
     assert waiting(dsn) == edges
     answers = [answer(p, abstain=p.id % 2 == 0, image_content=f"sha256 of {p.url}") for p in edges]
     assert write_predictions(dsn, iter(answers), batch_rows=7) == len(edges)
@@ -109,7 +109,7 @@ def test_what_is_written_is_there_and_no_longer_pending(dsn: str, edges: list[Pr
 
 
 def test_writing_again_changes_nothing(dsn: str, edges: list[Product]) -> None:
-    """The same answers leave the same rows, not even written anew."""
+    """Equal predictions leave the stored rows untouched."""
     write_predictions(dsn, map(answer, edges))
     with psycopg.connect(dsn, autocommit=True) as connection:
         versions = connection.execute("SELECT ctid, xmin FROM product_classification ORDER BY product_id").fetchall()
@@ -119,7 +119,7 @@ def test_writing_again_changes_nothing(dsn: str, edges: list[Product]) -> None:
 
 
 def test_new_and_changed_products_are_pending(dsn: str, edges: list[Product]) -> None:
-    """A product is pending when it is new, or its title, URL, text or the model has changed, and only then."""
+    """A product is pending exactly when it is new, or its title, URL, text or the model version has changed."""
     write_predictions(dsn, map(answer, edges))
     with psycopg.connect(dsn) as connection:
         connection.execute("INSERT INTO Product VALUES (1000, 'new')")
@@ -131,16 +131,16 @@ def test_new_and_changed_products_are_pending(dsn: str, edges: list[Product]) ->
     assert len(waiting(dsn, "2")) == len(edges) + 1
 
 
-def test_an_image_that_has_changed_under_its_url(dsn: str, edges: list[Product]) -> None:
-    """Where the caller knows what a URL gives now, another content makes its products pending."""
+def test_an_image_with_new_content_is_pending(dsn: str, edges: list[Product]) -> None:
+    """Where the caller knows a URL's present content, another content makes its products pending."""
     write_predictions(dsn, (answer(p, image_content=p.url and "old") for p in edges))
     now = {"2.jpg": "new", "1.jpg": "old"}
     changed = waiting(dsn, content_of=now.get)
     assert {p.url for p in changed} == {"2.jpg"}
 
 
-def test_an_image_that_nobody_remembers_is_asked_for_when_its_answer_is_old(dsn: str, edges: list[Product]) -> None:
-    """What was downloaded may be gone, or lie on another machine: then the age of the answer decides."""
+def test_an_image_without_cached_content_is_pending_after_the_maximum_age(dsn: str, edges: list[Product]) -> None:
+    """Where the content is not cached, the age of the prediction decides."""
     now = datetime.now(UTC)
     for age, expected in ((timedelta(days=2), [p for p in edges if p.url]), (timedelta(hours=2), [])):
         write_predictions(dsn, (answer(p, image_content=p.url and "old", scored_at=now - age) for p in edges))
@@ -148,16 +148,16 @@ def test_an_image_that_nobody_remembers_is_asked_for_when_its_answer_is_old(dsn:
         assert waiting(dsn) == waiting(dsn, max_age_seconds=86_400, content_of=lambda url: "old") == []
 
 
-def test_what_failed_is_tried_again(dsn: str, edges: list[Product]) -> None:
-    """A failure is kept with its reason, and pending again where there is an image to fetch."""
+def test_failures_with_a_url_are_pending(dsn: str, edges: list[Product]) -> None:
+    """A failure is stored with its reason, and is pending where the product has a URL."""
     write_predictions(dsn, map(failed, edges))
     assert waiting(dsn) == [p for p in edges if p.url is not None]
     write_predictions(dsn, map(answer, edges))
     assert waiting(dsn) == []
 
 
-def test_a_group_is_kept_where_an_image_cannot_be_had_any_more(dsn: str, edges: list[Product]) -> None:
-    """An image server that is down takes no group away; a product that has lost its image has none."""
+def test_a_group_stays_when_its_image_can_no_longer_be_fetched(dsn: str, edges: list[Product]) -> None:
+    """A failed download keeps the earlier group; a product without a URL loses it."""
     write_predictions(dsn, map(answer, edges))
     later = NOON + timedelta(hours=1)
     write_predictions(dsn, (failed(p, "http_503")._replace(model_version="2", scored_at=later) for p in edges[:4]))
@@ -173,8 +173,8 @@ def test_a_group_is_kept_where_an_image_cannot_be_had_any_more(dsn: str, edges: 
     assert stored(dsn)[:4] == [answer(p)._replace(scored_at=later) for p in edges[:4]]
 
 
-def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
-    """Of two answers about a product, in one batch or in two runs, the one that was made later is kept."""
+def test_the_later_prediction_stays(dsn: str, edges: list[Product]) -> None:
+    """Of two predictions for a product, in one batch or in two runs, the later one is stored."""
     early, late = (answer(edges[0], scored_at=NOON + timedelta(hours=h), confidence=h / 10) for h in (1, 2))
     write_predictions(dsn, [late, early])
     assert stored(dsn) == [late]
@@ -182,8 +182,8 @@ def test_the_later_answer_stays(dsn: str, edges: list[Product]) -> None:
     assert stored(dsn) == [late]
 
 
-def test_an_answer_from_a_clock_that_was_ahead(dsn: str, edges: list[Product]) -> None:
-    """It does not keep later ones out until that day has come."""
+def test_a_prediction_from_a_clock_that_was_ahead(dsn: str, edges: list[Product]) -> None:
+    """It does not block predictions with an earlier, correct time."""
     write_predictions(dsn, [answer(edges[0], scored_at=datetime.now(UTC) + timedelta(days=1))])
     now = answer(edges[0], scored_at=datetime.now(UTC) + timedelta(minutes=1), confidence=0.5)
     write_predictions(dsn, [now])
@@ -191,13 +191,13 @@ def test_an_answer_from_a_clock_that_was_ahead(dsn: str, edges: list[Product]) -
 
 
 def test_any_text_can_be_a_reason(dsn: str, edges: list[Product]) -> None:
-    """What a strange server said is stored as far as PostgreSQL can: tabs and quotes as they are, NUL not."""
+    """A server's text is stored as far as PostgreSQL can: tabs and quotes unchanged, NUL replaced."""
     write_predictions(dsn, [failed(edges[0], "a\tb\\N'\"\n\0\udc80;--")])
     assert stored(dsn)[0].failure == "a\tb\\N'\"\n\ufffd?;--"
 
 
-def test_answers_about_products_that_are_gone(dsn: str, edges: list[Product]) -> None:
-    """They can be written, so that others of the batch are, need no human, and are removed when asked."""
+def test_orphans_can_be_written_and_removed(dsn: str, edges: list[Product]) -> None:
+    """A prediction for a deleted product does not fail its batch, is not up for review, and can be removed."""
     ghost = Product(-7, "gone", None, None)
     write_predictions(dsn, [answer(ghost, abstain=True), *map(answer, edges)])
     with psycopg.connect(dsn) as connection:
@@ -206,8 +206,8 @@ def test_answers_about_products_that_are_gone(dsn: str, edges: list[Product]) ->
     assert [row.product_id for row in stored(dsn)] == [p.id for p in edges]
 
 
-def test_what_needs_a_human(dsn: str, edges: list[Product]) -> None:
-    """The view lists what failed and where the model abstains, the least certain first, with the reason."""
+def test_products_for_review(dsn: str, edges: list[Product]) -> None:
+    """The view lists failures and abstentions with their reason, the least certain first."""
     answers = [answer(edges[1]), failed(edges[2]), *(answer(p, abstain=True, confidence=p.id / 10) for p in edges[3:5])]
     write_predictions(dsn, [*reversed(answers)])
     with psycopg.connect(dsn) as connection:
@@ -222,7 +222,7 @@ def test_what_needs_a_human(dsn: str, edges: list[Product]) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_connection_that_is_cut(dsn: str, edges: list[Product], phase: str, batch: int) -> None:
-    """The first batch is told of, a later one is sent again; either way every batch is there whole or not at all."""
+    """A cut in the first batch is an error, a later batch is sent again; each batch is stored whole or not at all."""
     undisturbed = [Fault(b"there is no such word")] * (batch - 1)
     with proxy(dsn, *undisturbed, PHASES[phase]) as before:
         if batch == 1:
@@ -234,7 +234,7 @@ def test_a_connection_that_is_cut(dsn: str, edges: list[Product], phase: str, ba
 
 
 def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
-    """A server that falls silent while it is written to ends in an error, and nothing of the batch is there."""
+    """A server that stalls during a write gives an error and stores nothing of the batch."""
     silent = Fault(b"INSERT INTO", kind="stall")
     with proxy(dsn, silent) as before, pytest.raises(LostConnectionError, match="does not respond"):
         write_predictions(before.dsn, map(answer, edges), timeout=1.0)
@@ -242,9 +242,9 @@ def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
 
 
 def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
-    """After SIGKILL in the middle of a transaction, whole batches are there, and the next run does exactly the rest."""
+    """After SIGKILL within a transaction, complete batches are stored, and the next run writes exactly the rest."""
     with psycopg.connect(dsn, autocommit=True) as other:
-        # The third batch has to wait for this one: its row is being written, and not committed.
+        # The third batch waits for this transaction, which has written one of its rows.
         other.execute("BEGIN")
         blocking = answer(edges[9], confidence=0.1)
         other.cursor().execute(
@@ -264,20 +264,20 @@ def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
     assert stored(dsn) == [*map(answer, edges)]
 
 
-def test_it_must_be_prepared(dsn: str, put: Callable[[Catalogue], None]) -> None:
-    """Without the table the error names it and the file that makes it."""
-    for ask in (
+def test_a_missing_table_is_an_error(dsn: str, put: Callable[[Catalogue], None]) -> None:
+    """Without the table, the error names it and the script that creates it."""
+    for call in (
         lambda: write_predictions(dsn, [answer(Product(1, "", None, None))]),
         lambda: waiting(dsn),
         lambda: remove_orphans(dsn),
     ):
         with pytest.raises(CatalogueError, match="(?s)no table product_classification.*psql -f sql/classification.sql"):
-            ask()
+            call()
     assert write_predictions(dsn, []) == 0
 
 
 def test_preparing_again(dsn: str, edges: list[Product]) -> None:
-    """It leaves what is there, and a table of that name with other columns is an error that names them."""
+    """It keeps existing rows; an existing table with other columns is an error that names them."""
     write_predictions(dsn, map(answer, edges))
     prepare(dsn)
     assert len(stored(dsn)) == len(edges)
@@ -291,7 +291,7 @@ def test_preparing_again(dsn: str, edges: list[Product]) -> None:
 
 
 def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
-    """It is told before anything is scored, with the statement that mends it."""
+    """`prepare` raises an error whose next step is the statement that adds the key."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey")
         with pytest.raises(CatalogueError) as raised:
@@ -300,8 +300,8 @@ def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
     prepare(dsn)
 
 
-def test_a_key_that_is_checked_too_late(dsn: str, edges: list[Product]) -> None:
-    """No answer can be written over another by it, so it is none; the statement that mends it is told."""
+def test_a_deferrable_key(dsn: str, edges: list[Product]) -> None:
+    """An upsert cannot use it; the error's next step is the statement that replaces it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey, "
@@ -317,22 +317,22 @@ def test_a_key_that_is_checked_too_late(dsn: str, edges: list[Product]) -> None:
     assert len(stored(dsn)) == len(edges)
 
 
-def test_a_server_that_does_not_write(dsn: str, edges: list[Product]) -> None:
-    """A replica is told of before anything is scored."""
+def test_a_read_only_server(dsn: str, edges: list[Product]) -> None:
+    """`prepare` raises an error on a replica."""
     with pytest.raises(CatalogueError, match="(?s)read-only.*Next: the same command with the DSN of the primary"):
         prepare(make_conninfo(dsn, options=f"{options(dsn)} -cdefault_transaction_read_only=on"))
 
 
-def test_a_cut_while_looking_what_is_known(dsn: str, edges: list[Product]) -> None:
-    """The look is made again; it has changed nothing."""
+def test_a_cut_while_reading_earlier_predictions(dsn: str, edges: list[Product]) -> None:
+    """The read is retried."""
     write_predictions(dsn, map(answer, edges[:3]))
     undisturbed = [Fault(b"there is no such word")] * 2  # the check, and the reading itself
     with proxy(dsn, *undisturbed, Fault(b"= ANY")) as before:
         assert waiting(before.dsn) == edges[3:]
 
 
-def test_many_prepare_at_once(dsn: str, put: Callable[[Catalogue], None]) -> None:
-    """None of them fails, whoever comes first; and a view that is missing is made."""
+def test_concurrent_prepares(dsn: str, put: Callable[[Catalogue], None]) -> None:
+    """Concurrent calls all succeed, and a missing view is created."""
     for _ in range(5):
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("DROP TABLE IF EXISTS product_classification CASCADE")
@@ -346,7 +346,7 @@ def test_many_prepare_at_once(dsn: str, put: Callable[[Catalogue], None]) -> Non
 
 
 def test_rights_to_write(dsn: str, put: Callable[[Catalogue], None]) -> None:
-    """Whoever may not make the table, or not write to it, is told at the beginning which right is missing."""
+    """`prepare` names the right that a user lacks to create or write the table."""
     reader = f"fashion_writer_{os.getpid()}"
     path = options(dsn).removeprefix("-csearch_path=")
     theirs = make_conninfo(dsn, options=f"{options(dsn)} -crole={reader}")

@@ -1,4 +1,4 @@
-"""Statistics, schema and anomalies of made-up examples, for the tests of those three stages."""
+"""Statistics, schema and anomalies of synthetic examples, for the tests of these three stages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.synthetic import base_columns, images_and_garments
 Splits = dict[str, dict[str, Any]]
 
 
-def whole_splits() -> Splits:
-    """Columns of three splits in which nothing is wrong: 400, 100 and 200 examples."""
+def valid_splits() -> Splits:
+    """Returns the columns of three valid splits with 400, 100 and 200 examples."""
     counts = {"train": 400, "validation": 100, "test": 200}
     return {
         name: base_columns(*images_and_garments(count, index), name, "test" if name == "test" else "train")
@@ -28,17 +28,17 @@ def whole_splits() -> Splits:
 
 
 def write_splits(directory: Path, splits: Splits) -> Examples:
-    """Writes columns as an Examples artifact of several files a split."""
+    """Writes columns as an Examples artifact with several files for each split."""
     for name, columns in splits.items():
         write_shards(directory / f"Split-{name}", columns, shard_size=150)
     return Examples(directory)
 
 
-def keep(columns: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+def select_rows(columns: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     """Returns the columns with the rows that the bool array marks."""
-    return {name: [v for v, kept in zip(values, rows, strict=True) if kept] for name, values in columns.items()} | {
-        "image": columns["image"][rows]
-    }
+    return {
+        name: [v for v, selected in zip(values, rows, strict=True) if selected] for name, values in columns.items()
+    } | {"image": columns["image"][rows]}
 
 
 def describe(directory: Path, examples: Examples) -> ExampleStatistics:

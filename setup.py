@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ROOMS = ["pipeline", "components", "catalogue", "analysis", "serving", "models", "sql"]
+PACKAGES = ["pipeline", "components", "catalogue", "analysis", "serving", "models", "sql"]
 
 INSTALL = [
     "apache-beam==2.77.*",
@@ -89,10 +89,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11,<3.12",
-    packages=find_packages(include=[name for room in ROOMS for name in (room, f"{room}.*")]),
+    packages=find_packages(include=[name for package in PACKAGES for name in (package, f"{package}.*")]),
     package_data={
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
+        "analysis": ["*.ipynb"],
         "analysis.experiments": ["studies/*"],
         "analysis.pages": ["templates/*"],
         "components": ["*.pbtxt"],

@@ -1,4 +1,4 @@
-"""The two pipelines, read from top to bottom: from the raw images to a served model, and what is in the images."""
+"""The two pipelines: from the raw images to a served model, and the exploration of the images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPONENTS = (
 
 
 def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
-    """Chains the stages for a configuration; nothing runs and nothing heavy is imported."""
+    """Chains the stages from the images to the served model; no stage runs and no heavy library is imported."""
     taxonomy = Taxonomy.load(c.taxonomy)
     pipeline = Pipeline("fashion")
 
@@ -99,7 +99,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
 
 
 def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
-    """Chains the stages of `fashion explore`; the first is that of `fashion`, and is reused."""
+    """Chains the stages of `fashion explore`; it shares the first stage with `fashion`, so its result is reused."""
     taxonomy = Taxonomy.load(c.taxonomy)
     pipeline = Pipeline("exploration")
 

@@ -1,4 +1,4 @@
-"""The Beam pipeline that components run on: one process, nothing downloaded, no command line read."""
+"""The Beam pipeline that components and the bulk inference run: in one process, without downloads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RUNNER = "FnApiRunner"
 
 @contextmanager
 def beam_pipeline() -> Iterator[beam.Pipeline]:
-    """Yields a pipeline that runs at the end of the `with`.
+    """Yields a pipeline that runs at the end of the `with` block.
 
     Raises:
-        UserError: A transform raised it; Beam's own wrapping of the exception is taken off again.
+        UserError: A transform raised it; it comes out without the exceptions that Beam wraps around it.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions

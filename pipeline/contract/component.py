@@ -1,4 +1,4 @@
-"""The contract of a component: a plain function whose signature says what it reads, writes and takes as parameters.
+"""The contract of a component: a plain function whose signature declares its inputs, outputs and parameters.
 
     @component
     def label_grouping(
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Artifact)
 
 
 class Role(Enum):
-    """What an argument of a component is to the runner."""
+    """The role of an argument of a component."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -43,29 +43,29 @@ class Role(Enum):
 
 
 Input = Annotated[T, Role.INPUT]
-"""An artifact that another stage has finished; read it, never write it."""
+"""An artifact of a finished stage; read-only."""
 
 Output = Annotated[T, Role.OUTPUT]
-"""An artifact to write: its directory exists and is empty."""
+"""An artifact to write; its directory exists and is empty."""
 
 Scratch = Annotated[Path, Role.SCRATCH]
-"""A directory that survives a kill of the stage and is removed when it has finished: for what is to be resumed."""
+"""A directory that survives a kill of the stage, for the state to resume from; removed when the stage has finished."""
 
 Logs = Annotated[Path, Role.LOGS]
-"""A directory under `workspace/logs/` to be watched while the stage runs, and kept: for TensorBoard."""
+"""A directory under `workspace/logs/` that stays and can be read while the stage runs, for TensorBoard."""
 
 Cache = Annotated[Path, Role.CACHE]
-"""The directory `workspace/cache/`, which outlives every stage and run: for what is not to be downloaded twice."""
+"""The directory `workspace/cache/`, which all stages and runs share, for downloads."""
 
 ExternalPath = Annotated[Path, Role.PARAMETER, "content"]
-"""A parameter that names a file or directory of the user's: its content is in the cache key, its place is not."""
+"""A parameter that names a file or directory of the user; the cache key holds its content instead of its path."""
 
 Outside = Callable[[Mapping[str, Any]], Mapping[str, str]]
-"""Given a component's parameters, returns digests of what it will read that is in no file: a database, say."""
+"""Returns, for a component's parameters, digests of what it reads that is no file, such as a database."""
 
 
 def nothing_outside(parameters: Mapping[str, Any]) -> Mapping[str, str]:
-    """The `Outside` of a component that reads inputs and files alone."""
+    """Returns no digests: the `Outside` of a component that reads only inputs and files."""
     del parameters
     return {}
 
@@ -83,14 +83,14 @@ class Argument:
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """What a component declares: its name, its arguments, and what its results depend on besides.
+    """The declaration of a component.
 
     Attributes:
-        name: The function's.
-        module: Where it is defined.
+        name: The name of the function.
+        module: The module that defines it.
         summary: The first line of its docstring.
         arguments: In the order of the signature.
-        outside: Digests what it reads that is neither input nor file; they belong to the cache key as well.
+        outside: Returns digests of what it reads that is neither input nor file; they belong to the cache key.
     """
 
     name: str
@@ -127,7 +127,7 @@ def component(
 
     Args:
         function: The function; its type hints are the declaration.
-        outside: Digests what the component reads that is neither input nor file. Defaults to nothing.
+        outside: Returns digests of what the component reads that is neither input nor file. Defaults to none.
 
     Raises:
         TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, or no docstring.
@@ -156,7 +156,7 @@ def _read_argument(function: Callable[..., None], parameter: inspect.Parameter, 
         role = Role.PROGRESS if hint is Progress else Role.PARAMETER
     if role is Role.PARAMETER:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            raise TypeError(f"{function.__name__}: parameter {name!r} must stand after the '*'.")
+            raise TypeError(f"{function.__name__}: parameter {name!r} must come after the '*'.")
         return Argument(name, role, hints[name], default=parameter.default)
     bare = typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     if role in (Role.INPUT, Role.OUTPUT) and not (isinstance(bare, type) and issubclass(bare, Artifact)):

@@ -1,4 +1,4 @@
-"""The one exception that users see: what happened, what was expected, what was received, what to type next."""
+"""The error that users see: what happened, what was expected, what was received, what to do next."""
 
 from __future__ import annotations
 

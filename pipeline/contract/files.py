@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and locks that no crash leaves behind."""
+"""Atomic file writes, and file locks that the operating system releases after a crash."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes UTF-8 text to `path`, all of it or nothing; returns `path`."""
+    """Writes UTF-8 text to `path` atomically; returns `path`."""
     with atomic_path(path) as hidden:
         hidden.write_text(text, encoding="utf-8")
     return path
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Writes `content` as indented JSON to `path`, all of it or nothing; returns `path`."""
+    """Writes `content` as indented JSON to `path` atomically; returns `path`."""
     return write_text(path, json.dumps(content, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The known name that is nearest to one that somebody mistyped."""
+"""Suggestions of the known name that is nearest to a mistyped one."""
 
 from __future__ import annotations
 

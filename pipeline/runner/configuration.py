@@ -1,4 +1,4 @@
-"""Configuration: TOML profiles over the defaults that the components' signatures declare, checked before anything runs.
+"""The configuration: TOML profiles over the defaults in the components' signatures, checked before any stage runs.
 
 A component's parameters with a default are its section: `trainer.epochs` is the parameter `epochs` of `trainer`. So a
 parameter is declared once, with its type, bounds and description, and read by every runner.
@@ -37,7 +37,7 @@ RENAMED: Final = {
 
 
 class Configuration(BaseModel):
-    """Everything a run can be told; a section a component is added by `configuration_type`."""
+    """The settings of a run; `configuration_type` adds a section for every component."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -85,7 +85,8 @@ def load_configuration(
         overrides: Assignments such as "trainer.epochs=3"; the value is TOML, or else taken as a string.
 
     Raises:
-        UserError: The profile is missing or no TOML, a key is unknown, a value has the wrong type or is impossible.
+        UserError: The profile is missing or not valid TOML, a key is unknown, or a value has a wrong type or is out of
+            bounds.
     """
     content = _read_profile(profile)
     for assignment in overrides:
@@ -121,7 +122,9 @@ def _read_profile(profile: str) -> dict[str, Any]:
             received=profile,
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The profile {path} is no TOML.", expected="key = value lines", received=str(error)) from None
+        raise UserError(
+            f"The profile {path} is not valid TOML.", expected="key = value lines", received=str(error)
+        ) from None
 
 
 def _assign(content: dict[str, Any], assignment: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs one stage, all or nothing: into a temporary directory, which is renamed into place only when it is finished."""
+"""The execution of one stage: it writes into a temporary directory, which is renamed once the stage has finished."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Argument, Role
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import sync, sync_tree
 from pipeline.contract.progress import Progress
 from pipeline.runner.fingerprint import digest_json, manifest
 from pipeline.runner.metadata_store import ArtifactRecord
@@ -28,7 +29,7 @@ RECORD = "execution.json"
 
 
 class StageError(UserError):
-    """A stage failed; `log` is the file that holds the whole story."""
+    """A stage failed; `log` is the file with its output and the stack trace."""
 
     def __init__(self, stage: str, cause: UserError, log: Path, resume: str) -> None:
         super().__init__(
@@ -40,7 +41,7 @@ class StageError(UserError):
         self.log = log
 
     def details(self) -> list[tuple[str, str]]:
-        """The labelled lines under the headline, the log among them."""
+        """Returns the labelled lines under the headline, the log among them."""
         *lines, next_step = super().details()
         return [*lines, ("Log", str(self.log)), next_step]
 
@@ -50,11 +51,11 @@ class Stage:
     """One execution of a stage, and its directories.
 
     Attributes:
-        decision: What the planner found: the node, its key and its inputs.
-        workspace: Where the directories lie.
+        decision: The planner's decision: the node, its key and its inputs.
+        workspace: The workspace that holds the directories.
         execution: The id in the metadata store.
-        properties: What is recorded with the execution.
-        start_time: Seconds since the epoch.
+        properties: The facts to record with the execution.
+        start_time: The Unix time in seconds.
     """
 
     decision: Decision
@@ -70,22 +71,22 @@ class Stage:
 
     @property
     def final(self) -> Path:
-        """Where the finished outputs stand."""
+        """The directory of the finished outputs."""
         return self.workspace.artifacts / self.name / str(self.execution)
 
     @property
     def temporary(self) -> Path:
-        """Where they are written; on the same file system, so that the rename is atomic."""
+        """The directory that they are written to; on the same file system, so that the rename is atomic."""
         return self.workspace.artifacts / self.name / f".unfinished-{self.execution}"
 
     @property
     def scratch(self) -> Path:
-        """What an interrupted execution with the same key left to resume from."""
+        """The directory from which an execution with the same key resumes after an interruption."""
         return self.workspace.scratch / self.name / self.decision.key[:16]
 
     @property
     def logs(self) -> Path:
-        """Where the log file and TensorBoard's events go."""
+        """The directory of the log file and of TensorBoard's events."""
         return self.workspace.logs / self.name / self.decision.key[:16]
 
     @property
@@ -94,30 +95,30 @@ class Stage:
         return self.logs / "stage.log"
 
     def run(self, progress: Progress) -> dict[str, dict[str, Any]]:
-        """Runs the component, and returns its outputs as the metadata store takes them.
+        """Runs the component, and returns its outputs as the metadata store records them.
 
         Raises:
-            KeyboardInterrupt: The user interrupted; the temporary directory is removed, scratch stays.
-            UserError: Whatever else went wrong, in the words of the component where it has some.
+            KeyboardInterrupt: The user interrupted. The temporary directory is removed, the scratch directory stays.
+            UserError: The component failed: its own error if that is a UserError, or else one with its text.
         """
         try:
             outputs = self._prepare()
             with _captured(self.log):
                 self.decision.node.component.run(**self._arguments(outputs, progress))
             recorded = {name: self._record(name, output) for name, output in outputs.items()}
-            self._describe(recorded)
-            _sync(self.temporary)
+            self._write_record(recorded)
+            sync_tree(self.temporary)
             self.temporary.rename(self.final)
-            _sync(self.final.parent)
+            sync(self.final.parent)
         except BaseException as error:
             shutil.rmtree(self.temporary, ignore_errors=True)
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise _explain(error, self.workspace) from error
+            raise _as_user_error(error, self.workspace) from error
         return recorded
 
-    def _describe(self, outputs: Mapping[str, Any]) -> None:
-        """Writes beside the outputs what the metadata store will hold of them, so that it can be made again."""
+    def _write_record(self, outputs: Mapping[str, Any]) -> None:
+        """Writes the record of the execution beside its outputs, from which `fashion repair` rebuilds the store."""
         content = {
             "execution": {
                 "id": self.execution,
@@ -132,7 +133,7 @@ class Stage:
         (self.temporary / RECORD).write_text(json.dumps(content), encoding="utf-8")
 
     def remove_scratch(self) -> None:
-        """Removes what was kept for resuming, once the execution is recorded."""
+        """Removes the scratch directory, once the execution is recorded."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _prepare(self) -> dict[str, Artifact]:
@@ -184,7 +185,7 @@ class Stage:
         }
 
 
-def _explain(error: BaseException, workspace: Workspace) -> UserError:
+def _as_user_error(error: BaseException, workspace: Workspace) -> UserError:
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -192,7 +193,7 @@ def _explain(error: BaseException, workspace: Workspace) -> UserError:
         return UserError(
             "The disk is full.",
             expected="room for the stage's output",
-            received=f"{free:,.0f} MiB free at {workspace.root}; what was half written is removed",
+            received=f"{free:,.0f} MiB free at {workspace.root}; unfinished output is removed",
             next_step="fashion clean, or free the disk",
         )
     return UserError(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
@@ -200,7 +201,7 @@ def _explain(error: BaseException, workspace: Workspace) -> UserError:
 
 @contextmanager
 def _captured(log: Path) -> Iterator[None]:
-    """Sends what Python and native libraries print, and logging, into the file while a stage runs."""
+    """Sends the output of Python and of native libraries, and logging, into the file while a stage runs."""
     handler = logging.FileHandler(log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -222,24 +223,19 @@ def _captured(log: Path) -> Iterator[None]:
 @contextmanager
 def _redirected(target: int) -> Iterator[None]:
     # TensorFlow and Beam's native parts write to the descriptors themselves, past sys.stdout.
-    sys.stdout.flush(), sys.stderr.flush()
+    _flush()
     saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
     for descriptor, _ in saved:
         os.dup2(target, descriptor)
     try:
         yield
     finally:
-        sys.stdout.flush(), sys.stderr.flush()
+        _flush()
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
             os.close(copy)
 
 
-def _sync(directory: Path) -> None:
-    """Makes the directory's files and entries durable before the record says that they are there."""
-    for path in [*directory.rglob("*"), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The graph of a pipeline: nodes, and the channels between them, checked while it is built and before anything runs."""
+"""The graph of a pipeline: nodes and the channels between them, checked while the graph is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.contract.suggestions import nearest
 
 @dataclass(frozen=True)
 class Channel:
-    """An output of a node, to be given to a later node as an input."""
+    """An output of a node, which a later node takes as an input."""
 
     node: str
     output: str
@@ -26,7 +26,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class LatestBlessed:
-    """The artifact of a channel that was blessed last, other than the one that is in the channel now.
+    """The artifact of a channel that was blessed last, other than the current one.
 
     Before the first blessing there is none, so only an optional input may take it.
     """
@@ -49,7 +49,7 @@ Source = Channel | LatestBlessed | Latest
 
 @dataclass(frozen=True)
 class Node:
-    """A component at its place in a pipeline: where its inputs come from, and its parameters.
+    """A component in a pipeline, with the sources of its inputs and its parameters.
 
     `node["examples"]` is the channel of the output `examples`.
     """
@@ -68,19 +68,19 @@ class Node:
         return Channel(self.name, output, outputs[output].type)
 
     def upstream(self) -> set[str]:
-        """The names of the nodes that this one reads from in the same run."""
+        """Returns the names of the nodes whose outputs this one reads in the same run."""
         return {source.node for source in self.sources.values() if isinstance(source, Channel)}
 
 
 class Pipeline:
-    """Nodes in the order in which they were added, which is an order in which they can run."""
+    """A pipeline: its nodes, in an order in which they can run."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: dict[str, Node] = {}
 
     def add(self, component: Component, section: BaseModel | None = None, /, **arguments: Any) -> Node:
-        """Adds a component, checks what it is given against its signature, and returns the node.
+        """Adds a component, checks its arguments against its signature, and returns the node.
 
         Args:
             component: The component.
@@ -88,20 +88,20 @@ class Pipeline:
             **arguments: Its inputs, as channels of nodes added before, and the parameters without a default.
 
         Raises:
-            UserError: An argument is unknown, missing, of another artifact type, or from a node that is not there.
+            UserError: An argument is unknown or missing, has another artifact type, or comes from an unknown node.
         """
         spec = component.spec
         if spec.name in self.nodes:
             raise UserError(f"The pipeline has two nodes {spec.name!r}.", expected="every component once")
         inputs, parameters = spec.by_role(Role.INPUT), spec.by_role(Role.PARAMETER)
-        given = {**({} if section is None else dict(section)), **arguments}
-        _check_names(spec.name, given, [*inputs, *parameters])
-        sources = {name: self._source(spec.name, declared, given.get(name)) for name, declared in inputs.items()}
+        values = {**({} if section is None else dict(section)), **arguments}
+        _check_names(spec.name, values, [*inputs, *parameters])
+        sources = {name: self._source(spec.name, declared, values.get(name)) for name, declared in inputs.items()}
         node = Node(
             spec.name,
             component,
             {name: source for name, source in sources.items() if source is not None},
-            {name: _parameter(spec.name, declared, given) for name, declared in parameters.items()},
+            {name: _parameter(spec.name, declared, values) for name, declared in parameters.items()},
         )
         self.nodes[node.name] = node
         return node
@@ -126,7 +126,7 @@ class Pipeline:
         channel = source.channel if isinstance(source, LatestBlessed) else source
         if not isinstance(channel, Channel) or channel.node not in self.nodes:
             raise UserError(
-                f"{component} gets nothing for its input {declared.name!r}.",
+                f"{component} has no source for its input {declared.name!r}.",
                 expected=f"a channel of type {declared.type.__name__} from a node added before",
                 received=repr(source),
             )
@@ -160,34 +160,34 @@ class Pipeline:
         return [node for node in self.nodes.values() if node.name in names]
 
     def select(self, start: str | None, until: str | None, only: str | None) -> list[str]:
-        """Returns the stages that `--from`, `--until` and `--only` leave, in running order.
+        """Returns the stages that `--from`, `--until` and `--only` select, in running order.
 
         Raises:
-            UserError: A name is unknown, `--only` comes with another, or nothing is left.
+            UserError: A name is unknown, `--only` comes with another option, or no stage is selected.
         """
         if only is not None:
             if start is not None or until is not None:
-                raise UserError("--only stands alone.", expected="--only STAGE, or --from and --until")
+                raise UserError("--only excludes --from and --until.", expected="--only STAGE, or --from and --until")
             return [self.node(only).name]
         chosen = list(self.nodes) if start is None else self.downstream(start)
         if until is not None:
             chosen = [n for n in chosen if n in self.ancestors(until)]
         if not chosen:
-            raise UserError(f"No stage lies from {start!r} until {until!r}.", expected="a stage and one after it")
+            raise UserError(f"There is no stage from {start!r} to {until!r}.", expected="a stage and one after it")
         return chosen
 
 
-def _check_type(component: str, declared: Argument, given: type[Artifact], where: str) -> None:
-    if not issubclass(given, declared.type):
+def _check_type(component: str, declared: Argument, type: type[Artifact], origin: str) -> None:
+    if not issubclass(type, declared.type):
         raise UserError(
             f"{component} gets the wrong artifact for its input {declared.name!r}.",
             expected=declared.type.__name__,
-            received=f"{given.__name__} ({where})",
+            received=f"{type.__name__} ({origin})",
         )
 
 
-def _check_names(component: str, given: Iterable[str], known: list[str]) -> None:
-    for name in given:
+def _check_names(component: str, names: Iterable[str], known: list[str]) -> None:
+    for name in names:
         if name not in known:
             raise UserError(
                 f"{component} has no argument {name!r}.{nearest(name, known)}",
@@ -196,9 +196,9 @@ def _check_names(component: str, given: Iterable[str], known: list[str]) -> None
             )
 
 
-def _parameter(component: str, declared: Argument, given: Mapping[str, Any]) -> Any:
-    if declared.name in given:
-        return given[declared.name]
+def _parameter(component: str, declared: Argument, values: Mapping[str, Any]) -> Any:
+    if declared.name in values:
+        return values[declared.name]
     if declared.default is inspect.Parameter.empty:
-        raise UserError(f"{component} misses its parameter {declared.name!r}.", expected=str(declared.type))
+        raise UserError(f"{component} has no value for its parameter {declared.name!r}.", expected=str(declared.type))
     return declared.default

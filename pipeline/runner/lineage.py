@@ -1,4 +1,4 @@
-"""Walks from an artifact back to the data: which execution wrote it, from what, with which parameters."""
+"""Lineage of an artifact: the execution that wrote it, its inputs and parameters, back to the data."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline.runner.workspace import Workspace
 
 
 def trace(store: MetadataStore, workspace: Workspace, reference: str) -> dict[str, Any]:
-    """Returns the tree of what an artifact was made from.
+    """Returns the lineage of an artifact as a tree.
 
     Args:
         store: The metadata store.
         workspace: The workspace that the paths are relative to.
-        reference: The artifact's number, path, or type; or the name of a stage, for its newest artifact.
+        reference: The number, path or type of the artifact, or the name of a stage for its newest artifact.
 
     Raises:
-        UserError: No artifact answers to the reference.
+        UserError: No artifact matches the reference.
     """
     return _node(store, _find(store, workspace, reference))
 
@@ -38,7 +38,7 @@ def _find(store: MetadataStore, workspace: Workspace, reference: str) -> Artifac
     if not matches:
         known = sorted({a.type for a in artifacts} | {a.uri.split("/")[1] for a in artifacts})
         raise UserError(
-            f"No artifact answers to {reference!r}.{nearest(reference, known)}",
+            f"No artifact matches {reference!r}.{nearest(reference, known)}",
             expected="an artifact's number or path, a stage, or one of " + (", ".join(known) or "(none yet)"),
             received=reference,
             next_step="fashion status",
@@ -66,7 +66,7 @@ def _node(store: MetadataStore, artifact: ArtifactRecord) -> dict[str, Any]:
 
 
 def as_text(tree: dict[str, Any], depth: int = 0, name: str = "", seen: set[int] | None = None) -> str:
-    """Returns the tree as indented lines; an artifact that was already shown is not unfolded again."""
+    """Returns the tree as indented lines; an artifact that occurs again is not expanded again."""
     seen = set() if seen is None else seen
     pad = "    " * depth
     label = f"{name}: " if name else ""

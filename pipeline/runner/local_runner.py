@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine, one stage after another, reusing what has not changed."""
+"""The local runner: runs the stages of a pipeline on this machine in order, and reuses unchanged results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,21 +29,21 @@ T = TypeVar("T", bound=Artifact)
 
 
 class InterruptedRunError(UserError):
-    """The user pressed Ctrl-C; what finished is kept."""
+    """The user pressed Ctrl-C; the results of finished stages stay."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left.
+    """The results of a run.
 
     Attributes:
         root: The workspace's directory.
         run: The run's id in the metadata store.
         artifacts: Stage name to its artifacts by output.
-        seconds: Stage name to how long it ran; a reused stage is absent.
-        peak_mebibytes: The highest memory that the process held.
+        seconds: The duration of every stage that ran, by name; a reused stage is absent.
+        peak_mebibytes: The peak resident memory of the process.
     """
 
     root: Path
@@ -77,9 +76,9 @@ class LocalRunner:
 
     Args:
         pipeline: The pipeline.
-        workspace: Where everything is written.
-        display: Shows how far it is.
-        resume: The command that a message names to go on after a failure. Defaults to "fashion run".
+        workspace: The workspace that holds all output.
+        display: Shows the progress.
+        resume: The command that resumes after a failure, for messages. Defaults to "fashion run".
         before_stage: Called with the name of every stage that runs, before it starts. Defaults to nothing.
     """
 
@@ -109,19 +108,19 @@ class LocalRunner:
             properties: Facts to record with the run.
 
         Raises:
-            UserError: The workspace is held or damaged, a stage failed, or the user interrupted.
+            UserError: The workspace is locked or damaged, a stage failed, or the user interrupted.
         """
         with self._workspace.lock():
             store = MetadataStore(self._workspace.store)
             try:
-                self._sweep(store)
+                self._clear_killed_runs(store)
                 run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
-                available = self._stages(store, run, selected, fresh)
+                available = self._run_stages(store, run, selected, fresh)
                 return RunResult(self._workspace.root, run, available, self._seconds, _peak_mebibytes())
             finally:
                 store.close()
 
-    def _stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
+    def _run_stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
         planner = Planner(self._pipeline, self._workspace, store)
         available: Available = {}
         needed = self._pipeline.needed(selected)
@@ -143,7 +142,7 @@ class LocalRunner:
             inputs={name: artifact.id for name, artifact in decision.inputs.items()},
             reused={name: artifact.id for name, artifact in decision.outputs.items()},
         )
-        self._display.reused(decision.node.name, decision.action, _note(decision.outputs))
+        self._display.reused(decision.node.name, decision.action, _properties_text(decision.outputs))
 
     def _execute(self, store: MetadataStore, run: int, decision: Decision) -> dict[str, ArtifactRecord]:
         node = decision.node
@@ -167,16 +166,18 @@ class LocalRunner:
         ids = store.finish_execution(execution, "COMPLETE", inputs, written, properties=more)
         stage.remove_scratch()
         outputs = {name: artifact for name, number in ids.items() if (artifact := store.artifact(number)) is not None}
-        self._display.finished(node.name, self._seconds[node.name], _note(outputs))
+        self._display.finished(node.name, self._seconds[node.name], _properties_text(outputs))
         return outputs
 
     def _failure(self, error: BaseException, stage: Stage) -> BaseException:
         if isinstance(error, KeyboardInterrupt):
-            return InterruptedRunError(f"Interrupted in {stage.name}; what finished is kept.", next_step=self._resume)
+            return InterruptedRunError(
+                f"Interrupted in {stage.name}. The results of finished stages stay.", next_step=self._resume
+            )
         return StageError(stage.name, error, stage.log, self._resume) if isinstance(error, UserError) else error
 
-    def _sweep(self, store: MetadataStore) -> None:
-        """Records what a killed run finished, and clears what it left half-written."""
+    def _clear_killed_runs(self, store: MetadataStore) -> None:
+        """Records the stages that a killed run finished, and removes the unfinished output that it left."""
         for stage in adopt_finished(store, self._workspace):
             self._display.message(f"{stage}: finished in an earlier run, recorded now")
         for execution in store.abandon_running():
@@ -185,12 +186,12 @@ class LocalRunner:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _note(outputs: Mapping[str, ArtifactRecord]) -> str:
+def _properties_text(outputs: Mapping[str, ArtifactRecord]) -> str:
     facts = [(n, v) for a in outputs.values() for n, v in a.properties.items() if n != "manifest"]
-    return ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in dict(facts).items())
+    return ", ".join(f"{name.replace('_', ' ')} {_format_value(value)}" for name, value in dict(facts).items())
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -200,7 +201,10 @@ def _shown(value: Any) -> str:
 
 @cache
 def _environment() -> dict[str, Any]:
+    """Returns the commit of the source code and the version of Python; an installed wheel knows no commit."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    if not (ROOT / ".git").exists():  # git would describe the repository around an installed wheel
+        return {"git_commit": "unknown", "python": sys.version.split()[0]}
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
@@ -210,8 +214,3 @@ def _environment() -> dict[str, Any]:
 
 def _peak_mebibytes() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def package_versions() -> dict[str, str]:
-    """Returns the version of every installed distribution by its name, sorted."""
-    return dict(sorted((d.metadata["Name"], d.version) for d in metadata.distributions()))

@@ -1,4 +1,4 @@
-"""The record of what ran: a SQLite file whose tables use ML Metadata's terms.
+"""The metadata store: a SQLite file that records every execution in the terms of ML Metadata.
 
 An **Execution** is a stage that ran (or was reused) with its properties; an **Artifact** a directory it wrote; an
 **Event** says that an execution read or wrote an artifact; a **Context** is a run, and an **Association** puts
@@ -76,12 +76,12 @@ class ExecutionRecord:
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 while it runs."""
+        """The duration in seconds; 0 while the execution runs."""
         return (self.end_time or self.start_time) - self.start_time
 
 
 class MetadataStore:
-    """Reads and writes the record; every method that writes is one transaction."""
+    """Reads and writes the metadata store; every method that writes is one transaction."""
 
     def __init__(self, path: Path) -> None:
         """Opens the store: creates one where there is none, and migrates one that an earlier version wrote.
@@ -195,7 +195,7 @@ class MetadataStore:
         reused: Mapping[str, int] | None = None,
         properties: Mapping[str, Any] | None = None,
     ) -> dict[str, int]:
-        """Records how a stage ended, with what it read and wrote, in one transaction.
+        """Records the end of an execution with its inputs and outputs, in one transaction.
 
         Args:
             execution: The execution's id.
@@ -230,7 +230,7 @@ class MetadataStore:
         inputs: Mapping[str, str],
         outputs: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Records a finished execution from the file beside its outputs; `inputs` are the uris of artifacts."""
+        """Records a finished execution from the file beside its outputs; `inputs` maps names to artifact uris."""
         known = {artifact.uri: artifact.id for artifact in self.artifacts()}
         with self._transaction() as db:
             db.execute(
@@ -249,10 +249,10 @@ class MetadataStore:
 
     def abandon_running(self) -> list[ExecutionRecord]:
         """Marks executions that a killed process left RUNNING as FAILED; returns them."""
-        left = self._executions("state = 'RUNNING'")
+        abandoned = self._executions("state = 'RUNNING'")
         with self._transaction() as db:
             db.execute("UPDATE Execution SET state = 'FAILED', end_time = start_time WHERE state = 'RUNNING'")
-        return left
+        return abandoned
 
     # Reading
 
@@ -297,7 +297,7 @@ class MetadataStore:
         return self._artifacts("1") if type is None else self._artifacts("type = ?", type)
 
     def events(self, execution: int, type: str) -> dict[str, ArtifactRecord]:
-        """Returns what an execution read (`INPUT`) or wrote (`OUTPUT`), by the name of the input or output."""
+        """Returns the artifacts that an execution read (`INPUT`) or wrote (`OUTPUT`), by name."""
         rows = self._rows("SELECT name, artifact_id FROM Event WHERE execution_id = ? AND type = ?", execution, type)
         return {row["name"]: self._artifacts("id = ?", row["artifact_id"])[0] for row in rows}
 

@@ -1,8 +1,8 @@
-"""Decides for every stage whether it runs or an earlier result is reused, and can say why.
+"""The planner: decides for every stage whether it runs or an earlier result is reused, and why.
 
-The cache key of a stage is made of its parameters, the digests of its inputs, the source of its module and of every
-module of ours that it reaches, the versions of the libraries that these import, and what it reads from outside, such
-as a database.
+The cache key of a stage consists of its parameters, the digests of its inputs, the source of its module and of every
+module of ours that it reaches, the versions of the libraries that these import, and digests of what it reads
+elsewhere, such as a database.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to happen with a stage.
+    """The decision about one stage.
 
     Attributes:
         node: The stage.
-        action: "run", "reuse" (same key as an earlier execution), or "keep" (outside of the stages asked for: its
-            latest result is taken as it is).
-        reasons: Why, a sentence each.
+        action: "run", "reuse" (an earlier execution has the same key), or "keep" (the stage is not selected, and its
+            latest result is used unchanged).
+        reasons: The reasons, one sentence each.
         parts: The parts of the cache key; empty when an input is not there yet.
         inputs: Input name to the artifact read; an optional input without an artifact is absent.
         outputs: Output name to the artifact reused; empty when the stage runs.
@@ -68,7 +68,14 @@ Available = dict[str, Mapping[str, ArtifactRecord]]
 
 
 class Planner:
-    """Compares the stages of a pipeline with the record of earlier executions."""
+    """Decides which stages of a pipeline run, from the record of earlier executions.
+
+    Args:
+        pipeline: The pipeline.
+        workspace: The workspace that holds the artifacts.
+        store: The metadata store of the workspace.
+        root: The directory that holds our packages. Defaults to the installed ones.
+    """
 
     def __init__(self, pipeline: Pipeline, workspace: Workspace, store: MetadataStore, root: Path = ROOT) -> None:
         self._pipeline = pipeline
@@ -78,7 +85,7 @@ class Planner:
         self._verified: dict[int, str] = {}
 
     def explain(self, selected: Sequence[str], fresh: bool = False) -> list[Decision]:
-        """Decides about every stage as a run would, without running: what follows a stage that would run would run."""
+        """Decides about every stage as a run would; stages after one that would run count as running as well."""
         available: Available = {}
         decisions = []
         for node in self._pipeline.needed(selected):
@@ -88,10 +95,10 @@ class Planner:
         return decisions
 
     def decide(self, node: Node, available: Available, selected: Sequence[str], fresh: bool) -> Decision:
-        """Decides about one stage, given what the stages before it have in this run.
+        """Decides about one stage from the artifacts that the stages before it have in this run.
 
         Raises:
-            UserError: The stage is outside of those selected and has no earlier result to keep.
+            UserError: The stage is not selected and has no intact earlier result.
         """
         if node.name not in selected:
             return self._keep(node)
@@ -101,7 +108,7 @@ class Planner:
         inputs = self._inputs(node, available)
         parts = self._parts(node, inputs)
         if fresh:
-            return Decision(node, "run", ("--fresh was asked for",), parts, inputs)
+            return Decision(node, "run", ("--fresh was given",), parts, inputs)
         earlier = self._store.latest_execution(node.name, digest_json(parts))
         if earlier is None:
             return Decision(node, "run", self._changes(node, parts), parts, inputs)
@@ -112,7 +119,7 @@ class Planner:
         return Decision(node, "reuse", ("nothing that it depends on has changed",), parts, inputs, outputs)
 
     def damage(self, artifact: ArtifactRecord) -> str:
-        """Says what is wrong with an artifact's files against the record; empty when they are intact."""
+        """Returns how the files of an artifact differ from the record; empty when they are intact."""
         if artifact.id not in self._verified:
             self._verified[artifact.id] = self._find_damage(artifact)
         return self._verified[artifact.id]
@@ -137,12 +144,12 @@ class Planner:
         damage = [d for d in (self.damage(a) for a in outputs.values()) if d]
         if latest is None or damage:
             raise UserError(
-                f"{node.name} is not among the stages to run and has no result to start from.",
+                f"{node.name} is not selected and has no earlier result.",
                 expected="a finished execution with its artifacts intact",
                 received=damage[0] if damage else "none",
                 next_step=f"fashion run --until {node.name}",
             )
-        reason = f"not asked for; the result of execution {latest.id} stands"
+        reason = f"not selected; the result of execution {latest.id} is used"
         inputs = self._store.events(latest.id, "INPUT")
         return Decision(node, "keep", (reason,), latest.properties["key_parts"], inputs, outputs)
 
@@ -162,7 +169,7 @@ class Planner:
         return next((artifact for artifact in newest_first if not self.damage(artifact)), None)
 
     def _latest_blessed(self, node: Node, source: LatestBlessed, available: Available) -> ArtifactRecord | None:
-        """Finds what this stage blessed last under the input that takes the channel itself."""
+        """Returns the artifact that this stage blessed last, as the input that takes the channel itself."""
         candidate = available[source.channel.node][source.channel.output]
         judged_as = next(name for name, other in node.sources.items() if other == source.channel)
         for blessing in reversed(self._store.artifacts("ModelBlessing")):
@@ -206,7 +213,7 @@ class Planner:
 
 
 def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:
-    """Whether a model was judged on the groups that this stage judges; those of another grouping do not compare."""
+    """Returns whether an execution judged with the taxonomy of this stage; other groups are not comparable."""
     taxonomy = node.parameters.get("taxonomy")
     before = judge.properties["key_parts"]["parameters"].get("taxonomy")
     return bool(before == (taxonomy.to_table() if taxonomy is not None else None))

@@ -1,4 +1,4 @@
-"""Makes the record complete again from what finished stages left beside their outputs."""
+"""Recovery of the metadata store from the record files that finished stages keep beside their outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.runner.workspace import Workspace
 def adopt_finished(store: MetadataStore, workspace: Workspace) -> list[str]:
     """Records every finished execution that the store does not know.
 
-    There are such when a run was killed between finishing a stage and recording it, or when the store was lost.
+    That happens when a run was killed between the end of a stage and its recording, or when the store was lost.
 
     Returns:
         The names of the stages recorded, oldest execution first.
@@ -31,10 +31,10 @@ def adopt_finished(store: MetadataStore, workspace: Workspace) -> list[str]:
 
 
 def repair(workspace: Workspace) -> tuple[Path | None, list[str]]:
-    """Replaces a damaged metadata store by one made from the finished executions.
+    """Replaces a damaged metadata store by one rebuilt from the finished executions.
 
     Returns:
-        Where the damaged file was moved (None when the store was intact), and the stages recorded.
+        The new path of the damaged file (None when the store was intact), and the stages recorded.
     """
     with workspace.lock():
         moved = None
@@ -42,7 +42,7 @@ def repair(workspace: Workspace) -> tuple[Path | None, list[str]]:
             store = MetadataStore(workspace.store)
             store.check()
         except UserError:
-            moved = _set_aside(workspace)
+            moved = _move_damaged_store(workspace)
             store = MetadataStore(workspace.store)
         try:
             return moved, adopt_finished(store, workspace)
@@ -50,7 +50,7 @@ def repair(workspace: Workspace) -> tuple[Path | None, list[str]]:
             store.close()
 
 
-def _set_aside(workspace: Workspace) -> Path:
+def _move_damaged_store(workspace: Workspace) -> Path:
     moved = workspace.store.with_suffix(f".damaged-{time.strftime('%Y%m%dT%H%M%S')}")
     workspace.store.rename(moved)
     for suffix in ("-wal", "-shm"):

@@ -1,20 +1,20 @@
-"""The one directory that holds everything a pipeline writes, and the lock that gives it to one run at a time."""
+"""The workspace: the directory that holds everything a pipeline writes, and the lock that one run holds."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.files import exclusive_lock
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The places under a workspace directory.
+    """The directories and files of a workspace.
 
     Attributes:
         root: The directory itself; `workspace/` unless `--workspace` or `FASHION_WORKSPACE` says otherwise.
@@ -39,7 +39,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """`cache/`: what was downloaded and need not be again; for every stage and run."""
+        """`cache/`: downloads, and digests of source files; for every stage and run."""
         return self.root / "cache"
 
     @property
@@ -54,7 +54,7 @@ class Workspace:
 
     @property
     def reports(self) -> Path:
-        """`reports/`: the newest pages for people, under names that stay."""
+        """`reports/`: the newest HTML pages, under fixed names."""
         return self.root / "reports"
 
     @property
@@ -64,31 +64,29 @@ class Workspace:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the workspace for this process; the operating system lets go when the process ends, however it ends.
+        """Locks the workspace for this process; the operating system releases the lock when the process ends.
 
         Raises:
-            UserError: Another process holds it, or the directory cannot be written.
+            UserError: Another process holds the lock, or the directory cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"The workspace {self.root} cannot be written.",
-                expected="a directory that this user may write",
-                received=error.strerror or str(error),
-                next_step="fashion run --workspace DIRECTORY",
-            ) from None
-        with file:
+        path = self.root / "lock"
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
+                self.root.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(exclusive_lock(path, wait=False))
+            except BlockingIOError:
                 raise UserError(
-                    f"Another run holds the workspace {self.root}.",
+                    f"Another run uses the workspace {self.root}.",
                     expected="one run at a time",
-                    received=f"a lock held by process {file.read().strip() or 'unknown'}",
+                    received=f"a lock of process {path.read_text(encoding='utf-8').strip() or 'unknown'}",
                     next_step="wait for it, or fashion run --workspace OTHER",
+                ) from None
+            except OSError as error:
+                raise UserError(
+                    f"The workspace {self.root} cannot be written.",
+                    expected="a directory that this user may write",
+                    received=error.strerror or str(error),
+                    next_step="fashion run --workspace DIRECTORY",
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))

@@ -30,7 +30,7 @@ def run(workspace: Workspace) -> Run:
     """Runs the toy pipeline with overrides: `run("learn.steps=5", only="learn")`."""
 
     def go(*overrides: str, fresh: bool = False, **selection: str | None) -> RunResult:
-        pipeline = configured(*overrides)
+        pipeline = configured(*overrides, workspace=workspace)
         chosen = pipeline.select(selection.get("start"), selection.get("until"), selection.get("only"))
         return LocalRunner(pipeline, workspace, PlainDisplay(Console(quiet=True))).run(chosen, fresh)
 
@@ -42,7 +42,7 @@ def explain(workspace: Workspace) -> Explain:
     """Decides about the stages of the toy pipeline without running: stage name to decision."""
 
     def go(*overrides: str, root: Path | None = None) -> dict[str, Decision]:
-        pipeline = configured(*overrides)
+        pipeline = configured(*overrides, workspace=workspace)
         arguments = (pipeline, workspace, MetadataStore(workspace.store))
         planner = Planner(*arguments) if root is None else Planner(*arguments, root)
         return {d.node.name: d for d in planner.explain(list(pipeline.nodes))}

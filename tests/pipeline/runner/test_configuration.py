@@ -21,7 +21,7 @@ def load(*overrides: str, profile: str = str(Path(__file__).with_name("toy.toml"
 
 
 def test_unknown_key_names_the_nearest() -> None:
-    """A misspelt key is refused with a suggestion."""
+    """The error for a misspelt key suggests the whole key to write."""
     with pytest.raises(UserError, match="no key 'learn.stepps'. Did you mean 'learn.steps'"):
         load("learn.stepps=3")
 
@@ -66,34 +66,34 @@ def test_impossible_value_says_its_bound() -> None:
 
 @pytest.mark.parametrize("assignment", ["learn.steps", "=3", "learn..steps=3"])
 def test_malformed_assignment_is_refused(assignment: str) -> None:
-    """--set without a key or a value says how it is written."""
+    """The error for --set without a key or a value shows its form."""
     with pytest.raises(UserError, match="--set is malformed"):
         load(assignment)
 
 
 def test_missing_profile_lists_the_known() -> None:
-    """A profile that is not there is answered with those that are."""
+    """The error for a missing profile lists the existing ones."""
     with pytest.raises(UserError, match="Did you mean 'quick'") as caught:
         load(profile="quik")
     assert "catalogue, default, full, quick" in caught.value.expected
 
 
 def test_broken_profile_says_where(tmp_path: Path) -> None:
-    """A profile that is no TOML is answered with the line."""
+    """The error for a profile that is not valid TOML names the line."""
     broken = tmp_path / "broken.toml"
     broken.write_text("seed = = 3")
-    with pytest.raises(UserError, match="is no TOML") as caught:
+    with pytest.raises(UserError, match="is not valid TOML") as caught:
         load(profile=str(broken))
     assert "line 1" in caught.value.received
 
 
 def test_configuration_is_frozen() -> None:
-    """Nobody changes a parameter after it was checked."""
+    """A parameter cannot be changed after it was checked."""
     with pytest.raises(ValidationError, match="frozen"):
         load().learn.steps = 3  # type: ignore[attr-defined]
 
 
 @given(st.integers(1, 100))
 def test_override_wins(count: int) -> None:
-    """--set beats the profile for every possible value."""
+    """--set overrides the profile for every possible value."""
     assert load(f"source.count={count}").source.model_dump()["count"] == count

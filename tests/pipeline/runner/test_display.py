@@ -103,9 +103,9 @@ def test_terminal_keeps_its_table_while_a_stage_prints(tmp_path: Path) -> None:
         "from pipeline.runner.display import display_for, terminal_console\n"
         "from pipeline.runner.local_runner import LocalRunner\n"
         "from pipeline.runner.workspace import Workspace; from tests.pipeline.runner.toy import configured\n"
-        "pipeline = configured()\n"
+        "workspace = Workspace(Path(sys.argv[1])); pipeline = configured(workspace=workspace)\n"
         "display = display_for(terminal_console())\n"
-        "LocalRunner(pipeline, Workspace(Path(sys.argv[1])), display).run(list(pipeline.nodes))\n"
+        "LocalRunner(pipeline, workspace, display).run(list(pipeline.nodes))\n"
     )
     master, slave = pty.openpty()
     command = [sys.executable, "-c", code, str(tmp_path / "workspace")]

@@ -17,8 +17,8 @@ def test_misspelt_argument_is_named_with_the_nearest() -> None:
 
 
 def test_missing_parameter_is_refused() -> None:
-    """A parameter without a default must be given by the definition."""
-    with pytest.raises(UserError, match="misses its parameter 'seed'"):
+    """The definition has to set a parameter without a default."""
+    with pytest.raises(UserError, match="has no value for its parameter 'seed'"):
         Pipeline("p").add(source)
 
 
@@ -34,7 +34,7 @@ def test_wrong_artifact_type_is_refused() -> None:
 def test_channel_of_another_pipeline_is_refused() -> None:
     """An input must come from a node that was added before."""
     elsewhere = Pipeline("q").add(source, seed=1)["examples"]
-    with pytest.raises(UserError, match="gets nothing for its input 'examples'"):
+    with pytest.raises(UserError, match="has no source for its input 'examples'"):
         Pipeline("p").add(learn, examples=elsewhere)
 
 
@@ -49,7 +49,7 @@ def test_required_input_cannot_take_the_latest_blessed() -> None:
 
 
 def test_newest_artifact_must_have_the_type() -> None:
-    """What is taken from the workspace is checked like a channel."""
+    """The type of an artifact from the workspace is checked like that of a channel."""
     pipeline = Pipeline("p")
     model = pipeline.add(learn, examples=pipeline.add(source, seed=1)["examples"])["model"]
     with pytest.raises(UserError, match="wrong artifact for its input 'baseline'"):
@@ -75,7 +75,7 @@ def test_component_stands_once() -> None:
     ],
 )
 def test_selection(selection: tuple[str | None, str | None, str | None], expected: list[str]) -> None:
-    """--from, --until and --only leave the stages that their names say."""
+    """--from, --until and --only select stages in running order."""
     assert configured().select(*selection) == expected
 
 

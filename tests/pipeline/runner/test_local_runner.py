@@ -12,16 +12,19 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipeline.contract.errors import UserError
 from pipeline.runner import plan
+from pipeline.runner.display import PlainDisplay
 from pipeline.runner.execution import StageError
 from pipeline.runner.fingerprint import ROOT
-from pipeline.runner.local_runner import InterruptedRunError, RunResult
+from pipeline.runner.local_runner import InterruptedRunError, LocalRunner, RunResult
 from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.recovery import repair
 from pipeline.runner.workspace import Workspace
 from tests.pipeline.conftest import Explain, Run
+from tests.pipeline.runner.toy import configured
 
 STAGES = ["source", "learn", "judge"]
 
@@ -39,8 +42,8 @@ def run_in_process(workspace: Workspace, *overrides: str) -> subprocess.Complete
         "import sys; from pathlib import Path; from rich.console import Console\n"
         "from pipeline.runner.display import PlainDisplay; from pipeline.runner.local_runner import LocalRunner\n"
         "from pipeline.runner.workspace import Workspace; from tests.pipeline.runner.toy import configured\n"
-        "pipeline = configured(*sys.argv[2:])\n"
-        "LocalRunner(pipeline, Workspace(Path(sys.argv[1])), PlainDisplay(Console())).run(list(pipeline.nodes))\n"
+        "workspace = Workspace(Path(sys.argv[1])); pipeline = configured(*sys.argv[2:], workspace=workspace)\n"
+        "LocalRunner(pipeline, workspace, PlainDisplay(Console())).run(list(pipeline.nodes))\n"
     )
     command = [sys.executable, "-c", code, str(workspace.root), *overrides]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -59,7 +62,7 @@ def test_changed_parameter_runs_its_stage_and_what_follows(run: Run) -> None:
     assert set(run("learn.steps=5").seconds) == {"learn", "judge"}
 
 
-def test_what_is_read_from_outside_belongs_to_the_key(run: Run, explain: Explain, tmp_path: Path) -> None:
+def test_database_state_is_part_of_the_key(run: Run, explain: Explain, tmp_path: Path) -> None:
     """A stage runs again when a database that it reads has changed, explain says so, and going back reuses."""
     table = tmp_path / "table"
     table.write_text("one row")
@@ -95,10 +98,20 @@ def test_versions_are_those_of_importlib(library: str) -> None:
     assert plan._version(library) == metadata.version(library)
 
 
-def test_what_was_downloaded_outlives_the_stage(run: Run) -> None:
+def test_downloads_outlive_the_stage(run: Run) -> None:
     """The cache is the same directory in every run of every configuration."""
     counts = [run("source.count=4", fresh=fresh).artifacts["source"]["examples"].properties for fresh in (False, True)]
     assert [properties["downloads"] for properties in counts] == [0, 1]
+
+
+@pytest.mark.parametrize("change", ["move", "copy"])
+def test_moved_workspace_reuses_everything(run: Run, workspace: Workspace, tmp_path: Path, change: str) -> None:
+    """No stage runs again in a workspace that was moved or copied, though one has a path in it as a parameter."""
+    run()
+    other = Workspace(tmp_path / "elsewhere")
+    workspace.root.rename(other.root) if change == "move" else shutil.copytree(workspace.root, other.root)
+    pipeline = configured(workspace=other)
+    assert not LocalRunner(pipeline, other, PlainDisplay(Console(quiet=True))).run(list(pipeline.nodes)).seconds
 
 
 def test_same_output_stops_the_rerun(run: Run) -> None:
@@ -134,7 +147,7 @@ def test_damaged_artifact_is_rebuilt_and_named(run: Run, explain: Explain, works
     assert not run().seconds
 
 
-def test_content_of_an_external_path_is_in_the_key_and_its_place_is_not(run: Run, tmp_path: Path) -> None:
+def test_external_path_counts_by_its_content(run: Run, tmp_path: Path) -> None:
     """A moved file changes nothing; a changed one does."""
     first, second = tmp_path / "a.txt", tmp_path / "b.txt"
     first.write_text("one")
@@ -146,7 +159,7 @@ def test_content_of_an_external_path_is_in_the_key_and_its_place_is_not(run: Run
 
 
 def test_failure_is_one_paragraph_with_log_and_resuming_command(run: Run) -> None:
-    """A component's own words reach the user, with the log and the command that goes on."""
+    """The error of a component reaches the user, with the log and the command that resumes."""
     with pytest.raises(StageError) as caught:
         run('learn.fail="error"')
     text = str(caught.value)
@@ -161,8 +174,8 @@ def test_failure_is_one_paragraph_with_log_and_resuming_command(run: Run) -> Non
     assert "native output" in log and "Traceback" in log
 
 
-def test_full_disk_is_said_and_leaves_nothing_half_written(run: Run, workspace: Workspace) -> None:
-    """A full disk is a user's message with the free space; the half-written directory is gone."""
+def test_full_disk_is_reported_and_leaves_no_unfinished_output(run: Run, workspace: Workspace) -> None:
+    """A full disk ends in an error with the free space; the unfinished directory is removed."""
     with pytest.raises(StageError, match="The disk is full"):
         run('learn.fail="full"')
     assert not list(workspace.artifacts.glob("learn/*"))
@@ -176,7 +189,7 @@ def test_bug_in_a_component_names_the_exception(run: Run) -> None:
 
 
 def test_interrupt_keeps_what_finished(run: Run, workspace: Workspace) -> None:
-    """Ctrl-C in a stage is recorded as CANCELED, and the next run goes on from there."""
+    """Ctrl-C in a stage is recorded as CANCELED, and the next run resumes there."""
     with pytest.raises(InterruptedRunError, match="Interrupted in learn"):
         run('learn.fail="interrupt"')
     store = MetadataStore(workspace.store)
@@ -210,15 +223,15 @@ def test_kill_between_finishing_and_recording_loses_nothing(run: Run, workspace:
     assert not run().seconds
 
 
-def test_second_run_is_told_who_holds_the_workspace(run: Run, workspace: Workspace) -> None:
-    """While one run holds the lock another one ends with a message that names the process."""
+def test_second_run_names_the_process_that_holds_the_lock(run: Run, workspace: Workspace) -> None:
+    """While one run holds the lock, another one ends with an error that names the process."""
     with workspace.lock(), pytest.raises(UserError, match=f"process {os.getpid()}"):
         run()
     run()
 
 
 def test_damaged_store_is_repaired_from_the_artifacts(run: Run, workspace: Workspace) -> None:
-    """A damaged record is said to be damaged; repair makes it again, and nothing has to run."""
+    """A damaged store is reported; repair rebuilds it, and no stage has to run."""
     run()
     workspace.store.write_bytes(b"this is no database" * 100)
     with pytest.raises(UserError, match="damaged") as caught:
@@ -229,7 +242,7 @@ def test_damaged_store_is_repaired_from_the_artifacts(run: Run, workspace: Works
     assert not run().seconds
 
 
-def test_lost_store_is_made_again(run: Run, workspace: Workspace) -> None:
+def test_lost_store_is_rebuilt(run: Run, workspace: Workspace) -> None:
     """A removed metadata store costs nothing: the next run records the finished stages and reuses them."""
     first = run()
     workspace.store.unlink()
@@ -239,7 +252,7 @@ def test_lost_store_is_made_again(run: Run, workspace: Workspace) -> None:
 
 
 def test_workspace_of_another_version_is_refused(run: Run, workspace: Workspace) -> None:
-    """A store with another layout is not touched, and the message says what to do."""
+    """The store of a later version is not changed, and the error names the next step."""
     run()
     with sqlite3.connect(workspace.store) as db:
         db.execute("PRAGMA user_version = 99")
@@ -249,7 +262,7 @@ def test_workspace_of_another_version_is_refused(run: Run, workspace: Workspace)
 
 
 def test_unselected_stage_keeps_its_latest_result(run: Run) -> None:
-    """`--only` takes the other stages as they are, even where a parameter of theirs has changed."""
+    """`--only` uses the results of the other stages, even where their parameters have changed."""
     first = run()
     result = run("source.count=5", only="judge", fresh=True)
     assert set(result.seconds) == {"judge"}
@@ -257,8 +270,8 @@ def test_unselected_stage_keeps_its_latest_result(run: Run) -> None:
 
 
 def test_unselected_stage_without_result_is_an_error(run: Run) -> None:
-    """A stage that is left out must have something to stand on."""
-    with pytest.raises(UserError, match="learn is not among the stages") as caught:
+    """A stage that is not selected needs an earlier result."""
+    with pytest.raises(UserError, match="learn is not selected") as caught:
         run(only="judge")
     assert caught.value.next_step == "fashion run --until learn"
 
@@ -278,7 +291,7 @@ def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspa
     assert baseline(run("source.count=6")) == 15, "a refused model is no baseline"
 
 
-def test_record_holds_what_reproduces_an_execution(run: Run, workspace: Workspace) -> None:
+def test_record_is_enough_to_reproduce_an_execution(run: Run, workspace: Workspace) -> None:
     """Every execution has parameters, library versions, inputs, commit, memory and duration."""
     run()
     store = MetadataStore(workspace.store)

@@ -18,6 +18,7 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.progress import Progress
 from pipeline.runner.configuration import Configuration, load_configuration
 from pipeline.runner.graph import LatestBlessed, Pipeline
+from pipeline.runner.workspace import Workspace
 
 
 def _table_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
@@ -92,9 +93,11 @@ def judge(
     baseline: Input[Model] | None,
     blessing: Output[ModelBlessing],
     *,
+    destination: Path,
     at_least: Annotated[int, Field(ge=0)] = 0,
 ) -> None:
     """Blesses a model that knows a large total."""
+    destination.mkdir(parents=True, exist_ok=True)
     total = json.loads((model.path / "model.json").read_text())["total"]
     before = None if baseline is None else json.loads((baseline.path / "model.json").read_text())["total"]
     blessing.write_json("verdict.json", {"blessed": total >= at_least, "total": total, "baseline": before})
@@ -104,15 +107,16 @@ def judge(
 COMPONENTS = (source, learn, judge)
 
 
-def toy(c: Configuration) -> Pipeline:
+def toy(c: Configuration, workspace: Workspace) -> Pipeline:
     """Chains the toy stages."""
     pipeline = Pipeline("toy")
     examples = pipeline.add(source, c.source, seed=c.seed)["examples"]
     model = pipeline.add(learn, c.learn, examples=examples)["model"]
-    pipeline.add(judge, c.judge, model=model, baseline=LatestBlessed(model))
+    pipeline.add(judge, c.judge, model=model, baseline=LatestBlessed(model), destination=workspace.serving)
     return pipeline
 
 
-def configured(*overrides: str) -> Pipeline:
-    """Returns the toy pipeline with some parameters set."""
-    return toy(load_configuration(COMPONENTS, str(Path(__file__).with_name("toy.toml")), overrides))
+def configured(*overrides: str, workspace: Workspace | None = None) -> Pipeline:
+    """Returns the toy pipeline for a workspace, with some parameters set."""
+    configuration = load_configuration(COMPONENTS, str(Path(__file__).with_name("toy.toml")), overrides)
+    return toy(configuration, workspace or Workspace(Path("workspace")))

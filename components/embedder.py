@@ -9,7 +9,7 @@ from pydantic import Field
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import suggest
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -59,15 +59,8 @@ def _trained_features(model: Model, data: Data, rows: np.ndarray, embedding: Ima
 
     network = keras.models.load_model(model.keras_file, compile=False)
     logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
-    try:
+    with suggest("fashion run, then fashion explore"):
         calibration = Calibration.from_json(model.calibration())
-    except ValueError as error:
-        raise UserError(
-            "The trained model of this workspace comes from an earlier version.",
-            expected="a calibration of two levels",
-            received=str(error),
-            next_step="fashion run, then fashion explore",
-        ) from None
     groups = calibration.group_probabilities(logits).argmax(axis=1)
     np.savez_compressed(embedding.trained_file, groups=groups.astype(np.int64))
     # A network with flip TTA contains the network that was trained.

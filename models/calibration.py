@@ -13,6 +13,7 @@ import numpy as np
 
 from models.probabilities import Floats, Integers, softmax
 from models.scaling import Affine, Doubles, LevelScaling, cross_fit, fit_level_scaling
+from pipeline.contract.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,15 @@ class Calibration:
         """Reads what `to_json` returned.
 
         Raises:
-            ValueError: A name is missing, as in files of models trained before there were two levels.
+            UserError: A name is missing, as in files of models trained before there were two levels.
         """
         names = ("between", "within", "membership", "thresholds", "coverage")
         if not set(names) <= set(values):
-            raise ValueError(f"No calibration of two levels. Expected: {', '.join(names)}. Received: {list(values)}.")
+            raise UserError(
+                "The model's calibration comes from an earlier version.",
+                expected=", ".join(names),
+                received=", ".join(values),
+            )
         between = Affine(np.array(values["between"]["weights"]), np.array(values["between"]["intercept"]), True)
         scaling = LevelScaling(between, values["within"], np.array(values["membership"]))
         return cls(scaling, np.array(values["thresholds"]), values["coverage"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.calibration import Calibration, calibrate
 from models.probabilities import softmax
 from models.scaling import Affine, LevelScaling
+from pipeline.contract.errors import UserError
 
 MEMBERSHIP = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
 PLANTED = LevelScaling(Affine(0.6 * np.eye(3) + 0.1, np.array([0.2, 0.0, -0.2])), 2.0, MEMBERSHIP)
@@ -57,7 +58,7 @@ def test_json_keeps_every_digit() -> None:
 
 def test_a_file_with_one_temperature_is_refused_in_words() -> None:
     """Models of before the two levels are named, with what is missing."""
-    with pytest.raises(ValueError, match=r"Expected: between, .*\. Received: \['temperature', 'threshold'\]\."):
+    with pytest.raises(UserError, match=r"Expected: between, .*\nReceived: temperature, threshold"):
         Calibration.from_json({"temperature": 1.2, "threshold": 0.3})
 
 

@@ -108,7 +108,7 @@ def test_the_page_is_there(port: int) -> None:
     [
         (["--label", "stable"], "is not a label"),
         (["--label", "canary=9"], "pushed: 1, 2"),
-        (["--engine", "tensorflow_model_server"], "cannot run here"),
+        (["--engine", "tensorflow_model_server"], "cannot run on this machine"),
         (["--engine", "rocket"], "There is no engine"),
     ],
 )

@@ -120,18 +120,13 @@ def test_missing_tables(dsn: str, fashion: Fashion, tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
-def test_without_psycopg() -> None:
+@pytest.mark.parametrize("arguments", [["query", "--dsn", "unused"], ["demo"]], ids=["query", "demo"])
+def test_without_psycopg(arguments: list[str]) -> None:
     """Without the extra, the error names the command that installs it."""
-    for command in (["query", "--dsn", "unused"], ["demo"]):
-        done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_PSYCOPG, "catalogue", *command],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.endswith("Next: pip install '.[catalogue]'\n")
+    command = [sys.executable, "-c", WITHOUT_PSYCOPG, "catalogue", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("Next: pip install '.[catalogue]'\n")
 
 
 @pytest.mark.postgres

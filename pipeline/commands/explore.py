@@ -15,12 +15,12 @@ from pipeline.commands.options import (
     assemble,
     resume_command,
 )
-from pipeline.contract.artifacts import Exploration
 from pipeline.contract.files import atomic_path
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
     from analysis.exploration.report import ExplorationInputs
+    from pipeline.contract.artifacts import Exploration
     from pipeline.runner.display import Display
     from pipeline.runner.local_runner import RunResult
 
@@ -51,6 +51,7 @@ def run_exploration(
     workspace: Workspace, profile: str, overrides: list[str] | None, fresh: bool, display: Display
 ) -> tuple[RunResult, Exploration]:
     """Runs the pipeline `exploration`, or reuses its results; returns them and the last stage's artifact."""
+    from pipeline.contract.artifacts import Exploration
     from pipeline.runner.local_runner import LocalRunner
 
     pipeline, configuration = assemble("exploration", workspace, profile, overrides)

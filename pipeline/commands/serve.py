@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -163,6 +162,8 @@ def _log_file(workspace: Workspace, port: int) -> Path:
         log = workspace.logs / f"serve-{port}.log"
         log.touch()
     except OSError:
+        import tempfile
+
         return Path(tempfile.mkdtemp(prefix="fashion-serve-")) / f"serve-{port}.log"
     return log
 

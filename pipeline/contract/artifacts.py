@@ -23,6 +23,8 @@ Property = Union[str, int, float, bool]
 class Artifact:
     """A directory written by one stage and read by others.
 
+    Subclasses add no field, so they need no decorator of their own, which would cost a millisecond each at every start.
+
     Attributes:
         path: The directory.
         properties: Small facts about the content (a count, a version, a source), recorded in the metadata store and
@@ -41,7 +43,6 @@ class Artifact:
         return ""
 
 
-@dataclass(frozen=True)
 class Examples(Artifact):
     """Gzipped TFRecords of tf.Example: `Split-<split>/data_tfrecord-00000-of-00008.gz`."""
 
@@ -62,7 +63,6 @@ class Examples(Artifact):
         return sorted(p.name.removeprefix("Split-") for p in self.path.glob("Split-*"))
 
 
-@dataclass(frozen=True)
 class IngestionFailures(Artifact):
     """The products of a catalogue that should have an example and have none."""
 
@@ -72,7 +72,6 @@ class IngestionFailures(Artifact):
         return self.path / "failures.jsonl"
 
 
-@dataclass(frozen=True)
 class ExampleStatistics(Artifact):
     """Statistics of every split, in tensorflow-metadata's format."""
 
@@ -81,7 +80,6 @@ class ExampleStatistics(Artifact):
         return self.path / f"Split-{split}" / "FeatureStats.pb"
 
 
-@dataclass(frozen=True)
 class Schema(Artifact):
     """What the examples are expected to look like."""
 
@@ -91,7 +89,6 @@ class Schema(Artifact):
         return self.path / "schema.pbtxt"
 
 
-@dataclass(frozen=True)
 class ExampleAnomalies(Artifact):
     """Where the examples depart from their schema."""
 
@@ -109,7 +106,6 @@ class ExampleAnomalies(Artifact):
         return _read_list(self.anomalies_file)
 
 
-@dataclass(frozen=True)
 class HyperParameters(Artifact):
     """The recipe that the search chose, and every trial (`trials.csv`)."""
 
@@ -132,7 +128,6 @@ class HyperParameters(Artifact):
         return _read_object(self.trials_file)
 
 
-@dataclass(frozen=True)
 class Model(Artifact):
     """A trained model: as it is served, as it can be trained on, and how it came about."""
 
@@ -170,7 +165,6 @@ class Model(Artifact):
         return _read_object(self.training_file)
 
 
-@dataclass(frozen=True)
 class ModelEvaluation(Artifact):
     """The Evaluator's figures; TFMA's own output is in `tfma/`, and in `tfma_corruptions/` for corrupted examples."""
 
@@ -194,7 +188,6 @@ class ModelEvaluation(Artifact):
         return _read_object(self.metrics_file)
 
 
-@dataclass(frozen=True)
 class Blessing(Artifact):
     """A verdict on a model, with a marker file that names the outcome beside it."""
 
@@ -213,17 +206,14 @@ class Blessing(Artifact):
         return bool(self.verdict()["blessed"])
 
 
-@dataclass(frozen=True)
 class ModelBlessing(Blessing):
     """The Evaluator's verdict, with the marker `BLESSED` or `NOT_BLESSED`."""
 
 
-@dataclass(frozen=True)
 class InfraBlessing(Blessing):
     """The InfraValidator's verdict, with the marker `INFRA_BLESSED` or `INFRA_NOT_BLESSED`."""
 
 
-@dataclass(frozen=True)
 class PushedModel(Artifact):
     """What the Pusher did: the version that it made, or why it made none."""
 
@@ -259,7 +249,6 @@ class PushedModel(Artifact):
         return ""
 
 
-@dataclass(frozen=True)
 class InferenceResult(Artifact):
     """`predictions-*.parquet` (a row an image), `predictions-*.tfrecord` (logged requests), `summary.json`."""
 
@@ -273,17 +262,14 @@ class InferenceResult(Artifact):
         return _read_object(self.record_file)
 
 
-@dataclass(frozen=True)
 class ImageNeighbours(Artifact):
     """`neighbours.npz` (the nearest training images of every image) and `pairs.npz` (all near-duplicate pairs)."""
 
 
-@dataclass(frozen=True)
 class OutOfFoldPredictions(Artifact):
     """`out_of_fold.npz`: predictions of small networks for training images that they were not trained on."""
 
 
-@dataclass(frozen=True)
 class LearningCurves(Artifact):
     """Errors by model, number of training images and repeat."""
 
@@ -293,7 +279,6 @@ class LearningCurves(Artifact):
         return self.path / "learning_curves.csv"
 
 
-@dataclass(frozen=True)
 class ImageEmbedding(Artifact):
     """`embedding.npz`: two maps of test images."""
 
@@ -303,7 +288,6 @@ class ImageEmbedding(Artifact):
         return self.path / "trained.npz"
 
 
-@dataclass(frozen=True)
 class Exploration(Artifact):
     """What the images are like, measured and drawn."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +112,8 @@ def read_columns(shards: Sequence[Path], features: Sequence[str]) -> dict[str, n
     Raises:
         UserError: A file is truncated or damaged, or lacks a feature.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     import numpy as np
 
     # Decompression is outside Python's lock, so two threads use two cores.

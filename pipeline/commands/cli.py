@@ -91,11 +91,11 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain for every stage whether `fashion run` would run or reuse it, and why."""
+    workspace = Workspace(directory)
+    pipeline, _ = assemble("fashion", workspace, profile, set_)
     from pipeline.runner.metadata_store import MetadataStore
     from pipeline.runner.plan import Planner
 
-    workspace = Workspace(directory)
-    pipeline, _ = assemble("fashion", workspace, profile, set_)
     # Before the first run there is nothing to compare with, and no file is written.
     store = MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:"))
     decisions = Planner(pipeline, workspace, store).explain(pipeline.select(from_, until, only), fresh)
@@ -116,10 +116,10 @@ def show(
     parameters: Annotated[bool, typer.Option("--parameters", help="Print every parameter with its value.")] = False,
 ) -> None:
     """Show the graph: every stage with its inputs and outputs."""
-    from pipeline.commands import graph_rendering
-
     workspace = Workspace(directory)
     pipeline, configuration = assemble("fashion", workspace, profile, set_)
+    from pipeline.commands import graph_rendering
+
     if as_json:
         from pipeline.runner.fingerprint import SourceReader
 

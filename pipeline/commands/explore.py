@@ -54,7 +54,6 @@ def run_exploration(
     from pipeline.contract.artifacts import Exploration
     from pipeline.runner.local_runner import LocalRunner
 
-    pipeline, configuration = assemble("exploration", workspace, profile, overrides)
     runner = LocalRunner(pipeline, workspace, display, resume_command())
     properties = {"profile": profile, "configuration": configuration.model_dump(mode="json")}
     result = runner.run(list(pipeline.nodes), fresh, properties)

@@ -51,6 +51,7 @@ def run_exploration(
     workspace: Workspace, profile: str, overrides: list[str] | None, fresh: bool, display: Display
 ) -> tuple[RunResult, Exploration]:
     """Runs the pipeline `exploration`, or reuses its results; returns them and the last stage's artifact."""
+    pipeline, configuration = assemble("exploration", workspace, profile, overrides)
     from pipeline.contract.artifacts import Exploration
     from pipeline.runner.local_runner import LocalRunner
 

@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--profile", default="default", help="as for fashion run")
     parser.add_argument("--set", action="append", help="as for fashion run")
     parser.add_argument("--seeds", type=int, default=3, help="trainings per contender")
-    parser.add_argument("--most-seconds", type=float, default=300.0, help="the time limit of a training")
+    parser.add_argument("--limit-seconds", type=float, default=300.0, help="the time limit of a training")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-training.json"))
     options = parser.parse_args()
     # TensorFlow warns about the tracing that every new network needs.

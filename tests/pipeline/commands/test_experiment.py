@@ -36,11 +36,11 @@ width = 8
 width = 16
 """
 CLOCK = ["train_seconds", "images_per_second"]
-"""What two runs of the same training may differ in."""
+"""The metrics that differ between two runs of the same training."""
 
 
 @dataclass(frozen=True)
-class Study:
+class DeclaredExperiment:
     """A directory with the declaration, and the options that run it."""
 
     directory: Path
@@ -52,22 +52,22 @@ class Study:
         return self.directory / "tiny.csv"
 
     def figures(self) -> pd.DataFrame:
-        """The results without what the clock says."""
+        """The results without the timings."""
         frame = pd.read_csv(self.csv)
         return frame[~frame["metric"].isin(CLOCK)].reset_index(drop=True)
 
 
-def declare(directory: Path, tiny_run: TinyRun) -> Study:
-    """Declares the study in a directory, with a workspace whose examples are there already."""
+def declare(directory: Path, tiny_run: TinyRun) -> DeclaredExperiment:
+    """Declares the experiment in a directory, with a workspace that has examples already."""
     shutil.copytree(tiny_run.workspace, directory / "workspace")
     (directory / "tiny.toml").write_text(DECLARED, encoding="utf-8")
     place = ("--workspace", str(directory / "workspace"), "--studies", str(directory))
-    return Study(directory, (*place, *tiny_run.options))
+    return DeclaredExperiment(directory, (*place, *tiny_run.options))
 
 
 @pytest.fixture(scope="module")
-def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The study, killed when its first run was written."""
+def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> DeclaredExperiment:
+    """The experiment, killed when its first run was written."""
     study = declare(tmp_path_factory.mktemp("killed"), tiny_run)
     command = [sys.executable, "-m", "pipeline.commands.cli", "experiment", "run", "tiny", *study.options]
     process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL)
@@ -81,9 +81,9 @@ def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 
 def test_a_killed_experiment_continues_and_ends_like_an_undisturbed_one(
-    killed: Study, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
+    killed: DeclaredExperiment, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
 ) -> None:
-    """What was made is not made again, and all figures and wrong answers are the same."""
+    """Finished runs are not repeated, and all figures and errors are the same."""
     first = pd.read_csv(killed.csv)
     assert len(first[["arm", "seed"]].drop_duplicates()) < 4
     done = fashion("experiment", "run", "tiny", *killed.options)
@@ -98,8 +98,8 @@ def test_a_killed_experiment_continues_and_ends_like_an_undisturbed_one(
     assert (killed.directory / errors).read_bytes() == (undisturbed.directory / errors).read_bytes()
 
 
-def test_a_finished_experiment_is_listed_compared_and_reported(killed: Study, fashion: Fashion) -> None:
-    """The commands that look at results say what is in them."""
+def test_a_finished_experiment_is_listed_compared_and_reported(killed: DeclaredExperiment, fashion: Fashion) -> None:
+    """A finished experiment is not run again, and the other commands show its results."""
     studies = ("--studies", str(killed.directory))
     again = fashion("experiment", "run", "tiny", *killed.options)
     assert again.returncode == 0 and "all runs are finished" in again.stdout
@@ -148,7 +148,7 @@ def test_a_directory_without_declarations_is_an_error(command: str, tmp_path: Pa
 
 
 def test_the_project_s_own_experiments_run_on_its_default_data(fashion: Fashion) -> None:
-    """Another profile needs studies of its own, so that figures of other data do not end beside the committed ones."""
+    """Another profile needs a directory of its own, so that its figures do not mix with the committed ones."""
     done = fashion("experiment", "run", "taxonomy", "--profile", "quick")
     assert done.returncode == 1 and "run on its default data only" in done.stderr
     assert "studies/*.toml mine; fashion experiment run ... --studies mine" in done.stderr, "no results are copied"

@@ -1,7 +1,7 @@
 """The network families that only experiments train: residual, separable, ConvNeXt, ViT and MLP-Mixer.
 
 `build` builds every family, shipped or studied. Those that average over the image before the output also work at other
-image sizes than 28 pixels a side, with the same weights.
+image sizes than 28 pixels a side, with the same weights. `whitening_kernel` initialises a first convolution.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
+from numpy.typing import NDArray
 
 from models import families as shipped
 from models.families import Family, Tensor, convolution, garment_logits, plain_logits, thin_stage
@@ -26,6 +28,7 @@ LAYER_NORM_EPSILON = 1e-6
 PATCH = 4
 PATCHES = IMAGE_SIDE // PATCH
 """Patches a side of the image."""
+WHITENING_IMAGES, MIN_EIGENVALUE = 1000, 5e-4
 VIT_DEPTH, VIT_EXPANSION, VIT_HEAD_CHANNELS, MIXER_DEPTH = 5, 2, 16, 4
 
 
@@ -279,3 +282,32 @@ def check_resizable(family: str) -> None:
             f"The weights of the family {family!r} depend on the size of the images, which cannot be resized for it. "
             f"Expected: one of {', '.join(RESIZABLE)}. Received: {family!r}."
         )
+
+
+def whitening_kernel(images: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.float32]:
+    """Returns an initial kernel of a first convolution that whitens its input, float32 [size, size, 1, channels].
+
+    The input images are scaled to [-1, 1]. The filters are the eigenvectors of the covariance of the images' patches,
+    those with the most variance first, divided by the root of their eigenvalue, and then their negatives, because a
+    ReLU keeps only one side. Page, "How to Train Your ResNet 8: Bag of Tricks", 2019; Jordan, "94% on CIFAR-10 in 3.29
+    Seconds on a Single GPU", 2024 (arXiv 2404.00498), section 3.1, which also has the smallest eigenvalue.
+
+    Args:
+        images: uint8 [N, height, width]; a thousand of them, evenly spread, are used.
+        size: Height and width of the patches in pixels.
+        channels: Number of filters; even, and at most twice the pixels of a patch.
+
+    Raises:
+        ValueError: There cannot be that many filters.
+    """
+    if channels % 2 or channels > 2 * size**2:
+        raise ValueError(
+            f"The convolution cannot be whitened. Expected: an even number of channels, at most {2 * size**2}. "
+            f"Received: {channels}."
+        )
+    scaled = images[:: max(1, len(images) // WHITENING_IMAGES)].astype(np.float32) / 127.5 - 1
+    windows = np.lib.stride_tricks.sliding_window_view(scaled, (size, size), axis=(1, 2))
+    variances, directions = np.linalg.eigh(np.cov(windows.reshape(-1, size**2), rowvar=False))
+    filters = (directions / np.sqrt(variances + MIN_EIGENVALUE))[:, ::-1][:, : channels // 2]
+    kernel = np.concatenate([filters, -filters], axis=1)
+    return kernel.reshape(size, size, 1, channels).astype(np.float32)

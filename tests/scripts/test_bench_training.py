@@ -10,9 +10,9 @@ import pytest
 
 from models.recipe import Recipe
 from models.studied.augmentation import StudiedAugmentation
+from models.studied.families import whitening_kernel
 from models.studied.recipe import StudiedRecipe
 from models.studied.tutorials import TUTORIALS
-from models.studied.whitening import whitening_kernel
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task, train
 from scripts.bench_training import (

@@ -17,7 +17,7 @@ import pytest
 
 from models import families as shipped
 from models.studied import EXPERIMENT_OF_FAMILY
-from models.studied.families import FAMILIES, build
+from models.studied.families import FAMILIES, build, whitening_kernel
 from models.studied.tutorials import TUTORIALS
 from tests.synthetic import images_and_garments
 
@@ -164,6 +164,31 @@ def test_tutorial_has_the_size_of_its_page_and_learns(name: str, parameters: int
     pixels, garments = images_and_garments(32, 2)
     losses = [model.train_on_batch(pixels, garments)[0] for _ in range(4)]
     assert losses[-1] < losses[0] and model(pixels).shape == (32, 10)
+
+
+def test_whitened_outputs_are_uncorrelated_with_unit_variance() -> None:
+    """On the patches that the filters come from, the covariance of their outputs is the identity."""
+    images, _ = images_and_garments(200, 0)
+    filters = whitening_kernel(images, 3, 12).reshape(9, 12)
+    windows = np.lib.stride_tricks.sliding_window_view(images / 127.5 - 1, (3, 3), axis=(1, 2))
+    covariance = np.cov(windows.reshape(-1, 9) @ filters[:, :6], rowvar=False)
+    # The smallest eigenvalue reduces the variance of the last filters a little.
+    np.testing.assert_allclose(covariance, np.eye(6), atol=0.05)
+
+
+def test_second_half_of_a_whitening_kernel_is_the_negative_of_the_first() -> None:
+    """Each filter has a partner that is active where it is not."""
+    images, _ = images_and_garments(50, 0)
+    kernel = whitening_kernel(images, 5, 32)
+    assert kernel.shape == (5, 5, 1, 32) and kernel.dtype == np.float32
+    np.testing.assert_array_equal(kernel[..., :16], -kernel[..., 16:])
+
+
+@pytest.mark.parametrize("channels", [7, 20])
+def test_impossible_numbers_of_filters_are_rejected(channels: int) -> None:
+    """The number must be even, and at most twice the pixels of a patch."""
+    with pytest.raises(ValueError, match=r"even number of channels, at most 18. Received"):
+        whitening_kernel(np.zeros((10, 28, 28), np.uint8), 3, channels)
 
 
 def predict_all(folder: str) -> None:

@@ -1,7 +1,7 @@
-"""The two networks that a beginner meets first, with the recipes that their pages give, to be compared with.
+"""Two published beginner tutorials, network and training, as references for the ladder and the benchmarks.
 
-Written anew after the pages, with two changes that change no answer: the pixels are scaled inside the network, and it
-gives logits, where Keras's page has a softmax and one-hot targets; the loss is the same number.
+Rewritten from the pages, with two changes that change no prediction: the pixels are scaled inside the network, and it
+returns logits, where Keras's page has a softmax and one-hot targets; the loss is the same number.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from keras import layers
 
 @dataclass(frozen=True)
 class Tutorial:
-    """A page's network and how the page trains it.
+    """A tutorial's network and its training.
 
     Attributes:
-        name: The page's title.
-        source: Its address.
+        name: Title of the page.
+        source: Address of the page.
         build: From the number of garments to a compiled model: uint8 images [batch, 28, 28] to logits, float32 [batch,
             garments], trained on int garments [batch], metric `garment_accuracy`.
-        epochs: Passes over the images.
+        epochs: Number of epochs.
         batch_size: Images a step.
     """
 
@@ -42,7 +42,7 @@ def build_tensorflow_tutorial(garments: int) -> keras.Model:
 
 
 def build_keras_convnet(garments: int) -> keras.Model:
-    """Builds and compiles the network of "Simple MNIST convnet": two convolutions, pooled, and half of it dropped."""
+    """Builds and compiles the network of "Simple MNIST convnet": two convolutions with pooling, and a dropout of 0.5."""
     return _compiled(
         "keras_convnet",
         [
@@ -62,7 +62,7 @@ def _compiled(name: str, stack: list[keras.Layer]) -> keras.Model:
     image = keras.Input((28, 28), dtype="uint8", name="image")
     model = keras.Sequential([image, layers.Rescaling(1 / 255), *stack], name=name)
     model.compile(
-        # Both pages say "adam": a constant rate of 1e-3.
+        # Both pages use "adam": a constant rate of 1e-3.
         optimizer=keras.optimizers.Adam(),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="garment_accuracy")],
@@ -76,10 +76,10 @@ TUTORIALS: dict[str, Tutorial] = {
         "https://www.tensorflow.org/tutorials/keras/classification",
         build_tensorflow_tutorial,
         epochs=10,
-        # The page gives none, and this is what `fit` takes then.
+        # The page names none; this is the default of `fit`.
         batch_size=32,
     ),
-    # It trains on 90% of the 60,000 images, which is as many as our training split has.
+    # The page trains on 90% of the 60,000 images, as many as our training split has.
     "keras_convnet": Tutorial(
         "Simple MNIST convnet",
         "https://keras.io/examples/vision/mnist_convnet/",

@@ -1,4 +1,4 @@
-"""The taxonomy is a partition, or it is refused with a message that names the fault."""
+"""A taxonomy is a partition, or an error names the fault."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def faulty(change: str) -> dict[str, Any]:
     return table
 
 
-def test_default_is_the_briefs_grouping() -> None:
+def test_default_has_the_five_groups_of_the_shop() -> None:
     """The five groups are those that the user asked for, in their order."""
     taxonomy = Taxonomy.load()
     assert taxonomy.groups == ("Upper part", "Bottom part", "One piece", "Footwear", "Bags")
@@ -75,14 +75,14 @@ def test_default_is_the_briefs_grouping() -> None:
         ("repeated garment", "garments listed twice: coat"),
     ],
 )
-def test_no_partition_is_refused_by_name(change: str, message: str) -> None:
+def test_a_table_that_is_no_partition_is_an_error(change: str, message: str) -> None:
     """Each fault is named with the garment or the group."""
     with pytest.raises(TaxonomyError, match=message):
         Taxonomy.from_table(faulty(change))
 
 
-def test_missing_file_is_refused(tmp_path: Path) -> None:
-    """A path without a file is a message, not a stack trace of the reader."""
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A path without a file is a user error, not an error of the reader."""
     with pytest.raises(TaxonomyError, match="cannot be read"):
         Taxonomy.load(tmp_path / "none.toml")
 

@@ -42,7 +42,7 @@ def build_tensorflow_tutorial(garments: int) -> keras.Model:
 
 
 def build_keras_convnet(garments: int) -> keras.Model:
-    """Builds and compiles the network of "Simple MNIST convnet": two convolutions with pooling, and a dropout of 0.5."""
+    """Builds and compiles the network of "Simple MNIST convnet": two convolutions, pooling, a dropout of 0.5."""
     return _compiled(
         "keras_convnet",
         [

@@ -1,4 +1,4 @@
-"""The Trainer leaves a calibrated export, what can be trained on, and logs that TensorBoard reads."""
+"""The Trainer writes a calibrated export, the network in Keras's format, and logs that TensorBoard reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left."""
+    """The results of a training."""
 
     examples: Examples
     model: Model
@@ -62,8 +62,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(examples, model, base / "logs", reported)
 
 
-def test_export_answers_as_the_saved_network_with_the_saved_calibration(trained: Run) -> None:
-    """What is served is the network beside it, calibrated as the file says."""
+def test_export_predicts_as_the_saved_network_with_the_saved_calibration(trained: Run) -> None:
+    """The export computes the saved network with the saved calibration."""
     images = read_arrays(trained.examples.split("validation"), ("image",))["image"]
     network = keras.models.load_model(trained.model.path / "model.keras", compile=False)
     calibration = Calibration.from_json(trained.model.calibration())
@@ -73,16 +73,16 @@ def test_export_answers_as_the_saved_network_with_the_saved_calibration(trained:
     np.testing.assert_allclose(answer["garment_probabilities"].numpy(), expected, atol=1e-5)
 
 
-def test_served_answer_is_the_same_for_the_mirror_image(trained: Run) -> None:
-    """The exported model averages over the mirror image, so that flipping the input changes nothing."""
+def test_flip_tta_makes_the_flipped_image_the_same(trained: Run) -> None:
+    """The exported model averages over the flipped image, so that flipping the input changes nothing."""
     images = read_arrays(trained.examples.split("validation"), ("image",))["image"]
     served = tf.saved_model.load(str(trained.model.saved_model)).signatures["serving_default"]
     one, other = (served(image=tf.constant(np.ascontiguousarray(i))) for i in (images, images[:, :, ::-1]))
     np.testing.assert_allclose(one["group_probabilities"].numpy(), other["group_probabilities"].numpy(), atol=1e-5)
 
 
-def test_history_and_progress_tell_every_epoch(trained: Run) -> None:
-    """Each epoch stands in the history with its scores, and was reported."""
+def test_history_and_progress_have_every_epoch(trained: Run) -> None:
+    """Each epoch is in the history with its scores, and is reported."""
     training = trained.model.training()
     assert len(training["history"]) == 2 and training["recipe"]["width"] == 8
     assert {"loss", "val_group_accuracy", "val_group_macro_f1", "seconds"} <= set(training["history"][0])
@@ -103,17 +103,17 @@ def test_tensorboard_finds_scalars_pictures_graph_and_embedding(trained: Run) ->
 
 
 def test_with_texts_the_export_reads_descriptions_too(tmp_path: Path) -> None:
-    """Without one it answers as before; with one it is right more often, and the record says how often."""
+    """Without one its outputs are unchanged; with one its accuracy is higher, as the record says."""
     for name in ("examples", "hyperparameters", "model", "scratch"):
         (tmp_path / name).mkdir()
     examples = write_examples(tmp_path / "examples", train=200, validation=100, test=20)
     hyperparameters = HyperParameters(tmp_path / "hyperparameters")
     hyperparameters.write_json("best_hyperparameters.json", {"width": 8})
     inputs = {"examples": examples, "hyperparameters": hyperparameters, "model": Model(tmp_path / "model")}
-    places = {"scratch": tmp_path / "scratch", "logs": tmp_path / "logs", "progress": lambda *state: None}
+    directories = {"scratch": tmp_path / "scratch", "logs": tmp_path / "logs", "progress": lambda *state: None}
     parameters = {"taxonomy": Taxonomy.load(), "seed": 3, "epochs": 1, "batch_size": 32, "texts": True}
     with pytest.raises(UserError, match="no descriptions to learn from") as caught:
-        trainer.run(**inputs, **places, **parameters)
+        trainer.run(**inputs, **directories, **parameters)
     assert caught.value.next_step == "fashion run --set trainer.texts=false"
 
     for split in ("train", "validation", "test"):
@@ -123,14 +123,14 @@ def test_with_texts_the_export_reads_descriptions_too(tmp_path: Path) -> None:
         origin = "test" if split == "test" else "train"
         columns = base_columns(columns["image"], columns["garment"], split, origin) | {"description": texts}
         write_shards(examples.path / f"Split-{split}", columns)
-    trainer.run(**inputs, **places, **parameters)
-    record = json.loads((inputs["model"].path / "texts.json").read_text())
+    trainer.run(**inputs, **directories, **parameters)
+    record = json.loads(inputs["model"].texts_file.read_text(encoding="utf-8"))
     assert 0 < record["scale"] <= 1 and 0.5 < record["with_text"] / record["of"] < 1
     assert record["validation"]["image_and_text"]["group_accuracy"] > record["validation"]["image"]["group_accuracy"]
 
     columns = read_arrays(examples.split("validation"), ("image", "garment", "description"))
     served = load(inputs["model"].saved_model)
-    image, silent, both = (
+    image, without_text, both = (
         answer(served, request)["garment_probabilities"]
         for request in (
             predict_request("serving_default", columns["image"]),
@@ -138,7 +138,7 @@ def test_with_texts_the_export_reads_descriptions_too(tmp_path: Path) -> None:
             predict_request("serving_text", columns["image"], columns["description"].tolist()),
         )
     )
-    np.testing.assert_allclose(silent, image, atol=1e-6)
+    np.testing.assert_allclose(without_text, image, atol=1e-6)
     groups = both @ np.array(Taxonomy.load().membership())
     truth = np.array(Taxonomy.load().membership())[columns["garment"]].argmax(axis=1)
     assert np.mean(groups.argmax(axis=1) == truth) == record["validation"]["image_and_text"]["group_accuracy"]

@@ -56,17 +56,17 @@ run_tuner(Path(sys.argv[1]), Examples(Path(sys.argv[2])), progress=lambda *state
 """
 
 
-def run_tuner(place: Path, examples: Examples, progress: Any = silent, **changes: Any) -> HyperParameters:
+def run_tuner(directory: Path, examples: Examples, progress: Any = silent, **changes: Any) -> HyperParameters:
     """Runs the Tuner in a directory; it resumes from the `scratch` there."""
-    shutil.rmtree(place / "out", ignore_errors=True)
+    shutil.rmtree(directory / "out", ignore_errors=True)
     for name in ("out", "scratch", "logs"):
-        (place / name).mkdir(parents=True, exist_ok=True)
-    found = HyperParameters(place / "out")
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    found = HyperParameters(directory / "out")
     tuner.run(
         examples=examples,
         hyperparameters=found,
-        scratch=place / "scratch",
-        logs=place / "logs",
+        scratch=directory / "scratch",
+        logs=directory / "logs",
         progress=progress,
         taxonomy=Taxonomy.load(),
         seed=0,
@@ -89,9 +89,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, examples: Examples) -> Path:
     """The directory of a random search of four trials."""
-    place = tmp_path_factory.mktemp("uninterrupted")
-    run_tuner(place, examples)
-    return place
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    run_tuner(directory, examples)
+    return directory
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_search_ends_after_max_trials(uninterrupted: Path) -> None:
 
 
 def test_scratch_holds_no_weights(uninterrupted: Path) -> None:
-    """Nothing but small JSON files is kept for resuming."""
+    """The scratch directory has only small JSON files."""
     files = [path for path in (uninterrupted / "scratch").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json"} and max(path.stat().st_size for path in files) < 20_000
 
@@ -126,7 +126,7 @@ def test_scratch_holds_no_weights(uninterrupted: Path) -> None:
 def test_no_network_outlives_its_trial(uninterrupted: Path) -> None:
     """The memory of a trial's network is free after the search."""
     gc.collect()
-    assert not [held for held in gc.get_objects() if isinstance(held, keras.Model)]
+    assert not [each for each in gc.get_objects() if isinstance(each, keras.Model)]
 
 
 def test_tensorboard_lists_every_trial(uninterrupted: Path) -> None:
@@ -137,9 +137,9 @@ def test_tensorboard_lists_every_trial(uninterrupted: Path) -> None:
     for trial in trials:
         events = _events(logs / f"trial-{trial['trial']}")
         content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
-        held = metadata.parse_session_start_info_plugin_data(content).hparams
-        assert held["width"].number_value == trial["values"]["width"]
-        assert held["family"].string_value == trial["values"]["family"]
+        hparams = metadata.parse_session_start_info_plugin_data(content).hparams
+        assert hparams["width"].number_value == trial["values"]["width"]
+        assert hparams["family"].string_value == trial["values"]["family"]
         score = float(tf.make_ndarray(events.Tensors(OBJECTIVE)[-1].tensor_proto))
         assert score == pytest.approx(trial["score"], abs=1e-6)
 
@@ -165,7 +165,7 @@ def test_hyperband_promotes_the_best_of_a_short_round(tmp_path: Path, examples: 
 
 
 def test_no_seconds_left_is_one_trial(finished: Path, examples: Examples) -> None:
-    """With no seconds to spend, exactly the first trial is finished, and its recipe is kept."""
+    """With a budget of zero seconds exactly the first trial is finished, and its recipe is chosen."""
     found = run_tuner(finished, examples, max_seconds=0)
     assert found.properties["trials"] == 1 and found.properties["default_kept"] is True
 
@@ -189,17 +189,18 @@ def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrup
     assert (resumed.path / name).read_bytes() == (expected.path / name).read_bytes()
 
 
-@pytest.mark.parametrize(("margin", "kept"), [(1.0, True), (0.0, None)])
+@pytest.mark.parametrize(("margin", "keep_first"), [(1.0, True), (0.0, None)])
 def test_best_replaces_the_first_by_more_than_the_margin(
-    finished: Path, examples: Examples, margin: float, kept: bool | None
+    finished: Path, examples: Examples, margin: float, keep_first: bool | None
 ) -> None:
-    """The first recipe is kept unless another beats it by more than the margin, and the properties say so."""
+    """The first recipe is chosen unless another exceeds it by more than the margin; a property records the choice."""
     found = run_tuner(finished, examples, margin=margin)
     trials = found.trials()["trials"]
     best = max(trials, key=lambda t: t["score"])
-    kept = best is trials[0] or best["score"] == trials[0]["score"] if kept is None else kept
-    chosen = trials[0] if kept else best
-    assert found.properties["default_kept"] is kept
+    if keep_first is None:
+        keep_first = best is trials[0] or best["score"] == trials[0]["score"]
+    chosen = trials[0] if keep_first else best
+    assert found.properties["default_kept"] is keep_first
     assert found.best() == chosen["values"]
     assert found.trials()["chosen"] == chosen["trial"]
 

@@ -1,4 +1,4 @@
-"""Calibration takes off what was planted, covers every group as asked, and survives any data."""
+"""Calibration undoes planted distortions, covers every group as specified, and works on any data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLANTED = LevelScaling(Affine(0.6 * np.eye(3) + 0.1, np.array([0.2, 0.0, -0.2]))
 
 
 def drawn(count: int, seed: int, sharpness: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [count, 5] that boast, and garments drawn from what the planted scaling makes of them."""
+    """Overconfident logits [count, 5], and garments drawn from the probabilities of the planted scaling."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, sharpness, (count, 5))
     return logits, (PLANTED.apply(logits) + random.gumbel(size=logits.shape)).argmax(axis=1)
@@ -33,21 +33,21 @@ def test_planted_scaling_is_found() -> None:
     np.testing.assert_allclose(found.group_probabilities(fresh), found.garment_probabilities(fresh) @ MEMBERSHIP)
 
 
-def test_fresh_examples_of_every_group_are_covered_as_asked() -> None:
+def test_fresh_examples_of_every_group_are_covered_as_specified() -> None:
     """Also the group that the network confuses most, and also where a group has 40 examples to fit thresholds on."""
     coverage, fresh, truth = 0.9, *drawn(4000, 99)
     groups = MEMBERSHIP[truth].argmax(axis=1)
-    covered = []
+    coverages = []
     for seed in range(20):
         found = calibrate(*drawn(300, seed), MEMBERSHIP, coverage)
-        held = (found.group_probabilities(fresh) >= found.thresholds)[np.arange(4000), groups]
-        covered.append([held[groups == group].mean() for group in range(3)])
-    mean, error = np.mean(covered, axis=0), np.std(covered, axis=0) / np.sqrt(20)
+        covered = (found.group_probabilities(fresh) >= found.thresholds)[np.arange(4000), groups]
+        coverages.append([covered[groups == group].mean() for group in range(3)])
+    mean, error = np.mean(coverages, axis=0), np.std(coverages, axis=0) / np.sqrt(20)
     assert (mean > coverage - 3 * error).all() and (mean < coverage + 1 / 40 + 3 * error).all()
 
 
 def test_json_keeps_every_digit() -> None:
-    """What is read from a file answers as what was written."""
+    """A calibration that is read from a file predicts as the one that was written."""
     logits, garments = drawn(200, 2)
     found = calibrate(logits, garments, MEMBERSHIP, 0.8)
     read = Calibration.from_json(json.loads(json.dumps(found.to_json())))
@@ -56,8 +56,8 @@ def test_json_keeps_every_digit() -> None:
     assert read.coverage == 0.8
 
 
-def test_a_file_with_one_temperature_is_refused_in_words() -> None:
-    """Models of before the two levels are named, with what is missing."""
+def test_a_file_with_one_temperature_is_an_error() -> None:
+    """For a model of before the two levels the error lists the missing names."""
     with pytest.raises(UserError, match=r"Expected: between, .*\nReceived: temperature, threshold"):
         Calibration.from_json({"temperature": 1.2, "threshold": 0.3})
 

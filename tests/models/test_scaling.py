@@ -45,10 +45,10 @@ def test_derivatives_are_those_of_the_loss(seed: int, diagonal: bool, penalty: f
     free = np.vstack([np.eye(5, dtype=bool) | (not diagonal), np.ones(5, bool)])
     inputs, hits = np.hstack([logits, np.ones((20, 1))]), garments[:, None] == np.arange(5)
     loss = AffineLoss(inputs, hits, free, penalty * np.random.default_rng(seed).random(free.shape))
-    place = np.random.default_rng(seed).normal(0, 0.5, int(free.sum()))
-    assert check_grad(lambda p: loss.gradient(p)[0], lambda p: loss.gradient(p)[1], place) < 1e-5
-    slopes = approx_fprime(place, lambda p: loss.gradient(p)[1])
-    assert np.allclose(loss.hessian(place), slopes, atol=1e-5)
+    point = np.random.default_rng(seed).normal(0, 0.5, int(free.sum()))
+    assert check_grad(lambda p: loss.gradient(p)[0], lambda p: loss.gradient(p)[1], point) < 1e-5
+    slopes = approx_fprime(point, lambda p: loss.gradient(p)[1])
+    assert np.allclose(loss.hessian(point), slopes, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

@@ -56,7 +56,7 @@ def faulty(change: str) -> dict[str, Any]:
 
 
 def test_default_has_the_five_groups_of_the_shop() -> None:
-    """The five groups are those that the user asked for, in their order."""
+    """The five groups are those of the shop, in their order."""
     taxonomy = Taxonomy.load()
     assert taxonomy.groups == ("Upper part", "Bottom part", "One piece", "Footwear", "Bags")
     assert taxonomy.group_of == (0, 1, 0, 2, 0, 3, 0, 3, 4, 3)

@@ -69,7 +69,7 @@ def test_odd_texts_are_read(text_model: keras.Model) -> None:
 
 
 def test_fused_is_bayes_rule() -> None:
-    """With a text model and an image model that are true to a made-up world, so is their product."""
+    """With a text model and an image model that are exact in a synthetic world, so is their product."""
     random = np.random.default_rng(0)
     prior = random.dirichlet(np.ones(4))
     image, text = (random.dirichlet(np.ones(3), 4) for _ in range(2))
@@ -135,10 +135,10 @@ def test_pairs_of_words_tell_whose_name_it_is() -> None:
     """Where half of the texts name a companion, two words in a row tell more than a set of words."""
     companions = Noise(companions=0.5)
     garments, texts = products(1500, 0, companions)
-    fresh, asked = products(1000, 1, companions)
+    fresh, new_texts = products(1000, 1, companions)
     losses = []
-    for longest in (1, 2):
-        ratio = predict_evidence(fit_text_model(texts, garments, len(GARMENTS), longest), asked)
+    for max_ngram in (1, 2):
+        ratio = predict_evidence(fit_text_model(texts, garments, len(GARMENTS), max_ngram), new_texts)
         losses.append(-np.log(softmax(ratio, axis=1)[np.arange(1000), fresh]).mean())
     assert losses[1] < losses[0]
 

@@ -28,7 +28,7 @@ def test_half_the_side_is_the_mean_of_two_by_two(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("side", [28, 27, 20, 14, 5])
-def test_brightness_and_type_are_kept(side: int) -> None:
+def test_brightness_and_type_do_not_change(side: int) -> None:
     """All pixels have the same weight; a uniform image stays uniform."""
     smaller = shrink(NOISE, side)
     assert smaller.shape == (50, side, side) and smaller.dtype == np.uint8

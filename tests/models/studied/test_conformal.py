@@ -38,8 +38,8 @@ def repeated(thresholds: Thresholds, conformity: np.ndarray, groups: np.ndarray,
     return np.array(found)
 
 
-def test_coverage_is_kept_over_all_and_by_group_where_that_is_promised() -> None:
-    """Over 400 draws of 200 examples the mean coverage lies between what was asked and 1 / (n + 1) more."""
+def test_thresholds_keep_the_nominal_coverage_over_all_or_by_group() -> None:
+    """Over 400 draws of 200 examples the mean coverage lies between the nominal one and 1 / (n + 1) more."""
     draws, size = 400, 200
     conformity, groups = drawn(draws * size * 2, 0)
     overall = repeated(marginal_thresholds, conformity, groups, draws, size)

@@ -1,4 +1,4 @@
-"""Multiply-adds are those that one counts by hand, and those of TensorFlow's own profiler."""
+"""Multiply-adds agree with a count by hand and with TensorFlow's profiler."""
 
 from __future__ import annotations
 
@@ -38,21 +38,23 @@ PLANTED: dict[str, tuple[tuple[int, ...], layers.Layer, int]] = {
 
 
 @pytest.mark.parametrize(("shape", "layer", "expected"), PLANTED.values(), ids=PLANTED)
-def test_layer_costs_what_the_hand_counts(shape: tuple[int, ...], layer: layers.Layer, expected: int) -> None:
+def test_layer_has_the_multiply_adds_counted_by_hand(
+    shape: tuple[int, ...], layer: layers.Layer, expected: int
+) -> None:
     """One layer, one number."""
     assert multiply_adds(keras.Sequential([keras.Input(shape), layer])) == expected
 
 
 def test_attention_costs_its_projections_and_its_two_products() -> None:
-    """Five queries of 6 numbers ask seven values of 4, with 2 heads of 3 and of 8 numbers."""
-    asked, told = keras.Input((5, 6)), keras.Input((7, 4))
-    model = keras.Model([asked, told], layers.MultiHeadAttention(2, 3, 8)(asked, told))
+    """Five queries of 6 numbers, seven values of 4, 2 heads of 3 and of 8 numbers."""
+    queries, values = keras.Input((5, 6)), keras.Input((7, 4))
+    model = keras.Model([queries, values], layers.MultiHeadAttention(2, 3, 8)(queries, values))
     projections = 5 * 6 * 6 + 7 * 4 * 6 + 7 * 4 * 16 + 5 * 16 * 6
     assert multiply_adds(model) == projections + 2 * 5 * 7 * 3 + 2 * 5 * 7 * 8
 
 
 def test_nested_and_shared_layers_count_as_often_as_they_are_called() -> None:
-    """A network asked twice costs twice, and what a layer does for another model does not count."""
+    """A network that is called twice costs twice, and a layer's calls in another model do not count."""
     network = build("plain", 10, width=8, dropout=0.1)
     assert multiply_adds(with_flip_tta(network)) == 2 * multiply_adds(network)
     shared, x = layers.Dense(4), keras.Input((4,))
@@ -68,7 +70,7 @@ def test_chain_costs_the_sum_of_its_parts(widths: list[int]) -> None:
     assert multiply_adds(model) == sum(a * b for a, b in pairwise(widths))
 
 
-def test_what_is_not_known_is_refused() -> None:
+def test_unknown_layers_and_shapes_are_errors() -> None:
     """An unknown layer with weights, a product without any, an open shape and an unbuilt model are named."""
     x = keras.Input((5, 3))
     with pytest.raises(ValueError, match="Received: LSTM 'memory'"):

@@ -18,6 +18,8 @@ from models.taxonomy import Taxonomy
 from models.training import Plan, Task, make_batches, policy, train
 from tests.synthetic import images_and_garments
 
+pytestmark = pytest.mark.slow
+
 MEMBERSHIP = np.array(Taxonomy.load().membership())
 PROGRESSIVE = StudiedAugmentation(side=20, side_until=0.5)
 RECIPE = StudiedRecipe(family="plain", width=8)

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 CALIBRATION_BINS = 15
-"""As in Guo et al., "On Calibration of Modern Neural Networks", 2017."""
+"""As in Guo et al., "On Calibration of Modern Neural Networks", 2017 (https://arxiv.org/abs/1706.04599)."""
 
 
 def softmax(logits: Floats) -> NDArray[np.float64]:
@@ -46,6 +45,7 @@ def fit_temperature(logits: Floats, classes: Integers) -> float:
         logits: [N, classes].
         classes: int [N].
     """
+    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         probabilities = softmax(logits / np.exp(log_temperature))

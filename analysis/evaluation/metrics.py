@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.probabilities import CALIBRATION_BINS, calibration_bins, calibration_gaps
+
 Array = npt.NDArray[Any]
 Metric = Callable[[Array], Array]
-
-CALIBRATION_BINS = 15
-"""As in Guo et al. 2017, On Calibration of Modern Neural Networks (https://arxiv.org/abs/1706.04599)."""
 
 
 def accuracy(counts: Array) -> Array:
@@ -93,10 +92,8 @@ def areas_under_curve(truth: Array, probabilities: Array) -> Metric:
 
 def calibration_error(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> Metric:
     """Returns a metric: weights [R, N] to the expected calibration error [R], in bins of equal width."""
-    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    excess = np.zeros((len(correct), bins))
-    excess[np.arange(len(correct)), bin_of] = correct - confidence
-    return lambda weights: np.abs(weights @ excess).sum(axis=1) / weights.sum(axis=1)
+    gaps = calibration_gaps(correct, confidence, bins)
+    return lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
 
 
 def log_losses(truth: Array, probabilities: Array) -> Array:
@@ -107,7 +104,7 @@ def log_losses(truth: Array, probabilities: Array) -> Array:
 
 def reliability(correct: Array, confidence: Array, bins: int = CALIBRATION_BINS) -> list[dict[str, float]]:
     """Returns `{"confidence", "accuracy", "count"}` of every bin that holds examples, for a reliability diagram."""
-    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    bin_of = calibration_bins(confidence, bins)
     count = np.bincount(bin_of, minlength=bins)
     hits = np.bincount(bin_of, weights=correct, minlength=bins)
     stated = np.bincount(bin_of, weights=confidence, minlength=bins)

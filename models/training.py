@@ -86,7 +86,6 @@ class Plan:
         augmentation: The changes to the images. Defaults to flips and shifts of a pixel.
         precision: "auto", "float32" or "mixed_bfloat16".
         balanced: Whether the images of every group are drawn equally often.
-        stop_after: Number of epochs to train, of those that the schedule is made for; all when None.
     """
 
     epochs: int
@@ -95,7 +94,6 @@ class Plan:
     augmentation: Augmentation = field(default_factory=Augmentation)
     precision: Precision = "auto"
     balanced: bool = False
-    stop_after: int | None = None
 
 
 @dataclass
@@ -142,7 +140,7 @@ def train(
         model = compile_network(recipe, task.membership, task.group_shares, steps, side)
         model.optimizer.build(model.trainable_variables)
         history += _resume(checkpoint, model)
-        run_epochs(model, batches, range(len(history), plan.stop_after or plan.epochs), callbacks)
+        run_epochs(model, batches, range(len(history), plan.epochs), callbacks)
         if model.optimizer.use_ema:
             model.optimizer.finalize_variable_values(model.trainable_variables)
     # A server's processor may not support bfloat16.

@@ -30,6 +30,18 @@ def plan(**changes: object) -> Plan:
     return Plan(**{"epochs": 3, "batch_size": 32, "seed": 5, **changes})  # type: ignore[arg-type]
 
 
+class StopAfter(keras.callbacks.Callback):
+    """Stops a training after some epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops after the last of the epochs."""
+        self.model.stop_training = epoch + 1 == self._epochs
+
+
 def weights(model: keras.Model) -> list[np.ndarray]:
     """All weights as arrays."""
     return [np.asarray(w) for w in model.weights]
@@ -47,7 +59,7 @@ def test_resumed_training_ends_with_the_same_weights(task: Task, tmp_path: Path)
     whole = train(RECIPE, task, plan())
     for stop in (1, 2):
         checkpoint = tmp_path / f"{stop}.npz"
-        train(RECIPE, task, plan(stop_after=stop), checkpoint)
+        train(RECIPE, task, plan(), checkpoint, [StopAfter(stop)])
         resumed = train(RECIPE, task, plan(), checkpoint)
         assert all((a == b).all() for a, b in zip(weights(whole.model), weights(resumed.model), strict=True))
         assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
@@ -55,7 +67,7 @@ def test_resumed_training_ends_with_the_same_weights(task: Task, tmp_path: Path)
 
 def test_checkpoint_of_another_network_is_rejected(task: Task, tmp_path: Path) -> None:
     """A checkpoint whose shapes differ is not read into the network."""
-    train(RECIPE, task, plan(stop_after=1), tmp_path / "c.npz")
+    train(RECIPE, task, plan(), tmp_path / "c.npz", [StopAfter(1)])
     with pytest.raises(TrainingError, match="belongs to another network"):
         train(Recipe(family="plain", width=16), task, plan(), tmp_path / "c.npz")
 
@@ -69,12 +81,7 @@ def test_divergence_is_an_error_with_advice(task: Task) -> None:
 
 def test_a_callback_stops_a_training(task: Task) -> None:
     """Setting `stop_training` works as in `Model.fit`."""
-
-    class StopAfterTwo(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            self.model.stop_training = epoch == 1
-
-    assert len(train(RECIPE, task, plan(), callbacks=[StopAfterTwo()]).history) == 2
+    assert len(train(RECIPE, task, plan(), callbacks=[StopAfter(2)]).history) == 2
 
 
 def test_precision_policy_is_restored(task: Task) -> None:

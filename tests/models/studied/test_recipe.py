@@ -16,6 +16,7 @@ from models.studied.objectives import GroupedCrossEntropy, Objective
 from models.studied.recipe import OPTIMIZERS, StudiedRecipe, StudiedWarmUp
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task, make_batches, policy, train
+from tests.models.test_training import StopAfter
 from tests.synthetic import images_and_garments
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,7 @@ def test_progressive_resizing_goes_through_both_sizes_and_can_be_resumed(task: T
     assert whole.model.input_shape == (None, 28, 28) and whole.model(task.images[:3]).shape == (3, 10)
     for stop in (1, 2):
         checkpoint = tmp_path / f"{stop}.npz"  # type: ignore[operator]
-        train(RECIPE, task, plan(augmentation=PROGRESSIVE, stop_after=stop), checkpoint)
+        train(RECIPE, task, plan(augmentation=PROGRESSIVE), checkpoint, [StopAfter(stop)])
         resumed = train(RECIPE, task, plan(augmentation=PROGRESSIVE), checkpoint)
         assert same_weights(whole.model, resumed.model)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Leaves Fashion-MNIST where ExampleGen finds it, without root: on Debian and Ubuntu from the package
+# Puts Fashion-MNIST where ExampleGen finds it, without root: on Debian and Ubuntu from the package
 # dataset-fashion-mnist, so that a machine that reaches only package registries has the real data.
 set -eu
 
@@ -34,7 +34,7 @@ for directory in "$unpacked" /usr/share/datasets/fashion-mnist; do
 done
 command -v apt-get >/dev/null && command -v dpkg >/dev/null || found "TFDS will download it at the first run"
 
-# The download needs a package list; where the system's is missing, a private one does, which needs no root either.
+# The download needs a package list. If the system has none, a private one works, without root too.
 work=$root/.data/apt
 mkdir -p "$work/download"
 cd "$work/download"
@@ -44,11 +44,11 @@ if ! apt-get download "$package" >"$work/log" 2>&1; then
     set -- -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work" -o "Dir::Cache::Archives=$work/archives"
     echo "Fashion-MNIST: fetching a package list ..."
     if ! { apt-get "$@" update && apt-get "$@" download "$package"; } >>"$work/log" 2>&1; then
-        echo "Fashion-MNIST: the package $package could not be had (see $work/log)"
+        echo "Fashion-MNIST: the package $package could not be downloaded (see $work/log)"
         found "TFDS will download it at the first run"
     fi
 fi
-# Unpacked beside its place and then moved, so that an interrupted run leaves no half of it.
+# Unpack elsewhere and move, so that an interrupted run leaves no incomplete directory.
 rm -rf "$work/unpacked"
 dpkg -x ./"$package"_*.deb "$work/unpacked"
 mkdir -p "$root/.data/usr/share/datasets"

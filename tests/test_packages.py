@@ -59,9 +59,9 @@ def importers() -> dict[str, set[str]]:
     return {module: graph.find_downstream_modules(module) | {module} for module in graph.modules}
 
 
-def digests(root: Path, memory: Path) -> dict[str, dict[str, str]]:
+def digests(root: Path, cache_file: Path) -> dict[str, dict[str, str]]:
     """The digests of the modules that each stage reaches."""
-    reader = SourceReader(root, memory)
+    reader = SourceReader(root, cache_file)
     return {name: dict(reader.read(module).modules) for module, name in STAGES.items()}
 
 
@@ -76,16 +76,16 @@ def test_changed_line_reruns_the_stages_that_import_it(
     folder: str, tree: Path, importers: dict[str, set[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """A changed line reruns exactly the stages whose modules import it, and a changed comment reruns none."""
-    memory = tmp_path_factory.getbasetemp() / "modules.json"
-    before = digests(tree, memory)
+    cache_file = tmp_path_factory.getbasetemp() / "modules.json"
+    before = digests(tree, cache_file)
     for file in MODULES:
         if str(file.parent) != folder or file.name == "__init__.py":
             continue
         source = (tree / file).read_text()
         (tree / file).write_text(f"{source}\n# A comment.\n")
-        assert digests(tree, memory) == before
+        assert digests(tree, cache_file) == before
         (tree / file).write_text(f"{source}\nADDED = 1\n")
-        after = digests(tree, memory)
+        after = digests(tree, cache_file)
         (tree / file).write_text(source)
         rerun = {stage for stage in after if after[stage] != before[stage]}
         assert rerun == {STAGES[m] for m in importers[dotted(file)] if m in STAGES}, file

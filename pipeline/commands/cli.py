@@ -62,12 +62,12 @@ def run(
     Exit codes: 0 when the model is blessed or no selected stage judges it, 3 when it is not blessed, 1 on an error,
     130 after Ctrl-C.
     """
+    workspace = Workspace(directory)
+    pipeline, configuration = assemble("fashion", workspace, profile, set_)
     from pipeline.commands.summary import expected_time_announcer, print_summary, refusals
     from pipeline.runner.display import display_for, terminal_console
     from pipeline.runner.local_runner import LocalRunner
 
-    workspace = Workspace(directory)
-    pipeline, configuration = assemble("fashion", workspace, profile, set_)
     selected = pipeline.select(from_, until, only)
     console = terminal_console()
     display = display_for(console)
@@ -123,7 +123,7 @@ def show(
     if as_json:
         from pipeline.runner.fingerprint import SourceReader
 
-        _print_json(graph_rendering.as_json(pipeline, configuration, SourceReader(memory=workspace.source_memory)))
+        _print_json(graph_rendering.as_json(pipeline, configuration, SourceReader(cache_file=workspace.source_cache)))
     elif mermaid:
         print(graph_rendering.as_mermaid(pipeline))
     elif parameters:

@@ -11,7 +11,7 @@
 
 A runner reads the declaration (`label_grouping.spec`), gives the function directories to read and to write, and calls
 `label_grouping.run(...)`. A definition chains it with `pipeline.add(label_grouping, section, examples=...)`. The
-parameters with a default are the component's section of the configuration; those without are given by the definition.
+parameters with a default are the component's section of the configuration; the definition sets the others.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     hidden path has the suffix of `path`, for libraries that append one of their own.
 
     Args:
-        path: The file to write. Its directory is made when missing.
+        path: The file to write. Its directory is created if missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
@@ -64,11 +64,11 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
     """Holds a lock on the file `path`; the operating system releases it when the process ends, however it ends.
 
     Args:
-        path: The lock file, made when missing; its directory has to be there.
+        path: The lock file, created if missing; its directory must exist.
         wait: Whether to wait for another holder. Defaults to True.
 
     Yields:
-        The open lock file, for a holder that writes who it is. It is read from its beginning where the lock is held.
+        The open lock file, to which the holder may write its identity. Reads start at the beginning.
 
     Raises:
         BlockingIOError: Another process holds the lock, and `wait` is False.

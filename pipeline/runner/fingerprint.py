@@ -47,7 +47,7 @@ test compares the two.
 WITHOUT_EFFECT = frozenset({"pydantic"})
 """Libraries whose version changes no result: pydantic checks parameters, and their values are in the cache key."""
 
-MOST_REMEMBERED = 2000
+MAX_CACHED_FILES = 2000
 
 
 def digest_json(content: Any) -> str:
@@ -88,24 +88,24 @@ class Source:
 
 
 class SourceReader:
-    """Follows the imports of our modules, and digests what it finds.
+    """Follows the imports of our modules and digests their source code.
 
-    Parsing 150 files takes a second, so the reader remembers the digest and the imports of a file by the SHA-256 of its
-    bytes: what it remembers holds for every file with these bytes, wherever and whenever, and a changed file is parsed
-    again. The memory lies in the workspace's cache folder, which is a run's own place for what can be made again. It
-    carries its own checksum; a damaged one is ignored.
+    Parsing 150 files takes a second, so the reader caches the digest and the imports of a file by the SHA-256 of its
+    bytes. An entry holds for every file with these bytes, and a changed file is parsed again. The cache file is in the
+    workspace's cache folder, with other data that can be rebuilt: nothing is written outside the workspace, and
+    `fashion clean --all` removes it. Writes are atomic, and a checksum covers the content; a damaged file is ignored.
 
     Args:
         root: The directory that holds the packages. Defaults to ours.
-        memory: The file that remembers. Defaults to none.
+        cache_file: The file that caches digests and imports. Defaults to none.
     """
 
-    def __init__(self, root: Path = ROOT, memory: Path | None = None) -> None:
+    def __init__(self, root: Path = ROOT, cache_file: Path | None = None) -> None:
         self._root = root
-        self._memory = memory
-        self._known = _read_memory(memory)
+        self._cache_file = cache_file
+        self._cached = _read_cache(cache_file)
         self._files: dict[str, tuple[str, list[str]]] = {}
-        self._learnt = False
+        self._changed = False
 
     def read(self, module: str) -> Source:
         """Returns what a module reaches through imports, those inside functions included.
@@ -145,20 +145,20 @@ class SourceReader:
 
     def _parse(self, content: bytes, module: str) -> tuple[str, list[str]]:
         key = hashlib.sha256(content).hexdigest()
-        if key not in self._known:
-            self._known[key] = parse_module(content, module)
-            self._learnt = True
-        return self._known[key]
+        if key not in self._cached:
+            self._cached[key] = parse_module(content, module)
+            self._changed = True
+        return self._cached[key]
 
     def _save(self) -> None:
-        if not self._learnt or self._memory is None:
+        if not self._changed or self._cache_file is None:
             return
-        self._learnt = False
-        if len(self._known) > MOST_REMEMBERED:
-            self._known = {}  # what is in use is parsed once more
-        content = json.dumps(self._known, separators=(",", ":"))
+        self._changed = False
+        if len(self._cached) > MAX_CACHED_FILES:
+            self._cached = {}  # drops the entries of old files; the current ones are parsed once more
+        content = json.dumps(self._cached, separators=(",", ":"))
         with suppress(OSError):  # a workspace that this user may only read
-            write_text(self._memory, f"{_checksum(content)}\n{content}")
+            write_text(self._cache_file, f"{_checksum(content)}\n{content}")
 
 
 def parse_module(content: bytes, name: str) -> tuple[str, list[str]]:
@@ -197,18 +197,18 @@ def _strip_docstring(node: ast.AST) -> None:
             node.body = node.body[1:]
 
 
-def _read_memory(path: Path | None) -> dict[str, tuple[str, list[str]]]:
+def _read_cache(path: Path | None) -> dict[str, tuple[str, list[str]]]:
     try:
         content = b"" if path is None else path.read_bytes()
     except OSError:
         return {}
     checksum, _, text = content.decode(errors="replace").partition("\n")
-    known: dict[str, tuple[str, list[str]]] = json.loads(text) if checksum == _checksum(text) else {}
-    return known
+    cached: dict[str, tuple[str, list[str]]] = json.loads(text) if checksum == _checksum(text) else {}
+    return cached
 
 
 def _checksum(text: str) -> str:
-    """The syntax tree's text differs between versions of Python, and what is remembered with this module's code."""
+    """Returns the SHA-256 of the content, of this module and of Python's version, on which the digests depend."""
     return hashlib.sha256(f"{sys.version}\n{_own_source()}\n{text}".encode()).hexdigest()
 
 

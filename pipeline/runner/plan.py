@@ -81,7 +81,7 @@ class Planner:
         self._pipeline = pipeline
         self._workspace = workspace
         self._store = store
-        self._sources = SourceReader(root, workspace.source_memory)
+        self._sources = SourceReader(root, workspace.source_cache)
         self._verified: dict[int, str] = {}
 
     def explain(self, selected: Sequence[str], fresh: bool = False) -> list[Decision]:

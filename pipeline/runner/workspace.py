@@ -43,8 +43,8 @@ class Workspace:
         return self.root / "cache"
 
     @property
-    def source_memory(self) -> Path | None:
-        """`cache/modules.json`: digests of our source files; None before the first run, so that nothing is written."""
+    def source_cache(self) -> Path | None:
+        """`cache/modules.json`: digests of our source files. None before the first run, when no file may be written."""
         return self.cache / "modules.json" if self.store.exists() else None
 
     @property

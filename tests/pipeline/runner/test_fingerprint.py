@@ -1,4 +1,4 @@
-"""What belongs to a cache key, and what does not."""
+"""Tests of pipeline.runner.fingerprint: what changes a cache key, and what does not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def digest_modules(module: str, root: Path) -> dict[str, str]:
-    """The digests of what a module reaches, with nothing remembered."""
+    """The digests of what a module reaches, without a cache."""
     return dict(SourceReader(root).read(module).modules)
 
 
@@ -76,58 +76,58 @@ def test_prose_and_formatting_do_not_matter(tree: Path) -> None:
 
 
 def test_import_inside_a_function_is_reached(tree: Path) -> None:
-    """Heavy modules are imported inside functions, and count all the same."""
+    """An import inside a function counts like one at the top."""
     lazy = "def stage():\n    from models.other import x\n    return x\n"
     assert "models.other" in rewritten(tree, "components/stage.py", lazy)
 
 
-def test_remembered_files_are_not_parsed_again(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second reader takes digests and imports from the memory, by the bytes of the files and not by their names."""
-    memory = tmp_path / "cache" / "modules.json"
-    before = SourceReader(tree, memory).read("components.stage")
+def test_cached_files_are_not_parsed_again(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second reader takes digests and imports from the cache file, by the bytes of the source files."""
+    cache_file = tmp_path / "cache" / "modules.json"
+    before = SourceReader(tree, cache_file).read("components.stage")
     tree.joinpath("models").touch()
     monkeypatch.setattr(fingerprint, "parse_module", lambda *_: pytest.fail("parsed again"))
-    assert SourceReader(tree, memory).read("components.stage") == before
+    assert SourceReader(tree, cache_file).read("components.stage") == before
 
 
-def test_changed_file_is_parsed_though_it_has_size_and_time_of_the_old(tree: Path, tmp_path: Path) -> None:
-    """What is remembered belongs to bytes, so an edit that keeps size and time is noticed all the same."""
-    memory, helper = tmp_path / "cache" / "modules.json", tree / "models" / "helper.py"
-    before, times = SourceReader(tree, memory).read("components.stage"), helper.stat()
+def test_edit_that_keeps_size_and_time_is_noticed(tree: Path, tmp_path: Path) -> None:
+    """The cache is keyed by the bytes of a file, so size and time of the file do not matter."""
+    cache_file, helper = tmp_path / "cache" / "modules.json", tree / "models" / "helper.py"
+    before, times = SourceReader(tree, cache_file).read("components.stage"), helper.stat()
     helper.write_text(HELPER.replace("1", "2"))
     os.utime(helper, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = SourceReader(tree, memory).read("components.stage")
+    after = SourceReader(tree, cache_file).read("components.stage")
     assert before.modules["models.helper"] != after.modules["models.helper"] and helper.stat().st_size == times.st_size
 
 
 @pytest.mark.parametrize("damage", [b"", b"no checksum", b"\xff\xfe", b"flip", b"cut"])
-def test_damaged_memory_is_ignored_and_written_again(tree: Path, tmp_path: Path, damage: bytes) -> None:
+def test_damaged_cache_is_ignored_and_rewritten(tree: Path, tmp_path: Path, damage: bytes) -> None:
     """A cut, overwritten or altered file changes no digest; the next reader finds an intact one."""
-    memory = tmp_path / "cache" / "modules.json"
-    right = SourceReader(tree, memory).read("components.stage")
-    intact = memory.read_bytes()
+    cache_file = tmp_path / "cache" / "modules.json"
+    right = SourceReader(tree, cache_file).read("components.stage")
+    intact = cache_file.read_bytes()
     broken = {b"flip": intact.replace(right.modules["models.helper"].encode(), b"0" * 16), b"cut": intact[:-9]}
-    memory.write_bytes(broken.get(damage, damage))
-    assert SourceReader(tree, memory).read("components.stage") == right
-    assert memory.read_bytes() == intact
+    cache_file.write_bytes(broken.get(damage, damage))
+    assert SourceReader(tree, cache_file).read("components.stage") == right
+    assert cache_file.read_bytes() == intact
 
 
-def test_read_only_memory_is_no_obstacle(tree: Path, tmp_path: Path) -> None:
-    """Where the memory cannot be written, the digests are the same."""
+def test_cache_that_cannot_be_written_is_skipped(tree: Path, tmp_path: Path) -> None:
+    """Without a writable cache file the digests are the same."""
     (tmp_path / "file").write_text("")
     assert SourceReader(tree, tmp_path / "file" / "modules.json").read("components.stage").modules
 
 
-def test_concurrent_readers_leave_an_intact_memory(tree: Path, tmp_path: Path) -> None:
-    """Processes that write the memory at the same time do not mix their writes."""
-    memory = tmp_path / "cache" / "modules.json"
+def test_concurrent_readers_do_not_fail(tree: Path, tmp_path: Path) -> None:
+    """Processes may write and remove the cache file at the same time."""
+    cache_file = tmp_path / "cache" / "modules.json"
     code = (
         "import sys; from pathlib import Path; from pipeline.runner.fingerprint import SourceReader\n"
         "for _ in range(20):\n"
         "    SourceReader(Path(sys.argv[1]), Path(sys.argv[2])).read('components.stage')\n"
         "    Path(sys.argv[2]).unlink(missing_ok=True)\n"
     )
-    command = [sys.executable, "-c", code, str(tree), str(memory)]
+    command = [sys.executable, "-c", code, str(tree), str(cache_file)]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
 
@@ -167,7 +167,7 @@ def _normal(names: set[str] | None) -> set[str]:
 
 
 def test_manifest_differences_name_the_files(tmp_path: Path) -> None:
-    """What is missing, changed and new is said file by file."""
+    """The differences name every missing, changed and new file."""
     (tmp_path / "a").write_text("1")
     (tmp_path / "b").write_text("1")
     before = manifest(tmp_path)
@@ -189,7 +189,7 @@ def test_digest_does_not_depend_on_the_order_of_keys(content: dict[str, object])
 
 @given(json_values, json_values)
 def test_different_content_has_different_digests(one: object, other: object) -> None:
-    """The digest tells contents apart."""
+    """Different contents have different digests."""
     import json
 
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

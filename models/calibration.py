@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from models.logit_scaling import Affine, Doubles, LevelScaling, cross_fit, fit_level_scaling
 from models.probabilities import Floats, Integers, softmax
-from models.scaling import Affine, Doubles, LevelScaling, cross_fit, fit_level_scaling
 from pipeline.contract.errors import UserError
 
 

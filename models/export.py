@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from models.calibration import Calibration
 from models.image_files import fit_images
-from models.scaling import NEGATIVE_LOGIT, LevelScaling
+from models.logit_scaling import NEGATIVE_LOGIT, LevelScaling
 from models.taxonomy import Taxonomy
 from pipeline.contract.limits import IMAGE_SIDE
 

@@ -33,7 +33,7 @@ from models.recipe import Recipe
 from models.studied.augmentation import StudiedAugmentation
 from models.studied.families import whitening_kernel
 from models.studied.recipe import StudiedRecipe
-from models.studied.tutorials import TUTORIALS, Tutorial
+from models.studied.tutorial_networks import TUTORIALS, Tutorial
 from models.training import Plan, Precision, Task, train
 from scripts.bench import report, row
 from scripts.training_curves import PREDICTORS, Stopwatch, TimeLimitError, TrainingCurve, ValidationTimer

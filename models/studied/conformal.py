@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import conformal_threshold
+from models.logit_scaling import Doubles, stratified_folds
 from models.probabilities import Floats, Integers
-from models.scaling import Doubles, stratified_folds
 
 Sets = NDArray[np.bool_]
 Thresholds = Callable[[Floats, Integers, float], Doubles]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.calibration import Calibration, calibrate
+from models.logit_scaling import Affine, LevelScaling
 from models.probabilities import softmax
-from models.scaling import Affine, LevelScaling
 from pipeline.contract.errors import UserError
 
 MEMBERSHIP = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])

@@ -12,7 +12,7 @@ from models.recipe import Recipe
 from models.studied.augmentation import StudiedAugmentation
 from models.studied.families import whitening_kernel
 from models.studied.recipe import StudiedRecipe
-from models.studied.tutorials import TUTORIALS
+from models.studied.tutorial_networks import TUTORIALS
 from models.taxonomy import Taxonomy
 from models.training import Plan, Task, train
 from scripts.bench_training import (

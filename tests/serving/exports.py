@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.calibration import Calibration
-from models.scaling import Affine, LevelScaling
+from models.logit_scaling import Affine, LevelScaling
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Model
 from sql.descriptions import GARMENTS, describe_all

@@ -31,7 +31,7 @@ DRAWS = 200
 
 def check(settings: dict[str, Any]) -> None:
     """Raises DeclarationError for an unknown scaling or invalid settings of the network."""
-    from models.studied.scalings import SCALINGS
+    from models.studied.logit_scalings import SCALINGS
 
     check_settings(settings, {"scaling": SCALINGS}, ["network"])
     read(settings["network"])
@@ -39,8 +39,8 @@ def check(settings: dict[str, Any]) -> None:
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Evaluates `settings["scaling"]`, a name of `SCALINGS`, on the network of `settings["network"]`."""
-    from models.scaling import cross_fit
-    from models.studied.scalings import SCALINGS
+    from models.logit_scaling import cross_fit
+    from models.studied.logit_scalings import SCALINGS
 
     logits = laboratory.logits(read(settings["network"]), seed)
     garments = laboratory.garments[VALIDATION]

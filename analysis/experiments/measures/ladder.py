@@ -72,7 +72,7 @@ BOOSTING = "gradient boosting"
 def check(settings: dict[str, Any]) -> None:
     """Raises DeclarationError unless the settings name one known rung, one known tutorial, or one network."""
     from analysis.evaluation.ladder import RUNGS
-    from models.studied.tutorials import TUTORIALS
+    from models.studied.tutorial_networks import TUTORIALS
 
     choices = {"rung": [*RUNGS, BOOSTING], "tutorial": list(TUTORIALS)}
     if len(settings) != 1:
@@ -121,7 +121,7 @@ def _train_tutorial(name: str, seed: int, laboratory: Laboratory) -> npt.NDArray
     """Trains a tutorial's network as its page does, and returns its logits of validation."""
     import keras
 
-    from models.studied.tutorials import TUTORIALS
+    from models.studied.tutorial_networks import TUTORIALS
 
     tutorial = TUTORIALS[name]
     keras.utils.set_random_seed(seed)

@@ -16,8 +16,8 @@ from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.measures.training import Figures, evaluate_probabilities
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import TrainingSettings, read
+from models.logit_scaling import stratified_folds
 from models.probabilities import softmax
-from models.scaling import stratified_folds
 from sql.descriptions import Noise, describe_all
 
 FOLDS = 5
@@ -115,7 +115,7 @@ def _logits(laboratory: Laboratory, network: TrainingSettings, seed: int) -> Flo
 
 def _cross_fitted(fit: Callable[..., Classify], examples: _Examples, membership: Doubles) -> Doubles:
     """Returns probabilities [N, garments], each by a calibration and a combination fitted on the other folds."""
-    from models.scaling import fit_level_scaling
+    from models.logit_scaling import fit_level_scaling
 
     fold = stratified_folds(examples.garments, FOLDS, seed=0)
     probabilities = np.empty(examples.logits.shape, np.float64)

@@ -18,7 +18,7 @@ ONE_PIECE = 2
 
 def measure(settings: dict[str, object], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains a network and evaluates it on validation."""
-    from models.studied.cost import multiply_adds
+    from models.studied.multiply_adds import multiply_adds
 
     chosen = read(settings)
     trained = laboratory.train(chosen, seed)

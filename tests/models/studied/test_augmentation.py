@@ -11,8 +11,8 @@ import pytest
 from models.augmentation import Augmentation
 from models.batches import one_hot
 from models.studied.augmentation import Shrink, StudiedAugmentation, cutmix, scale, shrink
-from models.studied.cost import multiply_adds
 from models.studied.families import FAMILIES, RESIZABLE, build
+from models.studied.multiply_adds import multiply_adds
 from tests.synthetic import images_and_garments
 
 IMAGES, GARMENTS = images_and_garments(50, 0)

@@ -18,7 +18,7 @@ import pytest
 from models import families as shipped
 from models.studied import EXPERIMENT_OF_FAMILY
 from models.studied.families import FAMILIES, build, whitening_kernel
-from models.studied.tutorials import TUTORIALS
+from models.studied.tutorial_networks import TUTORIALS
 from tests.synthetic import images_and_garments
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime, check_grad
 
-from models.probabilities import softmax
-from models.scaling import (
+from models.logit_scaling import (
     Affine,
     AffineLoss,
     Scaling,
@@ -18,6 +17,7 @@ from models.scaling import (
     likelihood_loss,
     stratified_folds,
 )
+from models.probabilities import softmax
 
 MEMBERSHIP = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
 

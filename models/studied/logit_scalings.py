@@ -1,6 +1,6 @@
 """The calibration maps that the experiment `calibration` compares: `SCALINGS` by name, each a fit of one signature.
 
-A fit takes garment logits, true garments and the membership matrix, and returns a `models.scaling.Scaling`.
+A fit takes garment logits, true garments and the membership matrix, and returns a `models.logit_scaling.Scaling`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, minimize, minimize_scalar
 from scipy.special import expit, log_expit, log_softmax
 
-from models.probabilities import Floats, Integers, fit_temperature
-from models.scaling import (
+from models.logit_scaling import (
     NEGATIVE_LOGIT,
     Affine,
     Doubles,
@@ -27,6 +26,7 @@ from models.scaling import (
     group_logits,
     likelihood_loss,
 )
+from models.probabilities import Floats, Integers, fit_temperature
 
 
 def divided_by(temperature: float, classes: int) -> Affine:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.logit_scaling import Affine, Fit, Scaling, fit_dirichlet, fit_level_scaling, group_logits
 from models.probabilities import softmax
-from models.scaling import Affine, Fit, Scaling, fit_dirichlet, fit_level_scaling, group_logits
-from models.studied.scalings import (
+from models.studied.logit_scalings import (
     SCALINGS,
     fit_beta,
     fit_group_temperature,
@@ -19,7 +19,7 @@ from models.studied.scalings import (
     fit_temperature_scaling,
     fit_vector,
 )
-from tests.models.test_scaling import MEMBERSHIP, drawn
+from tests.models.test_logit_scaling import MEMBERSHIP, drawn
 
 
 def log_loss(scaling: Scaling, logits: np.ndarray, garments: np.ndarray) -> float:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from keras import layers, ops
 
 from models.families import with_flip_tta
-from models.studied.cost import multiply_adds
 from models.studied.families import FAMILIES, build
-from models.studied.tutorials import TUTORIALS
+from models.studied.multiply_adds import multiply_adds
+from models.studied.tutorial_networks import TUTORIALS
 
 CONV, DEPTHWISE = 9 * 3 * 5, 9 * 3
 TOKENS = (7, 6)

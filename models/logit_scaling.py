@@ -1,7 +1,7 @@
 """The shipped calibration map of logits: Dirichlet scaling between the groups, a temperature inside each group.
 
 `LevelScaling` is the map, `fit_level_scaling` fits it, and `cross_fit` calibrates every example by a map that was
-fitted without it. `models.studied.scalings` has the maps that the experiment `calibration` compares with it.
+fitted without it. `models.studied.logit_scalings` has the maps that the experiment `calibration` compares with it.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def cross_fit(
     """Calibrates each example by a map fitted without it, so that one split can both fit and evaluate.
 
     Args:
-        fit: `fit_level_scaling`, or one of `models.studied.scalings.SCALINGS`.
+        fit: `fit_level_scaling`, or one of `models.studied.logit_scalings.SCALINGS`.
         logits: [N, garments].
         garments: int [N], the true garments.
         membership: [garments, groups] of 0 and 1.

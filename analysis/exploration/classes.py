@@ -34,21 +34,21 @@ SCORES = (("accuracy", "circle"), ("balanced accuracy", "square-open"), ("macro 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """What there is to know about the classes.
+    """Statistics of the classes.
 
     Attributes:
         sizes: A row a garment: garment, group, train, test (numbers of images).
-        answers: A row an imagined classifier of the test images: answers, accuracy, balanced accuracy, macro F1, least
-            recall; the most accurate first.
-        pair: The two groups that are hardest to tell apart, the smaller first.
-        garment_looks, group_looks: Their mean images and so on.
+        naive: A row for each hypothetical classifier of the test images: classifier, accuracy, balanced accuracy, macro
+            F1, least recall; the most accurate first.
+        pair: The two groups that a linear model confuses most, the smaller first.
+        garment_looks, group_looks: Mean, median and deviation images of each class.
         garment_samples, group_samples: Rows of typical, extreme and random training images, one entry a class.
-        information: What pixels tell.
-        garments_explain, groups_explain: The share of all pixels' variance that lies between them.
+        information: The mutual information of pixels and classes.
+        garments_explain, groups_explain: The share of all pixels' variance between the classes.
     """
 
     sizes: pd.DataFrame
-    answers: pd.DataFrame
+    naive: pd.DataFrame
     pair: tuple[int, int]
     garment_looks: Looks
     group_looks: Looks
@@ -60,7 +60,7 @@ class ClassStatistics:
 
 
 def measure(data: Data) -> ClassStatistics:
-    """Measures the classes; images, looks and information are of the training split."""
+    """Measures the classes; images and information are of the training split."""
     rows, taxonomy = data.train_rows, data.taxonomy
     pair = hardest_pair(data)
     garments, groups = len(taxonomy.garments), len(taxonomy.groups)
@@ -68,7 +68,7 @@ def measure(data: Data) -> ClassStatistics:
     grouped = pixel_information.merge(table, taxonomy.group_of, groups)
     return ClassStatistics(
         sizes=sizes(data),
-        answers=naive_answers(np.bincount(data.groups[data.test], minlength=groups), taxonomy, pair),
+        naive=naive_classifiers(np.bincount(data.groups[data.test], minlength=groups), taxonomy, pair),
         pair=pair,
         garment_looks=looks(table),
         group_looks=looks(grouped),
@@ -81,7 +81,7 @@ def measure(data: Data) -> ClassStatistics:
 
 
 def sizes(data: Data) -> pd.DataFrame:
-    """Returns a row a garment: garment, group, train and test, the numbers of its images in each split."""
+    """Returns a row for each garment: garment, group, and the numbers of its images in each split, train and test."""
     taxonomy = data.taxonomy
     count = len(taxonomy.garments)
     return pd.DataFrame(
@@ -97,16 +97,16 @@ def sizes(data: Data) -> pd.DataFrame:
 def hardest_pair(data: Data) -> tuple[int, int]:
     """Returns the two groups that a linear discriminant confuses most on the training images, the smaller one first.
 
-    It is known in a second, before any model is trained. The discriminant tells the garments apart by their principal
-    components. (The nearest mean image would not do: it takes thin garments for whatever is darkest.)
+    It takes a second and needs no trained model. The discriminant classifies garments by their principal components.
+    (The nearest mean image does not work: it confuses narrow garments with the darkest class.)
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     rows, pixels = data.train_rows, data.pixels[: len(data.train_rows)]
-    places = principal_components(pixels).project(pixels, COMPONENTS)
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1e-3).fit(places, data.garments[rows])
-    answers = np.array(data.taxonomy.group_of, np.int64)[model.predict(places)]
-    counts = confusion(data.groups[rows], answers, len(data.taxonomy.groups))
+    coordinates = principal_components(pixels).project(pixels, COMPONENTS)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=1e-3).fit(coordinates, data.garments[rows])
+    predicted = np.array(data.taxonomy.group_of, np.int64)[model.predict(coordinates)]
+    counts = confusion(data.groups[rows], predicted, len(data.taxonomy.groups))
     first, second = np.triu_indices(len(counts), k=1)
     most = (counts[first, second] + counts[second, first]).argmax()
     one, other = int(first[most]), int(second[most])
@@ -114,27 +114,27 @@ def hardest_pair(data: Data) -> tuple[int, int]:
     return (one, other) if size[one] <= size[other] else (other, one)
 
 
-def naive_answers(group_sizes: Counts, taxonomy: Taxonomy, pair: tuple[int, int]) -> pd.DataFrame:
-    """Returns what imagined classifiers would score: one that says nothing, and those that are right but for one group.
+def naive_classifiers(group_sizes: Counts, taxonomy: Taxonomy, pair: tuple[int, int]) -> pd.DataFrame:
+    """Returns the scores of hypothetical classifiers: a constant one, and those that fail on one group alone.
 
     Args:
-        group_sizes: int64 [groups], the images to be classified.
-        taxonomy: Names the groups.
-        pair: A small group, and the one that it is mistaken for; every other group is mistaken for the largest other.
+        group_sizes: int64 [groups], the images to classify.
+        taxonomy: The names of the groups.
+        pair: A small group and the group that it is confused with; another group is confused with the largest other.
     """
     largest = int(group_sizes.argmax())
-    rows = [_score(f"always {taxonomy.groups[largest]}", _misanswer(group_sizes, range(len(group_sizes)), largest))]
+    rows = [_score(f"always {taxonomy.groups[largest]}", _confusion(group_sizes, range(len(group_sizes)), largest))]
     for group in range(len(group_sizes)):
         others = np.where(np.arange(len(group_sizes)) == group, -1, group_sizes)
         target = pair[1] if group == pair[0] else int(others.argmax())
-        rows.append(_score(f"never {taxonomy.groups[group]}", _misanswer(group_sizes, [group], target)))
-    half = _misanswer(group_sizes, [pair[0]], pair[1], share=0.5)
+        rows.append(_score(f"never {taxonomy.groups[group]}", _confusion(group_sizes, [group], target)))
+    half = _confusion(group_sizes, [pair[0]], pair[1], share=0.5)
     rows.append(_score(f"half of {taxonomy.groups[pair[0]]}", half))
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True, kind="stable")
 
 
-def _misanswer(sizes: Counts, groups: Sequence[int], target: int, share: float = 1.0) -> Counts:
-    """Returns the confusion matrix of a classifier that is right, but takes a share of some groups for another."""
+def _confusion(sizes: Counts, groups: Sequence[int], target: int, share: float = 1.0) -> Counts:
+    """Returns the confusion matrix of a classifier that is correct except for a share of some groups."""
     counts = np.diag(sizes)
     for group in groups:
         wrong = round(sizes[group] * share)
@@ -145,7 +145,7 @@ def _misanswer(sizes: Counts, groups: Sequence[int], target: int, share: float =
 
 def _score(name: str, counts: Counts) -> dict[str, str | float]:
     return {
-        "answers": name,
+        "classifier": name,
         "accuracy": float(accuracy(counts)),
         "balanced accuracy": float(balanced_accuracy(counts)),
         "macro F1": float(macro_f1(counts)),
@@ -154,13 +154,13 @@ def _score(name: str, counts: Counts) -> dict[str, str | float]:
 
 
 def _count_shuffled(data: Data, groups: int) -> Counts:
-    mixed = np.random.default_rng(0).permutation(data.groups[data.train_rows])
-    return pixel_information.count_values(data.images[data.train_rows], mixed, groups)
+    shuffled = np.random.default_rng(0).permutation(data.groups[data.train_rows])
+    return pixel_information.count_values(data.images[data.train_rows], shuffled, groups)
 
 
 def section(data: Data, statistics: ClassStatistics) -> Section:
     """Returns the section "Classes and grouping"."""
-    looks_of = statistics.garment_looks, statistics.group_looks
+    looks_of_classes = statistics.garment_looks, statistics.group_looks
     samples = statistics.garment_samples, statistics.group_samples
     explain = statistics.garments_explain, statistics.groups_explain
     return Section(
@@ -180,7 +180,7 @@ def section(data: Data, statistics: ClassStatistics) -> Section:
         [
             *_size_blocks(data, statistics),
             _score_figure(statistics),
-            *galleries(data, *looks_of, *samples),
+            *galleries(data, *looks_of_classes, *samples),
             information_figure(data, statistics.information, statistics.pair),
         ],
     )
@@ -192,25 +192,25 @@ def _balance_text(data: Data, statistics: ClassStatistics) -> str:
     garments = len(taxonomy.garments)
     members = [len(taxonomy.members(group)) for group in range(len(taxonomy.groups))]
     return (
-        f"A garment has {_count_range(sizes['train'])} training and {_count_range(sizes['test'])} test images. A group "
-        f"has {_count_range(groups)} test images: the largest, {groups.idxmax()}, "
-        f"{groups.max() / max(1, groups.min()):.3g} times as many as the smallest. "
-        f"The regrouping forgives {sum(count * (count - 1) for count in members)} of "
-        f"the {garments * (garments - 1)} ways to take one garment for another. Of the {known.garment_entropy:.2f} "
-        f"bits that say which garment it is, {known.group_entropy:.2f} say which group."
+        f"A garment has {_count_range(sizes['train'])} training and {_count_range(sizes['test'])} test images. A "
+        f"group has {_count_range(groups)} test images: the largest, {groups.idxmax()}, "
+        f"{groups.max() / max(1, groups.min()):.3g} times as many as the smallest. The regrouping makes "
+        f"{sum(count * (count - 1) for count in members)} of the {garments * (garments - 1)} ways to confuse two "
+        f"garments harmless. The entropy of the garments is {known.garment_entropy:.2f} bits, that of the groups "
+        f"{known.group_entropy:.2f} bits."
     )
 
 
 def _accuracy_text(data: Data, statistics: ClassStatistics) -> str:
-    answers = statistics.answers.set_index("answers")
+    naive = statistics.naive.set_index("classifier")
     small, large = (data.taxonomy.groups[group] for group in statistics.pair)
-    never = answers.loc[f"never {small}"]
-    always = answers[answers.index.str.startswith("always ")].iloc[0]
+    never = naive.loc[f"never {small}"]
+    always = naive[naive.index.str.startswith("always ")].iloc[0]
     return (
-        f"**What accuracy hides.** Who answers {str(always.name).removeprefix('always ')} to every image has accuracy "
-        f"{always['accuracy']:.3f} and macro F1 {always['macro F1']:.3f}. A model that is perfect but takes every "
-        f"{small} for {large} has accuracy {never['accuracy']:.3f}, balanced accuracy "
-        f"{never['balanced accuracy']:.3f} and macro F1 {never['macro F1']:.3f}, and is of no use for a whole group."
+        f"**What accuracy hides.** A classifier that always predicts {str(always.name).removeprefix('always ')} has "
+        f"accuracy {always['accuracy']:.3f} and macro F1 {always['macro F1']:.3f}. A model that is perfect but "
+        f"predicts {large} for every {small} has accuracy {never['accuracy']:.3f}, balanced accuracy "
+        f"{never['balanced accuracy']:.3f} and macro F1 {never['macro F1']:.3f}, and fails on a whole group."
     )
 
 
@@ -225,17 +225,17 @@ def _size_blocks(data: Data, statistics: ClassStatistics) -> list[Block]:
     figure.update_layout(barmode="stack", showlegend=False)
     figure.update_yaxes(autorange="reversed")
     return [
-        Picture("class-balance", figure, "Garments that were balanced make groups that are not.", documented=True),
+        Picture("class-balance", figure, "Balanced garments form unbalanced groups.", documented=True),
         Listing("class-sizes", statistics.sizes, "Images of each garment in the official splits."),
     ]
 
 
 def _score_figure(statistics: ClassStatistics) -> Picture:
-    answers = statistics.answers
-    figure = style.figure("score on the test images", height=110 + 36 * len(answers))
+    naive = statistics.naive
+    figure = style.figure("score on the test images", height=110 + 36 * len(naive))
     for name, symbol in SCORES:
         figure.add_scatter(
-            x=answers[name].round(4), y=answers["answers"], mode="markers", name=name,
+            x=naive[name].round(4), y=naive["classifier"], mode="markers", name=name,
             marker={"symbol": symbol, "size": 11, "color": style.NEUTRAL, "line": {"width": 2, "color": style.NEUTRAL}},
         )  # fmt: skip
     figure.update_xaxes(range=[0, 1.03])
@@ -243,13 +243,14 @@ def _score_figure(statistics: ClassStatistics) -> Picture:
     return Picture(
         "naive-answers",
         figure,
-        'Imagined classifiers. "Always" gives one answer; "never" and "half of" are right but for one group, of which '
-        "they miss all or half. Accuracy hardly minds the loss of a small group; macro F1 does.",
+        'Hypothetical classifiers. "Always" is constant; "never" and "half of" are correct except for one group, of '
+        "which "
+        "they miss all or half. Accuracy hardly changes when a small group is lost; macro F1 does.",
         documented=True,
     )
 
 
 def _count_range(counts: pd.Series[int]) -> str:
-    """Says "6,000", or "10 to 20" where the counts differ."""
+    """Returns "6,000", or "10 to 20" where the counts differ."""
     low, high = int(counts.min()), int(counts.max())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

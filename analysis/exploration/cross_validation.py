@@ -25,21 +25,21 @@ AfterEpoch = Callable[[int, "keras.Model"], None]
 WIDTH = 16
 PEAK_LEARNING_RATE = 6e-3
 BATCHES = (32, 256)
-"""Fewest and most images a step."""
+"""The smallest and the largest batch."""
 STEPS_AN_EPOCH = 20
-"""At least, where the fewest images a step allow it."""
+"""The least number of steps an epoch, unless the batch is already the smallest."""
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The answers of one network a fold, T training images, N images in all.
+    """Predictions of one network for each fold, of T training images and N images in all.
 
     Attributes:
         fold: int8 [T], the fold that each training image belongs to.
         logits: float32 [epochs, T, garments], after each epoch, of the network that was not trained on the image.
-        test_logits: float32 [folds, N - T, garments], of every network about the test images, after the last epoch.
-        features: float32 [N, F], what the network of fold 0 computes before its last layer, for all images; it has seen
-            neither the training images of fold 0 nor the test images.
+        test_logits: float32 [folds, N - T, garments], of every network for the test images, after the last epoch.
+        features: float32 [N, F], the inputs of the last layer of the network of fold 0, for all images. It was trained
+            neither on the training images of fold 0 nor on the test images.
     """
 
     fold: Folds
@@ -53,7 +53,7 @@ class OutOfFold:
 
     @classmethod
     def load(cls, directory: Path) -> OutOfFold:
-        """Reads what `save` wrote."""
+        """Reads the file that `save` wrote."""
         with np.load(directory / FILE) as content:
             return cls(**{name: content[name] for name in content.files})
 
@@ -66,14 +66,14 @@ def cross_validate(
     seed: int,
     report: Report = lambda done, total, note: None,
 ) -> OutOfFold:
-    """Trains a small network on all but one fold of the training images, for each fold.
+    """Trains a small network for each fold, on the training images of all other folds.
 
     Args:
         data: The images; only the training split is trained on.
-        folds: How many networks. Defaults to 3.
-        epochs: Passes of each over its images. Defaults to 4.
+        folds: The number of networks. Defaults to 3.
+        epochs: Of each network. Defaults to 4.
         seed: Of the folds and of the trainings.
-        report: Called after every epoch with the epochs done and to do in all, and the garment accuracy on the fold.
+        report: Called after every epoch with the epochs done and in all, and the garment accuracy on the fold.
     """
     rows = data.train_rows
     fold = assign_folds(data.garments[rows], data.clusters[rows], folds, seed)
@@ -81,48 +81,49 @@ def cross_validate(
     test_logits, features = [], np.zeros((0, 0), np.float32)
     training = SmallNetwork(len(data.taxonomy.garments), seed)
     for held_out in range(folds):
-        known, place = rows[fold != held_out], np.flatnonzero(fold == held_out)
+        known, members = rows[fold != held_out], np.flatnonzero(fold == held_out)
 
-        def after_epoch(epoch: int, network: keras.Model, place: Indices = place, before: int = held_out) -> None:
-            found = network.predict(data.images[rows[place]], batch_size=PREDICT_BATCH, verbose=0)
-            logits[epoch, place] = found
-            right = (found.argmax(axis=1) == data.garments[rows[place]]).mean()
-            report(before * epochs + epoch + 1, folds * epochs, f"{right:.3f} of the garments right")
+        def after_epoch(epoch: int, network: keras.Model, members: Indices = members, before: int = held_out) -> None:
+            predicted = network.predict(data.images[rows[members]], batch_size=PREDICT_BATCH, verbose=0)
+            logits[epoch, members] = predicted
+            right = (predicted.argmax(axis=1) == data.garments[rows[members]]).mean()
+            report(before * epochs + epoch + 1, folds * epochs, f"garment accuracy {right:.3f}")
 
         network = training.train(data.images[known], data.garments[known], epochs, after_epoch)
-        asked = np.arange(len(data)) if held_out == 0 else data.test_rows
-        found, answers = _features_and_logits(network, data.images[asked])
-        features = found if held_out == 0 else features
-        test_logits.append(answers[data.test[asked]])
+        predicted_rows = np.arange(len(data)) if held_out == 0 else data.test_rows
+        of_network, of_rows = _features_and_logits(network, data.images[predicted_rows])
+        features = of_network if held_out == 0 else features
+        test_logits.append(of_rows[data.test[predicted_rows]])
     return OutOfFold(fold, logits, np.stack(test_logits), features)
 
 
 def assign_folds(garments: Indices, clusters: Indices, folds: int, seed: int) -> Folds:
-    """Deals images into folds of equal shares of every garment, near-duplicates to the same one.
+    """Assigns images to folds, stratified by garment, all images of a near-duplicate cluster to the same fold.
 
-    Clusters go first, the largest to the smallest, each to the fold with fewest of its garments; images on their own
-    then fill every garment's folds up. A garment is uneven only where its clusters are larger than a fold's share.
+    Clusters go first, from the largest to the smallest, each to the fold with the fewest of its garments. Images
+    without a near-duplicate then even out every garment. A garment stays uneven only where a cluster is larger than a
+    fold's share.
 
     Args:
         garments: int64 [T].
-        clusters: int64 [T], -1 for an image on its own.
-        folds: How many.
-        seed: Of the order of images that are equal otherwise.
+        clusters: int64 [T], -1 for an image without a near-duplicate.
+        folds: The number of folds.
+        seed: Of the order of the images without a near-duplicate.
 
     Returns:
         int8 [T], the fold of each image.
     """
     random = np.random.default_rng(seed)
     fold = np.full(len(garments), -1, np.int8)
-    held = np.zeros((folds, int(garments.max()) + 1), np.int64)
+    counts = np.zeros((folds, int(garments.max()) + 1), np.int64)
     for members in _clusters_by_size(clusters):
-        of_garment = np.bincount(garments[members], minlength=held.shape[1])
-        chosen = int((held @ of_garment).argmin())
+        of_garment = np.bincount(garments[members], minlength=counts.shape[1])
+        chosen = int((counts @ of_garment).argmin())
         fold[members] = chosen
-        held[chosen] += of_garment
+        counts[chosen] += of_garment
     for garment in np.unique(garments):
         alone = random.permutation(np.flatnonzero((garments == garment) & (clusters < 0)))
-        fold[alone] = _fill(held[:, garment], len(alone))
+        fold[alone] = _fill(counts[:, garment], len(alone))
     return fold
 
 
@@ -133,15 +134,15 @@ def _clusters_by_size(clusters: Indices) -> list[Indices]:
     return sorted(found, key=len, reverse=True)
 
 
-def _fill(held: Indices, count: int) -> Folds:
-    """Returns int8 [count]: where `count` more images go so that the folds hold equally many."""
-    order = np.argsort(held, kind="stable")
-    level = held[order].astype(np.int64)
-    # Water poured into vessels: the fullest that stay dry are left out, the others share what is there.
-    wet = max(k for k in range(1, len(level) + 1) if k * level[k - 1] - level[:k].sum() <= count)
-    total = int(level[:wet].sum()) + count
-    target = total // wet + (np.arange(wet) < total % wet)
-    return np.repeat(order[:wet], np.maximum(target - level[:wet], 0))[:count].astype(np.int8)
+def _fill(sizes: Indices, count: int) -> Folds:
+    """Returns the folds, int8 [count], of `count` more images, so that folds of these sizes become equally large."""
+    order = np.argsort(sizes, kind="stable")
+    level = sizes[order].astype(np.int64)
+    # Only the smallest folds get images: as many of them as can be raised to the size of the largest among them.
+    raised = max(k for k in range(1, len(level) + 1) if k * level[k - 1] - level[:k].sum() <= count)
+    total = int(level[:raised].sum()) + count
+    target = total // raised + (np.arange(raised) < total % raised)
+    return np.repeat(order[:raised], np.maximum(target - level[:raised], 0))[:count].astype(np.int8)
 
 
 def _features_and_logits(network: keras.Model, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
@@ -154,11 +155,13 @@ def _features_and_logits(network: keras.Model, images: npt.NDArray[np.uint8]) ->
 
 
 class SmallNetwork:
-    """A network of the quick family that can be trained many times.
+    """A network of the quick family that is trained many times from the same initial weights.
+
+    TensorFlow takes seconds to trace a training step, as long as many a small training. Here it traces the step once.
 
     Args:
-        garments: How many garments.
-        seed: Of the first weights, and of the order and the mirroring of the images.
+        garments: The number of garments.
+        seed: Of the initial weights, and of the order and the mirroring of the images.
     """
 
     def __init__(self, garments: int, seed: int) -> None:
@@ -172,10 +175,10 @@ class SmallNetwork:
         with policy(resolve_precision("auto")):
             self._network = build("quick", garments, width=WIDTH, dropout=0.0)
         optimizer = keras.optimizers.AdamW(weight_decay=0.05)
-        # No smoothing: the probabilities are to be read as such.
+        # No label smoothing: the label audit reads the probabilities.
         self._network.compile(optimizer, loss=keras.losses.CategoricalCrossentropy(from_logits=True))
         optimizer.build(self._network.trainable_variables)
-        self._first = self._network.get_weights()
+        self._initial = self._network.get_weights()
 
     def train(
         self,
@@ -184,13 +187,13 @@ class SmallNetwork:
         epochs: int,
         after_epoch: AfterEpoch = lambda epoch, network: None,
     ) -> keras.Model:
-        """Trains from the first weights; the network returned is trained on when this is called again.
+        """Trains from the initial weights and returns the network; the next call trains the same object.
 
         Args:
             images: uint8 [n, 28, 28].
             garments: int64 [n].
-            epochs: Passes over the images.
-            after_epoch: Is called after every epoch with its number, from 0, and the network.
+            epochs: The number of epochs.
+            after_epoch: Called after every epoch with its number, from 0, and the network.
         """
         from models.augmentation import Augmentation
         from models.batches import Batches, one_hot
@@ -210,6 +213,6 @@ class SmallNetwork:
         return self._network
 
     def _reset(self) -> None:
-        self._network.set_weights(self._first)
+        self._network.set_weights(self._initial)
         for variable in self._network.optimizer.variables:
             variable.assign(np.zeros(variable.shape))

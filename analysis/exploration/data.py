@@ -1,4 +1,4 @@
-"""The images that are explored: both official splits in one table, with their garments and groups."""
+"""The images of both official splits in one table, with their garments and groups."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Data:
         garments: int64 [N].
         test: bool [N], True for the official test split.
         clusters: int64 [N], the near-duplicate cluster among the training images; -1 for none, and for test images.
-        names: N names such as "train/0f3a...", made of the content.
+        names: N names such as "train/0f3a...", derived from the content.
         taxonomy: Which garment belongs to which group.
     """
 

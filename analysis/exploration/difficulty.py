@@ -164,9 +164,9 @@ def _decision(data: Data, difficulty: Difficulty) -> str:
     one, other = (data.taxonomy.groups[group] for group in difficulty.pair.groups)
     return (
         f"So we watch the F1 of {other} beside the accuracy, and slice the evaluation by what an image looks like: of "
-        f"the measures it slices by, {_strongest_features(difficulty)} tell most about where {other} "
-        f"and {one} are mistaken. "
-        "The exported model may abstain: where it cannot tell, its prediction set holds both groups instead of a guess."
+        f"the measures it slices by, {_strongest_features(difficulty)} tell most about where {other} and {one} are "
+        "mistaken. The exported model may abstain: where it cannot tell, its prediction set holds both groups "
+        "instead of a guess."
     )
 
 

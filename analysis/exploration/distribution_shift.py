@@ -128,10 +128,11 @@ def power_text(shift: Shift) -> str:
     # A shift that is never seen is worse than one seen when all images have it.
     weakest = least.fillna(2.0).mean().idxmax()
     return (
-        f"What they would have seen: {'; '.join(seen) or 'none of those planted'}"
-        f"{'; not even in all images: ' + ', '.join(missed) if missed else ''}. (The shifts are planted among training "
-        f"images set aside, in {DRAWS} draws, each of which had to be seen.) The {weakest} is the weakest of the "
-        "three. Smaller shifts, and shifts of what no feature or component measures, are not ruled out."
+        "What they would have seen: "
+        f"{'; '.join(seen) or 'none of those planted'}{'; not even in all images: ' + ', '.join(missed) if missed else ''}. "
+        f"(The shifts are planted among training images set aside, in {DRAWS} draws, each of which had to be seen.) "
+        f"The {weakest} is the weakest of the three. Smaller shifts, and shifts of what no feature or component "
+        "measures, are not ruled out."
     )
 
 

@@ -87,8 +87,8 @@ def _size_text(data: Data, features: pd.DataFrame) -> str:
         f"for a pixel; {float((features['height'] > features['width']).mean()):.0%} are taller than wide. The more "
         f"images are scaled so, the less a garment's size can tell. Of these features {telling} differs most between "
         f"garments, which explain {explained.max():.0%} of its variance (median {medians.max():.2f} for "
-        f"{medians.idxmax()}, {medians.min():.2f} for {medians.idxmin()}); "
-        f"{explained.idxmin()} differs least ({explained.min():.0%})."
+        f"{medians.idxmax()}, {medians.min():.2f} for {medians.idxmin()}); {explained.idxmin()} differs least "
+        f"({explained.min():.0%})."
     )
 
 

@@ -1,4 +1,4 @@
-"""Two maps of the same test images, similar ones together: by their pixels, and by what a network makes of them."""
+"""Two t-SNE maps of the same test images: by their pixels, and by the features of a network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Floats = npt.NDArray[np.float32]
 
 FILE = "embedding.npz"
 EXAGGERATED, ITERATIONS = 125, 300
-"""Steps of the layout. openTSNE's own 250 and 500 take twice as long and keep no more: of the ten neighbours of 6,000
-images on the map 72.8% are of the same garment either way, and half of the ten nearest before are among them."""
+"""Iterations of the layout. openTSNE's defaults, 250 and 500, take twice as long and preserve no more: of the ten
+neighbours of 6,000 images on the map, 72.8% have the same garment either way, and half are among the ten before."""
 
 DIRECTIONS = 50
-"""Principal components that the neighbours on a map are taken from, as is usual (van der Maaten and Hinton 2008)."""
+"""Principal components that the layout starts from, as usual (van der Maaten and Hinton 2008)."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Embedding:
 
     Attributes:
         rows: int64 [P], their rows in the data.
-        pixels: float32 [P, 2], where each lies on the map by pixels; the unit has no meaning.
-        network: float32 [P, 2], where each lies on the map by the network's features.
-        network_name: Such as "the trained model".
+        pixels: float32 [P, 2], positions on the map by pixels, without unit.
+        network: float32 [P, 2], positions on the map by the network's features.
+        network_name: The network, such as "the trained model".
     """
 
     rows: Indices
@@ -44,13 +44,13 @@ class Embedding:
 
     @classmethod
     def load(cls, directory: Path) -> Embedding:
-        """Reads what `save` wrote."""
+        """Reads the file that `save` wrote."""
         with np.load(directory / FILE) as content:
             return cls(content["rows"], content["pixels"], content["network"], str(content["network_name"]))
 
 
 def sample_rows(data: Data, count: int = 6000, seed: int = 0) -> Indices:
-    """Returns ascending rows of test images, int64 [at most count]: equally many of every garment where there are."""
+    """Returns ascending rows of at most `count` test images, int64, the same number of every garment if possible."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(data.test_rows)
     garments = data.garments[shuffled]
@@ -59,25 +59,26 @@ def sample_rows(data: Data, count: int = 6000, seed: int = 0) -> Indices:
 
 
 def embed(data: Data, features: Floats, rows: Indices, network_name: str, seed: int) -> Embedding:
-    """Lays images out on both maps; the second is turned and mirrored so that it is as near the first as it can be.
+    """Computes both maps; rotates and mirrors the second so that it is as near to the first as possible.
 
     Args:
         data: The images.
         features: float32 [P, F], the network's features of the images in `rows`.
         rows: int64 [P], as `sample_rows` returns them.
-        network_name: Whose features they are.
+        network_name: The network that computed the features.
         seed: Of the layout.
     """
-    pixels = lay_out(unit_pixels(data.images[rows]), seed)
-    network = lay_out(features, seed)
-    return Embedding(rows, pixels, _turned(network, pixels), network_name)
+    pixels = tsne(unit_pixels(data.images[rows]), seed)
+    network = tsne(features, seed)
+    return Embedding(rows, pixels, _aligned(network, pixels), network_name)
 
 
-def lay_out(values: Floats, seed: int) -> Floats:
-    """Returns places on a map, float32 [P, 2], by t-SNE (openTSNE, Poličar et al. 2024, doi.org/10.18637/jss.v109.i03).
+def tsne(values: Floats, seed: int) -> Floats:
+    """Returns positions on a map, float32 [P, 2], by t-SNE.
 
-    It begins with the first two principal components, so that the map's large shape is that of the data and not of
-    chance (Kobak and Berens 2019, https://doi.org/10.1038/s41467-019-13056-x).
+    The implementation is openTSNE (Poličar et al. 2024, https://doi.org/10.18637/jss.v109.i03). The layout starts from
+    the first two principal components, so that the global structure is that of the data and not of chance (Kobak and
+    Berens 2019, https://doi.org/10.1038/s41467-019-13056-x).
 
     Args:
         values: float32 [P, F].
@@ -99,10 +100,10 @@ def lay_out(values: Floats, seed: int) -> Floats:
     return np.asarray(layout.fit(reduced), np.float32)
 
 
-def _turned(places: Floats, like: Floats) -> Floats:
-    """Returns the places turned and mirrored about their mean so that the squared distances to the others are least."""
+def _aligned(positions: Floats, target: Floats) -> Floats:
+    """Returns the positions rotated and mirrored about their mean, at the least squared distance from the target."""
     from scipy.linalg import orthogonal_procrustes
 
-    centred = places - places.mean(axis=0)
-    rotation, _ = orthogonal_procrustes(centred, like - like.mean(axis=0))
+    centred = positions - positions.mean(axis=0)
+    rotation, _ = orthogonal_procrustes(centred, target - target.mean(axis=0))
     return (centred @ rotation).astype(np.float32)

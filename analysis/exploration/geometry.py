@@ -165,9 +165,9 @@ def _overlap_text(data: Data, geometry: Geometry) -> str:
     source, target = np.unravel_index(across.argmax(), across.shape)
     loneliest = int(np.diagonal(shares).argmin())
     return (
-        f"**Which garments overlap.** {names[loneliest]} hardly has a region of its own: the nearest training image of "
-        f"one is a {names[loneliest]} in {shares[loneliest, loneliest]:.0%} of the cases. The strongest pull is from "
-        f"{names[first]} to {names[second]} ({apart.max():.1%}), "
+        f"**Which garments overlap.** {names[loneliest]} hardly has a region of its own: the nearest training image "
+        f"of one is a {names[loneliest]} in {shares[loneliest, loneliest]:.0%} of the cases. The strongest pull is "
+        f"from {names[first]} to {names[second]} ({apart.max():.1%}), "
         f"{'inside one group' if owner[first] == owner[second] else 'across groups'}. The strongest across groups is "
         f"from {names[source]} to {names[target]} ({across.max():.1%}); in all, {across.sum(axis=1)[source]:.1%} of "
         f"the images of {names[source]} lie nearest to another group."

@@ -34,27 +34,27 @@ So the section calls the floor the least certain figure.
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw of what is trained on and what is judged on.
+    """One random split into training images and held-out images.
 
     Attributes:
-        images: uint8 [M, 28, 28], in an order of which every beginning is stratified by garment.
+        images: uint8 [M, 28, 28], for training, in an order in which every prefix is stratified by garment.
         garments: int64 [M].
-        unknown: uint8 [K, 28, 28], held out; no near-duplicate of them is among `images`.
-        truth: int64 [K], their garments.
+        held_out: uint8 [K, 28, 28]; none of them has a near-duplicate among `images`.
+        truth: int64 [K], the garments of the held-out images.
         membership: float64 [garments, groups] of 0 and 1.
-        seed: Of whatever a learner draws.
+        seed: Of the learners.
     """
 
     images: npt.NDArray[np.uint8]
     garments: Indices
-    unknown: npt.NDArray[np.uint8]
+    held_out: npt.NDArray[np.uint8]
     truth: Indices
     membership: npt.NDArray[np.float64]
     seed: int
 
 
 Learner = Callable[[Draw, Sequence[int]], Iterator[Floats]]
-"""Yields garment probabilities [K, garments] of the unknown images after learning from the first n, for each n."""
+"""Yields garment probabilities [K, garments] of the held-out images after training on the first n, for each n."""
 
 
 def curves(
@@ -65,17 +65,17 @@ def curves(
     report: Report = lambda done, total, note: None,
     learners: Mapping[str, Learner] | None = None,
 ) -> pd.DataFrame:
-    """Measures learning curves on the official training split: it is cut anew for every repeat.
+    """Measures learning curves on the official training split, with a new cut for every repeat.
 
     Args:
         data: The images.
         repeats: Draws of held-out and training images. Defaults to 3.
         seed: Of the draws and of the trainings.
-        report: Called after every model with the models done and to do in all, and the name of the last.
-        learners: What learns, by name. Defaults to `LEARNERS`.
+        report: Called after every model with the models done and in all, and the name of the last.
+        learners: Models by name. Defaults to `LEARNERS`.
 
     Returns:
-        One row a model, size and repeat: model, images, repeat, garment_error, group_error, in [0, 1].
+        A row for each model, size and repeat: model, images, repeat, garment_error, group_error, in [0, 1].
     """
     learners = LEARNERS if learners is None else learners
     sizes = training_sizes(len(data.train_rows))
@@ -90,44 +90,43 @@ def curves(
 
 
 def training_sizes(count: int) -> list[int]:
-    """Returns sizes that double up to two thirds of `count`, from about 1,000 on; the last alone where that is less."""
+    """Returns sizes from about 1,000 on that double up to two thirds of `count`; only the last if that is less."""
     largest = int(count * LARGEST)
     doublings = max(0, int(np.log2(max(largest, 1) / SMALLEST)))
     return [largest >> k for k in range(doublings, -1, -1)]
 
 
 def draw(data: Data, seed: int) -> Draw:
-    """Cuts a tenth of the training split off, near-duplicates with it, and orders the rest."""
+    """Holds out a tenth of the training split, whole near-duplicate clusters, and orders the rest."""
     rows = data.train_rows
-    held_out = cut_validation(data.garments[rows], data.clusters[rows], HELD_OUT, seed)
-    known = rows[~held_out]
+    is_held_out = cut_validation(data.garments[rows], data.clusters[rows], HELD_OUT, seed)
+    known, held_out = rows[~is_held_out], rows[is_held_out]
     known = known[stratified_order(data.garments[known], seed)]
-    judged = rows[held_out]
     return Draw(
         data.images[known],
         data.garments[known],
-        data.images[judged],
-        data.garments[judged],
+        data.images[held_out],
+        data.garments[held_out],
         np.array(data.taxonomy.membership()),
         seed,
     )
 
 
 def stratified_order(garments: Indices, seed: int) -> Indices:
-    """Returns a random order int64 [M] whose every beginning holds the garments in their shares."""
+    """Returns a random order, int64 [M], in which every prefix is stratified by garment."""
     random = np.random.default_rng(seed)
-    place = np.zeros(len(garments))
+    position = np.zeros(len(garments))
     for garment in np.unique(garments):
         members = random.permutation(np.flatnonzero(garments == garment))
-        place[members] = (np.arange(len(members)) + random.random()) / len(members)
-    return np.argsort(place, kind="stable")
+        position[members] = (np.arange(len(members)) + random.random()) / len(members)
+    return np.argsort(position, kind="stable")
 
 
 def nearest_neighbour(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
-    """Says the garment of the nearest image by raw pixels; what is nearest so far is kept from size to size."""
-    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.unknown)
-    best, answer = np.full(len(unknown), np.inf, np.float32), np.zeros(len(unknown), np.int64)
-    certain = np.eye(len(drawn.membership), dtype=np.float32)
+    """Predicts the garment of the nearest image by pixels; each size continues the search of the size before."""
+    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.held_out)
+    best, predicted = np.full(len(unknown), np.inf, np.float32), np.zeros(len(unknown), np.int64)
+    one_hot = np.eye(len(drawn.membership), dtype=np.float32)
     begin = 0
     for size in sizes:
         lengths = (known[begin:size] ** 2).sum(axis=1)
@@ -137,19 +136,19 @@ def nearest_neighbour(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
             nearest = distance.argmin(axis=1)
             least = distance[np.arange(len(nearest)), nearest]
             closer = least < best[part]
-            answer[part] = np.where(closer, drawn.garments[begin + nearest], answer[part])
+            predicted[part] = np.where(closer, drawn.garments[begin + nearest], predicted[part])
             best[part] = np.minimum(best[part], least)
         begin = size
-        yield certain[answer]
+        yield one_hot[predicted]
 
 
 def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
-    """Fits multinomial logistic regression to the hundred strongest principal components, as the ladder does."""
+    """Fits multinomial logistic regression to the hundred strongest principal components, as the baselines do."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.unknown)
+    known, unknown = unit_pixels(drawn.images), unit_pixels(drawn.held_out)
     for size in sizes:
         components = PCA(min(DIRECTIONS, size - 1), whiten=True, svd_solver="covariance_eigh")
         model = make_pipeline(components, LogisticRegression(C=0.01, max_iter=200))
@@ -160,14 +159,14 @@ def logistic_regression(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
 
 
 def small_network(drawn: Draw, sizes: Sequence[int]) -> Iterator[Floats]:
-    """Trains a small convolutional network; the fewer the images, the more often it sees them."""
+    """Trains a small convolutional network; the fewer the images, the more epochs."""
     from analysis.exploration.cross_validation import SmallNetwork
     from models.probabilities import softmax
 
     training = SmallNetwork(len(drawn.membership), drawn.seed)
     for size in sizes:
         network = training.train(drawn.images[:size], drawn.garments[:size], epochs_for(size))
-        yield softmax(network.predict(drawn.unknown, batch_size=PREDICT_BATCH, verbose=0)).astype(np.float32)
+        yield softmax(network.predict(drawn.held_out, batch_size=PREDICT_BATCH, verbose=0)).astype(np.float32)
 
 
 LEARNERS: dict[str, Learner] = {
@@ -178,12 +177,12 @@ LEARNERS: dict[str, Learner] = {
 
 
 def epochs_for(size: int) -> int:
-    """Returns how often a network sees each of `size` images."""
+    """Returns the number of epochs of a network on `size` images."""
     return int(np.clip(round(IMAGES_SEEN * size**0.5 / size), *EPOCHS))
 
 
 def _errors(drawn: Draw, probabilities: Floats) -> tuple[float, float]:
-    """Returns the shares of garments and of groups that are wrong."""
+    """Returns the error rates on garments and on groups."""
     groups = drawn.membership[drawn.truth].argmax(axis=1)
     garment_error = (probabilities.argmax(axis=1) != drawn.truth).mean()
     group_error = ((probabilities @ drawn.membership).argmax(axis=1) != groups).mean()

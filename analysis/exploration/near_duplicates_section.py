@@ -52,10 +52,9 @@ def _count_text(data: Data, leakage: NearDuplicates) -> str:
         f"{exact} among the {len(data):,} images. **{widest['test_images']:,.0f} of {len(data.test_rows):,} test "
         f"images have a training image within RMSE {NEAR:g}** ({NEAR * GREY_LEVELS:.0f} grey levels; the median "
         f"distance to the nearest is {_median_distance(leakage):.2f}). A training image has another as near about as "
-        f"often: for every distance the two shares differ by at most {100 * gap:.1f} points. "
-        f"So the official cut looks like a "
-        f"random one, neither cleaned of look-alikes nor worse than chance. {most['test_images']:,} of these test "
-        f"images are of {most['garment']}, {most['test']:.0%} of that garment."
+        f"often: for every distance the two shares differ by at most {100 * gap:.1f} points. So the official cut "
+        f"looks like a random one, neither cleaned of look-alikes nor worse than chance. {most['test_images']:,} of "
+        f"these test images are of {most['garment']}, {most['test']:.0%} of that garment."
     )
 
 
@@ -100,10 +99,9 @@ def _decision(leakage: NearDuplicates) -> str:
     return (
         "So we keep the official test split whole and report accuracy on it, with the metrics of images with and "
         "without a look-alike beside it as slices of the evaluation. So we cut validation by whole clusters within "
-        f"RMSE {CUT:g} (decision 0005): within "
-        f"{NEAR:g} a single chain would join {leakage.counts['largest_cluster'].iloc[-1]:,} images. "
-        f"Training images are not thinned out: that changed 1-nearest neighbour by {100 * leakage.removal.value:+.2f} "
-        "points."
+        f"RMSE {CUT:g} (decision 0005): within {NEAR:g} a single chain would join "
+        f"{leakage.counts['largest_cluster'].iloc[-1]:,} images. Training images are not thinned out: that changed "
+        f"1-nearest neighbour by {100 * leakage.removal.value:+.2f} points."
     )
 
 

@@ -1,8 +1,8 @@
 """The nearest training images of every image by their pixels.
 
-All 70,000 x 60,000 distances over 784 pixels take a minute. The images that are nearest in some principal components
-are candidates, and only those are measured pixel by pixel. How many true neighbours that finds is measured on a
-sample, against all distances.
+All 70,000 x 60,000 distances over 784 pixels take a minute. So the search takes the images that are nearest in some
+principal components as candidates, and compares only those pixel by pixel. A sample, compared with all training
+images, gives the recall of the search.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ FILE = "neighbours.npz"
 DIRECTIONS = 128
 CANDIDATES = 64
 REST_COSINE = 0.4
-"""Of what two neighbours' projections leave out. With it 64 directions and 48 candidates find the nearest of 99.2% of
-the images, without it of 97.7%; 128 and 64 find all of 500, and 99.98% of their ten nearest."""
+"""Cosine between the parts of two neighbours that the projection drops. With it 64 directions and 48 candidates find
+the nearest of 99.2% of the images, without it of 97.7%; 128 and 64 find all of 500, and 99.98% of their ten nearest."""
 
 SEARCH_BLOCK = 4096
 MEASURE_BLOCK = 256
-"""Images at a time: their candidates' pixels are 39 MB, which the processor's cache half holds."""
+"""Images at a time: the pixels of their candidates take 39 MB, about twice the processor's cache."""
 
 SAMPLE = 500
-"""Images whose true neighbours are searched, to measure the recall."""
+"""Images compared with all training images, to measure the recall."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Neighbours:
 
     @classmethod
     def load(cls, directory: Path) -> Neighbours:
-        """Reads what `save` wrote."""
+        """Reads the file that `save` wrote."""
         with np.load(directory / FILE) as content:
             recalls = (float(content["first_recall"]), float(content["recall"]))
             return cls(content["index"], content["rmse"], *recalls)
@@ -76,24 +76,24 @@ def nearest(
         data_pixels: float32 [N, D] in [0, 1], the training images first.
         train_count: How many of them are training images.
         k: How many neighbours; fewer where there are not so many other training images. Defaults to 10.
-        report: Called with the images done and all of them.
-        first: The row of the first image whose neighbours are wanted. Defaults to 0: those of all.
+        report: Called with the number of images done and in all.
+        first: The row of the first image to search for. Defaults to 0: all images.
     """
     k = min(k, train_count - 1)
     known, queries = _coordinates(data_pixels)
-    asked = np.arange(first, len(data_pixels))
+    queried = np.arange(first, len(data_pixels))
     found = []
-    for start in range(0, len(asked), SEARCH_BLOCK):
-        rows = asked[start : start + SEARCH_BLOCK]
+    for start in range(0, len(queried), SEARCH_BLOCK):
+        rows = queried[start : start + SEARCH_BLOCK]
         candidates, _ = search(queries[rows], known[:train_count], max(CANDIDATES, k + 1))
         found.append(_measure(data_pixels, rows, candidates, k))
-        report(start + len(rows), len(asked))
+        report(start + len(rows), len(queried))
     index, rmse = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Neighbours(index, rmse, *_recall(data_pixels, train_count, asked, rmse))
+    return Neighbours(index, rmse, *_recall(data_pixels, train_count, queried, rmse))
 
 
 def search(queries: Floats, known: Floats, k: int) -> tuple[Rows, Floats]:
-    """Finds the nearest rows of `known` by Euclidean distance, comparing with all of them.
+    """Finds the nearest rows of `known` by Euclidean distance, exactly.
 
     Args:
         queries: float32 [Q, F].
@@ -105,7 +105,7 @@ def search(queries: Floats, known: Floats, k: int) -> tuple[Rows, Floats]:
     """
     import faiss
 
-    # A reservoir of candidates instead of a heap: the same answer six times as fast for the k that are asked for here.
+    # A reservoir of candidates instead of a heap gives the same result six times as fast for the k used here.
     faiss.cvar.distance_compute_min_k_reservoir = 5
     squared, index = faiss.knn(np.ascontiguousarray(queries), np.ascontiguousarray(known), min(k, len(known)))
     return index.astype(np.int32), squared
@@ -114,8 +114,8 @@ def search(queries: Floats, known: Floats, k: int) -> tuple[Rows, Floats]:
 def _coordinates(pixels: Floats) -> tuple[Floats, Floats]:
     """Returns coordinates of known images and of queries, float32 [N, DIRECTIONS + 1], that rank as pixels do.
 
-    The last coordinate stands for the length of what the projection leaves out: of two images, |a|^2 + |b|^2 - 2ab is
-    missing in their squared distance, where ab is REST_COSINE |a| |b| among neighbours.
+    The last coordinate is the length of the part that the projection drops. The squared distance of two images lacks
+    |a|^2 + |b|^2 - 2ab of these parts, where ab is about REST_COSINE |a| |b| among neighbours.
     """
     components = principal_components(pixels)
     known = np.empty((len(pixels), min(DIRECTIONS, pixels.shape[1]) + 1), np.float32)
@@ -142,11 +142,11 @@ def _measure(pixels: Floats, rows: npt.NDArray[np.int64], candidates: Rows, k: i
     return np.take_along_axis(candidates, order, axis=1), distances
 
 
-def _recall(pixels: Floats, train_count: int, asked: npt.NDArray[np.int64], found: Floats) -> tuple[float, float]:
-    """Compares distances found, float32 [N, k], with the true ones: the recall of the first and of all neighbours."""
+def _recall(pixels: Floats, train_count: int, queried: npt.NDArray[np.int64], found: Floats) -> tuple[float, float]:
+    """Returns the recall of the first and of all neighbours, from the distances found, float32 [N, k], on a sample."""
     k = found.shape[1]
-    places = np.random.default_rng(0).permutation(len(asked))[:SAMPLE]
-    rows, found = asked[places], found[places]
+    sample = np.random.default_rng(0).permutation(len(queried))[:SAMPLE]
+    rows, found = queried[sample], found[sample]
     # Products of float32 do not rank ties exactly: a few more than needed are measured.
     candidates, _ = search(pixels[rows], pixels[:train_count], k + 6)
     _, true = _measure(pixels, rows, candidates, k)

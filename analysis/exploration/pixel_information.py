@@ -23,31 +23,31 @@ Values = npt.NDArray[np.float64]
 
 LEVELS = 256
 BINS = 16
-"""Of 16 grey levels each. The first ends at `slicing_features.INK_THRESHOLD`: it is the ground, the rest is cloth."""
+"""Bins of 16 grey levels. The first ends at `slicing_features.INK_THRESHOLD`: it is background, the rest foreground."""
 BLOCK = 4096
 
 
 def count_values(images: Images, classes: Classes, count: int) -> Counts:
-    """Returns int64 [count, pixels, 256]: in how many images of a class each pixel has each value.
+    """Returns how many images of each class have each value at each pixel, int64 [count, pixels, 256].
 
     Args:
         images: uint8 [N, height, width].
         classes: int64 [N], below `count`.
-        count: How many classes.
+        count: The number of classes.
     """
     flat = images.reshape(len(images), -1)
     table = np.zeros((count, flat.shape[1] * LEVELS), np.int64)
-    place = np.arange(flat.shape[1], dtype=np.int64) * LEVELS
+    offsets = np.arange(flat.shape[1], dtype=np.int64) * LEVELS
     for index in range(count):
         members = np.flatnonzero(classes == index)
         for start in range(0, len(members), BLOCK):
-            cells = place + flat[members[start : start + BLOCK]]
+            cells = offsets + flat[members[start : start + BLOCK]]
             table[index] += np.bincount(cells.ravel(), minlength=table.shape[1])
     return table.reshape(count, -1, LEVELS)
 
 
 def merge(table: Counts, classes: Sequence[int], count: int) -> Counts:
-    """Returns the table of coarser classes: `classes` says for each old class, which of the `count` new it is in."""
+    """Returns the table of `count` coarser classes; `classes` holds the new class of each old one."""
     merged = np.zeros((count, *table.shape[1:]), np.int64)
     np.add.at(merged, np.asarray(classes), table)
     return merged
@@ -84,7 +84,7 @@ def binned(table: Counts, bins: int = BINS) -> Counts:
 
 
 def silhouettes(table: Counts) -> Counts:
-    """Returns the counts of ground and cloth instead of 256 values."""
+    """Returns the counts of background and foreground instead of 256 values."""
     fine = binned(table)
     return np.stack([fine[..., 0], fine[..., 1:].sum(axis=-1)], axis=-1)
 
@@ -108,17 +108,17 @@ def entropy(counts: Counts) -> Values:
 
 @dataclass(frozen=True)
 class Information:
-    """What a pixel tells about the classes of the training images, in bits.
+    """Mutual information of a pixel and the class, over the training images, in bits.
 
     Attributes:
-        group: float64 [28, 28], about the group, the pixel in 16 levels.
-        silhouette: float64 [28, 28], about the group, the pixel only ground or cloth.
-        garment: float64 [28, 28], about the garment.
-        pair: float64 [28, 28], about which of the pair, among the images of the two groups alone.
-        shuffled: The largest of all pixels about shuffled groups: what chance finds.
-        group_entropy: Of the groups: all there is to know.
-        garment_entropy: Of the garments.
-        pair_entropy: Of the two groups of the pair.
+        group: float64 [28, 28], with the group, the pixel in 16 levels.
+        silhouette: float64 [28, 28], with the group, the pixel as background or foreground.
+        garment: float64 [28, 28], with the garment.
+        pair: float64 [28, 28], with the group, among the images of the pair of groups alone.
+        shuffled: The largest of all pixels with shuffled groups: the level of chance.
+        group_entropy: Entropy of the groups.
+        garment_entropy: Entropy of the garments.
+        pair_entropy: Entropy of the two groups of the pair.
     """
 
     group: Values
@@ -132,7 +132,7 @@ class Information:
 
 
 def measure_information(table: Counts, grouped: Counts, shuffled: Counts, pair: tuple[int, int]) -> Information:
-    """Returns what pixels tell, from the values counted by garment, by group, and by shuffled group."""
+    """Measures the information in pixels, from the values counted by garment, by group, and by shuffled group."""
     two = grouped[list(pair)]
     entropies = [float(entropy(counts[:, 0].sum(axis=-1))) for counts in (grouped, table, two)]
     return Information(
@@ -154,26 +154,25 @@ def as_images(values: Values) -> Values:
 def information_text(
     data: Data, known: Information, pair: tuple[int, int], garments_explain: float, groups_explain: float
 ) -> str:
-    """Returns the paragraph on what a pixel says about the class, as Markdown."""
+    """Returns the paragraph on the information in pixels, as Markdown."""
     best, best_of_pair = _best_pixel(known.group), _best_pixel(known.pair)
     small, large = (data.taxonomy.groups[group] for group in pair)
     return (
-        f"**What a pixel tells.** Garments explain {garments_explain:.0%} of the variance of the pixels and "
-        f"groups {groups_explain:.0%}; {1 - garments_explain:.0%} is within garments. The pixel "
-        f"that says most about the group, in {_pixel_name(best)}, tells {known.group[best]:.2f} of "
-        f"{known.group_entropy:.2f} bits, "
-        f"and {known.silhouette[best]:.2f} of them by being cloth or ground. Over all pixels the silhouette "
-        f"holds {_share(known.silhouette.sum(), known.group.sum()):.0%} of what single pixels say; shades and prints "
-        f"hold the rest. (For groups shuffled among the images no pixel says more than {known.shuffled:.4f} bits.) "
-        f"Between {small} and {large}, the pair that a linear model confuses most, the best pixel is in "
-        f"{_pixel_name(best_of_pair)} and tells {known.pair[best_of_pair]:.2f} of {known.pair_entropy:.2f} bits, "
+        f"**Information in a pixel.** Garments explain {garments_explain:.0%} of the variance of the pixels and "
+        f"groups {groups_explain:.0%}; {1 - garments_explain:.0%} is within garments. The most informative pixel on "
+        f"the group, in {_pixel_name(best)}, has {known.group[best]:.2f} of {known.group_entropy:.2f} bits, "
+        f"{known.silhouette[best]:.2f} of them by being foreground or background. Over all pixels the silhouette has "
+        f"{_share(known.silhouette.sum(), known.group.sum()):.0%} of the information in single pixels; shades and "
+        f"prints have the rest. (With shuffled groups no pixel has more than {known.shuffled:.4f} bits.) Between "
+        f"{small} and {large}, the pair that a linear model confuses most, the best pixel is in "
+        f"{_pixel_name(best_of_pair)} and has {known.pair[best_of_pair]:.2f} of {known.pair_entropy:.2f} bits, "
         f"{_share(known.pair.max(), known.pair_entropy):.0%}, against "
         f"{_share(known.group.max(), known.group_entropy):.0%} for the groups together."
     )
 
 
 def information_figure(data: Data, information: Information, pair: tuple[int, int]) -> Picture:
-    """Returns the figure of what each pixel says about the group, and about the pair alone."""
+    """Returns the figure of the information in each pixel on the group, and on the pair alone."""
     small, large = (data.taxonomy.groups[group] for group in pair)
     figure = make_subplots(1, 2, horizontal_spacing=0.04, subplot_titles=["the group", f"{small} or<br>{large}"])
     figure.update_layout(template=style.TEMPLATE, height=360, margin={"l": 8, "r": 8, "t": 60, "b": 60})
@@ -184,7 +183,7 @@ def information_figure(data: Data, information: Information, pair: tuple[int, in
             z=share.tolist(), colorscale=style.SEQUENTIAL, zmin=0, zmax=_largest_share(panels), row=1, col=column,
             hovertemplate="row %{y}, column %{x}: %{z}%<extra></extra>", showscale=column == 2, x0=1, y0=1,
             colorbar={"orientation": "h", "thickness": 10, "y": -0.02, "yanchor": "top", "x": 0.5, "len": 0.9,
-                      "title": {"text": "% of what there is to know", "side": "bottom"}},
+                      "title": {"text": "% of the entropy", "side": "bottom"}},
         )  # fmt: skip
         figure.update_xaxes(showticklabels=False, ticks="", showgrid=False, constrain="domain", row=1, col=column)
         anchor = "x" if column == 1 else "x2"
@@ -201,7 +200,7 @@ def information_figure(data: Data, information: Information, pair: tuple[int, in
     return Picture(
         "pixel-information",
         figure,
-        f"What a single pixel tells about the group, and about {small} against {large} alone: mutual information over "
+        f"Information in a single pixel on the group, and on {small} against {large} alone: mutual information over "
         f"the entropy, each pixel in {BINS} grey levels, training images.",
         documented=True,
     )

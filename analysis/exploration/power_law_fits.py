@@ -164,10 +164,9 @@ def _finding(curves: pd.DataFrame, fits: pd.DataFrame) -> str:
     return (
         f"Trained on {most:,} images, the {best['model']} gets {best['error']:.2%} of held-out groups wrong, "
         f"{_others(groups)}. The last doubling of the images took the {best['model']} from {halved:.2%} to "
-        f"{best['error']:.2%}.\n\n"
-        f"A power law says what ten times as many images, {10 * most:,}, would bring: {_promise(best)}. "
-        f"{_equivalent(best, worst)}\n\n"
-        f"On the garments the same holds at another level: {_garments(fits)}"
+        f"{best['error']:.2%}.\n\nA power law says what ten times as many images, {10 * most:,}, would bring: "
+        f"{_promise(best)}. {_equivalent(best, worst)}\n\nOn the garments the same holds at another level: "
+        f"{_garments(fits)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Principal components of images: the directions in which they differ most, and how much each explains."""
+"""Principal components of images, and the share of the variance that each explains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
 BLOCK = 8192
-"""Images at a time: centring all 70,000 at once would take another 220 MB."""
+"""Images at a time: centring all 70,000 at once takes another 220 MB."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PrincipalComponents:
 
     @property
     def explained(self) -> Values:
-        """float64 [D], the share of the variance along each direction; 0 where nothing varies."""
+        """float64 [D], the share of the variance along each direction; 0 for images without variance."""
         total = self.variances.sum()
         return self.variances / total if total > 0 else np.zeros_like(self.variances)
 
@@ -41,23 +41,23 @@ class PrincipalComponents:
 
 
 def principal_components(pixels: Floats) -> PrincipalComponents:
-    """Decomposes the covariance of images, float32 [N, D]: exact, and a second for 70,000 of 784 pixels."""
+    """Returns the exact principal components of images, float32 [N, D]; 70,000 images of 784 pixels take a second."""
     mean, covariance = _moments(pixels)
     values, directions = np.linalg.eigh(covariance)
     values, directions = np.maximum(values[::-1], 0), directions[:, ::-1]
-    # A direction and its opposite are the same; a fixed sign keeps the pictures the same everywhere.
+    # A direction and its opposite are equivalent; a fixed sign gives the same figures on every machine.
     largest = np.abs(directions).argmax(axis=0)
     signs = np.where(directions[largest, np.arange(len(largest))] < 0, -1.0, 1.0)
     return PrincipalComponents(mean.astype(np.float32), values, (directions * signs).astype(np.float32))
 
 
 def variances(pixels: Floats) -> Values:
-    """Returns the variances along the principal components alone, float64 [D]: five times as fast."""
+    """Returns only the variances along the principal components, float64 [D]; five times as fast."""
     return np.maximum(np.linalg.eigvalsh(_moments(pixels)[1])[::-1], 0)
 
 
 def directions_for(variances: Values, share: float) -> int:
-    """Returns how many of the strongest directions explain at least this share of the variance."""
+    """Returns the number of strongest directions that explain at least this share of the variance."""
     shares = variances.cumsum() / max(variances.sum(), 1e-12)
     return min(int(np.searchsorted(shares, share - 1e-12)) + 1, len(variances))
 

@@ -19,34 +19,36 @@ Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 REFERENCE = 1500
-"""Images of its class that an image is compared with: 60,000 x 1,500 distances take two seconds, all pairs fifteen."""
+"""Images of the class that an image is compared with: 60,000 x 1,500 distances take two seconds, all pairs fifteen."""
 NEIGHBOUR = 5
 BLOCK = 4096
 MEANS = "Training images of each garment, pixel by pixel. The deviation is bright where they differ."
-GROUP_MEANS = "The same of each group. The mean of a group of several shapes looks like none of them."
+GROUP_MEANS = (
+    "Training images of each group, pixel by pixel. The mean of a group of several shapes looks like none of them."
+)
 TYPICAL = (
-    "The nearest to their garment's mean image, nearest first. The first is the medoid: the sum of its squared "
-    "distances to all others is the least."
+    "Training images nearest to the mean image of their garment, nearest first. The first is the medoid, with the "
+    "least sum of squared distances to all others."
 )
 EXTREME = (
-    "The loneliest of each garment: the farthest from their fifth nearest image of the same garment. Below each the "
-    f"distance, the root mean square of the pixels in [0, 1]; {REFERENCE:,} images drawn are compared with."
+    "The most isolated images of each garment: the farthest from their fifth nearest image of the same garment. Under "
+    f"each: this distance (RMSE of pixels in [0, 1]), among {REFERENCE:,} random images."
 )
 RANDOM = "Training images drawn at random."
-GROUP_SAMPLES = "The most typical and the loneliest images of each group, with their garments."
+GROUP_SAMPLES = "The most typical and the most isolated images of each group, with their garments."
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of one class, as rows of the pixels given.
+    """Sample images of one class, by row of the pixels.
 
     Attributes:
         typical: int64 [n], the nearest to the mean image first. The first one is the medoid under squared distance:
             the sum of squared distances to all others is least where the distance to the mean is.
-        extreme: int64 [n], the loneliest first: the farthest from its fifth nearest image of the class.
+        extreme: int64 [n], the most isolated first: the farthest from its fifth nearest image of the class.
         random: int64 [n], drawn without replacement.
-        from_mean: float32 [n], the distance of the typical ones to the mean image.
-        from_others: float32 [n], the distance of the extreme ones to their fifth nearest.
+        from_mean: float32 [n], the distance of the typical images to the mean image.
+        from_others: float32 [n], the distance of the extreme images to their fifth nearest.
 
     Distances are root-mean-square over the pixels, in [0, 1].
     """
@@ -71,16 +73,16 @@ def choose(pixels: Pixels, members: Indices, count: int, seed: int = 0) -> Sampl
     own = pixels[members]
     from_mean = np.sqrt(((own - own.mean(axis=0)) ** 2).mean(axis=1)) if len(own) else np.empty(0, np.float32)
     reference = np.sort(rng.permutation(len(own))[:REFERENCE])
-    lonely = isolation(own, reference)
-    typical, extreme = np.argsort(from_mean, kind="stable")[:count], np.argsort(-lonely, kind="stable")[:count]
+    isolated = isolation(own, reference)
+    typical, extreme = np.argsort(from_mean, kind="stable")[:count], np.argsort(-isolated, kind="stable")[:count]
     drawn = rng.permutation(members)[:count]
-    return Samples(members[typical], members[extreme], drawn, from_mean[typical], lonely[extreme])
+    return Samples(members[typical], members[extreme], drawn, from_mean[typical], isolated[extreme])
 
 
 def isolation(pixels: Pixels, reference: Indices) -> Pixels:
-    """Returns the distance of each row to its fifth nearest among the reference rows, itself left out.
+    """Returns the distance of each row to its fifth nearest among the reference rows, itself excluded.
 
-    It grows as the density there falls (Loftsgaarden and Quesenberry 1965, "A nonparametric estimate of a multivariate
+    It grows as the density falls (Loftsgaarden and Quesenberry 1965, "A nonparametric estimate of a multivariate
     density function"). With five others or fewer it is the distance to the farthest.
 
     Args:
@@ -104,13 +106,13 @@ def _nearest_squares(block: Pixels, known: Pixels, lengths: Pixels, itself: Indi
     squares = np.einsum("ij,ij->i", block, block)[:, None] + lengths - 2 * block @ known.T
     rows = np.flatnonzero(itself >= 0)
     squares[rows, itself[rows]] = np.inf
-    place = min(NEIGHBOUR, len(known) - 1) - 1
-    return np.maximum(np.partition(squares, place, axis=1)[:, place], 0.0)
+    rank = min(NEIGHBOUR, len(known) - 1) - 1
+    return np.maximum(np.partition(squares, rank, axis=1)[:, rank], 0.0)
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The mean, median and standard deviation of each class's training images, float64 [classes, 28, 28], in levels."""
+    """Mean, median and standard deviation of each class's training images, float64 [classes, 28, 28], in [0, 255]."""
 
     means: Values
     medians: Values
@@ -149,7 +151,7 @@ def galleries(
 
 
 def _mean_rows(looks: Looks, names: Sequence[str]) -> list[Row]:
-    # The deviation is at most half the range of grey levels: doubled it uses the whole.
+    # The deviation is at most half the range of grey levels; doubled, it uses the whole range.
     kinds = (("Mean", looks.means), ("Median", looks.medians), ("Deviation, doubled", 2 * looks.deviations))
     return [Row(title, np.rint(np.clip(values, 0, 255)).astype(np.uint8), names) for title, values in kinds]
 
@@ -161,11 +163,11 @@ def _sample_rows(
 
 
 def _group_rows(data: Data, samples: Sequence[Samples]) -> list[Row]:
-    made = []
+    gallery = []
     for name, colour, sample in zip(data.taxonomy.groups, data.taxonomy.colours, samples, strict=True):
-        for kind, rows in (("typical", sample.typical), ("lonely", sample.extreme)):
-            made.append(_image_row(data, rows, f"{name}, {kind}", colour, [data.garment_name(row) for row in rows]))
-    return made
+        for kind, rows in (("typical", sample.typical), ("isolated", sample.extreme)):
+            gallery.append(_image_row(data, rows, f"{name}, {kind}", colour, [data.garment_name(row) for row in rows]))
+    return gallery
 
 
 def _image_row(data: Data, rows: npt.NDArray[np.int64], title: str, colour: str, notes: Sequence[str] = ()) -> Row:

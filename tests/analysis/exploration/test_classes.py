@@ -1,4 +1,4 @@
-"""Classes: planted sizes are counted, planted pixels are found, and typical and lonely images are told apart."""
+"""Classes: planted sizes are counted, planted pixels are found, and typical and isolated images are separated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from analysis.data.fashion_mnist import Source, load
 from analysis.exploration import pixel_information
-from analysis.exploration.classes import hardest_pair, measure, naive_answers, sizes
+from analysis.exploration.classes import hardest_pair, measure, naive_classifiers, sizes
 from analysis.exploration.typical_images import choose, isolation
 from models.taxonomy import Taxonomy
 from tests.analysis.exploration.two_splits import as_data, make_data, make_other_data
@@ -34,12 +34,12 @@ def test_planted_sizes_are_counted() -> None:
 
 def test_the_case_s_groups_flatter_accuracy() -> None:
     """With 4 : 1 : 1 : 3 : 1, a model blind to One piece has accuracy 0.9, balanced accuracy 0.8, macro F1 7/9."""
-    answers = naive_answers(np.array([4000, 1000, 1000, 3000, 1000]), Taxonomy.load(), (2, 0)).set_index("answers")
-    blind, majority = answers.loc["never One piece"], answers.loc["always Upper part"]
+    naive = naive_classifiers(np.array([4000, 1000, 1000, 3000, 1000]), Taxonomy.load(), (2, 0)).set_index("classifier")
+    blind, majority = naive.loc["never One piece"], naive.loc["always Upper part"]
     assert (blind["accuracy"], blind["balanced accuracy"]) == pytest.approx((0.9, 0.8))
     assert blind["macro F1"] == pytest.approx((3 + 8 / 9) / 5)
     assert (majority["accuracy"], majority["macro F1"]) == pytest.approx((0.4, 4 / 35))
-    assert answers.loc["half of One piece", "least recall"] == 0.5
+    assert naive.loc["half of One piece", "least recall"] == 0.5
 
 
 def test_counts_give_numpys_moments() -> None:
@@ -85,7 +85,7 @@ def test_merged_counts_are_those_of_the_coarser_classes() -> None:
     assert np.array_equal(merged, pixel_information.count_values(data.images, data.groups, 5))
 
 
-def test_a_stranger_is_the_loneliest_and_the_mean_is_typical() -> None:
+def test_an_outlier_is_the_most_isolated_and_the_mean_is_typical() -> None:
     """A planted far image is the first of the extreme ones, a planted mean image the first of the typical ones."""
     rng = np.random.default_rng(0)
     pixels = rng.normal(0.5, 0.05, (60, 784)).astype(np.float32)

@@ -45,7 +45,7 @@ def test_no_cluster_straddles_the_held_out_part() -> None:
     place = {image.tobytes(): row for row, image in enumerate(data.images)}
     drawn = draw(data, 0)
     known, held_out = (
-        {int(clusters[place[image.tobytes()]]) for image in images} for images in (drawn.images, drawn.unknown)
+        {int(clusters[place[image.tobytes()]]) for image in images} for images in (drawn.images, drawn.held_out)
     )
     assert not known & held_out and -1 not in known | held_out
 
@@ -56,7 +56,7 @@ def test_nearest_neighbours_of_nested_sizes_are_the_ladders() -> None:
     drawn = draw(data, 0)
     groups = drawn.membership.argmax(axis=1)
     for size, found in zip((50, 120, 300), nearest_neighbour(drawn, (50, 120, 300)), strict=True):
-        known, unknown = (x.reshape(len(x), -1) / np.float32(255) for x in (drawn.images[:size], drawn.unknown))
+        known, unknown = (x.reshape(len(x), -1) / np.float32(255) for x in (drawn.images[:size], drawn.held_out))
         expected = ladder_nearest_neighbour(known, drawn.garments[:size], unknown, data.taxonomy)
         assert (groups[found.argmax(axis=1)] == expected).all()
 

@@ -244,8 +244,7 @@ def _score_figure(statistics: ClassStatistics) -> Picture:
         "naive-answers",
         figure,
         'Hypothetical classifiers. "Always" is constant; "never" and "half of" are correct except for one group, of '
-        "which "
-        "they miss all or half. Accuracy hardly changes when a small group is lost; macro F1 does.",
+        "which they miss all or half. Accuracy hardly changes when a small group is lost; macro F1 does.",
         documented=True,
     )
 

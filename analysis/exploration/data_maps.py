@@ -24,25 +24,25 @@ from models.probabilities import softmax
 Values = npt.NDArray[np.float64]
 
 SURE = 0.9
-"""An image is easy when its given group has at least this probability on average, hard below 1 - SURE."""
+"""An image is easy when its labelled group has at least this mean probability, hard below 1 - SURE."""
 CHANGING = 0.15
-"""It is ambiguous when the standard deviation over the epochs is at least this, whatever the mean."""
+"""An image is ambiguous when the standard deviation over the epochs is at least this, whatever the mean."""
 REGIONS = ("easy", "ambiguous", "hard", "between")
 POINTS = 100
-"""Of each group on the map."""
+"""Points of each group on the map."""
 BINS = 40
 IN_A_ROW = 12
 
 
 @dataclass(frozen=True)
 class DataMap:
-    """Where every training image lies, T of them.
+    """Positions of T training images on the data map.
 
     Attributes:
-        confidence: float64 [T], the mean over the epochs of the probability of the given group.
+        confidence: float64 [T], the mean over the epochs of the probability of the labelled group.
         variability: float64 [T], its standard deviation over the epochs.
         region: int64 [T], index into `REGIONS`.
-        by_garment: One row a garment: garment, group, then the share of its images in each of the regions.
+        by_garment: A row for each garment: garment, group, then the share of its images in each of the regions.
     """
 
     confidence: Values
@@ -52,12 +52,12 @@ class DataMap:
 
 
 def map_data(data: Data, out_of_fold: OutOfFold) -> DataMap:
-    """Places every training image."""
+    """Returns the data map of all training images."""
     membership = np.array(data.taxonomy.membership())
     groups = data.groups[data.train_rows]
-    place = np.arange(len(groups))
-    held = np.stack([(softmax(logits) @ membership)[place, groups] for logits in out_of_fold.logits])
-    confidence, variability = held.mean(axis=0), held.std(axis=0)
+    rows = np.arange(len(groups))
+    of_label = np.stack([(softmax(logits) @ membership)[rows, groups] for logits in out_of_fold.logits])
+    confidence, variability = of_label.mean(axis=0), of_label.std(axis=0)
     region = regions(confidence, variability)
     return DataMap(confidence, variability, region, _region_shares(data, region))
 
@@ -79,22 +79,23 @@ def _region_shares(data: Data, region: Indices) -> pd.DataFrame:
 
 
 def map_text(data: Data, found: DataMap) -> str:
-    """Returns what was found, as Markdown."""
+    """Returns the paragraph on the data map, as Markdown."""
     shares = np.bincount(found.region, minlength=len(REGIONS)) / len(found.region)
     table = found.by_garment
     hard, ambiguous = (table.iloc[int(table[region].argmax())] for region in ("hard", "ambiguous"))
     return (
-        f"**Data maps.** Over the epochs, the probability of the given group stays above {SURE:.0%} on average and "
-        f"steady for {shares[0]:.1%} of the training images (easy), changes by {CHANGING:.2f} or more for "
-        f"{shares[1]:.1%} (ambiguous) and stays below {1 - SURE:.0%} for {shares[2]:.1%} (hard). Most ambiguous is "
-        f"{ambiguous['garment']} ({ambiguous['ambiguous']:.1%}), hardest is {hard['garment']} ({hard['hard']:.1%}). "
-        "Unlike in the paper that the maps come from, no network was trained on the image it is asked about, so hard "
-        "means that all the others speak against it."
+        f"**Data maps.** Over the epochs, the probability of the labelled group has a mean above {SURE:.0%} and a "
+        f"standard deviation below {CHANGING:.2f} for {shares[0]:.1%} of the training images (easy), a standard "
+        f"deviation of {CHANGING:.2f} or more for {shares[1]:.1%} (ambiguous), and a mean below {1 - SURE:.0%} for "
+        f"{shares[2]:.1%} (hard). {ambiguous['garment']} is ambiguous most often ({ambiguous['ambiguous']:.1%}), "
+        f"{hard['garment']} is hard most often ({hard['hard']:.1%}). Unlike in the paper on data maps, no network was "
+        "trained on the image that it predicts. So the networks trained on all other images contradict the label of "
+        "a hard image."
     )
 
 
 def map_blocks(data: Data, found: DataMap) -> Iterator[Block]:
-    """Yields what shows it."""
+    """Yields the data map, the shares of its regions and example images."""
     rows = _sample(data, found)
     yield Picture(
         "data-map", _map_figure(data, found, rows), _MAP, thumbnails=data.images[data.train_rows[rows]], documented=True
@@ -107,7 +108,7 @@ def map_blocks(data: Data, found: DataMap) -> Iterator[Block]:
 
 
 def _sample(data: Data, found: DataMap) -> Indices:
-    """Returns training images of each group, the rarer regions of the map as often as the crowded one."""
+    """Returns training images of each group, drawn with equal weight from every region of the map."""
     random = np.random.default_rng(0)
     groups = data.groups[data.train_rows]
     crowd = np.bincount(found.region, minlength=len(REGIONS))[found.region]
@@ -120,10 +121,10 @@ def _sample(data: Data, found: DataMap) -> Indices:
 
 
 def _map_figure(data: Data, found: DataMap, rows: Indices) -> go.Figure:
-    made = style.figure("variability (SD over epochs)", "confidence (mean probability)", height=520)
+    figure = style.figure("variability (SD over epochs)", "confidence (mean probability)", height=520)
     edges = np.linspace(0, 0.5, BINS + 1), np.linspace(0, 1, BINS + 1)
     density, *_ = np.histogram2d(found.variability, found.confidence, bins=edges)
-    made.add_heatmap(
+    figure.add_heatmap(
         x=((edges[0][1:] + edges[0][:-1]) / 2).round(4).tolist(),
         y=((edges[1][1:] + edges[1][:-1]) / 2).round(4).tolist(),
         z=np.log10(np.maximum(density.T, 1)).round(2).tolist(),
@@ -133,25 +134,25 @@ def _map_figure(data: Data, found: DataMap, rows: Indices) -> go.Figure:
     )
     groups = data.groups[data.train_rows[rows]]
     for group, name in enumerate(data.taxonomy.groups):
-        place = np.flatnonzero(groups == group)
-        made.add_scattergl(
-            x=found.variability[rows[place]].round(4).tolist(),
-            y=found.confidence[rows[place]].round(4).tolist(),
+        members = np.flatnonzero(groups == group)
+        figure.add_scattergl(
+            x=found.variability[rows[members]].round(4).tolist(),
+            y=found.confidence[rows[members]].round(4).tolist(),
             mode="markers",
             name=name,
             marker={"color": style.group_colours(data.taxonomy)[group], "size": 6, "opacity": 0.8},
-            customdata=place.tolist(),
-            text=[data.garment_name(row) for row in data.train_rows[rows[place]]],
+            customdata=members.tolist(),
+            text=[data.garment_name(row) for row in data.train_rows[rows[members]]],
             hovertemplate="%{text}: %{y:.2f} ± %{x:.2f}",
         )
-    made.update_yaxes(range=[0, 1])
-    return made
+    figure.update_yaxes(range=[0, 1])
+    return figure
 
 
 def _region_rows(data: Data, found: DataMap) -> list[Row]:
-    """Returns the images furthest into each region, garments in turn."""
+    """Returns the most extreme images of each region, garments in turn."""
     depth = {"easy": found.confidence - found.variability, "ambiguous": found.variability, "hard": -found.confidence}
-    made = []
+    gallery = []
     garments = data.garments[data.train_rows]
     for region, values in depth.items():
         members = np.flatnonzero(found.region == REGIONS.index(region))
@@ -160,14 +161,14 @@ def _region_rows(data: Data, found: DataMap) -> list[Row]:
         first = data.train_rows[members[np.argsort(turn, kind="stable")[:IN_A_ROW]]]
         if len(first):
             notes = [data.garment_name(row) for row in first]
-            made.append(Row(f"{region} ({len(members):,})", data.images[first], notes))
-    return made
+            gallery.append(Row(f"{region} ({len(members):,})", data.images[first], notes))
+    return gallery
 
 
 _MAP = (
-    "Each training image by the mean (up) and the standard deviation (right) of the probability that its given group "
-    "has over the epochs. Grey: how many images, logarithmically. Points: a sample of each group in which rare places "
-    "are as frequent as crowded ones; touch one to see it. Top left is easy, right is ambiguous, bottom left is hard."
+    "Each training image by the mean (vertical) and the standard deviation (horizontal) over the epochs of the "
+    "probability of its labelled group. Grey: number of images, logarithmic. Points: a sample of each group with "
+    "equal weight for every region. Top left is easy, right is ambiguous, bottom left is hard."
 )
 _REGIONS = "The share of each garment's training images in the regions of the map."
-_IMAGES = "Of each garment in turn, the training images furthest into each region."
+_IMAGES = "The most extreme training images of each region, garments in turn."

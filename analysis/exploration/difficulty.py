@@ -27,19 +27,19 @@ Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
 SAMPLE = 1200
-"""Images of a group that its prototypes are chosen for: the kernel of 1,200 takes 11 MB."""
+"""Images of a group from which its prototypes are chosen: the kernel of 1,200 takes 11 MB."""
 EXEMPLARS = 8
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What is hard.
+    """Measurements of difficult images.
 
     Attributes:
         shared: The models' errors on the groups of the test images.
-        suspects_of_all: How many test images that every model gets wrong are suspected of a wrong group.
-        map: Where the training images lie between easy and hard.
+        suspects_of_all: How many of the test images that every model misclassifies are suspected of a wrong group.
+        map: The data map of the training images.
         exemplars: Of each group, by rows of Data.
         pair: The two groups that are confused most.
     """
@@ -55,25 +55,25 @@ def measure(
     data: Data,
     neighbours: Neighbours,
     out_of_fold: OutOfFold,
-    answers: Mapping[str, Indices],
+    predictions: Mapping[str, Indices],
     suspects: Indices,
 ) -> Difficulty:
-    """Looks for what is hard.
+    """Measures which images are difficult, and why.
 
     Args:
         data: The images.
         neighbours: The nearest training images of every image.
-        out_of_fold: The answers of networks that were not trained on the image.
-        answers: For each model, the groups int64 [n_test] that it gives the test images.
+        out_of_fold: Out-of-fold predictions of networks.
+        predictions: For each model, the predicted groups of the test images, int64 [n_test].
         suspects: int64, rows of Data suspected of a wrong group.
     """
-    shared = compare_errors(answers, data.groups[data.test_rows])
+    shared = compare_errors(predictions, data.groups[data.test_rows])
     return Difficulty(
         shared=shared,
         suspects_of_all=int(np.isin(data.test_rows[shared.by_all], suspects).sum()),
         map=map_data(data, out_of_fold),
         exemplars=tuple(_exemplars(data, out_of_fold, group) for group in range(len(data.taxonomy.groups))),
-        pair=measure_pair(data, neighbours, out_of_fold, answers, suspects),
+        pair=measure_pair(data, neighbours, out_of_fold, predictions, suspects),
     )
 
 
@@ -87,21 +87,21 @@ def _exemplars(data: Data, out_of_fold: OutOfFold, group: int) -> Exemplars:
 
 @dataclass(frozen=True)
 class Exemplars:
-    """Of one group: rows int64 of prototypes, the best first, and of critics, the strongest first."""
+    """Prototypes, the best first, and critics, the strongest first, of one group: rows, int64."""
 
     prototypes: Indices
     critics: Indices
 
 
 def choose_exemplars(features: Floats, count: int) -> Exemplars:
-    """Chooses prototypes and critics, as many of each.
+    """Chooses `count` prototypes and as many critics.
 
-    The kernel is Gaussian, its width the median distance. Critics lie where the density of all images and that of the
-    prototypes differ most, and are kept apart by the determinant of their kernel matrix, as in the paper.
+    The kernel is Gaussian, its width the median distance. Critics are where the density of all images and that of the
+    prototypes differ most; the determinant of their kernel matrix keeps them apart, as in the paper.
 
     Args:
         features: float32 [n, F]; n x n values must fit into memory.
-        count: How many of each; at most n.
+        count: The number of each; at most half of n.
     """
     kernel = _gaussian(features.astype(np.float64))
     count = min(count, len(kernel) // 2)
@@ -144,7 +144,7 @@ def _critics(kernel: Values, witness: Values, count: int) -> Indices:
 
 
 def section(data: Data, difficulty: Difficulty) -> Section:
-    """Tells which images are hard, for whom and why."""
+    """Returns the section "Difficulty"."""
     return Section(
         name="difficulty",
         title="Difficulty",
@@ -163,15 +163,14 @@ def section(data: Data, difficulty: Difficulty) -> Section:
 def _decision(data: Data, difficulty: Difficulty) -> str:
     one, other = (data.taxonomy.groups[group] for group in difficulty.pair.groups)
     return (
-        f"So we watch the F1 of {other} beside the accuracy, and slice the evaluation by what an image looks like: of "
-        f"the measures it slices by, {_strongest_features(difficulty)} tell most about where {other} and {one} are "
-        "mistaken. The exported model may abstain: where it cannot tell, its prediction set holds both groups "
-        "instead of a guess."
+        f"So we report the F1 of {other} beside the accuracy, and slice the evaluation by image features: of these, "
+        f"{_strongest_features(difficulty)} separate confused {other} and {one} best. The exported model may abstain: "
+        "where it is uncertain, its prediction set contains both groups."
     )
 
 
 def _strongest_features(difficulty: Difficulty) -> str:
-    """Names the two measures that the evaluation slices by and that separate confused images from safe ones best."""
+    """Returns the two features of the evaluation's slices that separate confused from correct images best."""
     both = pd.concat([way.measures for way in difficulty.pair.directions])
     names = both["measure"].str.split(" (", regex=False).str[0]
     strength = (both["auc"] - 0.5).abs().groupby(names).mean()
@@ -204,7 +203,7 @@ def _exemplar_rows(data: Data, difficulty: Difficulty, critics: bool) -> list[Ro
 
 
 _PROTOTYPES = (
-    "Prototypes: training images whose features stand for all of their group, the best first (MMD-critic over the "
-    "last features of a network that was not trained on them)."
+    "Prototypes: training images whose features represent all of their group, the best first (MMD-critic on the last "
+    "features of a network that was not trained on them)."
 )
-_CRITICS = "Critics: training images that the prototypes leave unexplained, the strongest first."
+_CRITICS = "Critics: training images that the prototypes do not represent, the strongest first."

@@ -21,8 +21,8 @@ from analysis.exploration.two_sample_tests import (
     discrepancy_test,
     holm,
     kolmogorov_smirnov,
-    least_seen,
     measure_power,
+    smallest_detected,
 )
 from analysis.pages import figures as style
 from analysis.pages.section import Listing, Picture
@@ -35,16 +35,16 @@ PERMUTATIONS = 199
 
 @dataclass(frozen=True)
 class Shift:
-    """What tells the test images from the training images.
+    """Differences between the test images and the training images.
 
     Attributes:
         by_feature: Columns garments ("all garments" or one), feature, distance (Kolmogorov and Smirnov's), p, and
             adjusted (Holm, over all rows); the smallest p first.
         differences: Columns feature, difference, low, high: the test images' mean less the training images', in
             standard deviations, with its 95% interval.
-        classifier: The area under the ROC curve of a classifier that guesses the split.
+        classifier: The area under the ROC curve of a classifier of the split.
         discrepancy: The squared maximum mean discrepancy of the principal components.
-        power: As `planted_shift.measure_power` returns it.
+        power: As `two_sample_tests.measure_power` returns it.
     """
 
     by_feature: pd.DataFrame
@@ -55,7 +55,7 @@ class Shift:
 
     @property
     def found(self) -> tuple[str, ...]:
-        """The tests that tell the splits apart at the level 0.05: none if there is no shift."""
+        """The tests that find a difference between the splits at the level 0.05: none if there is no shift."""
         outcomes = {
             "single features": float(self.by_feature["adjusted"].min()),
             "classifier": self.classifier.p,
@@ -65,9 +65,9 @@ class Shift:
 
 
 def measure(data: Data, features: pd.DataFrame) -> Shift:
-    """Tests the test split against the training split, and the tests against shifts planted in the training split."""
+    """Tests the test split against the training split, and measures the power of the tests by planted shifts."""
     columns = ImageColumns.fit(data.images)
-    rows = columns.place(data.images, features)
+    rows = columns.transform(data.images, features)
     train = len(data.train_rows)
     return Shift(
         by_feature=compare_features(features, data),
@@ -85,9 +85,9 @@ def compare_features(features: pd.DataFrame, data: Data) -> pd.DataFrame:
     rows = [
         (name, *line) for name, members in parts.items() for line in _compare(features[members], data.test[members])
     ]
-    made = pd.DataFrame(rows, columns=["garments", "feature", "distance", "p"])
-    made["adjusted"] = holm(made["p"].to_numpy())
-    return made.sort_values("p", ignore_index=True, kind="stable")
+    table = pd.DataFrame(rows, columns=["garments", "feature", "distance", "p"])
+    table["adjusted"] = holm(table["p"].to_numpy())
+    return table.sort_values("p", ignore_index=True, kind="stable")
 
 
 def differences(features: pd.DataFrame, test: Flags) -> pd.DataFrame:
@@ -108,31 +108,31 @@ def _compare(features: pd.DataFrame, test: Flags) -> Iterator[tuple[str, float, 
 def shift_text(shift: Shift) -> str:
     """Returns the paragraph on the tests for a shift, as Markdown."""
     first, tests = shift.by_feature.iloc[0], len(shift.by_feature)
-    verdict = f"{len(shift.found)} see a shift ({', '.join(shift.found)})" if shift.found else "none sees a shift"
+    verdict = f"{len(shift.found)} detect a shift ({', '.join(shift.found)})" if shift.found else "none detects a shift"
     return (
         f"**Training against test images.** Of three tests {verdict}. Of {tests} comparisons of one feature, over all "
         f"images and within each garment, the strongest is {first['feature']} of {first['garments']}, with p "
-        f"{_p(first['p'])}, or {_p(first['adjusted'])} after Holm's correction. A classifier that guesses the split "
+        f"{_p(first['p'])}, or {_p(first['adjusted'])} after Holm's correction. A classifier of the split "
         f"from features and principal components has an area under the ROC curve of {shift.classifier.statistic:.4f} "
-        f"(p {_p(shift.classifier.p)}; chance alone stays below {shift.classifier.threshold:.4f}, 95 times in 100). "
+        f"(p {_p(shift.classifier.p)}; 95% quantile of chance {shift.classifier.threshold:.4f}). "
         f"The kernel mean discrepancy has p {_p(shift.discrepancy.p)}."
     )
 
 
 def power_text(shift: Shift) -> str:
     """Returns the paragraph on the shifts that the tests detect, as Markdown."""
-    least = least_seen(shift.power)
+    least = smallest_detected(shift.power)
     best = least.min(axis=1)
-    seen = [f"{plant} from {share:.0%} of the images on" for plant, share in best.items() if not np.isnan(share)]
-    missed = [str(plant) for plant, share in best.items() if np.isnan(share)]
-    # A shift that is never seen is worse than one seen when all images have it.
+    detected = [f"{name} from {share:.0%} of the images on" for name, share in best.items() if not np.isnan(share)]
+    missed = [str(name) for name, share in best.items() if np.isnan(share)]
+    missing = f"; not even in all images: {', '.join(missed)}" if missed else ""
+    # A shift that is never detected counts as worse than one detected when all images have it.
     weakest = least.fillna(2.0).mean().idxmax()
     return (
-        "What they would have seen: "
-        f"{'; '.join(seen) or 'none of those planted'}{'; not even in all images: ' + ', '.join(missed) if missed else ''}. "
-        f"(The shifts are planted among training images set aside, in {DRAWS} draws, each of which had to be seen.) "
-        f"The {weakest} is the weakest of the three. Smaller shifts, and shifts of what no feature or component "
-        "measures, are not ruled out."
+        f"Shifts that they detect: {'; '.join(detected) or 'none of those planted'}{missing}. (The shifts are planted "
+        f"in a random part of the training images, in {DRAWS} draws, and each draw has to detect them.) The {weakest} "
+        "is the weakest of the three tests. Smaller shifts, and shifts that no feature or component measures, are "
+        "not ruled out."
     )
 
 
@@ -155,14 +155,14 @@ def test_table(shift: Shift) -> Listing:
             "p": [float(first["adjusted"]), shift.classifier.p, shift.discrepancy.p],
         }
     )
-    return Listing("shift-tests", table, "Three tests of one question: do the splits differ?", documented=True)
+    return Listing("shift-tests", table, "Three tests for a difference between the splits.", documented=True)
 
 
 def power_table(shift: Shift) -> Listing:
     """Returns the table of the smallest share of changed images that each test detected."""
-    table = least_seen(shift.power).map(lambda share: "never" if np.isnan(share) else f"{share:.0%}")
+    table = smallest_detected(shift.power).map(lambda share: "never" if np.isnan(share) else f"{share:.0%}")
     caption = (
-        "The smallest share of changed images that each test saw in every draw. The discrepancy compares "
+        "The smallest share of changed images that each test detected in every draw. The discrepancy compares "
         f"{DISCREPANCY_ROWS:,} images of each split, the others all."
     )
     return Listing("shift-power", table.reset_index().rename_axis(columns=None), caption, documented=True)
@@ -173,18 +173,18 @@ def _p(value: float) -> str:
 
 
 def difference_figure(shift: Shift) -> Picture:
-    """Returns each feature's difference of means between the splits with its interval, and zero as a line."""
+    """Returns each feature's difference of means between the splits with its interval."""
     table = shift.differences
-    made = style.figure("test less train (SDs)", height=110 + 28 * len(table))
-    made.add_scatter(
+    figure = style.figure("test minus train (SDs)", height=110 + 28 * len(table))
+    figure.add_scatter(
         x=table["difference"].round(4), y=table["feature"], mode="markers", showlegend=False,
         marker={"size": 9, "color": style.TEST},
         error_x={"array": ((table["high"] - table["low"]) / 2).round(4), "color": style.TEST},
     )  # fmt: skip
-    made.add_vline(x=0, line_dash="dot", line_color=style.NEUTRAL)
-    made.update_yaxes(autorange="reversed")
+    figure.add_vline(x=0, line_dash="dot", line_color=style.NEUTRAL)
+    figure.update_yaxes(autorange="reversed")
     caption = (
-        "Mean of the test images less that of the training images, with 95% intervals that are not corrected for "
-        "their number."
+        "Mean of the test images minus mean of the training images, with 95% intervals that are not corrected for "
+        "multiple comparisons."
     )
-    return Picture("split-differences", made, caption, documented=True)
+    return Picture("split-differences", figure, caption, documented=True)

@@ -39,11 +39,10 @@ CURVE_BINS = 24
 BOX_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _BOXES = (
-    "Each feature by garment, all images: the box holds the middle half, the whiskers hold 90%. The colour is "
-    "the group's."
+    "Each feature by garment, all images: boxes contain the middle half, whiskers 90%. The colour is that of the group."
 )
 _DENSITIES = (
-    "The features that tell this pair best, by group (training images): where the curves overlap, the feature "
+    "The features that separate this pair best, by group (training images). Where the curves overlap, the feature "
     "cannot decide. (Height and width are whole pixels, so that the aspect comes in steps.)"
 )
 _SPLITS = "Each feature in both splits: the line of the test images lies on the training images' area."
@@ -56,11 +55,11 @@ def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
         "distributions",
         "Distributions and shift",
         "\n\n".join([_size_text(data, features), pair_text(data, separated), shift_text(shift), power_text(shift)]),
-        "So we slice the evaluation by five of these figures (brightness, ink coverage, symmetry, aspect and taper) "
-        "and report where the model is weak, and shift training images by one pixel at most, since garments reach the "
-        "border. The test split only judges, with bootstrap intervals; validation is cut from the training split. And "
-        "the ExampleValidator compares garments and brightness of every split with the training split before anything "
-        "is trained: photographs from elsewhere need not have what these two splits have in common.",
+        "So we slice the evaluation by five of these features (brightness, foreground coverage, symmetry, aspect and "
+        "taper) and report where the model is weak, and shift training images by one pixel at most, since garments "
+        "reach the border. The test split only judges, with bootstrap intervals; validation is cut from the training "
+        "split. And the ExampleValidator compares garments and brightness of every split with the training split "
+        "before anything is trained: photographs from elsewhere need not have what these two splits have in common.",
         [
             Picture("feature-by-garment", boxes(data, features), _BOXES, documented=True),
             separation_figure(data, separated),
@@ -80,12 +79,12 @@ def _size_text(data: Data, features: pd.DataFrame) -> str:
     longest = features[["height", "width"]].max(axis=1)
     spans = float((longest >= min(data.images.shape[1:]) - 1).mean())
     explained = explained_variance(features, data.garments)
-    telling = str(explained.idxmax())
-    medians = features[telling].groupby(data.garments).median().rename(dict(enumerate(data.taxonomy.garments)))
+    best = str(explained.idxmax())
+    medians = features[best].groupby(data.garments).median().rename(dict(enumerate(data.taxonomy.garments)))
     return (
-        f"**How large, how bright.** In {spans:.1%} of the images the garment spans the picture in one direction, but "
-        f"for a pixel; {float((features['height'] > features['width']).mean()):.0%} are taller than wide. The more "
-        f"images are scaled so, the less a garment's size can tell. Of these features {telling} differs most between "
+        f"**Size and brightness.** In {spans:.1%} of the images the garment spans the picture in one direction, up to "
+        f"one pixel; {float((features['height'] > features['width']).mean()):.0%} are taller than wide. So "
+        f"the size of a garment carries little information. Of these features {best} differs most between "
         f"garments, which explain {explained.max():.0%} of its variance (median {medians.max():.2f} for "
         f"{medians.idxmax()}, {medians.min():.2f} for {medians.idxmin()}); {explained.idxmin()} differs least "
         f"({explained.min():.0%})."
@@ -93,77 +92,77 @@ def _size_text(data: Data, features: pd.DataFrame) -> str:
 
 
 def boxes(data: Data, features: pd.DataFrame) -> go.Figure:
-    """Returns a panel a feature with a box a garment, made of five quantiles and not of all images."""
-    made = _panels(row_height=60 + 17 * len(data.taxonomy.garments), shared_y=True)
-    for place, feature in enumerate(FEATURES):
+    """Returns a panel for each feature with a box for each garment, from five quantiles instead of all images."""
+    figure = _panels(row_height=60 + 17 * len(data.taxonomy.garments), shared_y=True)
+    for index, feature in enumerate(FEATURES):
         quantiles = features[feature.name].groupby(data.garments).quantile(np.array(BOX_QUANTILES)).unstack()
         for group, colour in enumerate(style.group_colours(data.taxonomy)):
             rows = quantiles[quantiles.index.isin(data.taxonomy.members(group))]
             low, first, median, third, high = (rows[q].round(3).tolist() for q in BOX_QUANTILES)
-            made.add_box(
+            figure.add_box(
                 y=[data.taxonomy.garments[garment] for garment in rows.index], orientation="h", marker_color=colour,
                 lowerfence=low, q1=first, median=median, q3=third, upperfence=high,
-                line_width=1, name=data.taxonomy.groups[group], showlegend=False, **_cell(place),
+                line_width=1, name=data.taxonomy.groups[group], showlegend=False, **_cell(index),
             )  # fmt: skip
-    made.update_yaxes(categoryorder="array", categoryarray=data.taxonomy.garments[::-1])
-    return made
+    figure.update_yaxes(categoryorder="array", categoryarray=data.taxonomy.garments[::-1])
+    return figure
 
 
 def split_histograms(data: Data, features: pd.DataFrame) -> go.Figure:
-    """Returns a panel a feature: its distribution in the training split as an area, in the test split as a line."""
-    made = _panels(row_height=150, shared_y=False)
-    for place, feature in enumerate(FEATURES):
+    """Returns a panel for each feature: the training split as an area, the test split as a line."""
+    figure = _panels(row_height=150, shared_y=False)
+    for index, feature in enumerate(FEATURES):
         edges = _bin_edges(features[feature.name].to_numpy())
         for name, rows, colour in (("train", ~data.test, style.TRAIN), ("test", data.test, style.TEST)):
             middle, share = _histogram(features[feature.name].to_numpy()[rows], edges)
-            made.add_scatter(
-                x=middle, y=share, name=name, legendgroup=name, showlegend=place == 0, mode="lines",
+            figure.add_scatter(
+                x=middle, y=share, name=name, legendgroup=name, showlegend=index == 0, mode="lines",
                 line={"color": colour, "width": 0 if name == "train" else 2},
-                fill="tozeroy" if name == "train" else None, **_cell(place),
+                fill="tozeroy" if name == "train" else None, **_cell(index),
             )  # fmt: skip
-    made.update_yaxes(showticklabels=False, rangemode="tozero")
-    made.update_yaxes(title_text="share of images", col=1)
-    return made
+    figure.update_yaxes(showticklabels=False, rangemode="tozero")
+    figure.update_yaxes(title_text="share of images", col=1)
+    return figure
 
 
 def densities(data: Data, features: pd.DataFrame, names: Sequence[str]) -> go.Figure:
-    """Returns a panel for each feature named: its distribution in each group, training images."""
+    """Returns a panel for each named feature: its distribution in each group, over the training images."""
     chosen = [feature for feature in FEATURES if feature.name in names]
-    made = _panels(row_height=220, shared_y=False, features=chosen)
-    for place, feature in enumerate(chosen):
+    figure = _panels(row_height=220, shared_y=False, features=chosen)
+    for index, feature in enumerate(chosen):
         values, groups = features[feature.name].to_numpy()[data.train_rows], data.groups[data.train_rows]
         edges = _bin_edges(values)
         for group, colour in enumerate(style.group_colours(data.taxonomy)):
             middle, share = _histogram(values[groups == group], edges)
             name = data.taxonomy.groups[group]
-            made.add_scatter(
-                x=middle, y=share, name=name, legendgroup=name, showlegend=place == 0, mode="lines",
-                line={"color": colour, "width": 2}, **_cell(place),
+            figure.add_scatter(
+                x=middle, y=share, name=name, legendgroup=name, showlegend=index == 0, mode="lines",
+                line={"color": colour, "width": 2}, **_cell(index),
             )  # fmt: skip
-    made.update_yaxes(showticklabels=False, rangemode="tozero")
-    made.update_yaxes(title_text="share of the group", col=1)
-    return made
+    figure.update_yaxes(showticklabels=False, rangemode="tozero")
+    figure.update_yaxes(title_text="share of the group", col=1)
+    return figure
 
 
 def _panels(row_height: int, shared_y: bool, features: Sequence[Feature] = FEATURES) -> go.Figure:
-    """Returns two columns of panels, each with its feature's title below."""
+    """Returns two columns of panels, each with the title of its feature."""
     rows = -(-len(features) // COLUMNS)
     height = rows * row_height + 90
-    made = make_subplots(
+    figure = make_subplots(
         rows, COLUMNS, shared_yaxes=shared_y, horizontal_spacing=0.06, vertical_spacing=min(0.5, 72 / height)
     )
-    made.update_layout(template=style.TEMPLATE, height=height)
-    for place, feature in enumerate(features):
-        made.update_xaxes(title_text=feature.title.replace(" (", "<br>("), title_font_size=12, **_cell(place))
-    return made
+    figure.update_layout(template=style.TEMPLATE, height=height)
+    for index, feature in enumerate(features):
+        figure.update_xaxes(title_text=feature.title.replace(" (", "<br>("), title_font_size=12, **_cell(index))
+    return figure
 
 
-def _cell(place: int) -> dict[str, int]:
-    return {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
+def _cell(index: int) -> dict[str, int]:
+    return {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
 
 
 def _bin_edges(values: Values) -> Values:
-    """Returns the edges of the bins: a whole number each for counts, else equal widths without the farthest tails."""
+    """Returns the edges of the bins: one bin for each whole number of a count, else bins of equal width."""
     low, high = np.quantile(values, [0.001, 0.999])
     if np.array_equal(values, np.rint(values)):
         return np.arange(low - 0.5, high + 1)
@@ -171,7 +170,7 @@ def _bin_edges(values: Values) -> Values:
 
 
 def _histogram(values: Values, edges: Values) -> tuple[list[float], list[float]]:
-    """Returns the bins' middles and the share of the values in each; the outer bins hold what lies beyond."""
+    """Returns the centres of the bins and the share of the values in each; the outer bins include the tails."""
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     middle = (edges[:-1] + edges[1:]) / 2
     return middle.round(3).tolist(), (counts / max(1, len(values))).round(5).tolist()

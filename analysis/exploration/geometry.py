@@ -33,20 +33,20 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Geometry:
-    """What `measure` found.
+    """Measurements of the geometry.
 
     Attributes:
         components: The principal components of all training images.
-        dimensions: A row for all images, each group and each garment: `kind`, `name`, `place` (its number), `images`,
+        dimensions: A row for all images, each group and each garment: `kind`, `name`, `number`, `images`,
             `two_nearest` with `low` and `high`, `many_nearest`, and `linear`, the directions for 95% of its variance.
-        scales: `images` and `two_nearest` with `low` and `high`, of ever more of the training images.
+        scales: `images` and `two_nearest` with `low` and `high`, for ever more training images.
         nearest_garment: float64 [garments, garments]: of all images of a garment (down), the share whose nearest
             training image is of each garment (across).
-        purity: A row for each garment, of the test images: the mean share of the ten nearest training images that have
-            the same garment or group, by pixels and by the network: `pixels_garment`, `pixels_group`,
-            `network_garment`, `network_group`, each with its standard error `..._error`.
+        purity: A row for each garment, of the test images: `number`, `garment`, and the mean share of the ten nearest
+            training images that have the same garment or group, by pixels and by the network: `pixels_garment`,
+            `pixels_group`, `network_garment`, `network_group`, each with its standard error `..._error`.
         separability: A row for each model on the official test split: `model`, `accuracy` and `macro_f1`, each with
-            `..._low` and `..._high`, `worst_pair` and `worst_share`: the two groups most confused, of all errors.
+            `..._low` and `..._high`, `worst_pair` (the two groups most confused) and `worst_share` (of all errors).
         recalls: `model`, `group`, `recall`, `low`, `high`.
     """
 
@@ -60,18 +60,18 @@ class Geometry:
 
 
 def measure(
-    data: Data, neighbours: Neighbours, features: Floats, answers: Mapping[str, Indices], seed: int = 0
+    data: Data, neighbours: Neighbours, features: Floats, predictions: Mapping[str, Indices], seed: int = 0
 ) -> Geometry:
     """Measures the geometry of the images.
 
     Args:
         data: The images.
         neighbours: The nearest training images of all.
-        features: float32 [N, F], a network's features of all images; it has not been trained on the test images.
-        answers: By name of a model, the group int64 [n_test] that it gives each test image, the weakest model first.
+        features: float32 [N, F], features of all images by a network that was not trained on the test images.
+        predictions: For each model, the predicted groups of the test images, int64 [n_test]; the weakest model first.
         seed: Of samples and resamples. Defaults to 0.
     """
-    separability, recalls = judge_models(data, answers, seed)
+    separability, recalls = judge_models(data, predictions, seed)
     return Geometry(
         components=principal_components(data.pixels[data.train_rows]),
         dimensions=dimensions(data, seed),
@@ -84,14 +84,14 @@ def measure(
 
 
 def nearest_garments(data: Data, neighbours: Neighbours) -> npt.NDArray[np.float64]:
-    """Returns the shares [garments, garments]: of a garment's images (down), whose nearest training image is what."""
+    """Returns, for each garment (down), the garments of its images' nearest training images (across), as shares."""
     count = len(data.taxonomy.garments)
     table = confusion(data.garments, data.garments[neighbours.index[:, 0]], count)
     return table / np.maximum(table.sum(axis=1, keepdims=True), 1)
 
 
 def purity(data: Data, neighbours: Neighbours, features: Floats) -> pd.DataFrame:
-    """Measures how far the test images' nearest training images share their garment and group, by two distances."""
+    """Measures how often the nearest training images of a test image have its class, by pixels and by features."""
     train, test = data.train_rows, data.test_rows
     in_network = search(features[test], features[train], NEIGHBOURS)[0]
     found = {"pixels": neighbours.index[test, :NEIGHBOURS], "network": in_network}
@@ -103,21 +103,21 @@ def purity(data: Data, neighbours: Neighbours, features: Floats) -> pd.DataFrame
     by_garment = pd.DataFrame(shares).groupby(data.garments[test])
     table = by_garment.mean().join(by_garment.sem().add_suffix("_error"))
     table.insert(0, "garment", [data.taxonomy.garments[garment] for garment in table.index])
-    return table.rename_axis("place").reset_index()
+    return table.rename_axis("number").reset_index()
 
 
-def judge_models(data: Data, answers: Mapping[str, Indices], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Judges models by their groups of the official test split.
+def judge_models(data: Data, predictions: Mapping[str, Indices], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures the models' accuracy on the groups of the official test split.
 
     Returns:
         The tables `separability` and `recalls` of a Geometry.
     """
     truth, groups = data.groups[data.test_rows], data.taxonomy.groups
-    per_group: dict[str, Metric] = {name: of_class(recall, place) for place, name in enumerate(groups)}
+    per_group: dict[str, Metric] = {name: of_class(recall, group) for group, name in enumerate(groups)}
     metrics = {"accuracy": OVERALL["accuracy"], "macro_f1": OVERALL["macro_f1"]} | per_group
     overall, recalls = [], []
-    for model, answered in answers.items():
-        counts = confusion(truth, answered, len(groups))
+    for model, predicted in predictions.items():
+        counts = confusion(truth, predicted, len(groups))
         found = from_confusion(metrics, counts, RESAMPLES, seed)
         figures = [
             x for name in ("accuracy", "macro_f1") for x in (found[name].value, found[name].low, found[name].high)
@@ -132,14 +132,14 @@ def judge_models(data: Data, answers: Mapping[str, Indices], seed: int) -> tuple
 
 
 def _worst_pair(counts: npt.NDArray[np.int64], groups: tuple[str, ...]) -> tuple[str, float]:
-    """Returns the two groups that are most often taken for each other, and their share of all errors."""
+    """Returns the two groups that are confused most, and their share of all errors."""
     errors = np.triu(counts + counts.T, k=1)
     first, second = divmod(int(errors.argmax()), len(groups))
     return f"{groups[first]} and {groups[second]}", float(errors.max() / max(errors.sum(), 1))
 
 
 def section(data: Data, geometry: Geometry, embedding: Embedding) -> Section:
-    """Tells how the images lie to each other, and what that asks of a model."""
+    """Returns the section "Geometry"."""
     return Section(
         name="geometry",
         title="Geometry",
@@ -163,26 +163,26 @@ def _overlap_text(data: Data, geometry: Geometry) -> str:
     owner = np.array(data.taxonomy.group_of)
     across = np.where(owner[:, None] == owner[None], 0, shares)
     source, target = np.unravel_index(across.argmax(), across.shape)
-    loneliest = int(np.diagonal(shares).argmin())
+    weakest = int(np.diagonal(shares).argmin())
     return (
-        f"**Which garments overlap.** {names[loneliest]} hardly has a region of its own: the nearest training image "
-        f"of one is a {names[loneliest]} in {shares[loneliest, loneliest]:.0%} of the cases. The strongest pull is "
-        f"from {names[first]} to {names[second]} ({apart.max():.1%}), "
+        f"**Which garments overlap.** {names[weakest]} overlaps most: the nearest training image of one is a "
+        f"{names[weakest]} in {shares[weakest, weakest]:.0%} of the cases. The strongest overlap is from "
+        f"{names[first]} to {names[second]} ({apart.max():.1%}), "
         f"{'inside one group' if owner[first] == owner[second] else 'across groups'}. The strongest across groups is "
         f"from {names[source]} to {names[target]} ({across.max():.1%}); in all, {across.sum(axis=1)[source]:.1%} of "
-        f"the images of {names[source]} lie nearest to another group."
+        f"the images of {names[source]} are nearest to another group."
     )
 
 
 def _separability_text(geometry: Geometry) -> str:
-    told = "; ".join(
+    accuracies = "; ".join(
         f"{r.model} {r.accuracy:.4f} [{r.accuracy_low:.4f}, {r.accuracy_high:.4f}]"
         for r in geometry.separability.itertuples()
     )
     table = geometry.separability
     best, worst = table.iloc[table["accuracy"].argmax()], table.iloc[table["accuracy"].argmin()]
     return (
-        f"**How well groups part**, as accuracy on the official test split: {told}. Of the errors of "
+        f"**Separability of groups**, as accuracy on the official test split: {accuracies}. Of the errors of "
         f"{best['model']}, {best['worst_share']:.0%} are between {best['worst_pair']}; of those of {worst['model']}, "
         f"{worst['worst_share']:.0%} are between {worst['worst_pair']}."
     )
@@ -195,11 +195,11 @@ def _network_text(geometry: Geometry) -> str:
     most, best = int(gain.argmax()), int(gain_of_groups.argmax())
     weakest = table.iloc[table["network_group"].argmin()]
     return (
-        "**What a network changes.** Of a test image's ten nearest training images, "
+        "**Neighbours by pixels and by a network.** Of a test image's ten nearest training images, "
         f"{table['pixels_garment'].mean():.1%} have its garment by pixels and {table['network_garment'].mean():.1%} by "
         f"the features of a small network; {table['pixels_group'].mean():.1%} and {table['network_group'].mean():.1%} "
-        f"have its group. {table['garment'][most]} gains most in garments ({gain[most]:+.1%}), "
-        f"{table['garment'][best]} in groups ({gain_of_groups[best]:+.1%}). {weakest['garment']} stays the least pure "
+        f"have its group. {table['garment'][most]} gains most by garment ({gain[most]:+.1%}), "
+        f"{table['garment'][best]} by group ({gain_of_groups[best]:+.1%}). {weakest['garment']} remains the least pure "
         f"by group ({weakest['network_group']:.1%})."
     )
 
@@ -207,15 +207,15 @@ def _network_text(geometry: Geometry) -> str:
 def _decision(geometry: Geometry) -> str:
     best = geometry.separability.iloc[geometry.separability["accuracy"].argmax()]
     return (
-        "So we measure a model against nearest centroids, a linear model and 1-nearest neighbour, which stand in the "
-        "Evaluator's report, and not against the majority alone. So we watch the F1 of each group beside accuracy, "
-        f"because the errors gather between {best['worst_pair']}. The network learns the garments and its answers are "
-        "summed to groups: the overlaps inside a group then cost nothing."
+        "So we measure a model against nearest centroids, a linear model and 1-nearest neighbour, which are in the "
+        "Evaluator's report, and not against the majority alone. So we report the F1 of each group beside accuracy, "
+        f"because most errors are between {best['worst_pair']}. The network learns the garments and its probabilities "
+        "are summed to groups, so overlaps inside a group cost nothing."
     )
 
 
 def _blocks(data: Data, geometry: Geometry, embedding: Embedding) -> Iterator[Block]:
-    """Yields what shows the geometry, in the order of the prose."""
+    """Yields the figures and tables in the order of the prose."""
     yield variance_figure(geometry.components)
     yield direction_gallery(geometry.components)
     yield dimension_figure(data, geometry.dimensions)
@@ -241,15 +241,15 @@ def _nearest_figure(data: Data, geometry: Geometry) -> Picture:
 
 def _purity_figure(data: Data, geometry: Geometry) -> Picture:
     table = geometry.purity.sort_values("pixels_group")
-    colours = [style.garment_colours(data.taxonomy)[place] for place in table["place"]]
+    colours = [style.garment_colours(data.taxonomy)[garment] for garment in table["number"]]
     figure = style.figure("of the same class, %", height=480)
-    looks = (
+    series = (
         ("group", "pixels", "square-open"),
         ("group", "network", "square"),
         ("garment", "pixels", "circle-open"),
         ("garment", "network", "circle"),
     )
-    for kind, space, symbol in looks:
+    for kind, space, symbol in series:
         name = f"{space}_{kind}"
         figure.add_scatter(
             x=(100 * table[name]).round(1).tolist(),
@@ -266,23 +266,23 @@ def _purity_figure(data: Data, geometry: Geometry) -> Picture:
             name=f"same {kind}, {space}",
         )
     caption = (
-        "Test images: how many of the ten nearest training images have the same garment (circles) or group (squares), "
-        "by pixels (open) and by the features of a small network that has not seen the test images (filled). Bars: "
-        "95% intervals."
+        "Test images: share of the ten nearest training images with the same garment (circles) or group (squares), "
+        "by pixels (open) and by the features of a small network that was not trained on the test images (filled). "
+        "Bars: 95% intervals."
     )
     return Picture("neighbour-purity", figure, caption, documented=True)
 
 
 def _recall_figure(data: Data, geometry: Geometry) -> Picture:
     figure = style.figure("recall, %", height=380)
-    for place, group in enumerate(data.taxonomy.groups):
+    for number, group in enumerate(data.taxonomy.groups):
         part = geometry.recalls[geometry.recalls["group"] == group]
         figure.add_scatter(
             x=(100 * part["recall"]).round(2).tolist(),
             y=part["model"].tolist(),
             error_x=error_bars(100 * part["recall"], 100 * part["low"], 100 * part["high"]),
             mode="markers",
-            marker={"size": 10, "color": style.group_colours(data.taxonomy)[place]},
+            marker={"size": 10, "color": style.group_colours(data.taxonomy)[number]},
             name=group,
         )
     caption = "Recall of each group of the test split by models of rising strength, with 95% bootstrap intervals."
@@ -307,10 +307,10 @@ def _with_intervals(table: pd.DataFrame, name: str) -> list[str]:
     return [f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in columns]
 
 
-def _map_figure(data: Data, embedding: Embedding, places: npt.NDArray[np.float32], name: str, by: str) -> Picture:
+def _map_figure(data: Data, embedding: Embedding, positions: npt.NDArray[np.float32], name: str, by: str) -> Picture:
     figure = style.figure(height=560)
-    # Whole numbers of 16 bits: a quarter of the page's weight, and a two-thousandth of the map is below a pixel.
-    scaled = np.rint(1000 * places / max(float(np.abs(places).max()), 1e-9)).astype(np.int16)
+    # Integers of 16 bits: a quarter of the page's size, and a two-thousandth of the map is below a pixel.
+    scaled = np.rint(1000 * positions / max(float(np.abs(positions).max()), 1e-9)).astype(np.int16)
     colours, symbols = style.garment_colours(data.taxonomy), style.garment_symbols(data.taxonomy)
     for garment in np.argsort(data.taxonomy.group_of, kind="stable"):
         shown = np.flatnonzero(data.garments[embedding.rows] == garment)
@@ -327,7 +327,7 @@ def _map_figure(data: Data, embedding: Embedding, places: npt.NDArray[np.float32
     figure.update_yaxes(visible=False, scaleanchor="x")
     figure.update_layout(legend={"itemsizing": "constant"}, margin={"l": 4, "r": 4})
     caption = (
-        f"{len(embedding.rows):,} test images laid out {by} (t-SNE): near ones are alike; distances between islands "
-        "and the axes mean nothing. Touch a point to see its image."
+        f"t-SNE map of {len(embedding.rows):,} test images {by}. Near images are similar; distances between clusters "
+        "and axes have no meaning."
     )
     return Picture(name, figure, caption, thumbnails=data.images[embedding.rows], documented=True)

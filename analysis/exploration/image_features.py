@@ -26,17 +26,17 @@ Rows = npt.NDArray[np.float32]
 BLOCK = 4096
 """Images at a time: the float32 pixels of a block are 13 MB."""
 SIDE = 7
-"""Columns at either side that sleeves reach into and a dress without sleeves does not."""
+"""Columns at either side, which sleeves reach and a dress without sleeves does not."""
 COMPONENTS = 40
 FITTED = 10_000
 
 
 def contrast(images: Images) -> Values:
-    """Returns the standard deviation of the pixels that each garment covers, in grey levels; 0 without ink."""
+    """Returns the standard deviation of the foreground pixels of each image, in grey levels; 0 without foreground."""
     flat = images.reshape(len(images), -1).astype(np.float32)
-    ink = flat >= INK_THRESHOLD
-    covered = np.maximum(ink.sum(axis=1), 1)
-    flat *= ink
+    foreground = flat >= INK_THRESHOLD
+    covered = np.maximum(foreground.sum(axis=1), 1)
+    flat *= foreground
     mean = flat.sum(axis=1) / covered
     square = np.einsum("ij,ij->i", flat, flat) / covered
     return np.sqrt(np.maximum(square - mean**2, 0.0)).astype(np.float64)
@@ -55,13 +55,13 @@ def sharpness(images: Images) -> Values:
 
 
 def height(images: Images) -> Values:
-    """Returns the height of each garment's bounding box in pixels; 0 without ink."""
+    """Returns the height of each garment's bounding box in pixels; 0 without foreground."""
     box = bounding_boxes(images)
     return (box[:, 1] - box[:, 0]).astype(np.float64)
 
 
 def width(images: Images) -> Values:
-    """Returns the width of each garment's bounding box in pixels; 0 without ink."""
+    """Returns the width of each garment's bounding box in pixels; 0 without foreground."""
     box = bounding_boxes(images)
     return (box[:, 3] - box[:, 2]).astype(np.float64)
 
@@ -77,14 +77,14 @@ def centre_column(images: Images) -> Values:
 
 
 def bounding_boxes(images: Images) -> npt.NDArray[np.int64]:
-    """Returns int64 [N, 4]: top, bottom, left and right of the ink, bottom and right exclusive; zeros without ink."""
-    ink = images >= INK_THRESHOLD
-    return np.column_stack([*_span(np.asarray(ink.any(axis=2))), *_span(np.asarray(ink.any(axis=1)))])
+    """Returns top, bottom, left and right of the foreground, int64 [N, 4], ends exclusive; zeros without foreground."""
+    foreground = images >= INK_THRESHOLD
+    return np.column_stack([*_span(np.asarray(foreground.any(axis=2))), *_span(np.asarray(foreground.any(axis=1)))])
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A figure of an image: its name, the unit it is drawn with, and the function from uint8 [N, 28, 28] to [N]."""
+    """A feature of an image: its name, its unit, and the function from uint8 [N, 28, 28] to [N]."""
 
     name: str
     unit: str
@@ -92,13 +92,13 @@ class Feature:
 
     @property
     def title(self) -> str:
-        """What stands at an axis."""
+        """The title of an axis."""
         return f"{self.name} ({self.unit})"
 
 
 FEATURES = (
     Feature("brightness", "grey level, 0 to 255", brightness),
-    Feature("ink coverage", "share of pixels", ink_coverage),
+    Feature("foreground coverage", "share of pixels", ink_coverage),
     Feature("contrast", "grey levels", contrast),
     Feature("sharpness", "grey levels", sharpness),
     Feature("symmetry", "0 to 1", symmetry),
@@ -112,7 +112,7 @@ FEATURES = (
 
 
 def measure_features(images: Images) -> pd.DataFrame:
-    """Returns the features of uint8 [N, 28, 28]: N rows, float64."""
+    """Returns the features of images, uint8 [N, 28, 28]: a row for each image, a column for each of `FEATURES`."""
     import pandas as pd
 
     blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
@@ -120,10 +120,10 @@ def measure_features(images: Images) -> pd.DataFrame:
 
 
 def _span(present: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Returns where the first True of each row stands and where the last one ends; zeros for none."""
-    some = present.any(axis=1)
+    """Returns the index of the first True of each row and the index after the last; zeros for none."""
+    any_present = present.any(axis=1)
     first, stop = present.argmax(axis=1), present.shape[1] - present[:, ::-1].argmax(axis=1)
-    return np.where(some, first, 0), np.where(some, stop, 0)
+    return np.where(any_present, first, 0), np.where(any_present, stop, 0)
 
 
 def _centre(mass: Values) -> Values:
@@ -132,36 +132,39 @@ def _centre(mass: Values) -> Values:
     return np.where(total > 0, mass @ np.arange(mass.shape[1]) / np.maximum(total, 1.0), middle)
 
 
-def side_ink(images: Images) -> Values:
-    """Returns the share of each garment's pixels in the outer quarters of the picture, in [0, 1]."""
-    ink = images >= INK_THRESHOLD
-    outer = ink[:, :, :SIDE].sum(axis=(1, 2)) + ink[:, :, -SIDE:].sum(axis=(1, 2))
-    return outer / np.maximum(ink.sum(axis=(1, 2)), 1)
+def side_coverage(images: Images) -> Values:
+    """Returns the share of each image's foreground pixels in the outer `SIDE` columns, in [0, 1]."""
+    foreground = images >= INK_THRESHOLD
+    outer = foreground[:, :, :SIDE].sum(axis=(1, 2)) + foreground[:, :, -SIDE:].sum(axis=(1, 2))
+    return outer / np.maximum(foreground.sum(axis=(1, 2)), 1)
 
 
 @dataclass(frozen=True)
 class ImageColumns:
-    """The readable features and then the coordinates along fixed principal directions."""
+    """Converts images to rows of readable features followed by coordinates along fixed principal directions.
+
+    Two-sample tests compare these few dozen columns instead of 784 pixels.
+    """
 
     directions: PrincipalComponents
 
     @classmethod
     def fit(cls, images: Images) -> ImageColumns:
-        """Finds the principal directions of uint8 [N, 28, 28], of evenly spaced ones if there are many."""
+        """Fits the principal directions to uint8 [N, 28, 28]; of many images, to evenly spaced ones."""
         return cls(principal_components(unit_pixels(images[:: max(1, len(images) // FITTED)])))
 
-    def place(self, images: Images, features: pd.DataFrame | None = None) -> Rows:
-        """Returns float32 [N, features + components]; the features are measured unless they are given."""
+    def transform(self, images: Images, features: pd.DataFrame | None = None) -> Rows:
+        """Returns the rows, float32 [N, features + components]; measures the features if `features` is None."""
         measured = measure_features(images) if features is None else features
         projected = self.directions.project(unit_pixels(images), COMPONENTS)
         return np.column_stack([measured.to_numpy(np.float32), projected])
 
     @staticmethod
     def features(rows: Rows) -> Rows:
-        """Returns the readable features of rows that `place` made."""
+        """Returns the readable features of rows that `transform` returned."""
         return rows[:, : len(FEATURES)]
 
     @staticmethod
     def components(rows: Rows) -> Rows:
-        """Returns the principal components of rows that `place` made."""
+        """Returns the principal components of rows that `transform` returned."""
         return rows[:, len(FEATURES) :]

@@ -19,23 +19,23 @@ from analysis.pages.section import Gallery, Picture, Row
 Distances = npt.NDArray[np.floating[Any]]
 
 DIMENSION_SAMPLE = 2000
-"""Images that a dimension is estimated from: the same number everywhere, for the estimate depends on it."""
+"""Images for each estimate of a dimension: always the same number, because the estimate depends on it."""
 NEIGHBOURS = 10
 DIRECTIONS = 10
 SPREAD = 2.0
-"""Standard deviations from the mean that a principal direction is shown at."""
+"""Standard deviations from the mean at which the gallery shows a principal direction."""
 
 
 def two_nearest(distances: Distances, level: float = 0.95) -> Estimate:
     """Estimates the dimension from the ratio of the second to the first distance (TwoNN).
 
     The ratios follow a Pareto law whose exponent is the dimension, whatever the density (Facco et al. 2017,
-    https://doi.org/10.1038/s41598-017-11873-y). The estimate is the one of maximum likelihood; its interval takes the
-    ratios for independent (Denti et al. 2022, https://doi.org/10.1038/s41598-022-20991-1).
+    https://doi.org/10.1038/s41598-017-11873-y). The estimate is the one of maximum likelihood; its interval assumes
+    independent ratios (Denti et al. 2022, https://doi.org/10.1038/s41598-022-20991-1).
 
     Args:
-        distances: [n, at least 2], of each image to its nearest others, nearest first; copies are left out.
-        level: Of the interval. Defaults to 0.95.
+        distances: [n, at least 2], of each image to its nearest others, nearest first; exact copies are excluded.
+        level: The confidence level of the interval. Defaults to 0.95.
     """
     from scipy.stats import gamma
 
@@ -56,7 +56,7 @@ def many_nearest(distances: Distances) -> float:
     (http://www.inference.org.uk/mackay/dimension/).
 
     Args:
-        distances: [n, k], of each image to its nearest others, nearest first; copies are left out.
+        distances: [n, k], of each image to its nearest others, nearest first; exact copies are excluded.
     """
     apart = distances[distances[:, 0] > 0].astype(np.float64)
     if len(apart) == 0 or apart.shape[1] < 2:
@@ -69,18 +69,18 @@ def dimensions(data: Data, seed: int) -> pd.DataFrame:
     """Estimates the intrinsic dimension of the training images, of each group and of each garment."""
     rng = np.random.default_rng(seed)
     table = []
-    for kind, name, place, rows in _subsets(data):
+    for kind, name, number, rows in _subsets(data):
         sample = data.pixels[rng.permutation(rows)[:DIMENSION_SAMPLE]]
         distances = _distances_within(sample)
         two = two_nearest(distances)
         linear = directions_for(variances(sample), 0.95)
-        table.append((kind, name, place, len(sample), two.value, two.low, two.high, many_nearest(distances), linear))
-    columns = ["kind", "name", "place", "images", "two_nearest", "low", "high", "many_nearest", "linear"]
+        table.append((kind, name, number, len(sample), two.value, two.low, two.high, many_nearest(distances), linear))
+    columns = ["kind", "name", "number", "images", "two_nearest", "low", "high", "many_nearest", "linear"]
     return pd.DataFrame(table, columns=columns)
 
 
 def dimensions_by_scale(data: Data, neighbours: Neighbours, seed: int) -> pd.DataFrame:
-    """Estimates the dimension from fewer and fewer images: the fewer, the coarser the scale that it is of."""
+    """Estimates the dimension from ever more images: the fewer the images, the coarser the scale."""
     train = data.train_rows
     order = np.random.default_rng(seed).permutation(train)
     table = []
@@ -96,17 +96,17 @@ def _subsets(data: Data) -> Iterator[tuple[str, str, int, Indices]]:
     """Yields kind, name, number and training rows of all images, of each group and of each garment."""
     train = data.train_rows
     yield "all", "All images", 0, train
-    for place, name in enumerate(data.taxonomy.groups):
-        yield "group", name, place, train[data.groups[train] == place]
-    for place, name in enumerate(data.taxonomy.garments):
-        yield "garment", name, place, train[data.garments[train] == place]
+    for group, name in enumerate(data.taxonomy.groups):
+        yield "group", name, group, train[data.groups[train] == group]
+    for garment, name in enumerate(data.taxonomy.garments):
+        yield "garment", name, garment, train[data.garments[train] == garment]
 
 
 def _distances_within(values: Floats) -> Floats:
     """Returns the distances of each row to its nearest others, float32 [n, up to NEIGHBOURS]."""
     index: Rows
     index, squared = search(values, values, NEIGHBOURS + 1)
-    # A copy may stand before the image itself: the own row is taken out by name, or else the last.
+    # An exact copy may come before the image itself: drop the own row where it is found, else the last.
     own = index == np.arange(len(values))[:, None]
     own[~own.any(axis=1), -1] = True
     return np.sqrt(np.maximum(squared[~own].reshape(len(values), -1), 0))
@@ -126,15 +126,15 @@ def dimension_text(components: PrincipalComponents, table: pd.DataFrame, scales:
     flat, rich = garments.iloc[garments["two_nearest"].argmin()], garments.iloc[garments["two_nearest"].argmax()]
     plain, varied = garments.iloc[garments["linear"].argmin()], garments.iloc[garments["linear"].argmax()]
     return (
-        f"**{pixels} pixels, but about {every['two_nearest']:.0f} ways to vary.** {half} "
-        f"principal directions explain half of the variance and {most} explain 95%. Around "
-        f"a single image the data vary in far fewer: the intrinsic dimension is {_interval(every)} by the two nearest "
-        f"neighbours and {every['many_nearest']:.1f} by ten. It depends on the scale that is looked at, but little: "
-        f"from {scales['images'].iloc[0]:,} to {scales['images'].iloc[-1]:,} images the first estimate lies between "
-        f"{scales['two_nearest'].min():.1f} and {scales['two_nearest'].max():.1f}. {flat['name']} has the lowest "
-        f"dimension ({_interval(flat)}), {rich['name']} the highest ({_interval(rich)}). Straight directions are many "
-        f"more: {plain['name']} needs {plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. "
-        "So the images of a garment lie near a sheet that is bent, not flat."
+        f"**{pixels} pixels, about {every['two_nearest']:.0f} dimensions.** {half} principal directions explain half "
+        f"of the variance and {most} explain 95%. Around a single image the data vary in far fewer directions: the "
+        f"intrinsic dimension is {_interval(every)} by the two nearest neighbours and {every['many_nearest']:.1f} by "
+        f"ten. It hardly depends on the scale: from {scales['images'].iloc[0]:,} to {scales['images'].iloc[-1]:,} "
+        f"images the first estimate lies between {scales['two_nearest'].min():.1f} and "
+        f"{scales['two_nearest'].max():.1f}. {flat['name']} has the lowest dimension ({_interval(flat)}), "
+        f"{rich['name']} the highest ({_interval(rich)}). Linear dimensions are many more: {plain['name']} needs "
+        f"{plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. So the images of a garment "
+        "lie near a curved surface, not a flat one."
     )
 
 
@@ -161,7 +161,7 @@ def variance_figure(components: PrincipalComponents) -> Picture:
         showlegend=False,
     )
     figure.update_xaxes(type="log", dtick=1)
-    caption = "How many directions it takes to explain 50, 80, 90, 95 and 99% of the variance of the training images."
+    caption = "Directions that explain 50, 80, 90, 95 and 99% of the variance of the training images."
     return Picture("variance-explained", figure, caption)
 
 
@@ -172,7 +172,10 @@ def direction_gallery(components: PrincipalComponents) -> Gallery:
     notes = [f"{number}: {share:.0%}" for number, share in enumerate(components.explained[:DIRECTIONS], 1)]
     rows = [
         Row(title, _as_images(components.mean + sign * steps, side), notes if sign > 0 else ())
-        for title, sign in ((f"Mean plus {SPREAD:g} standard deviations", 1), ("Mean minus as much", -1))
+        for title, sign in (
+            (f"Mean plus {SPREAD:g} standard deviations", 1),
+            (f"Mean minus {SPREAD:g} standard deviations", -1),
+        )
     ]
     caption = "The mean image moved along the strongest directions, with the share of the variance that each explains."
     return Gallery("principal-directions", rows, caption)
@@ -192,7 +195,7 @@ def dimension_figure(data: Data, dimensions: pd.DataFrame) -> Picture:
         y=table["name"].tolist(),
         error_x=error_bars(table["two_nearest"], table["low"], table["high"]),
         mode="markers",
-        marker={"size": 10, "color": [colours[place] for place in table["place"]]},
+        marker={"size": 10, "color": [colours[garment] for garment in table["number"]]},
         name="two nearest",
     )
     figure.add_scatter(
@@ -204,7 +207,7 @@ def dimension_figure(data: Data, dimensions: pd.DataFrame) -> Picture:
     )
     caption = (
         f"Intrinsic dimension of each garment, from {int(table['images'].max()):,} training images each, by two "
-        "estimators. Bars: 95% intervals that take the images for independent."
+        "estimators. Bars: 95% intervals that assume independent images."
     )
     return Picture("intrinsic-dimension", figure, caption, documented=True)
 

@@ -26,52 +26,54 @@ SEED = 0
 
 @dataclass(frozen=True)
 class SuspectedErrors:
-    """Images whose given class is probably wrong, the surest first.
+    """Images whose labelled class is probably wrong, the most certain first.
 
     Attributes:
         rows: int64 [S], of Data.
         suggested: int64 [S], the class that the networks find most probable.
-        probability: float64 [S], of the suggested class.
-        given: float64 [S], the probability of the given class.
+        probability: float64 [S], the probability of the suggested class.
+        labelled_probability: float64 [S], the probability of the labelled class.
     """
 
     rows: Indices
     suggested: Indices
     probability: Probabilities
-    given: Probabilities
+    labelled_probability: Probabilities
 
 
-def find_suspected_errors(given: Indices, probabilities: Probabilities, rows: Indices) -> SuspectedErrors:
-    """Finds the images whose given class is probably wrong, by cleanlab.
+def find_suspected_errors(labelled: Indices, probabilities: Probabilities, rows: Indices) -> SuspectedErrors:
+    """Finds the images whose labelled class is probably wrong, with cleanlab.
 
     Args:
-        given: int64 [n], the given classes.
+        labelled: int64 [n], the labelled classes.
         probabilities: [n, classes], of a model that was not trained on these images.
-        rows: int64 [n], what the images are called in the answer.
+        rows: int64 [n], the identifiers of the images in the result.
     """
     from cleanlab.filter import find_label_issues
 
-    place = np.asarray(
-        find_label_issues(given, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1), np.int64
+    found = np.asarray(
+        find_label_issues(labelled, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1), np.int64
     )
-    suggested = probabilities[place].argmax(axis=1)
-    # Pruned by counts, an image may be among them whose given class is the most probable all the same.
-    place, suggested = place[suggested != given[place]], suggested[suggested != given[place]]
-    return SuspectedErrors(rows[place], suggested, probabilities[place, suggested], probabilities[place, given[place]])
+    suggested = probabilities[found].argmax(axis=1)
+    # cleanlab prunes by counts, so it may return an image whose labelled class is the most probable one.
+    found, suggested = found[suggested != labelled[found]], suggested[suggested != labelled[found]]
+    return SuspectedErrors(
+        rows[found], suggested, probabilities[found, suggested], probabilities[found, labelled[found]]
+    )
 
 
 @dataclass(frozen=True)
 class PlantedSwaps:
-    """What became of garments swapped on purpose.
+    """How many labels that were swapped on purpose the search finds.
 
     Attributes:
-        kind: Which garment an image got instead: "any other" or "the one it looks like".
-        target: Among what the suspects were searched for: "garment" or "group".
-        images: How many images there were.
-        swapped: How many of them had their class changed.
-        suspects: How many were found suspect.
-        found: How many of the swapped are among them.
-        before: How many were suspect before anything was swapped.
+        kind: The new garment: "any other garment" or "the most similar garment".
+        target: The classes that were searched: "garment" or "group".
+        images: The number of images.
+        swapped: The number of images whose class was changed.
+        suspects: The number of suspected label errors.
+        found: The number of swapped images among the suspected ones.
+        before: The number of suspected label errors before the swap.
     """
 
     kind: str
@@ -84,74 +86,77 @@ class PlantedSwaps:
 
     @property
     def recall(self) -> float:
-        """The share of the swapped that was found."""
+        """The share of swapped images that was found."""
         return self.found / max(self.swapped, 1)
 
     @property
     def precision(self) -> float:
-        """The share of the suspects that was swapped; those that were suspect before count as false alarms."""
+        """The share of suspected images that was swapped; those suspected before the swap count as false positives."""
         return self.found / max(self.suspects, 1)
 
 
 def plant_swaps(data: Data, out_of_fold: OutOfFold) -> tuple[PlantedSwaps, ...]:
-    """Swaps 2% of the garments of images that the network of fold 0 has not seen, and searches for them.
+    """Swaps 2% of the garments of images that the network of fold 0 was not trained on, and searches for them.
 
-    The probabilities come from a logistic regression on the network's features, fitted to the swapped garments in
-    cross-validation: what a last layer makes of wrong garments, without training whole networks again.
+    The probabilities come from a cross-validated logistic regression on the network's features, fitted to the swapped
+    garments. This stands for a last layer trained on wrong labels, without training whole networks again.
     """
     rows = data.train_rows[np.flatnonzero(out_of_fold.fold == 0)[:MOST_IMAGES]]
     membership = np.array(data.taxonomy.membership())
-    search = _Search(out_of_fold.features[rows], data.garments[rows], data.clusters[rows], membership)
+    search = _SwapSearch(out_of_fold.features[rows], data.garments[rows], data.clusters[rows], membership)
     swapped = np.zeros(len(rows), bool)
     swapped[np.random.default_rng(SEED).choice(len(rows), round(SHARE * len(rows)), replace=False)] = True
     return tuple(
-        planted
-        for kind, other in (("any other", search.any_other()), ("the one it looks like", search.rival()))
-        for planted in search.planted(kind, np.where(swapped, other, search.garments))
+        result
+        for kind, other in (
+            ("any other garment", search.any_other()),
+            ("the most similar garment", search.most_similar()),
+        )
+        for result in search.search(kind, np.where(swapped, other, search.garments))
     )
 
 
-class _Search:
-    """Searches for wrong garments among images of which the network has computed features."""
+class _SwapSearch:
+    """Searches for swapped garments among images with features."""
 
     def __init__(self, features: Features, garments: Indices, clusters: Indices, membership: Probabilities) -> None:
         self.garments = garments
         self._features, self._fold = features, assign_folds(garments, clusters, FOLDS, SEED)
         self._matrix = {"garment": np.eye(len(membership)), "group": membership}
-        self._honest = self._probabilities(garments)
+        self._original = self._probabilities(garments)
 
     def any_other(self) -> Indices:
-        """Returns a garment at random that is not an image's own."""
-        shift = np.random.default_rng(SEED).integers(1, self._honest.shape[1], len(self.garments))
-        return (self.garments + shift) % self._honest.shape[1]
+        """Returns, for each image, a random garment that is not its own."""
+        shift = np.random.default_rng(SEED).integers(1, self._original.shape[1], len(self.garments))
+        return (self.garments + shift) % self._original.shape[1]
 
-    def rival(self) -> Indices:
-        """Returns the most probable garment that is not an image's own."""
-        others = self._honest.copy()
+    def most_similar(self) -> Indices:
+        """Returns, for each image, the most probable garment that is not its own."""
+        others = self._original.copy()
         others[np.arange(len(others)), self.garments] = -1
         return others.argmax(axis=1)
 
-    def planted(self, kind: str, given: Indices) -> Iterator[PlantedSwaps]:
+    def search(self, kind: str, labelled: Indices) -> Iterator[PlantedSwaps]:
         """Searches for wrong garments and for wrong groups after some garments were swapped."""
-        probabilities = self._probabilities(given)
+        probabilities = self._probabilities(labelled)
         for target, matrix in self._matrix.items():
-            true, seen = (matrix[classes].argmax(axis=1) for classes in (self.garments, given))
-            place, changed = np.arange(len(true)), seen != true
-            before = find_suspected_errors(true, self._honest @ matrix, place).rows
-            after = find_suspected_errors(seen, probabilities @ matrix, place).rows
+            true, swapped = (matrix[classes].argmax(axis=1) for classes in (self.garments, labelled))
+            rows, changed = np.arange(len(true)), swapped != true
+            before = find_suspected_errors(true, self._original @ matrix, rows).rows
+            after = find_suspected_errors(swapped, probabilities @ matrix, rows).rows
             found = int(changed[after].sum())
             yield PlantedSwaps(kind, target, len(true), int(changed.sum()), len(after), found, len(before))
 
-    def _probabilities(self, given: Indices) -> Probabilities:
-        """Returns [n, garments] of a regression that was not fitted to the image."""
+    def _probabilities(self, labelled: Indices) -> Probabilities:
+        """Returns probabilities [n, garments] of a logistic regression that was not fitted to the image."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        probabilities = np.zeros((len(given), len(self._matrix["garment"])))
+        probabilities = np.zeros((len(labelled), len(self._matrix["garment"])))
         for fold in range(FOLDS):
             known, unknown = self._fold != fold, self._fold == fold
             model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, tol=3e-3, max_iter=500))
-            model.fit(self._features[known], given[known])
+            model.fit(self._features[known], labelled[known])
             probabilities[np.ix_(unknown, model.classes_)] = model.predict_proba(self._features[unknown])
         return probabilities

@@ -21,44 +21,69 @@ RESAMPLES = 1000
 SEED = 0
 
 
-def accuracy_without(data: Data, suspects: Indices, answers: Mapping[str, Indices]) -> pd.DataFrame:
-    """Returns each model's accuracy on the groups of the test images, and without the suspects among them.
+def accuracy_without(data: Data, suspects: Indices, predictions: Mapping[str, Indices]) -> pd.DataFrame:
+    """Returns each model's accuracy on the groups of the test images, with and without suspected label errors.
 
-    It is circular: what networks find odd is left out, and what is odd to one model is hard for another. Two other
-    figures say how much so: leaving as many out by chance (hypergeometric), and as many of the model's own errors.
+    It is circular: networks name the images to exclude, and images that are hard for one model are hard for another.
+    Two other figures show the size of this effect: excluding as many images at random (hypergeometric), and as many of
+    the model's own errors.
+
+    Args:
+        data: The images.
+        suspects: int64, rows of Data suspected of a wrong group.
+        predictions: For each model, the predicted groups of the test images, int64 [n_test].
+
+    Returns:
+        A row for each model: model, official, without (accuracy without the suspects), random (mean without as many
+        random images), random_sd, at_most (without as many of the model's own errors), suspects_misclassified.
     """
-    truth, kept = data.groups[data.test_rows], ~np.isin(data.test_rows, suspects)
-    left_out, remain = int((~kept).sum()), max(int(kept.sum()), 1)
+    truth, included = data.groups[data.test_rows], ~np.isin(data.test_rows, suspects)
+    excluded, remain = int((~included).sum()), max(int(included.sum()), 1)
     rows = []
-    for model, groups in answers.items():
+    for model, groups in predictions.items():
         right = groups == truth
         accuracy = right.mean()
-        spread = np.sqrt(accuracy * (1 - accuracy) / remain * left_out / max(len(right) - 1, 1))
+        spread = np.sqrt(accuracy * (1 - accuracy) / remain * excluded / max(len(right) - 1, 1))
         at_most = right.sum() / max(remain, right.sum())
-        rows.append((model, accuracy, right[kept].mean(), accuracy, spread, at_most, int((~right[~kept]).sum())))
-    columns = ["model", "official", "without", "random", "random_sd", "at_most", "suspects_wrong"]
+        rows.append(
+            (model, accuracy, right[included].mean(), accuracy, spread, at_most, int((~right[~included]).sum()))
+        )
+    columns = ["model", "official", "without", "random", "random_sd", "at_most", "suspects_misclassified"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def noise_estimates(data: Data, probabilities: Probabilities, groups: Indices) -> pd.DataFrame:
-    """Estimates in three ways the share of images whose given group is wrong, with 95% intervals."""
-    joint, unsure, twins = _joint_noise(groups, probabilities), _expected_error(probabilities), _duplicate_noise(data)
+    """Estimates the share of images with a wrong group by three methods, with 95% intervals.
+
+    Args:
+        data: The images.
+        probabilities: [n_train, groups], of networks that were not trained on the image.
+        groups: int64 [n_train], the labelled groups.
+
+    Returns:
+        A row for each method: estimate, share, low, high, assumes.
+    """
+    joint, unsure, duplicates = (
+        _joint_noise(groups, probabilities),
+        _expected_error(probabilities),
+        _duplicate_noise(data),
+    )
     rows = [
         (
             "confident joint",
             joint,
-            "whatever the networks are sure of is right: their own sure errors count as wrong garments",
+            "the networks are right where they are certain: their own certain errors count as label errors",
         ),
         (
             "near-duplicates that disagree",
-            twins,
-            "two pictures nearly the same show one article, each is given wrongly independently of the other, and "
-            "images that have near-duplicates, which are plain ones, are given wrongly as often as others",
+            duplicates,
+            "near-duplicates show one article, their labels are wrong independently of each other, and images with "
+            "near-duplicates, which are plain ones, are labelled wrongly as often as others",
         ),
         (
-            "what the networks leave open",
+            "uncertainty of the networks",
             unsure,
-            "the networks are as good as a model can be: what they do not know nobody can",
+            "the networks are as good as a model can be: no model can resolve their uncertainty",
         ),
     ]
     return pd.DataFrame(
@@ -68,7 +93,7 @@ def noise_estimates(data: Data, probabilities: Probabilities, groups: Indices) -
 
 
 def _joint_noise(groups: Indices, probabilities: Probabilities) -> Estimate:
-    """Returns the mass of the estimated joint distribution of given and true groups that is off the diagonal."""
+    """Returns the off-diagonal mass of the estimated joint distribution of labelled and true groups."""
     from cleanlab.count import compute_confident_joint
 
     counts = np.asarray(compute_confident_joint(groups, probabilities, calibrate=False), np.int64)
@@ -82,17 +107,17 @@ def _joint_noise(groups: Indices, probabilities: Probabilities) -> Estimate:
 
 
 def _expected_error(probabilities: Probabilities) -> Estimate:
-    """Returns the mean probability that the most probable group is wrong: the Bayes error, were they the true ones."""
+    """Returns the mean probability that the most probable group is wrong: the Bayes error if they were true."""
     unsure = 1 - probabilities.max(axis=1)
     error = 1.96 * unsure.std() / np.sqrt(len(unsure))
     return Estimate(float(unsure.mean()), float(unsure.mean() - error), float(unsure.mean() + error))
 
 
 def _duplicate_noise(data: Data) -> Estimate:
-    """Returns half the share of near-duplicate clusters whose first two images are of different groups.
+    """Returns half the share of near-duplicate clusters whose first two images have different groups.
 
-    Two garments given wrongly with probability e each, independently, disagree with probability of about 2e. One pair a
-    cluster keeps the pairs independent, as Wilson's interval wants them.
+    Two labels that are wrong independently, with probability e each, disagree with a probability of about 2e. One pair
+    for each cluster keeps the pairs independent, as Wilson's interval requires.
     """
     rows = data.train_rows[data.clusters[data.train_rows] >= 0]
     rows = rows[np.argsort(data.clusters[rows], kind="stable")]
@@ -107,51 +132,61 @@ def _duplicate_noise(data: Data) -> Estimate:
 
 
 def ceiling_text(noise: pd.DataFrame, excluded: pd.DataFrame) -> str:
-    """Returns the paragraph on the ceiling that label noise sets, as Markdown."""
+    """Returns the paragraph on the ceiling from label noise, as Markdown.
+
+    Args:
+        noise: As `noise_estimates` returns it.
+        excluded: As `accuracy_without` returns it.
+    """
     known = noise[noise["share"].notna()]
-    told = "; ".join(f"{r.estimate} {r.share:.2%} [{r.low:.2%}, {r.high:.2%}]" for r in known.itertuples())
+    estimates = "; ".join(f"{r.estimate} {r.share:.2%} [{r.low:.2%}, {r.high:.2%}]" for r in known.itertuples())
     best = excluded.iloc[int(excluded["official"].argmax())]
     refuted = known[1 - known["low"].astype(float) < best["official"]]["estimate"]
     above = (
-        f" {best['model']}, measured at {best['official']:.2%}, is above what {' and '.join(refuted)} would allow: "
-        "that assumption is refuted."
+        f" {best['model']}, with an accuracy of {best['official']:.2%}, exceeds the ceiling by "
+        f"{' and '.join(refuted)}: that assumption is refuted."
         if len(refuted)
         else ""
     )
     return (
-        f"**The ceiling.** How many groups are given wrongly in truth can only be estimated: {told}. Each rests on an "
-        "assumption that fails in a known direction (the table says which), and the intervals hold chance alone, not "
-        f"that. A model without a fault would be measured at between {1 - known['share'].max():.1%} and "
-        f"{1 - known['share'].min():.1%} on the groups.{above}"
+        f"**Ceiling from label noise.** The share of wrong groups can only be estimated: {estimates}. Each estimate "
+        "rests on an assumption that fails in a known direction (the table names it). The intervals cover chance "
+        f"alone. The ceiling of the accuracy on the groups is between {1 - known['share'].max():.1%} and "
+        f"{1 - known['share'].min():.1%}.{above}"
     )
 
 
 def without_text(excluded: pd.DataFrame, suspects: int) -> str:
-    """Returns the paragraph on the accuracy without `suspects` suspected test images, as Markdown."""
+    """Returns the paragraph on the accuracy without suspected label errors, as Markdown.
+
+    Args:
+        excluded: As `accuracy_without` returns it.
+        suspects: The number of suspected test images.
+    """
     table = excluded.sort_values("official", ascending=False)
-    told = "; ".join(f"{r.model} {r.official:.2%} becomes {r.without:.2%}" for r in table.itertuples())
-    judges = ", ".join(f"{r.model} on {r.suspects_wrong} of {suspects}" for r in table.itertuples())
+    changes = "; ".join(f"{r.model} from {r.official:.2%} to {r.without:.2%}" for r in table.itertuples())
+    misclassified = ", ".join(f"{r.model} {r.suspects_misclassified} of {suspects}" for r in table.itertuples())
     best = table.iloc[0]
     return (
-        f"**Without the suspects.** Leaving {suspects:,} suspects out of the test set lifts the models: {told}. "
-        f"Leaving as many out by chance changes nothing ({best['model']} {best['random']:.2%} ± "
-        f"{best['random_sd']:.2%}), and no choice of as many could lift {best['model']} above {best['at_most']:.2%}. "
-        "It is circular: the suspects are images that networks get wrong. Less circular is what models say that took "
-        f"no part in the search. Wrong on the suspects are {judges}. The official accuracy is the only one that we "
-        "report as such."
+        f"**Accuracy without suspected label errors.** Excluding {suspects:,} suspected test images raises the "
+        f"accuracy: {changes}. Excluding as many at random changes nothing ({best['model']} {best['random']:.2%} ± "
+        f"{best['random_sd']:.2%}), and no choice of as many can raise {best['model']} above {best['at_most']:.2%}. "
+        "The comparison is circular, because networks name the suspected images and misclassify them. Predictions of "
+        "models outside the search are less circular. The models misclassify these suspected images: "
+        f"{misclassified}. The official accuracy is the only one that we report."
     )
 
 
 def _removed_error(row: pd.Series) -> float:
-    """Returns the share of a model's error rate that goes with the suspects."""
+    """Returns the share of a model's error rate that the suspected images account for."""
     return float(1 - (1 - row["without"]) / max(1 - row["official"], 1e-9))
 
 
 def ceiling_figure(noise: pd.DataFrame, excluded: pd.DataFrame) -> go.Figure:
-    """Returns the estimated ceilings beside the accuracies of the models."""
-    made = style.figure("group accuracy (%)", height=120 + 36 * (len(noise) + len(excluded)))
+    """Returns the figure of the estimated ceilings and the accuracies of the models."""
+    figure = style.figure("group accuracy (%)", height=120 + 36 * (len(noise) + len(excluded)))
     noise = noise[noise["share"].notna()]
-    made.add_scatter(
+    figure.add_scatter(
         x=(100 * (1 - noise["share"])).round(3).tolist(),
         y=noise["estimate"].tolist(),
         error_x={
@@ -165,7 +200,7 @@ def ceiling_figure(noise: pd.DataFrame, excluded: pd.DataFrame) -> go.Figure:
     )
     models = excluded.sort_values("official", ascending=False)
     models = models[models["official"] > 1 - 4 * (1 - models["official"].max())]
-    made.add_scatter(
+    figure.add_scatter(
         x=(100 * models["official"]).round(3).tolist(),
         y=models["model"].tolist(),
         mode="markers",
@@ -173,16 +208,16 @@ def ceiling_figure(noise: pd.DataFrame, excluded: pd.DataFrame) -> go.Figure:
         marker={"color": style.NEUTRAL, "size": 10},
         hovertemplate="%{y}: %{x:.2f}%",
     )
-    made.update_yaxes(autorange="reversed")
-    return made
+    figure.update_yaxes(autorange="reversed")
+    return figure
 
 
 def noise_table(noise: pd.DataFrame) -> pd.DataFrame:
     """Returns the estimates of the label noise as text."""
     table = noise.copy()
     figures = 100 * table[["share", "low", "high"]].to_numpy(np.float64)
-    table["groups given wrongly (%)"] = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in figures]
-    return table[["estimate", "groups given wrongly (%)", "assumes"]]
+    table["wrong groups (%)"] = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in figures]
+    return table[["estimate", "wrong groups (%)", "assumes"]]
 
 
 def without_table(excluded: pd.DataFrame) -> pd.DataFrame:
@@ -190,13 +225,13 @@ def without_table(excluded: pd.DataFrame) -> pd.DataFrame:
     table = excluded.sort_values("official", ascending=False)
     columns = {
         "official": "official",
-        "without": "without suspects",
+        "without": "without suspected errors",
         "random": "without as many at random",
         "at_most": "without as many of its errors",
     }
     shown = pd.DataFrame(
         {"model": table["model"]} | {new: table[old].map("{:.2%}".format) for old, new in columns.items()}
     )
-    shown["suspects it gets wrong"] = table["suspects_wrong"]
-    shown["errors that go (%)"] = [round(100 * _removed_error(row)) for _, row in table.iterrows()]
+    shown["suspected errors misclassified"] = table["suspects_misclassified"]
+    shown["share of its errors (%)"] = [round(100 * _removed_error(row)) for _, row in table.iterrows()]
     return shown

@@ -27,32 +27,32 @@ def measure_effects(
     data: Data,
     neighbours: Neighbours,
     removed: npt.NDArray[np.bool_],
-    answers: Mapping[str, Indices],
+    predictions: Mapping[str, Indices],
     near: float,
     seed: int,
 ) -> pd.DataFrame:
     """Compares the group accuracy on test images with a near training image and on those without.
 
-    Garments with many look-alikes may be easy ones: `far_as_near` is the accuracy on images without one, each garment
-    weighted as among the images with one (direct standardisation).
+    Garments with many near-duplicates may be easy ones. So `far_as_near` is the accuracy on images without one, each
+    garment weighted as among the images with one (direct standardisation).
 
     Args:
         data: The images.
         neighbours: The nearest training images of all.
-        removed: bool [N], the training images that are look-alikes of a test image.
-        answers: By name of a model, the group int64 [n_test] that it gives each test image.
-        near: The RMSE within which a training image is a look-alike.
+        removed: bool [N], the training images that are near-duplicates of a test image.
+        predictions: For each model, the predicted groups of the test images, int64 [n_test].
+        near: The RMSE within which a training image is a near-duplicate.
         seed: Of the resamples.
 
     Returns:
-        A row a model, those of 1-nearest neighbour with all training images and without look-alikes first: `model`, and
-        for each figure its value, `..._low` and `..._high`: the accuracies `all`, `near`, `far` and `far_as_near`;
+        A row for each model, 1-nearest neighbour with all training images and without near-duplicates first: `model`,
+        and for each figure its value, `..._low` and `..._high`: the accuracies `all`, `near`, `far` and `far_as_near`;
         `added`: all minus far; `gap`: near minus far; `fair_gap`: near minus far_as_near.
     """
     test, index = data.test_rows, neighbours.index
     cleaned = nearest_without(data, neighbours, removed)
-    # `answers` may hold the nearest neighbour, too; its two rows stand together all the same.
-    judged = {NEAREST: data.groups[index[test, 0]], NEAREST_CLEANED: data.groups[cleaned], **answers}
+    # `predictions` may contain the nearest neighbour, too; it keeps the first row.
+    judged = {NEAREST: data.groups[index[test, 0]], NEAREST_CLEANED: data.groups[cleaned], **predictions}
     right = np.column_stack([groups == data.groups[test] for groups in judged.values()])
     is_near = neighbours.rmse[test, 0] <= near
     cells = _cells(data.garments[test], is_near, right, len(data.taxonomy.garments))
@@ -65,7 +65,7 @@ def measure_effects(
 
 
 def measure_removal(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_], seed: int) -> Estimate:
-    """Estimates what taking training images out, bool [N], adds to the group accuracy of 1-nearest neighbour."""
+    """Estimates the change of the group accuracy of 1-nearest neighbour when training images, bool [N], are removed."""
     test, groups = data.test_rows, data.groups
     before = groups[neighbours.index[test, 0]]
     after = groups[nearest_without(data, neighbours, removed)]
@@ -81,7 +81,7 @@ def near_test_images(data: Data, pairs: Pairs, near: float) -> npt.NDArray[np.bo
 
 
 def nearest_without(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.bool_]) -> Indices:
-    """Returns the nearest training image that is not removed of every test image, int64 [n_test]."""
+    """Returns the nearest training image of every test image, removed ones excluded, int64 [n_test]."""
     test = data.test_rows
     index = neighbours.index[test]
     kept = ~removed[index]
@@ -93,9 +93,9 @@ def nearest_without(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.
 
 
 def _cells(garments: Indices, near: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], count: int) -> Values:
-    """Returns float64 [n, (1 + models) * 2 * count]: what an image adds to its cell, and to each model's hits there.
+    """Returns each image's contribution to the counts and to each model's hits, float64 [n, (1 + models) * 2 * count].
 
-    A cell is a garment, far or near.
+    There is a count for each garment, far and near.
     """
     cell = np.zeros((len(garments), 2 * count))
     cell[np.arange(len(garments)), garments + count * near] = 1
@@ -104,12 +104,12 @@ def _cells(garments: Indices, near: npt.NDArray[np.bool_], right: npt.NDArray[np
 
 
 def _figures(sums: Values, models: int) -> Values:
-    """Turns sums of cells [R, (1 + models) * 2 * garments] into [R, figures * models], in the order of FIGURES."""
+    """Converts sums of counts, [R, (1 + models) * 2 * garments], to figures, [R, figures * models], as in FIGURES."""
     cells = sums.reshape(len(sums), 1 + models, 2, -1)
     images, hits = cells[:, :1], cells[:, 1:]
     everything = _ratio(hits.sum(axis=(2, 3)), images.sum(axis=(2, 3)))
     far, near = (_ratio(hits[:, :, side].sum(axis=2), images[:, :, side].sum(axis=2)) for side in (0, 1))
-    # A garment that lacks one side says nothing about the difference.
+    # A garment without images on one side has no difference.
     shared = np.where((images[:, :, 0] > 0) & (images[:, :, 1] > 0), images[:, :, 1], 0)
     rates = [np.nan_to_num(_ratio(hits[:, :, side], images[:, :, side])) for side in (0, 1)]
     far_as_near, near_shared = (_ratio((rate * shared).sum(axis=2), shared.sum(axis=2)) for rate in rates)
@@ -137,26 +137,25 @@ def effect_text(effects: pd.DataFrame, removal: Estimate, removed: int, near: fl
     name, figures = str(best.index[0]), best.iloc[0]
     plain, cleaned = rows.loc[NEAREST].to_dict(), rows.loc[NEAREST_CLEANED].to_dict()
     return (
-        f"**Do they flatter the accuracy?** Without the test images that have a look-alike, the accuracy of {name} is "
+        f"**Effect on accuracy.** Without the test images that have a near-duplicate, the accuracy of {name} is "
         f"{figures['far']:.4f} instead of {figures['all']:.4f} ({100 * figures['added']:.2f} points less "
-        f"[{100 * figures['added_low']:.2f}, {100 * figures['added_high']:.2f}]). That is no proof of leakage: an "
-        f"image with a look-alike may be an easy one{_centroid_text(effects)}. The test of it is to take the "
-        f"look-alikes away. 1-nearest neighbour, which lives on them, loses its {removed:,} training images within "
-        f"{near:g} of any test image, and its accuracy changes by {100 * removal.value:+.2f} "
-        f"points [{100 * removal.low:+.2f}, {100 * removal.high:+.2f}]. On the images with a look-alike it is then "
-        f"still right in {cleaned['near']:.4f} of the cases ({plain['near']:.4f} before), on the others in "
-        f"{cleaned['far']:.4f}."
+        f"[{100 * figures['added_low']:.2f}, {100 * figures['added_high']:.2f}]). That does not prove leakage: an "
+        f"image with a near-duplicate may be an easy one{_centroid_text(effects)}. The test is to remove the "
+        f"near-duplicates. 1-nearest neighbour, which depends on them most, loses its {removed:,} training images "
+        f"within {near:g} of any test image, and its accuracy changes by {100 * removal.value:+.2f} points "
+        f"[{100 * removal.low:+.2f}, {100 * removal.high:+.2f}]. Its accuracy on the images with a near-duplicate is "
+        f"then {cleaned['near']:.4f} ({plain['near']:.4f} before), on the others {cleaned['far']:.4f}."
     )
 
 
 def _centroid_text(effects: pd.DataFrame) -> str:
-    """Says how far apart the model is that can remember no single image; nothing where it was not asked."""
+    """Returns the effect on nearest centroids, which memorise no single image; empty if `effects` lacks them."""
     centroid = effects[effects["model"] == "nearest centroid"]
     if centroid.empty:
         return ""
     gap = 100 * centroid[["fair_gap", "fair_gap_low", "fair_gap_high"]].iloc[0]
     return (
-        f", and even nearest centroids, which remember no single image, do better on them, by {gap.iloc[0]:.1f} points "
+        f"; even nearest centroids, which memorise no single image, are better on them by {gap.iloc[0]:.1f} points "
         f"[{gap.iloc[1]:.1f}, {gap.iloc[2]:.1f}] at equal shares of garments"
     )
 
@@ -165,7 +164,7 @@ def effect_figure(effects: pd.DataFrame) -> Picture:
     """Returns the accuracies of every model with and without near-duplicates."""
     figure = style.figure("group accuracy, %", height=400)
     series = (
-        ("near", "with a look-alike", "triangle-up"),
+        ("near", "with a near-duplicate", "triangle-up"),
         ("all", "all", "circle"),
         ("far", "without", "triangle-down"),
     )
@@ -186,17 +185,17 @@ def effect_figure(effects: pd.DataFrame) -> Picture:
             name=title,
         )
     caption = (
-        "Group accuracy on all test images, on those with a look-alike among the training images, and on the others, "
-        "with 95% bootstrap intervals. Cleaned: the look-alikes are taken out of the training images."
+        "Group accuracy on all test images, on those with a near-duplicate among the training images, and on the "
+        "others, with 95% bootstrap intervals. Cleaned: near-duplicates are removed from the training images."
     )
-    return Picture("accuracy-without-look-alikes", figure, caption, documented=True)
+    return Picture("accuracy-without-near-duplicates", figure, caption, documented=True)
 
 
 def effect_table(effects: pd.DataFrame) -> Listing:
     """Returns the same accuracies as text."""
     names = {
         "all": "all",
-        "near": "with a look-alike",
+        "near": "with a near-duplicate",
         "far": "without",
         "far_as_near": "without, garments weighted as with",
         "added": "all minus without",
@@ -210,5 +209,7 @@ def effect_table(effects: pd.DataFrame) -> Listing:
     }
     shown = pd.DataFrame({"model": effects["model"], **columns})
     return Listing(
-        "accuracy-without-look-alikes-table", shown, "Group accuracy on the test split, with 95% bootstrap intervals."
+        "accuracy-without-near-duplicates-table",
+        shown,
+        "Group accuracy on the test split, with 95% bootstrap intervals.",
     )

@@ -16,35 +16,35 @@ from analysis.exploration.near_duplicate_effect import measure_effects, measure_
 from analysis.exploration.neighbours import Floats, Neighbours, nearest, search
 
 BOUNDS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
-"""RMSE on the pixel scale [0, 1]."""
+"""RMSE of pixels in [0, 1]."""
 NEAR = BOUNDS[-1]
 CUT = 0.06
-"""Within this, training images are kept on one side of the validation cut (docs/decisions/0005)."""
+"""Within this RMSE, training images stay on one side of the validation cut (docs/decisions/0005)."""
 SHADE = 1.2
-"""From this ratio of brightness on, two pictures are called different shades: 20% is plain to see side by side."""
+"""The least ratio of brightness of two different shades: 20% is visible side by side."""
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What `measure` found.
+    """Near-duplicates and their effect.
 
     Attributes:
-        exact: Pairs of identical images, in all.
-        counts: A row a bound: `rmse`, `pairs`, `across` (pairs of a training and a test image), `test_images` with
-            their nearest training image so near, `garment_conflicts` and `group_conflicts` of those two, and
-            `largest_cluster` of images chained by such pairs.
-        by_garment: `place`, `garment`, `test` and `train`: the share of either split's images with another training
+        exact: The number of pairs of identical images.
+        counts: A row for each bound: `rmse`, `pairs`, `across` (pairs of a training and a test image), `test_images`
+            whose nearest training image is within the bound, `garment_conflicts` and `group_conflicts` of these two,
+            and `largest_cluster` of images chained by such pairs.
+        by_garment: `number`, `garment`, `test` and `train`: the share of either split's images with another training
             image within `NEAR`, and `test_images`, how many.
-        curve: `rmse`, `test`, `train`: the share of either split's images with another training image so near.
+        curve: `rmse`, `test`, `train`: the share of either split's images with another training image within the RMSE.
         conflicts: Pairs of images within `NEAR` whose groups differ: `first`, `second`, `rmse`, nearest first.
-        garment_conflicts: `garments`, `pairs`, `same_group`: which garments near pairs mix, most first.
+        garment_conflicts: `garments`, `pairs`, `same_group`: pairs of different garments within `NEAR`, most first.
         across: `first` (a test image), `second` (its nearest training image) and `rmse`, within `NEAR`, nearest first.
         clusters: Rows of the images of each cluster of at least two within `CUT`, over both splits, largest first.
-        removed: Training images within `NEAR` of a test image.
-        removal: What taking them out adds to the group accuracy of 1-nearest neighbour.
-        effects: As `leak_effect.effects` returns it.
-        agreement: What a network's features say, as `compare_with_features` returns it.
-        shades: The nearest training images at equal brightness.
+        removed: The number of training images within `NEAR` of a test image.
+        removal: The change of the group accuracy of 1-nearest neighbour when they are removed.
+        effects: As `measure_effects` returns it.
+        agreement: Near-duplicates by a network's features, compared with those by pixels.
+        brightness: The nearest training images at equal brightness.
     """
 
     exact: int
@@ -59,23 +59,23 @@ class NearDuplicates:
     removal: Estimate
     effects: pd.DataFrame
     agreement: FeatureAgreement
-    shades: BrightnessMatches
+    brightness: BrightnessMatches
 
 
 @dataclass(frozen=True)
 class FeatureAgreement:
-    """The nearest training images of the test images by a network's features, beside those by pixels.
+    """The nearest training images of the test images by a network's features, compared with those by pixels.
 
     Attributes:
         index: int64 [n_test], the nearest training image by features.
         distance: float32 [n_test], its distance: the length of the difference of features of unit length.
-        same_image: The share of test images, of those with a near-duplicate by pixels, for which both are the same.
-        shared: Of as many test images as have a near-duplicate by pixels, those nearest by features: the share that
-            are the same test images.
-        garment: The share of all test images whose nearest training image by features has their garment,
-        group: and their group.
-        pixel_garment: The same by pixels,
-        pixel_group: and of the group.
+        same_image: Of the test images with a near-duplicate by pixels, the share for which features find the same
+            training image.
+        shared: Of the same number of test images, the nearest by features: the share with a near-duplicate by pixels.
+        garment: The share of all test images whose nearest training image by features has their garment.
+        group: The same for the group.
+        pixel_garment: The share of all test images whose nearest training image by pixels has their garment.
+        pixel_group: The same for the group.
     """
 
     index: Indices
@@ -92,17 +92,17 @@ def measure(
     data: Data,
     neighbours: Neighbours,
     pairs: Pairs,
-    answers: Mapping[str, Indices],
+    predictions: Mapping[str, Indices],
     features: Floats,
     seed: int = 0,
 ) -> NearDuplicates:
-    """Looks for duplicates and for what they do.
+    """Measures near-duplicates and their effect on the accuracy.
 
     Args:
         data: The images.
         neighbours: The nearest training images of all.
         pairs: All pairs of images within `NEAR`.
-        answers: By name of a model, the group int64 [n_test] that it gives each test image.
+        predictions: For each model, the predicted groups of the test images, int64 [n_test].
         features: float32 [N, F], a network's features of all images.
         seed: Of the resamples. Defaults to 0.
     """
@@ -118,14 +118,14 @@ def measure(
         clusters=clusters_within(len(data), pairs, CUT),
         removed=int(removed.sum()),
         removal=measure_removal(data, neighbours, removed, seed),
-        effects=measure_effects(data, neighbours, removed, answers, NEAR, seed),
+        effects=measure_effects(data, neighbours, removed, predictions, NEAR, seed),
         agreement=compare_with_features(data, neighbours, features),
-        shades=match_brightness(data),
+        brightness=match_brightness(data),
     )
 
 
 def count_near(data: Data, neighbours: Neighbours, pairs: Pairs) -> pd.DataFrame:
-    """Counts near-duplicates for every bound: the table `counts` of a NearDuplicates."""
+    """Counts near-duplicates for every bound; returns the table `counts` of `NearDuplicates`."""
     test, table = data.test_rows, []
     first, distance = neighbours.index[test, 0], neighbours.rmse[test, 0]
     other_garment = data.garments[first] != data.garments[test]
@@ -173,11 +173,11 @@ def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) 
 def _garment_shares(data: Data, neighbours: Neighbours) -> pd.DataFrame:
     near = neighbours.rmse[:, 0] <= NEAR
     table = []
-    for place, name in enumerate(data.taxonomy.garments):
-        test, train = ((data.garments == place) & (data.test == split) for split in (True, False))
+    for garment, name in enumerate(data.taxonomy.garments):
+        test, train = ((data.garments == garment) & (data.test == split) for split in (True, False))
         shares = [float(near[rows].mean()) if rows.any() else float("nan") for rows in (test, train)]
-        table.append((place, name, *shares, int(near[test].sum())))
-    return pd.DataFrame(table, columns=["place", "garment", "test", "train", "test_images"])
+        table.append((garment, name, *shares, int(near[test].sum())))
+    return pd.DataFrame(table, columns=["number", "garment", "test", "train", "test_images"])
 
 
 def _distance_curve(data: Data, neighbours: Neighbours) -> pd.DataFrame:
@@ -198,14 +198,14 @@ def _conflicts(data: Data, pairs: Pairs) -> pd.DataFrame:
 
 
 def _garment_conflicts(data: Data, pairs: Pairs) -> pd.DataFrame:
-    """Counts which two garments the pairs within NEAR mix."""
+    """Counts the pairs within NEAR by their two different garments."""
     near = pairs.within(NEAR)
     both = np.sort(np.column_stack([data.garments[near.first], data.garments[near.second]]), axis=1)
-    mixed, count = np.unique(both[both[:, 0] != both[:, 1]], axis=0, return_counts=True)
+    differing, count = np.unique(both[both[:, 0] != both[:, 1]], axis=0, return_counts=True)
     names, owner = data.taxonomy.garments, data.taxonomy.group_of
     table = [
-        (f"{names[one]} and {names[other]}", int(pairs_of_two), owner[one] == owner[other])
-        for (one, other), pairs_of_two in zip(mixed.tolist(), count, strict=True)
+        (f"{names[one]} and {names[other]}", int(number), owner[one] == owner[other])
+        for (one, other), number in zip(differing.tolist(), count, strict=True)
     ]
     found = pd.DataFrame(table, columns=["garments", "pairs", "same_group"])
     return found.sort_values(["pairs", "garments"], ascending=[False, True], ignore_index=True)
@@ -224,14 +224,16 @@ def _share(holds: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class BrightnessMatches:
-    """Every test image and the training image that is nearest once all images are made equally bright.
+    """Every test image and its nearest training image at equal brightness: the same picture in another shade.
+
+    A plain pixel distance does not find such pairs.
 
     Attributes:
         test: int64 [n_test], rows of the test images.
         train: int64 [n_test], rows of those training images.
-        rmse: float32 [n_test], their pixel distance as they are.
+        rmse: float32 [n_test], their plain pixel distance.
         matched: float32 [n_test], their pixel distance at equal brightness.
-        ratio: float32 [n_test], the brightness of the brighter by that of the darker, at least 1.
+        ratio: float32 [n_test], the brightness of the brighter over that of the darker, at least 1.
     """
 
     test: Indices
@@ -241,13 +243,13 @@ class BrightnessMatches:
     ratio: Floats
 
     def variants(self, near: float) -> npt.NDArray[np.int64]:
-        """Returns the places of pairs that are within `near` at equal brightness alone, the most alike first."""
+        """Returns the indices of pairs that are within `near` at equal brightness alone, the most similar first."""
         found = np.flatnonzero((self.matched <= near) & (self.rmse > near) & (self.ratio >= SHADE))
         return found[np.argsort(self.matched[found], kind="stable")]
 
 
 def match_brightness(data: Data) -> BrightnessMatches:
-    """Looks for the same picture in another shade: scales all images to the same norm, and searches."""
+    """Scales all images to the same norm and finds the nearest training image of every test image."""
     pixels, test = data.pixels, data.test_rows
     norms = np.maximum(np.sqrt(np.einsum("ij,ij->i", pixels, pixels)), 1e-6)
     found = nearest(pixels * (norms.mean() / norms)[:, None], len(data.train_rows), k=1, first=len(data.train_rows))

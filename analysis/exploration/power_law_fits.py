@@ -23,7 +23,7 @@ Values = npt.NDArray[np.float64]
 
 EXPONENTS = np.linspace(0.05, 2.0, 391)
 COLOURS = (style.NEUTRAL, style.TEST, "#8f6bb3")
-"""Of the models: none is a group's."""
+"""Colours of the models, none of which is the colour of a group."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PowerLaw:
     Attributes:
         floor: The error that no number of images removes, at least 0.
         scale: The error above the floor at one image.
-        exponent: How fast it falls.
+        exponent: The rate at which the error falls.
     """
 
     floor: Any
@@ -41,18 +41,18 @@ class PowerLaw:
     exponent: Any
 
     def error(self, images: Any) -> Any:
-        """Returns the error at so many images, of the shape of the law or broadcast with it."""
+        """Returns the error with `images` training images, broadcast with the shape of the law."""
         return self.floor + self.scale * np.asarray(images, np.float64) ** -self.exponent
 
 
 def fit_power_law(images: Values, errors: Values, floor: bool = True) -> PowerLaw:
-    """Fits laws by least squares of the relative deviations.
+    """Fits power laws by least squares of the relative deviations.
 
-    For a given exponent the law is linear in floor and scale: those are solved for exactly, the exponent is the best
-    of a fine grid. So there is nothing to start from, nothing to get stuck in, and a thousand curves take milliseconds.
+    For a fixed exponent the law is linear in floor and scale, which have an exact solution; the exponent is the best of
+    a fine grid. So the fit needs no starting point, has no local minima, and takes milliseconds for a thousand curves.
 
     Args:
-        images: [S], the sizes.
+        images: [S], the numbers of training images.
         errors: [S] or [curves, S], positive.
         floor: Whether there may be a floor above 0. Defaults to True.
     """
@@ -73,27 +73,27 @@ def _solve(basis: Values, y: Values, floor: bool) -> tuple[Values, Values, Value
     wu, wuu, wuy = weight @ basis.T, weight @ (basis**2).T, (weight * y) @ basis.T
     scale = (w * wuy - wu * wy) / (w * wuu - wu**2)
     base = (wy - scale * wu) / w
-    grounded = (base < 0) | (not floor)
-    scale, base = np.where(grounded, wuy / wuu, scale), np.where(grounded, 0.0, base)
+    without_floor = (base < 0) | (not floor)
+    scale, base = np.where(without_floor, wuy / wuu, scale), np.where(without_floor, 0.0, base)
     loss = y.shape[1] - 2 * base * wy - 2 * scale * wuy + base**2 * w + 2 * base * scale * wu + scale**2 * wuu
     return scale, base, loss
 
 
 def fit_curves(curves: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Fits a power law to every curve and says what it promises for ten times more images.
+    """Fits a power law to every curve and extrapolates it to ten times as many images.
 
-    Intervals are of 95%, by bootstrap over the repeats at every size. Means of so few repeats vary too little in
-    resamples, by the factor sqrt((R - 1) / R), which is made good. They hold what the repeats vary by, not whether the
-    curve is a power law that far out: for that two other fits of the same curve stand beside them.
+    The 95% intervals come from a bootstrap over the repeats at every size. Means of few repeats vary too little in
+    resamples, by the factor sqrt((R - 1) / R), which the bootstrap corrects. The intervals cover the variation between
+    repeats, not the error of the extrapolation; two other fits of the same curve show that.
 
     Args:
-        curves: As `curves` returns them.
-        resamples: How many. Defaults to 1000.
+        curves: As `learning_curves.curves` returns them.
+        resamples: The number of resamples. Defaults to 1000.
         seed: Of the resamples. Defaults to 0.
 
     Returns:
-        One row a model and target ("garment" or "group"): model, target, images (the most measured), error (measured
-        there), floor, scale and exponent of floor + scale * images ** -exponent, floor_low, floor_high, exponent_low,
+        A row for each model and target ("garment" or "group"): model, target, images (the largest size), error (at that
+        size), floor, scale and exponent of floor + scale * images ** -exponent, floor_low, floor_high, exponent_low,
         exponent_high, then the error for ten times as many images: tenfold, tenfold_low, tenfold_high,
         tenfold_without_floor (fitted with a floor of 0), tenfold_from_larger (fitted without the smaller half of the
         sizes).
@@ -120,7 +120,7 @@ def _fit_curve(sizes: Values, errors: Values, resamples: int, seed: int) -> dict
 
 
 def _resample(errors: Values, resamples: int, seed: int) -> Values:
-    """Returns means over resampled repeats, float64 [resamples, sizes], each size on its own."""
+    """Returns means over resampled repeats, float64 [resamples, sizes]; each size is resampled independently."""
     repeats, sizes = errors.shape
     chosen = np.random.default_rng(seed).integers(0, repeats, (resamples, repeats, sizes))
     means = np.take_along_axis(errors[None], chosen, axis=1).mean(axis=1)
@@ -134,12 +134,12 @@ def _interval(name: str, drawn: Values) -> dict[str, float]:
 
 
 def section(data: Data, curves: pd.DataFrame, fits: pd.DataFrame) -> Section:
-    """Tells how the error falls with the number of images.
+    """Returns the section "How much data is needed".
 
     Args:
         data: The images.
         curves: As `learning_curves.curves` returns them.
-        fits: As `learning_curves.fit` returns them.
+        fits: As `fit_curves` returns them.
     """
     return Section(
         name="data-needed",
@@ -162,11 +162,10 @@ def _finding(curves: pd.DataFrame, fits: pd.DataFrame) -> str:
     halved = _of_half(curves, str(best["model"]), "group_error")
     most = int(best["images"])
     return (
-        f"Trained on {most:,} images, the {best['model']} gets {best['error']:.2%} of held-out groups wrong, "
-        f"{_others(groups)}. The last doubling of the images took the {best['model']} from {halved:.2%} to "
-        f"{best['error']:.2%}.\n\nA power law says what ten times as many images, {10 * most:,}, would bring: "
-        f"{_promise(best)}. {_equivalent(best, worst)}\n\nOn the garments the same holds at another level: "
-        f"{_garments(fits)}"
+        f"With {most:,} training images, the {best['model']} misclassifies {best['error']:.2%} of held-out groups, "
+        f"{_others(groups)}. The last doubling of the images reduced the error of the {best['model']} from "
+        f"{halved:.2%} to {best['error']:.2%}.\n\nA power law predicts the error with ten times as many images, "
+        f"{10 * most:,}: {_prediction(best)}. {_equivalent(best, worst)}\n\nOn the garments: {_garments(fits)}"
     )
 
 
@@ -174,77 +173,77 @@ def _others(groups: pd.DataFrame) -> str:
     return " and ".join(f"{row.model} {row.error:.2%}" for row in groups.iloc[1:].itertuples())
 
 
-def _promise(row: pd.Series) -> str:
+def _prediction(row: pd.Series) -> str:
     low, high = _widest_range(row)
     return (
-        f"{row['model']} {row['tenfold']:.2%} [{row['tenfold_low']:.2%}, {row['tenfold_high']:.2%}] of the groups "
-        "wrong. The interval holds what the repeats vary by. Other fits of the same curve, without a floor or without "
-        f"its smaller sizes, widen that to between {low:.2%} and {high:.2%}: a factor of ten beyond what was measured "
-        f"is far. The floor itself, {row['floor']:.2%} [{row['floor_low']:.2%}, {row['floor_high']:.2%}], is the least "
-        "certain figure, and that of a network also falls with a longer training than these "
-        f"{epochs_for(int(row['images']))} passes over the largest size"
+        f"{row['model']} {row['tenfold']:.2%} [{row['tenfold_low']:.2%}, {row['tenfold_high']:.2%}] of the groups. "
+        "The interval covers the variation between repeats. Other fits of the same curve, without a floor or without "
+        f"its smaller sizes, widen it to between {low:.2%} and {high:.2%}, because the extrapolation spans a factor "
+        f"of ten. The floor itself, {row['floor']:.2%} [{row['floor_low']:.2%}, {row['floor_high']:.2%}], is the "
+        f"least certain figure; for a network it also falls with more than these {epochs_for(int(row['images']))} "
+        "epochs on the largest size"
     )
 
 
 def _widest_range(row: pd.Series) -> tuple[float, float]:
-    """Returns the least and the most that any fit or its interval says for ten times as many images."""
+    """Returns the least and the largest error with ten times as many images, over all fits and intervals."""
     columns = ["tenfold_low", "tenfold_high", "tenfold_without_floor", "tenfold_from_larger"]
     return float(row[columns].min()), float(row[columns].max())
 
 
 def _equivalent(best: pd.Series, worst: pd.Series) -> str:
-    """Says how many images the weaker model would need to be as good as the better one is now."""
+    """Returns how many images the weaker model needs to match the better one."""
     above = best["error"] - worst["floor"]
     if above <= 0:
         return (
-            f"No number of images brings {worst['model']} there: its law ends at {worst['floor']:.2%}, above the "
-            f"{best['error']:.2%} that {best['model']} has already."
+            f"No number of images suffices for {worst['model']} to match it: the floor of its law is "
+            f"{worst['floor']:.2%}, above the current {best['error']:.2%} of {best['model']}."
         )
     needed = (above / worst["scale"]) ** (-1 / worst["exponent"])
     return (
-        f"By its own law {worst['model']} would need about {needed / worst['images']:,.0f} times as many images as it "
-        f"had to be as good as {best['model']} is now: the model is worth more than the data."
+        f"By its own law {worst['model']} needs about {needed / worst['images']:,.0f} times as many images to match "
+        f"the current error of {best['model']}: the choice of model matters more than the number of images."
     )
 
 
 def _garments(fits: pd.DataFrame) -> str:
     rows = fits[fits["target"] == "garment"].sort_values("error")
-    told = [
+    errors = [
         f"{r.model} {r.error:.1%} now, {r.tenfold:.1%} [{r.tenfold_low:.1%}, {r.tenfold_high:.1%}] with ten times as "
         "many"
         for r in rows.itertuples()
     ]
-    return "; ".join(told) + "."
+    return "; ".join(errors) + "."
 
 
 def _decision(fits: pd.DataFrame) -> str:
     best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
     low, _ = _widest_range(best)
     return (
-        "So we train on every image of the training split that is not set aside for validation, stretch them by "
-        "mirror images and shifts of a pixel, and look for the rest in the network: by no fit would ten times as many "
-        f"images bring the small one more than {100 * (best['error'] - low):.1f} points of groups, and they do not "
+        "So we train on every image of the training split outside the validation set, augment them by mirroring and "
+        "shifts of one pixel, and improve the network instead: by no fit do ten times as many images reduce the "
+        f"error of the small network by more than {100 * (best['error'] - low):.1f} points of groups, and they do not "
         "exist."
     )
 
 
 def _figure(curves: pd.DataFrame, fits: pd.DataFrame, target: str) -> go.Figure:
-    made = style.figure("training images", f"{target}s wrong (%)", height=460)
+    figure = style.figure("training images", f"error rate on {target}s (%)", height=460)
     for colour, symbol, (_, row) in zip(
         COLOURS, style.SYMBOLS, fits[fits["target"] == target].iterrows(), strict=False
     ):
         of_model = curves[curves["model"] == row["model"]]
         errors = 100 * of_model.groupby("images")[f"{target}_error"].agg(["mean", "min", "max"])
-        _add_measured(made, row["model"], errors, colour, symbol)
-        _add_law(made, row, errors.index.to_numpy(np.float64), colour)
-    made.update_xaxes(type="log", dtick=1)
-    made.update_yaxes(type="log", tickvals=[0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50])
-    return made
+        _add_measured(figure, row["model"], errors, colour, symbol)
+        _add_law(figure, row, errors.index.to_numpy(np.float64), colour)
+    figure.update_xaxes(type="log", dtick=1)
+    figure.update_yaxes(type="log", tickvals=[0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50])
+    return figure
 
 
-def _add_measured(made: go.Figure, model: str, errors: pd.DataFrame, colour: str, symbol: str) -> None:
+def _add_measured(figure: go.Figure, model: str, errors: pd.DataFrame, colour: str, symbol: str) -> None:
     above, below = errors["max"] - errors["mean"], errors["mean"] - errors["min"]
-    made.add_scatter(
+    figure.add_scatter(
         x=errors.index.tolist(),
         y=errors["mean"].round(3).tolist(),
         error_y={"array": above.round(3).tolist(), "arrayminus": below.round(3).tolist(), "thickness": 1},
@@ -256,11 +255,11 @@ def _add_measured(made: go.Figure, model: str, errors: pd.DataFrame, colour: str
     )
 
 
-def _add_law(made: go.Figure, row: pd.Series, sizes: np.ndarray, colour: str) -> None:
+def _add_law(figure: go.Figure, row: pd.Series, sizes: np.ndarray, colour: str) -> None:
     law = PowerLaw(row["floor"], row["scale"], row["exponent"])
     measured, beyond = np.geomspace(sizes[0], sizes[-1], 24), np.geomspace(sizes[-1], 10 * sizes[-1], 12)
     for images, dash in ((measured, "solid"), (beyond, "dot")):
-        made.add_scatter(
+        figure.add_scatter(
             x=images.round().tolist(),
             y=(100 * law.error(images)).round(3).tolist(),
             mode="lines",
@@ -269,7 +268,7 @@ def _add_law(made: go.Figure, row: pd.Series, sizes: np.ndarray, colour: str) ->
             showlegend=False,
             hoverinfo="skip",
         )
-    made.add_scatter(
+    figure.add_scatter(
         x=[10 * sizes[-1]],
         y=[round(100 * row["tenfold"], 3)],
         error_y={
@@ -292,7 +291,7 @@ def _table(fits: pd.DataFrame) -> pd.DataFrame:
         [
             {
                 "model": row["model"],
-                "wrong": f"{row['target']}s",
+                "error on": f"{row['target']}s",
                 "now": f"{row['error']:.2%}",
                 "exponent": interval(row, "exponent", ".2f"),
                 "floor": interval(row, "floor", ".2%"),
@@ -314,7 +313,7 @@ def _of_half(curves: pd.DataFrame, model: str, column: str) -> float:
 def _caption(what: str, curves: pd.DataFrame) -> str:
     repeats = curves["repeat"].nunique()
     return (
-        f"Held-out {what} that are wrong, both axes logarithmic. Bars: least and most of {repeats} draws. Lines: "
+        f"Error rate on held-out {what}, both axes logarithmic. Bars: range of {repeats} draws. Lines: "
         "fitted power laws, dotted where they are extrapolated; open circles: ten times as many images, with the 95% "
         "interval of the fit."
     )

@@ -35,16 +35,16 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class ExplorationInputs:
-    """What takes long, computed before.
+    """Results of the stages before, which take minutes.
 
     Attributes:
         data: The images.
         neighbours: The nearest training images of every image.
         pairs: All pairs of near-duplicates.
-        out_of_fold: What networks say of training images that they were not trained on.
+        out_of_fold: Out-of-fold predictions of small networks.
         curves: Errors by model and number of training images.
         embedding: Maps of test images.
-        trained_groups: The groups that a trained model gives the test images, int64 [n_test]; None without a model.
+        trained_groups: The groups that a trained model predicts for the test images, int64 [n_test]; None without one.
     """
 
     data: Data
@@ -128,7 +128,7 @@ def build_sections(inputs: ExplorationInputs, explored: Explored) -> list[Sectio
 
 
 def to_json(section: Section) -> dict[str, Any]:
-    """Returns a section's prose, captions and tables as JSON content: all but its figures and pictures."""
+    """Returns a section's prose, captions and tables as JSON content, without its figures and images."""
     return {
         "name": section.name,
         "title": section.title,
@@ -148,7 +148,7 @@ def to_json(section: Section) -> dict[str, Any]:
 
 
 def main_findings(explored: Explored) -> list[str]:
-    """Returns five findings, Markdown."""
+    """Returns the five main findings, Markdown, one or two sentences each."""
     return [
         _balance_finding(explored),
         _pair_finding(explored),
@@ -159,14 +159,14 @@ def main_findings(explored: Explored) -> list[str]:
 
 
 def _balance_finding(explored: Explored) -> str:
-    answers, groups = explored.classes.answers, explored.data.taxonomy.groups
-    always = answers[answers["answers"].str.startswith("always")].iloc[0]
+    naive, groups = explored.classes.naive, explored.data.taxonomy.groups
+    always = naive[naive["classifier"].str.startswith("always")].iloc[0]
     small = groups[explored.classes.pair[0]]
-    never = answers[answers["answers"] == f"never {small}"].iloc[0]
+    never = naive[naive["classifier"] == f"never {small}"].iloc[0]
     return (
-        f"**Accuracy flatters.** Answering {always['answers'].removeprefix('always ')} always is "
-        f"right for {always['accuracy']:.0%} of the images; a model that never says {small} still reaches "
-        f"{never['accuracy']:.0%}, and a macro F1 of {never['macro F1']:.2f}."
+        f"**Accuracy alone is misleading.** Always predicting {always['classifier'].removeprefix('always ')} has an "
+        f"accuracy of {always['accuracy']:.0%}. A model that never predicts {small} still reaches "
+        f"{never['accuracy']:.0%}, with a macro F1 of {never['macro F1']:.2f}."
     )
 
 
@@ -175,8 +175,8 @@ def _pair_finding(explored: Explored) -> str:
     one, other = (explored.data.taxonomy.groups[group] for group in pair.groups)
     share = pair.shares.iloc[0]
     return (
-        f"**The errors lie in one place.** {share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%}) of the "
-        f"small networks' {share['errors']:,} errors out of fold are between {other} and {one}."
+        f"**Most errors are between two groups.** {share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%}) of "
+        f"the small networks' {share['errors']:,} out-of-fold errors are between {other} and {one}."
     )
 
 
@@ -184,7 +184,7 @@ def _duplicate_finding(explored: Explored) -> str:
     counts = explored.near_duplicates.counts
     near = counts.iloc[-1]
     return (
-        f"**Test images have look-alikes among the training images.** {near['test_images']:,.0f} of "
+        f"**Test images have near-duplicates among the training images.** {near['test_images']:,.0f} of "
         f"{len(explored.data.test_rows):,} have one within RMSE {near['rmse']:.2f}, and of these pairs "
         f"{near['group_conflicts']:,.0f} disagree on the group. {_effect_sentence(explored)}"
     )
@@ -195,7 +195,7 @@ def _effect_sentence(explored: Explored) -> str:
     last = models.iloc[-1]
     change, least, most = (-100 * last[name] for name in ("added", "added_high", "added_low"))
     sentence = (
-        f"Judged on the others alone, the accuracy of the {models.index[-1]} changes by {change:+.2f} points "
+        f"On the other test images alone, the accuracy of the {models.index[-1]} changes by {change:+.2f} points "
         f"({least:+.2f} to {most:+.2f})."
     )
     return sentence.replace("-", "−")
@@ -206,19 +206,19 @@ def _label_finding(explored: Explored) -> str:
     garments, groups = len(quality.train_garments.rows), len(quality.train_groups.rows)
     noise = quality.noise.iloc[0]
     return (
-        f"**Grouping heals most doubtful garments.** {garments / images:.1%} of the training images are suspected of a "
-        f"wrong garment, {groups / images:.2%} of a wrong group. If confident learning is right about the test images "
-        f"too, a model without a fault would be measured at {1 - noise['share']:.2%} ({1 - noise['high']:.2%} to "
-        f"{1 - noise['low']:.2%}) on the groups."
+        f"**Grouping removes most suspected label errors.** {garments / images:.1%} of the training images are "
+        f"suspected of a wrong garment, {groups / images:.2%} of a wrong group. If confident learning is right about "
+        f"the test images too, the ceiling from label noise is an accuracy of {1 - noise['share']:.2%} "
+        f"({1 - noise['high']:.2%} to {1 - noise['low']:.2%}) on the groups."
     )
 
 
 def _data_finding(explored: Explored) -> str:
     fits = explored.fits
     best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
-    guesses = np.array([best[name] for name in ("tenfold", "tenfold_without_floor", "tenfold_from_larger")])
+    estimates = np.array([best[name] for name in ("tenfold", "tenfold_without_floor", "tenfold_from_larger")])
     return (
-        f"**More images of this kind would help, slowly.** The {best['model']} errs on {best['error']:.2%} of the "
-        f"groups with {best['images']:,.0f} images; with ten times as many it would err on {guesses.min():.2%} to "
-        f"{guesses.max():.2%}, by what its learning curve says."
+        f"**More images of this kind help slowly.** The {best['model']} misclassifies {best['error']:.2%} of the "
+        f"groups with {best['images']:,.0f} images. Its learning curve predicts {estimates.min():.2%} to "
+        f"{estimates.max():.2%} with ten times as many."
     )

@@ -30,24 +30,24 @@ ROWS = 4
 def predict_groups(
     data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, trained: Indices | None = None
 ) -> dict[str, Indices]:
-    """Returns the groups that each model gives the test images, int64 [n_test], the weakest model first.
+    """Returns the groups that each model predicts for the test images, int64 [n_test], the weakest model first.
 
     Args:
         data: The images.
-        neighbours: The nearest training images: the first is 1-nearest-neighbour's predict_groups.
-        out_of_fold: The small networks, whose mean probability answers.
-        trained: The answers of a model that was trained elsewhere; None where there is none.
+        neighbours: The nearest training images; the first is the prediction of 1-nearest neighbour.
+        out_of_fold: The small networks; their mean probability is the prediction.
+        trained: The predictions of the trained model; None without one.
     """
     known, garments, unknown = data.pixels[data.train_rows], data.garments[data.train_rows], data.pixels[data.test_rows]
     probabilities = np.mean([softmax(logits) for logits in out_of_fold.test_logits], axis=0)
     networks = probabilities @ np.array(data.taxonomy.membership())
-    answers = {
+    predictions = {
         "nearest centroid": nearest_centroid(known, garments, unknown, data.taxonomy),
         "logistic regression": logistic_regression(known, garments, unknown, data.taxonomy),
         "1-nearest neighbour": data.groups[neighbours.index[data.test_rows, 0]],
         "small networks": networks.argmax(axis=1).astype(np.int64),
     }
-    return answers if trained is None else {**answers, "trained model": trained}
+    return predictions if trained is None else {**predictions, "trained model": trained}
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class SharedErrors:
 
     Attributes:
         models: Their names.
-        wrong: bool [M, n].
-        observed: int64 [M + 1], how many images so many models are wrong on.
-        expected: float64 [M + 1], the same if the models erred independently, each at its own rate.
-        consistency: float64 [M, M], Cohen's kappa of being right: 0 by chance, 1 on the same images.
+        wrong: bool [M, n], True where a model misclassifies an image.
+        observed: int64 [M + 1], the number of images that 0, 1, ... M models misclassify.
+        expected: float64 [M + 1], the same for independent errors, each model at its own error rate.
+        consistency: float64 [M, M], Cohen's kappa of correct predictions: 0 by chance, 1 for the same errors.
     """
 
     models: tuple[str, ...]
@@ -70,26 +70,26 @@ class SharedErrors:
 
     @property
     def by_all(self) -> Indices:
-        """The images, int64, that every model gets wrong."""
+        """The images, int64, that every model misclassifies."""
         return np.flatnonzero(self.wrong.all(axis=0))
 
 
-def compare_errors(answers: Mapping[str, Indices], truth: Indices) -> SharedErrors:
-    """Compares the errors of models; one that answers the same to every image is left out.
+def compare_errors(predictions: Mapping[str, Indices], truth: Indices) -> SharedErrors:
+    """Compares the errors of models, without models that predict the same class for every image.
 
     Args:
-        answers: For each model its answers int64 [n].
+        predictions: For each model, int64 [n].
         truth: int64 [n].
     """
-    kept = {name: found for name, found in answers.items() if len(np.unique(found)) > 1}
-    wrong = np.stack([found != truth for found in kept.values()])
+    varied = {name: predicted for name, predicted in predictions.items() if len(np.unique(predicted)) > 1}
+    wrong = np.stack([predicted != truth for predicted in varied.values()])
     observed = np.bincount(wrong.sum(axis=0), minlength=len(wrong) + 1)
     expected = len(truth) * _poisson_binomial(wrong.mean(axis=1))
-    return SharedErrors(tuple(kept), wrong, observed, expected, _kappa(wrong))
+    return SharedErrors(tuple(varied), wrong, observed, expected, _kappa(wrong))
 
 
 def _poisson_binomial(rates: Values) -> Values:
-    """Returns the distribution float64 [M + 1] of how many of M independent events happen."""
+    """Returns the distribution, float64 [M + 1], of the number of M independent events that occur."""
     distribution = np.ones(1)
     for rate in rates:
         distribution = np.convolve(distribution, [1 - rate, rate])
@@ -117,13 +117,12 @@ def errors_text(data: Data, shared: SharedErrors, suspects_of_all: int) -> str:
     any_wrong = int(shared.wrong.any(axis=0).sum())
     groups = np.bincount(data.groups[data.test_rows[shared.by_all]], minlength=len(data.taxonomy.groups))
     return (
-        f"Of {tested:,} test images {count:,} are put into a wrong group by all {models} models, where independent "
-        f"errors would leave {shared.expected[-1]:.2g}; {tested - any_wrong:,} ({1 - any_wrong / tested:.0%}) are "
-        f"right for every one. {data.taxonomy.groups[groups.argmax()]} is the given group of {groups.max():,} of the "
-        f"{count:,}, and {suspects_of_all:,} are suspected of a wrong group. Beyond chance, the models "
-        f"agree on what is hard with a kappa of {kappa.min():.2f} to {kappa.max():.2f}, most so "
-        f"{shared.models[pair[0]]} and {shared.models[pair[1]]}: part of the difficulty lies in the images, whatever "
-        "looks at them."
+        f"All {models} models misclassify {count:,} of {tested:,} test images, where independent errors give "
+        f"{shared.expected[-1]:.2g}; every model classifies {tested - any_wrong:,} ({1 - any_wrong / tested:.0%}) "
+        f"correctly. {data.taxonomy.groups[groups.argmax()]} is the labelled group of {groups.max():,} of the "
+        f"{count:,}, and {suspects_of_all:,} are suspected of a wrong group. The error consistency of the models "
+        f"(Cohen's kappa) is {kappa.min():.2f} to {kappa.max():.2f}, the highest between {shared.models[pair[0]]} and "
+        f"{shared.models[pair[1]]}: part of the difficulty is in the images, whatever the model."
     )
 
 
@@ -137,18 +136,18 @@ def error_blocks(data: Data, shared: SharedErrors) -> Iterator[Block]:
 
 
 def _count_figure(shared: SharedErrors) -> go.Figure:
-    made = style.figure("models that are wrong", "test images")
+    figure = style.figure("models that misclassify the image", "test images")
     names = list(range(len(shared.observed)))
     for name, values, colour in (
         ("observed", shared.observed, style.TEST),
-        ("if errors were independent", shared.expected, style.NEUTRAL),
+        ("expected if independent", shared.expected, style.NEUTRAL),
     ):
-        made.add_bar(
+        figure.add_bar(
             x=names, y=np.round(values, 3).tolist(), name=name, marker={"color": colour}, hovertemplate="%{y:,.3~g}"
         )
-    made.update_yaxes(type="log", range=[-1, np.log10(shared.wrong.shape[1]) + 0.1], dtick=1)
-    made.update_xaxes(dtick=1)
-    return made
+    figure.update_yaxes(type="log", range=[-1, np.log10(shared.wrong.shape[1]) + 0.1], dtick=1)
+    figure.update_xaxes(dtick=1)
+    return figure
 
 
 def _rows_by_group(data: Data, shared: SharedErrors) -> list[Row]:
@@ -156,7 +155,7 @@ def _rows_by_group(data: Data, shared: SharedErrors) -> list[Row]:
     counts = np.bincount(data.groups[rows], minlength=len(data.taxonomy.groups))
     return [
         Row(
-            title=f"given {data.taxonomy.groups[group]} ({counts[group]:,})",
+            title=f"labelled {data.taxonomy.groups[group]} ({counts[group]:,})",
             images=data.images[rows[data.groups[rows] == group][:IN_A_ROW]],
             notes=[data.garment_name(row) for row in rows[data.groups[rows] == group][:IN_A_ROW]],
             colour=style.group_colours(data.taxonomy)[group],
@@ -167,8 +166,8 @@ def _rows_by_group(data: Data, shared: SharedErrors) -> list[Row]:
 
 
 _SHARED = (
-    "How many test images so many models put into a wrong group, and how many it would be if each erred at its own "
-    "rate but independently of the others; the vertical axis is logarithmic."
+    "Number of test images by the number of models that misclassify them, observed and expected for independent "
+    "errors; the vertical axis is logarithmic."
 )
-_KAPPA = "Error consistency: how far two models are right on the same test images, beyond chance (Cohen's kappa)."
-_ALL = "Test images that every model puts into a wrong group, with the given garment."
+_KAPPA = "Error consistency: agreement of two models on which test images they classify correctly (Cohen's kappa)."
+_ALL = "Test images that every model misclassifies, with the labelled garment."

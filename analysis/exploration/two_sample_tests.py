@@ -24,14 +24,14 @@ FOLDS = 5
 RIDGE = 10.0
 OUTLIER = 5.0
 MEDIAN_STEP = 7
-"""Every seventh row of the distances has the same median, and sorting it takes a seventh of the time."""
+"""The median of every seventh row of the distances is the same, in a seventh of the time."""
 Test = Callable[[Rows, Flags], float]
 LEVEL = 0.05
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
 DRAWS = 3
 DISCREPANCY_ROWS = 1000
 PERMUTATIONS = 19
-"""The least number with which p can reach 0.05: a planted shift is seen if it beats them all."""
+"""The least number with which p can reach 0.05: a planted shift is detected if it exceeds all permutations."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Outcome:
     """A test by permutation.
 
     Attributes:
-        statistic: Of the two samples as they are.
-        chance: float64 [permutations], of samples drawn from both mixed.
+        statistic: Of the two samples.
+        chance: float64 [permutations], the statistics of shuffled samples.
     """
 
     statistic: float
@@ -48,20 +48,20 @@ class Outcome:
 
     @property
     def p(self) -> float:
-        """How often chance alone does as much, the samples as they are counted among the permutations."""
+        """The p-value: the share of permutations with at least this statistic, the samples themselves included."""
         return float(1 + (self.chance >= self.statistic).sum()) / (1 + len(self.chance))
 
     @property
     def threshold(self) -> float:
-        """What chance stays under, 95 times in 100."""
+        """The 95% quantile of the statistic under permutation."""
         return float(np.quantile(self.chance, 0.95))
 
 
 def kolmogorov_smirnov(ordered: Values, sample: Values) -> tuple[float, float]:
     """Returns the largest distance of two distribution functions, and its asymptotic p-value.
 
-    The distance is that of `scipy.stats.ks_2samp`, but the larger sample comes sorted, once for many comparisons. The
-    p-value is that of Kolmogorov's limit; values that tie make it conservative.
+    The distance equals that of `scipy.stats.ks_2samp`, but the larger sample is sorted once for many comparisons. The
+    p-value is that of Kolmogorov's limit; ties make it conservative.
 
     Args:
         ordered: float64 [N], ascending.
@@ -73,7 +73,7 @@ def kolmogorov_smirnov(ordered: Values, sample: Values) -> tuple[float, float]:
         return 0.0, 1.0
     values, counts = np.unique(sample, return_counts=True)
     above = counts.cumsum() / len(sample)
-    # Between its values the sample's own function is flat, so the supremum is on one side of one of them.
+    # The sample's distribution function is flat between its values, so the supremum is on one side of a value.
     upper = np.searchsorted(ordered, values, side="right") / len(ordered) - above
     lower = np.searchsorted(ordered, values, side="left") / len(ordered) - (above - counts / len(sample))
     distance = float(np.maximum(np.abs(upper), np.abs(lower)).max())
@@ -82,10 +82,10 @@ def kolmogorov_smirnov(ordered: Values, sample: Values) -> tuple[float, float]:
 
 
 def holm(p: Values) -> Values:
-    """Returns p-values that stay valid when the smallest of many is picked (Holm 1979).
+    """Returns p-values corrected for multiple comparisons by Holm's method.
 
-    "A simple sequentially rejective multiple test procedure": the smallest counts as often as there are tests, the next
-    once less, and none less than the one before it.
+    Holm 1979, "A simple sequentially rejective multiple test procedure": the smallest is multiplied by the number of
+    tests, the next by one less, and none is smaller than the one before it.
     """
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
@@ -94,16 +94,16 @@ def holm(p: Values) -> Values:
 
 
 def classifier_test(values: Rows, second: Flags, permutations: int, seed: int) -> Outcome:
-    """Lets a classifier guess which sample a row is from; its area under the ROC curve is 0.5 where there is no shift.
+    """Tests whether a classifier can predict the sample of a row; without a shift its area under the ROC curve is 0.5.
 
-    Lopez-Paz and Oquab 2017, "Revisiting Classifier Two-Sample Tests" (https://arxiv.org/abs/1610.06545). The guesser
-    is a linear discriminant (ridge regression) on the standardised columns and their squares: it sees shifts of means
-    and of spreads, and is fitted to all permutations at once. Every row is scored by a fit without its fold.
+    Lopez-Paz and Oquab 2017, "Revisiting Classifier Two-Sample Tests" (https://arxiv.org/abs/1610.06545). The
+    classifier is a linear discriminant (ridge regression) on the standardised columns and their squares: it detects
+    shifts of means and of spreads, and is fitted to all permutations at once. Scores are cross-validated.
 
     Args:
         values: float32 [N, columns].
         second: bool [N], the rows of the second sample.
-        permutations: How many shuffled memberships to compare with.
+        permutations: The number of shuffled memberships.
         seed: Of the shuffles and the folds.
     """
     rng = np.random.default_rng(seed)
@@ -122,8 +122,8 @@ def discrepancy_test(values: Rows, second: Flags, count: int, permutations: int,
     Args:
         values: float32 [N, columns].
         second: bool [N], the rows of the second sample.
-        count: How many rows of each sample to compare at most: the kernel has (2 count)^2 cells.
-        permutations: How many shuffled memberships to compare with.
+        count: The most rows of each sample to compare; the kernel has (2 count)^2 cells.
+        permutations: The number of shuffled memberships.
         seed: Of the subsamples and the shuffles.
     """
     rng = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def _with_squares(values: Rows) -> Rows:
 def _cross_fitted(design: Rows, targets: Rows, folds: Sequence[Indices]) -> Rows:
     """Returns each row's scores, [N, targets], by ridge regressions on the other folds.
 
-    The normal equations of all folds add up, so the data are multiplied once and not once a fold.
+    The normal equations of the folds add up, so the data are multiplied once instead of once for each fold.
     """
     centred = targets - targets.mean(axis=0)
     squares = [design[fold].T @ design[fold] for fold in folds]
@@ -208,7 +208,7 @@ def blur(images: Images) -> Images:
     return np.rint(uniform_filter(images.astype(np.float32), size=(1, 3, 3), mode="constant")).astype(np.uint8)
 
 
-PLANTS: dict[str, Callable[[Images], Images]] = {
+PLANTED_SHIFTS: dict[str, Callable[[Images], Images]] = {
     "moved one pixel right": move,
     "a tenth brighter": brighten,
     "blurred over 3 × 3 pixels": blur,
@@ -239,47 +239,49 @@ TESTS: dict[str, Test] = {
 }
 
 
-def measure_power(images: Images, rows: Rows, columns: ImageColumns, aside: int) -> pd.DataFrame:
-    """Measures the smallest share of changed images that each test sees at the level 0.05, for each planted shift.
+def measure_power(images: Images, rows: Rows, columns: ImageColumns, second_count: int) -> pd.DataFrame:
+    """Measures the smallest share of changed images that each test detects at the level 0.05, for each planted shift.
+
+    It shows which shift a test without a finding rules out.
 
     Args:
         images: uint8 [N, 28, 28], of one distribution.
-        rows: float32 [N, columns], the same as `columns.place` has them.
-        columns: Places the changed images.
-        aside: How many images each draw sets aside as the second sample.
+        rows: float32 [N, columns], the same images as `columns.transform` returns them.
+        columns: Converts the changed images.
+        second_count: The number of images in the second sample of each draw.
 
     Returns:
-        Columns plant, test, draw, and share: the smallest of `SHARES` that is seen; NaN if not even all are.
+        Columns shift, test, draw, and share: the smallest of `SHARES` that is detected; NaN if none is.
     """
     import pandas as pd
 
-    found = [line for draw in range(DRAWS) for line in _draw(images, rows, columns, aside, draw)]
-    return pd.DataFrame(found, columns=["plant", "test", "draw", "share"])
+    found = [line for draw in range(DRAWS) for line in _draw(images, rows, columns, second_count, draw)]
+    return pd.DataFrame(found, columns=["shift", "test", "draw", "share"])
 
 
-def least_seen(power: pd.DataFrame) -> pd.DataFrame:
-    """Returns the smallest share seen in every draw, a row a plant, a column a test; NaN if a draw saw none."""
+def smallest_detected(power: pd.DataFrame) -> pd.DataFrame:
+    """Returns the smallest share detected in every draw, by shift and test; NaN if a draw detected none."""
     table = power.pivot_table(
-        index="plant", columns="test", values="share", aggfunc=lambda draws: draws.max(skipna=False), dropna=False
+        index="shift", columns="test", values="share", aggfunc=lambda draws: draws.max(skipna=False), dropna=False
     )
-    return table.reindex(index=list(PLANTS), columns=list(TESTS))
+    return table.reindex(index=list(PLANTED_SHIFTS), columns=list(TESTS))
 
 
 def _draw(
-    images: Images, rows: Rows, columns: ImageColumns, aside: int, draw: int
+    images: Images, rows: Rows, columns: ImageColumns, second_count: int, draw: int
 ) -> Iterator[tuple[str, str, int, float]]:
-    chosen = np.random.default_rng(draw).permutation(len(images))[:aside]
+    chosen = np.random.default_rng(draw).permutation(len(images))[:second_count]
     second = np.isin(np.arange(len(images)), chosen)
-    for plant, change in PLANTS.items():
-        changed = columns.place(change(images[chosen]))
+    for shift, change in PLANTED_SHIFTS.items():
+        changed = columns.transform(change(images[chosen]))
         for name, test in TESTS.items():
-            seen = (share for share in SHARES if test(_mix(rows, chosen, changed, share), second) <= LEVEL)
-            yield plant, name, draw, next(seen, float("nan"))
+            detected = (share for share in SHARES if test(_mix(rows, chosen, changed, share), second) <= LEVEL)
+            yield shift, name, draw, next(detected, float("nan"))
 
 
 def _mix(rows: Rows, chosen: Indices, changed: Rows, share: float) -> Rows:
     """Returns the rows with a share of the chosen ones changed."""
-    some = max(1, round(share * len(chosen)))
+    count = max(1, round(share * len(chosen)))
     mixed = rows.copy()
-    mixed[chosen[:some]] = changed[:some]
+    mixed[chosen[:count]] = changed[:count]
     return mixed

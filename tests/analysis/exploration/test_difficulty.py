@@ -50,7 +50,7 @@ def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficult
     assert set(dress.rows) == set(np.flatnonzero(data.garments == DRESS)[:CONFUSED]) and not len(upper.rows)
     assert dress.suspects == 1 and pair.shares["share"].iloc[0] == 1.0
     row = pair.by_garment.set_index("garment").loc["Dress"]
-    assert row["confused"] == CONFUSED and row["taken"] == "T-shirt/top"
+    assert row["confused"] == CONFUSED and row["predicted"] == "T-shirt/top"
 
 
 def test_images_that_all_models_get_wrong_are_found(data: Data, difficulty: Difficulty) -> None:

@@ -10,13 +10,13 @@ from analysis.exploration.data import Data
 from analysis.exploration.group_separation import measure_separation, roc_areas
 from analysis.exploration.image_features import ImageColumns, measure_features
 from analysis.exploration.two_sample_tests import (
-    PLANTS,
+    PLANTED_SHIFTS,
     TESTS,
     brighten,
     classifier_test,
-    least_seen,
     measure_power,
     move,
+    smallest_detected,
 )
 from tests.analysis.exploration.two_splits import as_data, make_data
 
@@ -52,7 +52,7 @@ def test_a_brighter_split_is_found(data: Data) -> None:
     table = measure_features(brighter.images)
     compared = distribution_shift.compare_features(table, brighter)
     assert "brightness" in set(compared.query("adjusted < 0.05 and garments == 'all garments'")["feature"])
-    rows = ImageColumns.fit(brighter.images).place(brighter.images, table)
+    rows = ImageColumns.fit(brighter.images).transform(brighter.images, table)
     assert classifier_test(rows, brighter.test, 39, seed=0).p == pytest.approx(1 / 40)
 
 
@@ -72,8 +72,8 @@ def test_every_garment_is_compared(nothing: distribution_shift.Shift, data: Data
 
 def test_the_power_names_every_plant_and_test(nothing: distribution_shift.Shift) -> None:
     """The table has a row a plant and a column a test, each with the least share seen."""
-    table = least_seen(nothing.power)
-    assert list(table.index) == list(PLANTS) and list(table.columns) == list(TESTS)
+    table = smallest_detected(nothing.power)
+    assert list(table.index) == list(PLANTED_SHIFTS) and list(table.columns) == list(TESTS)
 
 
 def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: distribution_shift.Shift) -> None:
@@ -81,7 +81,7 @@ def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: distribution_shif
     power = nothing.power.copy()
     power["share"] = 0.1
     power.loc[(power["test"] == "classifier") & (power["draw"] == 1), "share"] = np.nan
-    table = least_seen(power)
+    table = smallest_detected(power)
     assert table["classifier"].isna().all() and (table["single features"] == 0.1).all()
 
 
@@ -90,7 +90,7 @@ def test_measuring_power_twice_gives_the_same(data: Data) -> None:
     """Draws, shuffles and subsamples are seeded."""
     images = data.images[:300]
     columns = ImageColumns.fit(images)
-    one, two = (measure_power(images, columns.place(images), columns, 100) for _ in range(2))
+    one, two = (measure_power(images, columns.transform(images), columns, 100) for _ in range(2))
     assert one.equals(two)
 
 

@@ -22,16 +22,18 @@ def test_a_rectangle_is_measured_as_drawn() -> None:
     row = measure_features(drawn(slice(4, 24), slice(9, 19))).iloc[0]
     assert (row["height"], row["width"], row["aspect"]) == (20, 10, 2)
     assert (row["centre row"], row["centre column"], row["symmetry"]) == (13.5, 13.5, 1)
-    assert row["ink coverage"] == pytest.approx(200 / 784) and row["brightness"] == pytest.approx(200 * 200 / 784)
+    assert row["foreground coverage"] == pytest.approx(200 / 784) and row["brightness"] == pytest.approx(
+        200 * 200 / 784
+    )
 
 
-def test_the_box_ends_where_the_ink_ends() -> None:
-    """Top and left are the first row and column with ink, bottom and right come after the last."""
+def test_the_box_ends_where_the_foreground_ends() -> None:
+    """Top and left are the first row and column with foreground, bottom and right come after the last."""
     assert bounding_boxes(drawn(slice(3, 10), slice(20, 28))).tolist() == [[3, 10, 20, 28]]
 
 
 def test_noise_at_the_fringe_is_not_the_garment() -> None:
-    """Pixels below the ink's threshold do not widen the box."""
+    """Pixels below the foreground threshold do not widen the box."""
     image = drawn(slice(5, 10), slice(5, 10))
     image[0, 0, 0] = 15
     assert bounding_boxes(image).tolist() == [[5, 10, 5, 10]]

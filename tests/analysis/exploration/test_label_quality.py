@@ -84,7 +84,7 @@ def test_leaving_out_a_models_own_errors_lifts_it_to_the_most_possible() -> None
     answers = make_models(data)
     wrong = data.test_rows[answers["small networks"] != data.groups[data.test_rows]]
     row = accuracy_without(data, wrong[:5], answers).set_index("model").loc["small networks"]
-    assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_wrong"] == 5
+    assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_misclassified"] == 5
     assert row["official"] < row["without"] and row["random"] == row["official"]
 
 

@@ -1,6 +1,6 @@
 """Writes `docs/exploration.md` with its pictures, and executes the notebook: `make exploration`.
 
-The document says what the page says, and its pictures are photographs of the page's blocks in a headless Chromium.
+The document has the text of the page, and its pictures are screenshots of the page's blocks in a headless Chromium.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ NOTEBOOK = ROOT / "analysis" / "exploration.ipynb"
 HEADER = """# What is in the data
 
 What the images of Fashion-MNIST are like, what regrouping ten garments into five groups does to them, and what the
-pipeline does about it. `fashion explore` measures all of this in about four minutes and writes it as one page on which
-every figure can be touched; this is the same text with some of the figures, written by `make exploration`.
+pipeline does about it. `fashion explore` measures all of this in about four minutes and writes it as one interactive
+page. This document has the same text with some of the figures; `make exploration` writes it.
 """
 
 
 def main() -> None:
-    """Explores, or takes what is there, and writes."""
+    """Runs the exploration, or reuses its results, and writes the document and the notebook."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     parser.add_argument("--only", choices=["document", "notebook"])
     options = parser.parse_args()
-    place = Workspace(options.workspace.resolve())
-    _, exploration = run_exploration(place, "default", None, False, display_for(terminal_console()))
+    workspace = Workspace(options.workspace.resolve())
+    _, exploration = run_exploration(workspace, "default", None, False, display_for(terminal_console()))
     if options.only != "notebook":
         sections = exploration.sections()
         DOCUMENT.write_text(write_document(sections, exploration.findings()), encoding="utf-8")
         files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
-        save_screenshots(publish(exploration, place), files)
+        save_screenshots(publish(exploration, workspace), files)
         remove_others(PICTURES, {file.name for file in files.values()})
     if options.only != "document":
-        execute_notebook(place)
+        execute_notebook(workspace)
 
 
 def write_document(sections: list[dict[str, Any]], findings: list[str]) -> str:
@@ -82,10 +82,10 @@ def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
 
     os.environ["FASHION_WORKSPACE"] = str(workspace.root)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    place = {"metadata": {"path": str(ROOT)}}
-    NotebookClient(notebook, timeout=600, record_timing=False, resources=place).execute()
+    resources = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
     for cell in notebook.cells:
-        # What libraries say of themselves while they are imported.
+        # Warnings that libraries print while they are imported.
         cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
         if cell.cell_type != "code":
             del cell["outputs"]

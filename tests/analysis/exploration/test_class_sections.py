@@ -1,4 +1,4 @@
-"""The sections on classes and distributions: they build for any taxonomy, and say what was measured."""
+"""The sections on classes and distributions build for any taxonomy and contain the measurements."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from analysis.exploration import classes, distribution_shift, distributions
 from analysis.exploration.data import Data
 from analysis.exploration.image_features import measure_features
 from analysis.pages.section import Gallery, Listing, Picture, Section
-from tests.analysis.exploration.two_splits import make_data, make_other_data
+from tests.analysis.exploration.synthetic_data import make_other_data, make_plain_data
 
 
 def sections(data: Data) -> list[Section]:
-    """Measures and draws both sections."""
+    """Measures and builds both sections."""
     table = measure_features(data.images)
     return [
         classes.section(data, classes.measure(data)),
@@ -23,7 +23,9 @@ def sections(data: Data) -> list[Section]:
     ]
 
 
-@pytest.fixture(scope="module", params=[make_data, make_other_data], ids=["the case's groups", "other groups"])
+@pytest.fixture(
+    scope="module", params=[make_plain_data, make_other_data], ids=["the groups of the task", "other groups"]
+)
 def both(request: pytest.FixtureRequest) -> tuple[Data, list[Section]]:
     """The data and the two sections of a taxonomy."""
     data = request.param()
@@ -39,7 +41,7 @@ def test_every_block_has_a_caption_and_a_name_of_its_own(both: tuple[Data, list[
     assert all(section.decision.startswith("So we") for section in made)
 
 
-def test_figures_are_light_and_rows_are_images(both: tuple[Data, list[Section]]) -> None:
+def test_figures_are_small_and_rows_are_images(both: tuple[Data, list[Section]]) -> None:
     """A figure stays under 150 KB, a gallery holds uint8 images with a note each or none, a table has rows."""
     for block in (block for section in both[1] for block in section.blocks):
         if isinstance(block, Picture):
@@ -66,9 +68,9 @@ def test_groups_have_their_colours(both: tuple[Data, list[Section]]) -> None:
     assert {trace.marker.color for trace in figure.data} == set(data.taxonomy.colours)
 
 
-def test_a_garment_without_images_is_drawn_as_nothing() -> None:
-    """A taxonomy may know garments that the data do not have."""
-    data = make_data(200, 60)
+def test_a_garment_without_images_has_an_empty_row() -> None:
+    """A taxonomy may contain garments that the data lack."""
+    data = make_plain_data(200, 60)
     keep = data.garments != 9
     there = Data(
         data.images[keep], data.garments[keep], data.test[keep], data.clusters[keep], data.names[keep], data.taxonomy

@@ -12,7 +12,7 @@ from analysis.exploration import pixel_information
 from analysis.exploration.classes import hardest_pair, measure, naive_classifiers, sizes
 from analysis.exploration.typical_images import choose, isolation
 from models.taxonomy import Taxonomy
-from tests.analysis.exploration.two_splits import as_data, make_data, make_other_data
+from tests.analysis.exploration.synthetic_data import as_data, make_other_data, make_plain_data
 
 
 def drawn_counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def drawn_counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_planted_sizes_are_counted() -> None:
-    """Each garment has the images that it was given, in the split in which they are."""
+    """Each garment has its images in the right split."""
     garments = np.array([0] * 5 + [3] * 7 + [9] * 2 + [3] * 4)
     table = sizes(as_data(np.zeros((18, 28, 28), np.uint8), garments, train=14)).set_index("garment")
     assert table.loc["Dress", ["train", "test"]].tolist() == [7, 4]
@@ -32,7 +32,7 @@ def test_planted_sizes_are_counted() -> None:
     assert table.loc["Dress", "group"] == "One piece"
 
 
-def test_the_case_s_groups_flatter_accuracy() -> None:
+def test_accuracy_hardly_falls_when_a_small_group_is_lost() -> None:
     """With 4 : 1 : 1 : 3 : 1, a model blind to One piece has accuracy 0.9, balanced accuracy 0.8, macro F1 7/9."""
     naive = naive_classifiers(np.array([4000, 1000, 1000, 3000, 1000]), Taxonomy.load(), (2, 0)).set_index("classifier")
     blind, majority = naive.loc["never One piece"], naive.loc["always Upper part"]
@@ -79,7 +79,7 @@ def test_explained_variance_is_that_of_the_means() -> None:
 
 def test_merged_counts_are_those_of_the_coarser_classes() -> None:
     """Adding up the garments of a group gives what counting by group gives."""
-    data = make_data()
+    data = make_plain_data()
     table = pixel_information.count_values(data.images, data.garments, 10)
     merged = pixel_information.merge(table, data.taxonomy.group_of, 5)
     assert np.array_equal(merged, pixel_information.count_values(data.images, data.groups, 5))
@@ -104,7 +104,7 @@ def test_isolation_is_the_distance_to_the_fifth_nearest_other() -> None:
 
 def test_measuring_twice_gives_the_same() -> None:
     """Everything random is seeded."""
-    one, two = measure(make_data()), measure(make_data())
+    one, two = measure(make_plain_data()), measure(make_plain_data())
     assert one.information.shuffled == two.information.shuffled
     assert np.array_equal(one.garment_samples[4].random, two.garment_samples[4].random)
 
@@ -119,7 +119,7 @@ def test_the_pair_is_two_groups_even_where_none_is_confused() -> None:
 
 @pytest.mark.slow
 def test_real_groups_are_as_known(real_data: Path) -> None:
-    """6,000 and 1,000 images a garment; the hardest pair, seen by a linear model, is One piece and Upper part."""
+    """6,000 and 1,000 images for each garment; a linear model confuses One piece and Upper part most."""
     splits = load(Source("idx", real_data), verify_checksums=False)
     images = np.concatenate([splits["train"].images, splits["test"].images])
     data = as_data(images, np.concatenate([splits["train"].garments, splits["test"].garments]), 60_000)

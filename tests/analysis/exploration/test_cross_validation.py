@@ -1,4 +1,4 @@
-"""Folds are fair and leak nothing, and the answers are of networks that have not seen the image."""
+"""Folds are stratified without leakage, and the predictions are of networks that were not trained on the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.exploration.cross_validation import OutOfFold, assign_folds, cross_validate
-from tests.analysis.exploration.ready_made import make_answers, make_data
+from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold
 
 
 def test_folds_keep_clusters_together() -> None:
@@ -44,17 +44,17 @@ def test_folds_are_the_same_for_the_same_seed() -> None:
     assert (one == again).all() and (one != other).any()
 
 
-def test_answers_survive_the_disk(tmp_path: Path) -> None:
-    """What is loaded is what was saved, to the type."""
-    answers = make_answers(make_data(60, 20))
-    answers.save(tmp_path)
+def test_saved_predictions_load_unchanged(tmp_path: Path) -> None:
+    """The loaded arrays equal the saved ones in values and types."""
+    saved = make_out_of_fold(make_data(60, 20))
+    saved.save(tmp_path)
     loaded = OutOfFold.load(tmp_path)
     for name in ("fold", "logits", "test_logits", "features"):
-        saved, found = getattr(answers, name), getattr(loaded, name)
-        assert saved.dtype == found.dtype and np.array_equal(saved, found)
+        before, after = getattr(saved, name), getattr(loaded, name)
+        assert before.dtype == after.dtype and np.array_equal(before, after)
 
 
-def test_networks_answer_about_every_image(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_image_has_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     """After an epoch on tiny data every training image has logits of its fold's network, and progress was reported."""
     data = make_data(300, 50)
     reports: list[tuple[int, int]] = []

@@ -13,8 +13,8 @@ from analysis.exploration.difficulty import Difficulty, choose_exemplars, measur
 from analysis.exploration.group_separation import area_with_interval
 from analysis.exploration.neighbours import Neighbours, nearest
 from analysis.exploration.shared_errors import compare_errors
-from tests.analysis.exploration.blocks import check_section
-from tests.analysis.exploration.ready_made import make_answers, make_data, make_models
+from tests.analysis.exploration.section_checks import check_section
+from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold, make_predictions
 
 DRESS = 3
 CONFUSED = 12
@@ -28,22 +28,22 @@ def data() -> Data:
 
 @pytest.fixture(scope="module")
 def answers(data: Data) -> OutOfFold:
-    """Networks that take a dozen dresses for T-shirts, and are right otherwise."""
+    """Networks that predict a dozen dresses as T-shirts, and are correct otherwise."""
     seen = data.garments.copy()
     seen[np.flatnonzero(data.garments == DRESS)[:CONFUSED]] = 0
-    return make_answers(data, seen, sharpness=8.0)
+    return make_out_of_fold(data, seen, sharpness=8.0)
 
 
 @pytest.fixture(scope="module")
 def difficulty(data: Data, answers: OutOfFold) -> Difficulty:
-    """Measured with the true neighbours and the first confused dress as a suspect."""
+    """Measured with the true neighbours and the first confused dress as a suspected label error."""
     neighbours: Neighbours = nearest(data.pixels, len(data.train_rows), 5)
     suspects = np.flatnonzero(data.garments == DRESS)[:1]
-    return measure(data, neighbours, answers, make_models(data), suspects)
+    return measure(data, neighbours, answers, make_predictions(data), suspects)
 
 
 def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficulty) -> None:
-    """The dresses taken for T-shirts are what is looked into, all of them and nothing else."""
+    """The dresses predicted as T-shirts are the confused images, all of them and no others."""
     pair = difficulty.pair
     assert [data.taxonomy.groups[group] for group in pair.groups] == ["Upper part", "One piece"]
     upper, dress = pair.directions
@@ -53,8 +53,8 @@ def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficult
     assert row["confused"] == CONFUSED and row["predicted"] == "T-shirt/top"
 
 
-def test_images_that_all_models_get_wrong_are_found(data: Data, difficulty: Difficulty) -> None:
-    """Every tenth test image was planted as one, far more than independent errors would give."""
+def test_images_that_all_models_misclassify_are_found(data: Data, difficulty: Difficulty) -> None:
+    """Every tenth test image was planted as one, far more than independent errors give."""
     shared = difficulty.shared
     assert set(range(0, 200, 10)) <= set(shared.by_all.tolist())
     assert shared.observed[-1] > 5 * shared.expected[-1]
@@ -62,7 +62,7 @@ def test_images_that_all_models_get_wrong_are_found(data: Data, difficulty: Diff
 
 
 def test_consistency_is_one_for_the_same_errors_and_none_for_independent_ones() -> None:
-    """Kappa tells shared errors from errors that coincide by chance; a constant answer is left out."""
+    """Kappa separates shared errors from errors that coincide by chance; a constant prediction is excluded."""
     random = np.random.default_rng(0)
     truth = np.zeros(20_000, np.int64)
     first, second = (random.random((2, 20_000)) < 0.1).astype(np.int64)
@@ -72,8 +72,8 @@ def test_consistency_is_one_for_the_same_errors_and_none_for_independent_ones() 
 
 
 def test_data_maps_put_planted_images_where_they_belong(data: Data) -> None:
-    """An image the networks are sure of is easy, one they are sure against is hard, one they waver on is ambiguous."""
-    answers = make_answers(data, sharpness=0.0)
+    """A certain correct image is easy, a certain misclassified one is hard, a changing one is ambiguous."""
+    answers = make_out_of_fold(data, sharpness=0.0)
     logits = np.zeros_like(answers.logits)
     place = np.arange(600)
     garments = data.garments[data.train_rows]
@@ -87,7 +87,7 @@ def test_data_maps_put_planted_images_where_they_belong(data: Data) -> None:
     assert found.by_garment[list(REGIONS)].sum(axis=1).to_numpy() == pytest.approx(1.0)
 
 
-def test_prototypes_stand_in_the_clouds() -> None:
+def test_prototypes_are_in_the_clusters() -> None:
     """Two dense clouds get a prototype each before any gets two, and what lies alone gets none."""
     random = np.random.default_rng(0)
     clouds = np.repeat([[0.0, 0.0], [6.0, 0.0]], 50, axis=0) + random.normal(0, 0.3, (100, 2))
@@ -95,7 +95,7 @@ def test_prototypes_stand_in_the_clouds() -> None:
     assert {int(row) // 50 for row in choose_exemplars(features, 2).prototypes} == {0, 1}
 
 
-def test_critics_are_no_prototypes_and_reach_what_lies_alone() -> None:
+def test_critics_are_no_prototypes_and_include_the_outlier() -> None:
     """An image far from everything is criticised, and nothing is both."""
     random = np.random.default_rng(0)
     clouds = np.repeat([[0.0, 0.0], [6.0, 0.0]], 50, axis=0) + random.normal(0, 0.3, (100, 2))
@@ -104,7 +104,7 @@ def test_critics_are_no_prototypes_and_reach_what_lies_alone() -> None:
     assert 100 in chosen.critics and not set(chosen.critics) & set(chosen.prototypes)
 
 
-def test_separation_is_the_probability_of_having_more() -> None:
+def test_the_area_is_the_probability_of_a_larger_value() -> None:
     """1 when every confused image has more, 0.5 for the same values, not defined without images."""
     assert area_with_interval(np.array([3.0, 4.0]), np.array([1.0, 2.0]))[0] == 1.0
     area, low, high = area_with_interval(np.arange(50.0), np.arange(50.0))

@@ -1,4 +1,4 @@
-"""Shift between splits: one distribution passes, a planted shift is found, and the power says what would have been."""
+"""Shift between splits: no shift in one distribution, planted shifts are detected, and the power is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.exploration.two_sample_tests import (
     move,
     smallest_detected,
 )
-from tests.analysis.exploration.two_splits import as_data, make_data
+from tests.analysis.exploration.synthetic_data import as_data, make_plain_data
 
 
 def changed(data: Data, change: object) -> Data:
@@ -31,7 +31,7 @@ def changed(data: Data, change: object) -> Data:
 @pytest.fixture(scope="module")
 def data() -> Data:
     """1,200 training and 400 test images of one distribution."""
-    return make_data(1200, 400)
+    return make_plain_data(1200, 400)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +70,14 @@ def test_every_garment_is_compared(nothing: distribution_shift.Shift, data: Data
     assert (nothing.by_feature["adjusted"] >= nothing.by_feature["p"]).all()
 
 
-def test_the_power_names_every_plant_and_test(nothing: distribution_shift.Shift) -> None:
-    """The table has a row a plant and a column a test, each with the least share seen."""
+def test_the_power_has_every_planted_shift_and_test(nothing: distribution_shift.Shift) -> None:
+    """The table has a row for each planted shift and a column for each test, with the smallest share detected."""
     table = smallest_detected(nothing.power)
     assert list(table.index) == list(PLANTED_SHIFTS) and list(table.columns) == list(TESTS)
 
 
-def test_a_draw_that_saw_nothing_makes_a_plant_unseen(nothing: distribution_shift.Shift) -> None:
-    """One blind draw of three is enough: the least share is not known."""
+def test_a_draw_without_detection_makes_a_shift_undetected(nothing: distribution_shift.Shift) -> None:
+    """One draw of three without detection is enough: the smallest share is undefined."""
     power = nothing.power.copy()
     power["share"] = 0.1
     power.loc[(power["test"] == "classifier") & (power["draw"] == 1), "share"] = np.nan
@@ -104,7 +104,7 @@ def test_areas_are_scikit_learns() -> None:
 
 
 def test_the_feature_that_was_planted_separates_best(data: Data) -> None:
-    """If one group of a pair is given its own brightness, brightness tells the two apart without a mistake."""
+    """If one group of a pair has its own brightness, brightness separates the two without an error."""
     table = measure_features(data.images)
     table.loc[data.groups == 1, "brightness"] += 1000
     separated = measure_separation(data, table, (1, 0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.exploration.embedding import Embedding, embed, sample_rows
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.synthetic_data import make_data
 
 pytestmark = pytest.mark.slow
 
@@ -50,8 +50,8 @@ def test_maps_are_the_same_every_time(maps: Embedding) -> None:
     assert (again.pixels == maps.pixels).all() and (again.network == maps.network).all()
 
 
-def test_maps_are_kept_in_a_file(maps: Embedding, tmp_path: Path) -> None:
-    """What was saved is loaded."""
+def test_saved_maps_load_unchanged(maps: Embedding, tmp_path: Path) -> None:
+    """The loaded maps equal the saved ones."""
     maps.save(tmp_path)
     loaded = Embedding.load(tmp_path)
     assert (loaded.rows == maps.rows).all() and (loaded.pixels == maps.pixels).all()

@@ -10,8 +10,8 @@ import pytest
 from analysis.exploration.embedding import Embedding
 from analysis.exploration.geometry import Geometry, measure, nearest_garments, purity, section
 from analysis.exploration.neighbours import Neighbours, nearest
-from tests.analysis.exploration.blocks import check_section
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.section_checks import check_section
+from tests.analysis.exploration.synthetic_data import make_data
 
 DATA = make_data(300, 100)
 FEATURES = np.eye(10, dtype=np.float32)[DATA.garments]
@@ -45,7 +45,7 @@ def test_rows_of_nearest_garments_are_shares(neighbours: Neighbours) -> None:
     assert after.sum(axis=1) == pytest.approx(1) and after[4, 3] > before[4, 3] + 0.15
 
 
-def test_models_are_judged_by_group(geometry: Geometry) -> None:
+def test_models_are_measured_by_group(geometry: Geometry) -> None:
     """The right model has no error; the other's all lie between the two groups, and the recall is of the lost group."""
     table = geometry.separability.set_index("model")
     assert table.loc["right", "accuracy"] == 1 and table.loc["confused", "accuracy"] == pytest.approx(0.9)

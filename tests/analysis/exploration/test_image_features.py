@@ -1,4 +1,4 @@
-"""Features: what they say of drawn shapes whose answer is known."""
+"""Features of drawn shapes equal their known values."""
 
 from __future__ import annotations
 

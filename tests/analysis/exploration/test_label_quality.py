@@ -11,11 +11,11 @@ from analysis.exploration.data import Data
 from analysis.exploration.label_errors import find_suspected_errors, plant_swaps
 from analysis.exploration.label_noise import accuracy_without, noise_estimates
 from analysis.exploration.label_quality import LabelQuality, measure, section
-from tests.analysis.exploration.blocks import check_section
-from tests.analysis.exploration.ready_made import make_answers, make_data, make_models
+from tests.analysis.exploration.section_checks import check_section
+from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold, make_predictions
 
 ACROSS, WITHIN = (0, 5), (2, 4)
-"""Garments of two groups and of one: some of the first of each are given as the second."""
+"""Garments of two groups and of one: some images of the first of each are labelled as the second."""
 SWAPPED = 5
 
 
@@ -38,11 +38,11 @@ def swapped() -> tuple[Data, Data]:
 @pytest.fixture(scope="module")
 def quality(swapped: tuple[Data, Data]) -> LabelQuality:
     """Measured on the swapped garments by networks that see the true ones."""
-    true, given = swapped
-    return measure(given, make_answers(given, true.garments), make_models(true))
+    true, labelled = swapped
+    return measure(labelled, make_out_of_fold(labelled, true.garments), make_predictions(true))
 
 
-def test_swapped_garments_are_the_surest_suspects(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+def test_swapped_garments_are_suspected_first(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
     """Nearly all that was swapped is found, ahead of anything else, and the garment suggested is the true one."""
     true, _ = swapped
     planted = np.concatenate([rows_swapped(true, pair, true.train_rows) for pair in (ACROSS, WITHIN)])
@@ -58,7 +58,9 @@ def test_swapped_garments_of_the_test_split_are_found(swapped: tuple[Data, Data]
     assert quality.test_garments.rows[0] in planted and quality.test_groups.rows[0] in planted
 
 
-def test_a_swap_within_a_group_is_no_suspect_of_the_groups(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
+def test_a_swap_within_a_group_is_not_suspected_of_a_wrong_group(
+    swapped: tuple[Data, Data], quality: LabelQuality
+) -> None:
     """Only what changes the group is suspected of a wrong group."""
     true, _ = swapped
     across, within = (rows_swapped(true, pair, true.train_rows) for pair in (ACROSS, WITHIN))
@@ -67,21 +69,21 @@ def test_a_swap_within_a_group_is_no_suspect_of_the_groups(swapped: tuple[Data, 
 
 
 def test_the_table_of_garments_adds_up(quality: LabelQuality) -> None:
-    """Suspects by garment, the flow between garments and the list of suspects are one count."""
+    """The counts by garment, the flow between garments and the list of suspected images agree."""
     assert quality.by_garment["suspects"].sum() == quality.flow.sum() == len(quality.train_garments.rows)
     assert (quality.by_garment["across"] <= quality.by_garment["suspects"]).all()
 
 
-def test_nothing_is_suspected_of_networks_that_agree() -> None:
-    """Where the networks see the given class everywhere, there is no suspect."""
-    given = np.arange(300) % 5
-    assert not len(find_suspected_errors(given, np.eye(5)[given] * 0.9 + 0.02, np.arange(300)).rows)
+def test_nothing_is_suspected_if_the_networks_agree() -> None:
+    """If the networks predict the labelled class everywhere, no label is suspected."""
+    labelled = np.arange(300) % 5
+    assert not len(find_suspected_errors(labelled, np.eye(5)[labelled] * 0.9 + 0.02, np.arange(300)).rows)
 
 
-def test_leaving_out_a_models_own_errors_lifts_it_to_the_most_possible() -> None:
-    """Suspects that are all errors of a model give it the bound that is stated beside."""
+def test_excluding_a_models_own_errors_reaches_the_bound() -> None:
+    """If all suspected images are errors of a model, its accuracy without them equals the stated bound."""
     data = make_data()
-    answers = make_models(data)
+    answers = make_predictions(data)
     wrong = data.test_rows[answers["small networks"] != data.groups[data.test_rows]]
     row = accuracy_without(data, wrong[:5], answers).set_index("model").loc["small networks"]
     assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_misclassified"] == 5
@@ -116,13 +118,13 @@ def test_near_duplicates_that_disagree_are_counted() -> None:
 def test_planted_swaps_are_found_again() -> None:
     """The sanity check finds most of what it swapped when the features tell the garments apart."""
     data = make_data(2400, 50)
-    found = {(p.kind, p.target): p for p in plant_swaps(data, make_answers(data))}
+    found = {(p.kind, p.target): p for p in plant_swaps(data, make_out_of_fold(data))}
     assert len(found) == 4
     assert all(p.recall > 0.7 and p.precision > 0.9 for p in found.values()), found
 
 
 def test_section_is_made(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
-    """The section can be drawn, names the crowd's accuracy and calls the circle by its name."""
+    """The section can be built, names the crowd's accuracy and says that the comparison is circular."""
     made = section(swapped[1], quality)
     check_section(made)
     assert "83.5%" in made.finding and "circular" in made.finding

@@ -17,8 +17,8 @@ from analysis.exploration.learning_curves import (
     training_sizes,
 )
 from analysis.exploration.power_law_fits import fit_curves, fit_power_law, section
-from tests.analysis.exploration.blocks import check_section
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.section_checks import check_section
+from tests.analysis.exploration.synthetic_data import make_data
 
 SIZES = np.array([625.0, 1250, 2500, 5000, 10000, 20000, 40000])
 
@@ -87,14 +87,14 @@ def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> Non
         assert row["tenfold_low"] * 0.9 <= true <= row["tenfold_high"] * 1.1
 
 
-def test_few_images_are_seen_more_often_than_many() -> None:
-    """Passes fall with the number of images and never to less than one."""
-    seen = [epochs_for(int(size)) for size in SIZES]
-    assert seen == sorted(seen, reverse=True) and seen[-1] >= 1
+def test_few_images_take_more_epochs_than_many() -> None:
+    """The number of epochs falls with the number of images and is at least one."""
+    epochs = [epochs_for(int(size)) for size in SIZES]
+    assert epochs == sorted(epochs, reverse=True) and epochs[-1] >= 1
 
 
 def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
-    """Every model and repeat has its row, and hardly anything is wrong on blobs that are easy to tell apart."""
+    """Every model and repeat has its row, and the error on blobs that are easy to separate is low."""
     simple = {name: learner for name, learner in LEARNERS.items() if name != "small network"}
     reports: list[int] = []
     table = curves(make_data(400, 10), repeats=2, seed=0, report=lambda d, n, note: reports.append(d), learners=simple)

@@ -1,4 +1,4 @@
-"""Near-duplicates: planted copies, conflicts and shades are found, and their effect on the accuracy is told apart."""
+"""Near-duplicates: planted copies, conflicts and shades are found, and their effect on the accuracy is measured."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from analysis.exploration.near_duplicates import (
 from analysis.exploration.near_duplicates_section import section
 from analysis.exploration.neighbours import Neighbours, nearest
 from models.taxonomy import Taxonomy
-from tests.analysis.exploration.blocks import check_section
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.section_checks import check_section
+from tests.analysis.exploration.synthetic_data import make_data
 
 TRAIN = 200
 
 
 def planted() -> Data:
-    """Synthetic images; the first test image copies a training image of another group, the next two are look-alikes.
+    """Synthetic images; the first test image copies a training image of another group, the next two are near-duplicates.
 
     The fourth is a training image at half its brightness.
     """
@@ -77,7 +77,7 @@ def duplicates(neighbours: Neighbours, pairs: Pairs) -> NearDuplicates:
 
 
 def test_planted_copies_and_conflicts_are_found(duplicates: NearDuplicates) -> None:
-    """One exact pair, three test images with a look-alike, one of which conflicts on the group."""
+    """One exact pair, three test images with a near-duplicate, one of which conflicts on the group."""
     widest = duplicates.counts.iloc[-1]
     assert duplicates.exact == 1 and len(duplicates.conflicts) == 1 and duplicates.removed == 3
     assert widest[["pairs", "across", "test_images", "group_conflicts", "largest_cluster"]].tolist() == [3, 3, 3, 1, 2]
@@ -94,7 +94,7 @@ def test_another_shade_is_found_at_equal_brightness_alone(duplicates: NearDuplic
     assert len(match_brightness(DATA).test) == 80
 
 
-def test_look_alikes_are_taken_out_of_the_training_images(neighbours: Neighbours, pairs: Pairs) -> None:
+def test_near_duplicates_are_removed_from_the_training_images(neighbours: Neighbours, pairs: Pairs) -> None:
     """The nearest of what is left is what a direct comparison finds, even where all known neighbours are gone."""
     removed = near_test_images(DATA, pairs, 0.08)
     assert np.flatnonzero(removed).tolist()[-2:] == [51, 52] and removed.sum() == 3
@@ -104,8 +104,8 @@ def test_look_alikes_are_taken_out_of_the_training_images(neighbours: Neighbours
     assert (nearest_without(DATA, neighbours, removed) == known[distances.argmin(axis=1)]).all()
 
 
-def test_accuracy_is_told_apart(neighbours: Neighbours, pairs: Pairs) -> None:
-    """A model that is right on look-alikes alone is seen through; 1-nearest neighbour falls for the conflict."""
+def test_accuracy_is_measured_with_and_without_near_duplicates(neighbours: Neighbours, pairs: Pairs) -> None:
+    """A model that is correct on near-duplicates alone has the largest gap; 1-nearest neighbour fails on the conflict."""
     near = neighbours.rmse[DATA.test_rows, 0] <= 0.08
     truth = DATA.groups[DATA.test_rows]
     remembers = np.where(near, truth, (truth + 1) % 5)

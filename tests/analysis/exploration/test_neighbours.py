@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from analysis.exploration import neighbours
 from analysis.exploration.neighbours import Neighbours, nearest, search
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.synthetic_data import make_data
 
 
 def pixels_of(train: int, test: int) -> np.ndarray:
@@ -49,8 +49,8 @@ def test_too_few_candidates_show_in_the_recall(monkeypatch: pytest.MonkeyPatch) 
     assert found.first_recall < 0.9 and found.recall < 0.9
 
 
-def test_first_asks_about_the_images_from_there_on() -> None:
-    """Asking about the test images alone gives their rows of the whole answer."""
+def test_first_is_the_first_image_of_the_search() -> None:
+    """A search for the test images alone returns their rows of the whole result."""
     pixels = pixels_of(200, 50)
     assert (nearest(pixels, 200, k=2, first=200).index == nearest(pixels, 200, k=2).index[200:]).all()
 
@@ -69,8 +69,8 @@ def test_search_is_exact_for_any_count() -> None:
         assert squared == pytest.approx(true, abs=1e-3) and (index[:, 0] == np.arange(60)).all()
 
 
-def test_neighbours_are_kept_in_a_file(tmp_path: Path) -> None:
-    """What was saved is loaded."""
+def test_saved_neighbours_load_unchanged(tmp_path: Path) -> None:
+    """The loaded neighbours equal the saved ones."""
     found = nearest(pixels_of(60, 20), 60, k=4)
     found.save(tmp_path)
     loaded = Neighbours.load(tmp_path)

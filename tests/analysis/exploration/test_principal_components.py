@@ -7,7 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from analysis.exploration.principal_components import directions_for, principal_components, variances
-from tests.analysis.exploration.ready_made import make_data
+from tests.analysis.exploration.synthetic_data import make_data
 
 
 def test_components_are_those_of_scikit_learn() -> None:

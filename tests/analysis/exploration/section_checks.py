@@ -1,4 +1,4 @@
-"""What must hold of every section, whatever it is about."""
+"""The checks that every section has to pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from analysis.pages.section import Gallery, Listing, Picture, Section
 
 
 def check_section(section: Section) -> None:
-    """Asserts that a section can be shown: unique names, captions, a decision, light figures, images of one shape."""
+    """Asserts unique names, captions, a decision, small figures and images of one shape."""
     names = [block.name for block in section.blocks]
     assert len(names) == len(set(names)) and section.name not in names
     assert section.decision.startswith("So we") and section.finding

@@ -35,7 +35,7 @@ TRAIN = 200
 
 
 def planted() -> Data:
-    """Synthetic images; the first test image copies a training image of another group, the next two are near-duplicates.
+    """Synthetic images: the first test image copies a training image of another group, two more are near-duplicates.
 
     The fourth is a training image at half its brightness.
     """
@@ -105,7 +105,7 @@ def test_near_duplicates_are_removed_from_the_training_images(neighbours: Neighb
 
 
 def test_accuracy_is_measured_with_and_without_near_duplicates(neighbours: Neighbours, pairs: Pairs) -> None:
-    """A model that is correct on near-duplicates alone has the largest gap; 1-nearest neighbour fails on the conflict."""
+    """A model that is correct on near-duplicates alone has the largest gap; 1-nearest neighbour fails on a conflict."""
     near = neighbours.rmse[DATA.test_rows, 0] <= 0.08
     truth = DATA.groups[DATA.test_rows]
     remembers = np.where(near, truth, (truth + 1) % 5)

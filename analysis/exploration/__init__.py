@@ -1,1 +1,1 @@
-"""What is in the data: what each part measures is apart from how it is drawn (`drawing/`), and the page shows both."""
+"""Data exploration: each part is measured and shown in one file; `report` puts the parts together."""

@@ -268,7 +268,7 @@ def _cause_text(data: Data, pair: ConfusedPair) -> str:
     return (
         f"{' '.join(parts)} The neighbours depend on no network: this part is label noise, or a silhouette of 28 × 28 "
         "pixels does not suffice. The networks that make these errors also name the suspected label errors, so that "
-        "share shows what looks like a wrong label, not what is one."
+        "share is no proof of label errors."
     )
 
 

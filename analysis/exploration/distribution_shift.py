@@ -136,7 +136,7 @@ def power_text(shift: Shift) -> str:
     )
 
 
-def test_table(shift: Shift) -> Listing:
+def outcome_table(shift: Shift) -> Listing:
     """Returns the table of the three tests."""
     first = shift.by_feature.iloc[0]
     table = pd.DataFrame(

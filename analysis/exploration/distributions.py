@@ -15,10 +15,10 @@ from analysis.exploration.data import Data
 from analysis.exploration.distribution_shift import (
     Shift,
     difference_figure,
+    outcome_table,
     power_table,
     power_text,
     shift_text,
-    test_table,
 )
 from analysis.exploration.group_separation import (
     explained_variance,
@@ -59,7 +59,7 @@ def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
         "taper) and report where the model is weak, and shift training images by one pixel at most, since garments "
         "reach the border. The test split only judges, with bootstrap intervals; validation is cut from the training "
         "split. And the ExampleValidator compares garments and brightness of every split with the training split "
-        "before anything is trained: photographs from elsewhere need not have what these two splits have in common.",
+        "before anything is trained: photographs from other sources may differ in ways that these two splits do not.",
         [
             Picture("feature-by-garment", boxes(data, features), _BOXES, documented=True),
             separation_figure(data, separated),
@@ -69,7 +69,7 @@ def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
             group_separation_figure(separated),
             difference_figure(shift),
             Picture("feature-by-split", split_histograms(data, features), _SPLITS),
-            test_table(shift),
+            outcome_table(shift),
             power_table(shift),
         ],
     )

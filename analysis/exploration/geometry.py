@@ -290,7 +290,7 @@ def _recall_figure(data: Data, geometry: Geometry) -> Picture:
 
 
 def _separability_table(geometry: Geometry) -> Listing:
-    shown = pd.DataFrame(
+    table = pd.DataFrame(
         {
             "model": geometry.separability["model"],
             "group accuracy": _with_intervals(geometry.separability, "accuracy"),
@@ -299,7 +299,7 @@ def _separability_table(geometry: Geometry) -> Listing:
             "of its errors": [f"{share:.0%}" for share in geometry.separability["worst_share"]],
         }
     )
-    return Listing("separability-table", shown, "Models on the official test split, with 95% bootstrap intervals.")
+    return Listing("separability-table", table, "Models on the official test split, with 95% bootstrap intervals.")
 
 
 def _with_intervals(table: pd.DataFrame, name: str) -> list[str]:
@@ -313,11 +313,11 @@ def _map_figure(data: Data, embedding: Embedding, positions: npt.NDArray[np.floa
     scaled = np.rint(1000 * positions / max(float(np.abs(positions).max()), 1e-9)).astype(np.int16)
     colours, symbols = style.garment_colours(data.taxonomy), style.garment_symbols(data.taxonomy)
     for garment in np.argsort(data.taxonomy.group_of, kind="stable"):
-        shown = np.flatnonzero(data.garments[embedding.rows] == garment)
+        members = np.flatnonzero(data.garments[embedding.rows] == garment)
         figure.add_scattergl(
-            x=scaled[shown, 0],
-            y=scaled[shown, 1],
-            customdata=shown.astype(np.int16),
+            x=scaled[members, 0],
+            y=scaled[members, 1],
+            customdata=members.astype(np.int16),
             mode="markers",
             marker={"size": 4, "color": colours[garment], "symbol": symbols[garment], "opacity": 0.75},
             name=data.taxonomy.garments[garment],

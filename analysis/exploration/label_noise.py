@@ -229,9 +229,9 @@ def without_table(excluded: pd.DataFrame) -> pd.DataFrame:
         "random": "without as many at random",
         "at_most": "without as many of its errors",
     }
-    shown = pd.DataFrame(
+    as_text = pd.DataFrame(
         {"model": table["model"]} | {new: table[old].map("{:.2%}".format) for old, new in columns.items()}
     )
-    shown["suspected errors misclassified"] = table["suspects_misclassified"]
-    shown["share of its errors (%)"] = [round(100 * _removed_error(row)) for _, row in table.iterrows()]
-    return shown
+    as_text["suspected errors misclassified"] = table["suspects_misclassified"]
+    as_text["share of its errors (%)"] = [round(100 * _removed_error(row)) for _, row in table.iterrows()]
+    return as_text

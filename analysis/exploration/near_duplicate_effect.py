@@ -52,15 +52,15 @@ def measure_effects(
     test, index = data.test_rows, neighbours.index
     cleaned = nearest_without(data, neighbours, removed)
     # `predictions` may contain the nearest neighbour, too; it keeps the first row.
-    judged = {NEAREST: data.groups[index[test, 0]], NEAREST_CLEANED: data.groups[cleaned], **predictions}
-    right = np.column_stack([groups == data.groups[test] for groups in judged.values()])
+    evaluated = {NEAREST: data.groups[index[test, 0]], NEAREST_CLEANED: data.groups[cleaned], **predictions}
+    right = np.column_stack([groups == data.groups[test] for groups in evaluated.values()])
     is_near = neighbours.rmse[test, 0] <= near
     cells = _cells(data.garments[test], is_near, right, len(data.taxonomy.garments))
     figures = from_examples(lambda weights: _figures(weights @ cells, right.shape[1]), len(test), RESAMPLES, seed)
     names = [f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")]
-    table = np.array([[x.value, x.low, x.high] for x in figures]).reshape(len(FIGURES), len(judged), 3)
-    found = pd.DataFrame(table.transpose(1, 0, 2).reshape(len(judged), -1), columns=names)
-    found.insert(0, "model", list(judged))
+    table = np.array([[x.value, x.low, x.high] for x in figures]).reshape(len(FIGURES), len(evaluated), 3)
+    found = pd.DataFrame(table.transpose(1, 0, 2).reshape(len(evaluated), -1), columns=names)
+    found.insert(0, "model", list(evaluated))
     return found
 
 
@@ -84,9 +84,9 @@ def nearest_without(data: Data, neighbours: Neighbours, removed: npt.NDArray[np.
     """Returns the nearest training image of every test image, removed ones excluded, int64 [n_test]."""
     test = data.test_rows
     index = neighbours.index[test]
-    kept = ~removed[index]
-    nearest = index[np.arange(len(test)), kept.argmax(axis=1)].astype(np.int64)
-    if len(lost := np.flatnonzero(~kept.any(axis=1))):
+    available = ~removed[index]
+    nearest = index[np.arange(len(test)), available.argmax(axis=1)].astype(np.int64)
+    if len(lost := np.flatnonzero(~available.any(axis=1))):
         known = np.flatnonzero(~data.test & ~removed)
         nearest[lost] = known[search(data.pixels[test[lost]], data.pixels[known], 1)[0][:, 0]]
     return nearest
@@ -207,9 +207,9 @@ def effect_table(effects: pd.DataFrame) -> Listing:
         ]
         for name, title in names.items()
     }
-    shown = pd.DataFrame({"model": effects["model"], **columns})
+    table = pd.DataFrame({"model": effects["model"], **columns})
     return Listing(
         "accuracy-without-near-duplicates-table",
-        shown,
+        table,
         "Group accuracy on the test split, with 95% bootstrap intervals.",
     )

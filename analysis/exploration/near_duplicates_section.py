@@ -135,11 +135,11 @@ def _count_table(duplicates: NearDuplicates) -> Listing:
 
 
 def _garment_conflict_table(duplicates: NearDuplicates) -> Listing:
-    table = duplicates.garment_conflicts
-    shown = table.assign(same_group=np.where(table["same_group"], "same", "different")).rename(
+    conflicts = duplicates.garment_conflicts
+    table = conflicts.assign(same_group=np.where(conflicts["same_group"], "same", "different")).rename(
         columns={"same_group": "group"}
     )
-    return Listing("mixed-garments", shown, f"Pairs of different garments among near-duplicates within RMSE {NEAR:g}.")
+    return Listing("mixed-garments", table, f"Pairs of different garments among near-duplicates within RMSE {NEAR:g}.")
 
 
 def _distance_figure(duplicates: NearDuplicates) -> Picture:
@@ -226,9 +226,9 @@ def _cluster_row(data: Data, members: Indices) -> Row:
     garments = pd.Series([data.garment_name(row) for row in members]).value_counts()
     contents = ", ".join(f"{count} {name}" for name, count in garments.items())
     in_test = int(data.test[members].sum())
-    shown = members[np.linspace(0, len(members) - 1, min(IN_A_ROW, len(members))).astype(int)]
+    examples = members[np.linspace(0, len(members) - 1, min(IN_A_ROW, len(members))).astype(int)]
     colour = style.group_colours(data.taxonomy)[int(np.bincount(data.groups[members]).argmax())]
-    return Row(f"{len(members)} images: {contents}; {in_test} in test", data.images[shown], colour=colour)
+    return Row(f"{len(members)} images: {contents}; {in_test} in test", data.images[examples], colour=colour)
 
 
 def _brightness_gallery(data: Data, duplicates: NearDuplicates) -> Gallery:

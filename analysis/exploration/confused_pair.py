@@ -45,7 +45,6 @@ class Direction:
         predicted: The predicted group.
         rows: int64 [n], of Data, the most certain error first.
         probability: float64 [n], of the predicted group.
-        images: The number of images of the labelled group.
         neighbours: The share of the n images whose nearest neighbours by pixels are mostly of the predicted group.
         neighbours_correct: The same among the correctly classified images of the labelled group.
         suspects: How many of the n images are suspected of a wrong group.
@@ -58,7 +57,6 @@ class Direction:
     predicted: int
     rows: Indices
     probability: Values
-    images: int
     neighbours: float
     neighbours_correct: float
     suspects: int
@@ -126,7 +124,6 @@ def _direction(
         predicted=predicted,
         rows=rows[confused],
         probability=groups[confused, predicted],
-        images=int((truth == labelled).sum()),
         neighbours=_share_of(mostly[rows[confused]]),
         neighbours_correct=_share_of(mostly[rows[correct]]),
         suspects=int(np.isin(rows[confused], suspects).sum()),

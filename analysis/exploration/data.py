@@ -65,10 +65,6 @@ class Data:
         """Returns the name of an image's garment."""
         return self.taxonomy.garments[self.garments[row]]
 
-    def group_name(self, row: int) -> str:
-        """Returns the name of an image's group."""
-        return self.taxonomy.groups[self.groups[row]]
-
 
 def unit_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Returns the pixels of uint8 [N, height, width] in [0, 1], float32 [N, height * width]."""

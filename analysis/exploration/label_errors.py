@@ -32,13 +32,11 @@ class SuspectedErrors:
         rows: int64 [S], of Data.
         suggested: int64 [S], the class that the networks find most probable.
         probability: float64 [S], the probability of the suggested class.
-        labelled_probability: float64 [S], the probability of the labelled class.
     """
 
     rows: Indices
     suggested: Indices
     probability: Probabilities
-    labelled_probability: Probabilities
 
 
 def find_suspected_errors(labelled: Indices, probabilities: Probabilities, rows: Indices) -> SuspectedErrors:
@@ -57,9 +55,7 @@ def find_suspected_errors(labelled: Indices, probabilities: Probabilities, rows:
     suggested = probabilities[found].argmax(axis=1)
     # cleanlab prunes by counts, so it may return an image whose labelled class is the most probable one.
     found, suggested = found[suggested != labelled[found]], suggested[suggested != labelled[found]]
-    return SuspectedErrors(
-        rows[found], suggested, probabilities[found, suggested], probabilities[found, labelled[found]]
-    )
+    return SuspectedErrors(rows[found], suggested, probabilities[found, suggested])
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,7 @@ class LabelQuality:
     Attributes:
         train_garments: Training images suspected of a wrong garment.
         train_groups: Training images suspected of a wrong group.
-        test_garments: Test images suspected of a wrong garment, by the mean of the networks' probabilities.
-        test_groups: Test images suspected of a wrong group.
+        test_groups: Test images suspected of a wrong group, by the mean of the networks' probabilities.
         by_garment: A row for each garment, of the training split: garment, group, images, suspects, across (suspects
             whose suggested garment is of another group), group_suspects, suggested (the garment suggested most often).
         flow: int64 [garments, garments], suspected training images, the labelled garment down, the suggested across.
@@ -56,7 +55,6 @@ class LabelQuality:
 
     train_garments: SuspectedErrors
     train_groups: SuspectedErrors
-    test_garments: SuspectedErrors
     test_groups: SuspectedErrors
     by_garment: pd.DataFrame
     flow: Counts
@@ -81,7 +79,7 @@ def measure(data: Data, out_of_fold: OutOfFold, predictions: Mapping[str, Indice
         predictions: For each model, the predicted groups of the test images, int64 [n_test].
     """
     membership = np.array(data.taxonomy.membership())
-    labelled, test_labelled = data.garments[data.train_rows], data.garments[data.test_rows]
+    labelled = data.garments[data.train_rows]
     temperature = fit_temperature(out_of_fold.logits[-1], labelled)
     train = softmax(out_of_fold.logits[-1] / temperature)
     test = np.mean([softmax(logits / temperature) for logits in out_of_fold.test_logits], axis=0)
@@ -95,7 +93,6 @@ def measure(data: Data, out_of_fold: OutOfFold, predictions: Mapping[str, Indice
     return LabelQuality(
         train_garments=garment_suspects,
         train_groups=group_suspects,
-        test_garments=find_suspected_errors(test_labelled, test, data.test_rows),
         test_groups=in_test,
         by_garment=_by_garment(data, garment_suspects, group_suspects, flow),
         flow=flow,

@@ -72,19 +72,15 @@ class FeatureAgreement:
         same_image: Of the test images with a near-duplicate by pixels, the share for which features find the same
             training image.
         shared: Of the same number of test images, the nearest by features: the share with a near-duplicate by pixels.
-        garment: The share of all test images whose nearest training image by features has their garment.
-        group: The same for the group.
-        pixel_garment: The share of all test images whose nearest training image by pixels has their garment.
-        pixel_group: The same for the group.
+        group: The share of all test images whose nearest training image by features has their group.
+        pixel_group: The share of all test images whose nearest training image by pixels has their group.
     """
 
     index: Indices
     distance: Floats
     same_image: float
     shared: float
-    garment: float
     group: float
-    pixel_garment: float
     pixel_group: float
 
 
@@ -163,9 +159,7 @@ def compare_with_features(data: Data, neighbours: Neighbours, features: Floats) 
         distance=distance,
         same_image=_share(index == by_pixels, near),
         shared=_share(nearest, near),
-        garment=float((data.garments[index] == data.garments[test]).mean()),
         group=float((data.groups[index] == data.groups[test]).mean()),
-        pixel_garment=float((data.garments[by_pixels] == data.garments[test]).mean()),
         pixel_group=float((data.groups[by_pixels] == data.groups[test]).mean()),
     )
 

@@ -113,7 +113,6 @@ class Information:
     Attributes:
         group: float64 [28, 28], with the group, the pixel in 16 levels.
         silhouette: float64 [28, 28], with the group, the pixel as background or foreground.
-        garment: float64 [28, 28], with the garment.
         pair: float64 [28, 28], with the group, among the images of the pair of groups alone.
         shuffled: The largest of all pixels with shuffled groups: the level of chance.
         group_entropy: Entropy of the groups.
@@ -123,7 +122,6 @@ class Information:
 
     group: Values
     silhouette: Values
-    garment: Values
     pair: Values
     shuffled: float
     group_entropy: float
@@ -138,7 +136,6 @@ def measure_information(table: Counts, grouped: Counts, shuffled: Counts, pair: 
     return Information(
         as_images(information(binned(grouped))),
         as_images(information(silhouettes(grouped))),
-        as_images(information(binned(table))),
         as_images(information(binned(two))),
         float(information(binned(shuffled)).max()),
         *entropies,

@@ -47,7 +47,6 @@ class Samples:
             the sum of squared distances to all others is least where the distance to the mean is.
         extreme: int64 [n], the most isolated first: the farthest from its fifth nearest image of the class.
         random: int64 [n], drawn without replacement.
-        from_mean: float32 [n], the distance of the typical images to the mean image.
         from_others: float32 [n], the distance of the extreme images to their fifth nearest.
 
     Distances are root-mean-square over the pixels, in [0, 1].
@@ -56,7 +55,6 @@ class Samples:
     typical: Indices
     extreme: Indices
     random: Indices
-    from_mean: Pixels
     from_others: Pixels
 
 
@@ -76,7 +74,7 @@ def choose(pixels: Pixels, members: Indices, count: int, seed: int = 0) -> Sampl
     isolated = isolation(own, reference)
     typical, extreme = np.argsort(from_mean, kind="stable")[:count], np.argsort(-isolated, kind="stable")[:count]
     drawn = rng.permutation(members)[:count]
-    return Samples(members[typical], members[extreme], drawn, from_mean[typical], isolated[extreme])
+    return Samples(members[typical], members[extreme], drawn, isolated[extreme])
 
 
 def isolation(pixels: Pixels, reference: Indices) -> Pixels:

@@ -26,7 +26,7 @@ def test_parameter_before_the_star_is_refused() -> None:
     def positional(examples: Input[Examples], count: int) -> None:
         """Does nothing."""
 
-    with pytest.raises(TypeError, match="'count' must stand after"):
+    with pytest.raises(TypeError, match="'count' must come after"):
         component(positional)
 
 

@@ -48,15 +48,15 @@ def test_live_table_shows_bar_state_and_note() -> None:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_stage_names_are_whole_in_a_narrow_terminal(width: int) -> None:
     """The note of a stage is cut to fit, its name and its times are not."""
-    console = Console(file=io.StringIO(), width=width, force_terminal=True, record=True)
-    display = LiveDisplay(console)
+    display = LiveDisplay(Console(file=io.StringIO(), width=width, force_terminal=True))
+    drawn = Console(file=io.StringIO(), width=width, record=True)
     stages = ["learning_curve_gen", "example_validator", "cross_validator"]
     with display.watch(stages):
         display.reused(stages[0], "reuse", "a note that is far longer than the terminal is wide, " * 5)
         display.started(stages[1], ["parameter epochs changed: 2 -> 3"] * 9)
         display.progress(stages[1])(2, 10, "epochs", "validation macro F1 0.25, and more words than there is room for")
-        console.print(display._table())
-    lines = console.export_text().splitlines()
+        drawn.print(display._table())
+    lines = drawn.export_text().splitlines()
     assert all(any(stage in line for line in lines) for stage in stages)
     assert max(map(len, lines)) <= width and any("reused" in line and "…" in line for line in lines)
 

@@ -1,4 +1,4 @@
-"""The Beam pipeline of components: a user's error comes out as it went in, others are left alone."""
+"""Tests of pipeline.contract.beam: which errors leave a pipeline, and which command line it reads."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pipeline.contract.errors import UserError
 
 
 def complain(number: int) -> int:
-    """Raises what a reader of damaged files would."""
+    """Raises an error as a reader of damaged files does."""
     raise UserError(f"Number {number} is odd.", expected="even", received="odd", next_step="add one")
 
 
 def divide(number: int) -> float:
-    """Raises what a mistake in our code would."""
+    """Raises an error as a bug in our code does."""
     return number / 0
 
 
-def test_a_users_error_keeps_its_parts() -> None:
-    """Beam's copy of the error, which has lost all but the headline, is not what is seen."""
+def test_user_error_keeps_its_fields() -> None:
+    """The original error leaves the pipeline, not Beam's copy, which has only the headline."""
     with pytest.raises(UserError) as caught, beam_pipeline() as pipeline:
         pipeline | beam.Create([1]) | beam.Map(complain)
     assert str(caught.value) == "Number 1 is odd.\nExpected: even\nReceived: odd\nNext: add one"
 
 
-def test_other_errors_are_left_alone() -> None:
-    """A mistake of ours is no user's error."""
+def test_other_errors_are_unchanged() -> None:
+    """A bug in our code does not become a UserError."""
     with pytest.raises(ZeroDivisionError), beam_pipeline() as pipeline:
         pipeline | beam.Create([1]) | beam.Map(divide)
 
 
-def test_the_command_line_is_not_beams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flags of `fashion run` are not taken for flags of Beam."""
+def test_beam_does_not_read_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam does not parse the flags of `fashion run`."""
     monkeypatch.setattr("sys.argv", ["fashion", "run", "--runner=NoSuchRunner"])
     with beam_pipeline() as pipeline:
         pipeline | beam.Create([2, 3]) | beam.combiners.Count.Globally()

@@ -1,4 +1,4 @@
-"""A component is declared by its signature alone."""
+"""Tests of pipeline.contract.component: the declaration that a signature makes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.pipeline.runner.toy import judge, learn, source
 
 
 def test_signature_is_the_declaration() -> None:
-    """Inputs, outputs, parameters and what the runner supplies are read from the type hints."""
+    """The type hints declare inputs, outputs, parameters and what the runner supplies."""
     roles = {a.name: a.role for a in learn.spec.arguments}
     assert roles == {
         "examples": Role.INPUT, "model": Role.OUTPUT, "scratch": Role.SCRATCH, "progress": Role.PROGRESS,
@@ -21,7 +21,7 @@ def test_signature_is_the_declaration() -> None:
 
 
 def test_parameter_before_the_star_is_refused() -> None:
-    """Parameters are keyword-only, so that they are never mistaken for inputs."""
+    """Parameters are keyword-only, so that nobody confuses them with inputs."""
 
     def positional(examples: Input[Examples], count: int) -> None:
         """Does nothing."""
@@ -30,8 +30,8 @@ def test_parameter_before_the_star_is_refused() -> None:
         component(positional)
 
 
-def test_output_that_is_no_artifact_is_refused() -> None:
-    """A stage writes artifacts and nothing else."""
+def test_output_must_be_an_artifact() -> None:
+    """A stage writes only artifacts."""
 
     def wrong(numbers: Output[int]) -> None:  # type: ignore[type-var]
         """Does nothing."""

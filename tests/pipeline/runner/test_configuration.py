@@ -1,4 +1,4 @@
-"""Configuration is checked before anything runs, and its errors name key, expectation and value."""
+"""Tests of pipeline.runner.configuration: profiles, overrides, and errors that name key and values."""
 
 from __future__ import annotations
 

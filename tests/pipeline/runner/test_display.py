@@ -1,4 +1,4 @@
-"""What a run shows: a live table in a terminal, plain lines elsewhere."""
+"""Tests of pipeline.runner.display: the live table, the plain lines and the time left."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.runner.display import LiveDisplay, PlainDisplay, TimeLeft
 from pipeline.runner.fingerprint import ROOT
 
 
-def test_plain_lines_say_why_how_long_and_what() -> None:
-    """A pipe gets a line when a stage starts, with the reason, and one when it ends."""
+def test_plain_lines_have_reason_duration_and_note() -> None:
+    """A log has a line with the reason when a stage starts, and one with the duration when it ends."""
     written = io.StringIO()
     display = PlainDisplay(Console(file=written, width=200))
     with display.watch(["trainer"]):
@@ -31,7 +31,7 @@ def test_plain_lines_say_why_how_long_and_what() -> None:
 
 
 def test_live_table_shows_bar_state_and_note() -> None:
-    """A terminal sees each stage with its state, and the running one with its progress."""
+    """The table has the state of each stage and the progress of the running one."""
     console = Console(file=io.StringIO(), width=120, force_terminal=True, record=True)
     display = LiveDisplay(console)
     with display.watch(["tuner", "trainer", "evaluator"]):
@@ -80,7 +80,7 @@ def test_time_left_follows_the_rate_since_the_first_report() -> None:
 
 
 def test_plain_log_has_a_line_a_minute_with_the_time_left() -> None:
-    """A long stage says how far it is and how long it still takes, once a minute."""
+    """A long stage prints its progress and its remaining time once a minute."""
     now = 0.0
     written = io.StringIO()
     display = PlainDisplay(Console(file=written, width=200), lambda: now)
@@ -96,8 +96,8 @@ def test_plain_log_has_a_line_a_minute_with_the_time_left() -> None:
     ]
 
 
-def test_terminal_keeps_its_table_while_a_stage_prints(tmp_path: Path) -> None:
-    """In a real terminal the table is drawn, and what a stage prints goes to its log alone."""
+def test_output_of_a_stage_does_not_disturb_the_table(tmp_path: Path) -> None:
+    """In a real terminal the table is drawn, and the output of a stage goes only to its log."""
     code = (
         "import sys; from pathlib import Path\n"
         "from pipeline.runner.display import display_for, terminal_console\n"

@@ -1,4 +1,4 @@
-"""The graph is checked while it is built."""
+"""Tests of pipeline.runner.graph: the checks while a graph is built, and the selection of stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local runner's promises, each on the toy pipeline."""
+"""Tests of pipeline.runner.local_runner: the promises of the runner, on the toy pipeline."""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+"""Tests of pipeline.contract.errors and pipeline.contract.suggestions: the texts that users see."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.suggestions import nearest
+
+ERROR = UserError("There is no x.", expected="an x", received="a y.", next_step="fashion run")
+
+
+def test_text_has_a_line_for_every_field_that_is_set() -> None:
+    """The headline comes first, and empty fields have no line."""
+    assert str(ERROR) == "There is no x.\nExpected: an x\nReceived: a y.\nNext: fashion run"
+    assert str(UserError("There is no x.", received="a y")) == "There is no x.\nReceived: a y"
+
+
+def test_one_line_has_the_same_fields_as_sentences() -> None:
+    """A log gets the whole error on one line, each field with one full stop."""
+    assert ERROR.one_line == "There is no x. Expected: an x. Received: a y. Next: fashion run."
+
+
+def test_error_survives_pickling() -> None:
+    """A worker process hands the error over with all fields."""
+    assert str(pickle.loads(pickle.dumps(ERROR))) == str(ERROR)
+
+
+@pytest.mark.parametrize(("own", "expected"), [("", "fashion status"), ("fashion clean", "fashion clean")])
+def test_suggest_completes_an_error_without_a_next_step(own: str, expected: str) -> None:
+    """A caller adds the next command, and never replaces one that the error names itself."""
+    with pytest.raises(UserError) as caught, suggest("fashion status"):
+        raise UserError("There is no x.", next_step=own)
+    assert caught.value.next_step == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "expected"),
+    [
+        ("epoch", "trainer.", " Did you mean 'trainer.epochs'?"),
+        ("epoch", "", " Did you mean 'epochs'?"),
+        ("xyz", "", ""),
+    ],
+)
+def test_nearest_suggests_the_whole_key(name: str, prefix: str, expected: str) -> None:
+    """The suggestion begins with what the user types before the name; a name without a near one gets none."""
+    assert nearest(name, ["epochs", "batch_size"], prefix) == expected

@@ -79,7 +79,7 @@ class Source:
 
     Attributes:
         modules: Every module of ours that it reaches, itself included, to the first 16 hex digits of the SHA-256 of its
-            syntax tree.
+            syntax tree, and the templates beside them to that of their bytes.
         libraries: The distributions that these modules import, sorted.
     """
 
@@ -110,8 +110,10 @@ class SourceReader:
     def read(self, module: str) -> Source:
         """Returns what a module reaches through imports, those inside functions included.
 
-        Comments, formatting and docstrings do not count. An import under `if TYPE_CHECKING` counts: code that names the
-        type of an object handles such objects, and `serving.engines` names in that way the server that it starts.
+        Comments, formatting and docstrings do not count. The templates of pages, which lie in a folder `templates`
+        beside the module that renders them, count by their bytes. An import under `if TYPE_CHECKING` counts: code that
+        names the type of an object handles such objects, and `serving.engines` names in that way the server that it
+        starts.
 
         Args:
             module: A dotted name, such as "components.trainer".
@@ -124,6 +126,7 @@ class SourceReader:
             if name in found:
                 continue
             found[name], imports = self._read_module(name)
+            found |= self._read_templates(name)
             ours = {i for i in imports if i.partition(".")[0] in PACKAGES}
             waiting += ours & self._paths.keys()
             libraries |= {d for i in imports if i not in ours and (d := distribution(i)) is not None}
@@ -142,6 +145,12 @@ class SourceReader:
             path = self._paths.get(module) or self._root.joinpath(*module.split(".")).with_suffix(".py")
             self._files[module] = self._parse(path.read_bytes(), module)
         return self._files[module]
+
+    def _read_templates(self, module: str) -> dict[str, str]:
+        folder = path.with_name("templates") if (path := self._paths.get(module)) else None
+        if folder is None or not folder.is_dir():
+            return {}
+        return {str(f.relative_to(self._root)): _digest_file(f)[:16] for f in sorted(folder.iterdir())}
 
     def _parse(self, content: bytes, module: str) -> tuple[str, list[str]]:
         key = hashlib.sha256(content).hexdigest()

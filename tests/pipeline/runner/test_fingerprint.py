@@ -81,6 +81,17 @@ def test_import_inside_a_function_is_reached(tree: Path) -> None:
     assert "models.other" in rewritten(tree, "components/stage.py", lazy)
 
 
+def test_templates_beside_a_reached_module_count(tree: Path) -> None:
+    """A page that is rendered from another template is another page."""
+    template = tree / "models" / "templates" / "page.html"
+    template.parent.mkdir()
+    template.write_text("<h1>Before</h1>")
+    before = digest_modules("components.stage", tree)
+    template.write_text("<h1>After</h1>")
+    after = digest_modules("components.stage", tree)
+    assert {n for n in before if before[n] != after[n]} == {"models/templates/page.html"}
+
+
 def test_cached_files_are_not_parsed_again(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second reader takes digests and imports from the cache file, by the bytes of the source files."""
     cache_file = tmp_path / "cache" / "modules.json"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 Images = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 
-INK_THRESHOLD = 16
+FOREGROUND_THRESHOLD = 16
 """The least grey level of a foreground pixel; the background is 0, with resampling noise below this threshold."""
 
 
@@ -23,9 +23,9 @@ def brightness(images: Images) -> Values:
     return images.reshape(len(images), -1).mean(axis=1, dtype=np.float64)
 
 
-def ink_coverage(images: Images) -> Values:
+def foreground_coverage(images: Images) -> Values:
     """Returns the foreground coverage: the share of each image's pixels that the garment covers, in [0, 1]."""
-    return (images >= INK_THRESHOLD).reshape(len(images), -1).mean(axis=1, dtype=np.float64)
+    return (images >= FOREGROUND_THRESHOLD).reshape(len(images), -1).mean(axis=1, dtype=np.float64)
 
 
 def symmetry(images: Images) -> Values:
@@ -39,7 +39,7 @@ def symmetry(images: Images) -> Values:
 
 def elongation(images: Images) -> Values:
     """Returns height over width of each garment's bounding box; 1 for an image without foreground."""
-    foreground = images >= INK_THRESHOLD
+    foreground = images >= FOREGROUND_THRESHOLD
     height, width = _extent(np.asarray(foreground.any(axis=2))), _extent(np.asarray(foreground.any(axis=1)))
     return np.where(height > 0, height / np.maximum(width, 1), 1.0)
 
@@ -51,7 +51,7 @@ def taper(images: Images) -> Values:
     error of raw-pixel 1-nearest-neighbour on the test images (foreground coverage 6.6, symmetry 5.2, texture 1.8,
     brightness 0.9; shuffled 0.3; all in quintiles).
     """
-    width = (images >= INK_THRESHOLD).sum(axis=2, dtype=np.float64)
+    width = (images >= FOREGROUND_THRESHOLD).sum(axis=2, dtype=np.float64)
     return width[:, 4:10].mean(axis=1) / np.maximum(width[:, 18:26].mean(axis=1), 1.0)
 
 
@@ -72,7 +72,7 @@ class SlicingFeature:
 
 FEATURES = (
     SlicingFeature("brightness_decile", 10, brightness),
-    SlicingFeature("ink_decile", 10, ink_coverage),
+    SlicingFeature("ink_decile", 10, foreground_coverage),
     SlicingFeature("symmetry_quintile", 5, symmetry),
     SlicingFeature("elongation_quintile", 5, elongation),
     SlicingFeature("taper_quintile", 5, taper),

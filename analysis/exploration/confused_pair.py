@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.data.slicing_features import brightness, elongation, ink_coverage, symmetry, taper
+from analysis.data.slicing_features import brightness, elongation, foreground_coverage, symmetry, taper
 from analysis.evaluation.metrics import wilson_interval
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
@@ -30,7 +30,7 @@ MEASURES: dict[str, Callable[[Images], Values]] = {
     "elongation (height / width)": elongation,
     "taper (shoulders / hem)": taper,
     "foreground at the sides (share)": side_coverage,
-    "foreground coverage (share)": ink_coverage,
+    "foreground coverage (share)": foreground_coverage,
     "symmetry": symmetry,
     "brightness (0 to 255)": brightness,
 }

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.slicing_features import INK_THRESHOLD, brightness, elongation, ink_coverage, symmetry, taper
+from analysis.data.slicing_features import (
+    FOREGROUND_THRESHOLD,
+    brightness,
+    elongation,
+    foreground_coverage,
+    symmetry,
+    taper,
+)
 from analysis.exploration.data import unit_pixels
 from analysis.exploration.principal_components import PrincipalComponents, principal_components
 
@@ -34,7 +41,7 @@ FITTED = 10_000
 def contrast(images: Images) -> Values:
     """Returns the standard deviation of the foreground pixels of each image, in grey levels; 0 without foreground."""
     flat = images.reshape(len(images), -1).astype(np.float32)
-    foreground = flat >= INK_THRESHOLD
+    foreground = flat >= FOREGROUND_THRESHOLD
     covered = np.maximum(foreground.sum(axis=1), 1)
     flat *= foreground
     mean = flat.sum(axis=1) / covered
@@ -78,7 +85,7 @@ def centre_column(images: Images) -> Values:
 
 def bounding_boxes(images: Images) -> npt.NDArray[np.int64]:
     """Returns top, bottom, left and right of the foreground, int64 [N, 4], ends exclusive; zeros without foreground."""
-    foreground = images >= INK_THRESHOLD
+    foreground = images >= FOREGROUND_THRESHOLD
     return np.column_stack([*_span(np.asarray(foreground.any(axis=2))), *_span(np.asarray(foreground.any(axis=1)))])
 
 
@@ -98,7 +105,7 @@ class Feature:
 
 FEATURES = (
     Feature("brightness", "grey level, 0 to 255", brightness),
-    Feature("foreground coverage", "share of pixels", ink_coverage),
+    Feature("foreground coverage", "share of pixels", foreground_coverage),
     Feature("contrast", "grey levels", contrast),
     Feature("sharpness", "grey levels", sharpness),
     Feature("symmetry", "0 to 1", symmetry),
@@ -134,7 +141,7 @@ def _centre(mass: Values) -> Values:
 
 def side_coverage(images: Images) -> Values:
     """Returns the share of each image's foreground pixels in the outer `SIDE` columns, in [0, 1]."""
-    foreground = images >= INK_THRESHOLD
+    foreground = images >= FOREGROUND_THRESHOLD
     outer = foreground[:, :, :SIDE].sum(axis=(1, 2)) + foreground[:, :, -SIDE:].sum(axis=(1, 2))
     return outer / np.maximum(foreground.sum(axis=(1, 2)), 1)
 

@@ -23,7 +23,7 @@ Values = npt.NDArray[np.float64]
 
 LEVELS = 256
 BINS = 16
-"""Bins of 16 grey levels. The first ends at `slicing_features.INK_THRESHOLD`: it is background, the rest foreground."""
+"""Bins of 16 grey levels. The first is background: it ends at `slicing_features.FOREGROUND_THRESHOLD`."""
 BLOCK = 4096
 
 

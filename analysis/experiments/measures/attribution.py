@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.data.slicing_features import INK_THRESHOLD
+from analysis.data.slicing_features import FOREGROUND_THRESHOLD
 from analysis.exploration.image_features import SIDE
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def regions(images: Images) -> dict[str, Masks]:
     """
     from scipy.ndimage import binary_dilation, binary_erosion
 
-    foreground = images >= INK_THRESHOLD
+    foreground = images >= FOREGROUND_THRESHOLD
     around = np.ones((1, 3, 3), bool)
     inner = binary_erosion(foreground, around, border_value=1)
     outer = ~binary_dilation(foreground, around)

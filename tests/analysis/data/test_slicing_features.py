@@ -13,7 +13,7 @@ from analysis.data.slicing_features import (
     assign_bins,
     brightness,
     elongation,
-    ink_coverage,
+    foreground_coverage,
     quantile_edges,
     symmetry,
     taper,
@@ -36,8 +36,8 @@ def test_brightness_is_the_mean_pixel() -> None:
 
 def test_foreground_coverage_is_the_covered_share() -> None:
     """Resampling noise below the threshold does not count as foreground."""
-    assert ink_coverage(picture(slice(0, 14), slice(0, 14)))[0] == 0.25
-    assert ink_coverage(picture(slice(0, 14), slice(0, 14), value=5))[0] == 0
+    assert foreground_coverage(picture(slice(0, 14), slice(0, 14)))[0] == 0.25
+    assert foreground_coverage(picture(slice(0, 14), slice(0, 14), value=5))[0] == 0
 
 
 def test_symmetry_is_one_for_a_mirror_image_and_zero_for_one_side() -> None:

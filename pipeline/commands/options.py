@@ -41,9 +41,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class _PlainParameter(RuntimeParam):
-    """A parameter of type str, Path, bool or list[str], converted by its type alone."""
+    """A parameter of type str, Path or list[str], or a flag, converted by its type alone."""
 
     def _coerce_value(self, value: Any, param: Any, ctx: Any) -> Any:
+        if self.annotation is bool:  # a flag that is not a bool yet, as from an environment variable
+            return build_runtime_param(TypeDescriptor(bool, self.parameter_info, None)).coerce(value, param, ctx)
         return list(value) if self.annotation == list[str] else self.annotation(value)
 
 
@@ -51,13 +53,15 @@ def convert_without_pydantic() -> None:
     """Makes typer convert plain parameters by their types.
 
     Typer 0.29 builds a pydantic adapter for every parameter, and importing pydantic takes as long as all of
-    `fashion --help`. Parameters with bounds or choices still get an adapter.
+    `fashion --help`. Parameters with bounds, choices or checks still get an adapter.
     """
 
     def build(descriptor: TypeDescriptor) -> RuntimeParam:
-        if descriptor.annotation not in (str, Path, bool, list[str]):
+        info = descriptor.parameter_info
+        checked = info.parser or info.exists or info.writable or info.resolve_path or info.allow_dash
+        if checked or descriptor.annotation not in (str, Path, bool, list[str]):
             return build_runtime_param(descriptor)
-        return _PlainParameter(descriptor.parameter_info, descriptor.annotation)
+        return _PlainParameter(info, descriptor.annotation)
 
     typer.core.build_runtime_param = build  # type: ignore[attr-defined]
     # Looking for pydantic's plugins reads the metadata of every installed package.

@@ -1,0 +1,73 @@
+"""Tests of pipeline.commands.options: the conversion of options without pydantic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import pytest
+import typer
+import typer.core
+from typer.testing import CliRunner
+
+from pipeline.commands.options import convert_without_pydantic
+from pipeline.runner.fingerprint import ROOT
+
+received: dict[str, Any] = {}
+app = typer.Typer()
+
+
+@app.command()
+def command(
+    name: str,
+    directory: Annotated[Path, typer.Option(envvar="TEST_DIRECTORY")] = Path("here"),
+    several: Annotated[Optional[list[str]], typer.Option()] = None,
+    flag: Annotated[bool, typer.Option("--flag", envvar="TEST_FLAG")] = False,
+    port: Annotated[int, typer.Option(min=1)] = 80,
+) -> None:
+    """Records what it receives."""
+    received.update(name=name, directory=directory, several=several, flag=flag, port=port)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["x"], {}),
+        (["x", "--directory", "a/b", "--several", "1", "--several", "2", "--flag", "--port", "3"], {}),
+        (["x"], {"TEST_DIRECTORY": "c", "TEST_FLAG": "0"}),
+        (["x"], {"TEST_FLAG": "yes"}),
+    ],
+)
+def test_options_have_the_values_that_typer_gives_them(
+    words: list[str], environment: dict[str, str], plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pydantic the values and their types are the same."""
+    monkeypatch.setattr(typer.core, "build_runtime_param", typer.core.build_runtime_param)
+    monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if plain:
+        convert_without_pydantic()
+    assert CliRunner().invoke(app, words, env=environment).exit_code == 0
+    explicit = "--flag" in words
+    assert received == {
+        "name": "x",
+        "directory": Path(environment.get("TEST_DIRECTORY", "a/b" if explicit else "here")),
+        "several": ["1", "2"] if explicit else None,
+        "flag": explicit or environment.get("TEST_FLAG") == "yes",
+        "port": 3 if explicit else 80,
+    }
+
+
+def test_status_and_help_do_not_import_pydantic(tmp_path: Path) -> None:
+    """The commands without a configuration start in the time of `fashion --help`."""
+    code = (
+        "import sys; from pipeline.commands.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    assert 'pydantic' not in sys.modules\n"
+    )
+    for words in (["--help"], ["status", "--workspace", str(tmp_path)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert "Assertion" not in done.stderr and (done.stdout or "Nothing has run" in done.stderr)

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis.experiments.declaration import DeclarationError, merge, unknown
 from models.studied.augmentation import StudiedAugmentation
-from models.studied.families import FAMILIES, check_resizable
+from models.studied.families import FAMILIES, RESIZABLE
 from models.studied.objectives import Objective
 from models.studied.recipe import OPTIMIZERS, StudiedRecipe
 from models.training import Precision
@@ -105,7 +105,7 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
     table["recipe"] = merge(REFERENCE.to_values(), named)
     _check_names(TrainingSettings, table)
     try:
-        made = TypeAdapter(TrainingSettings).validate_python({**table, "teacher": None})
+        parsed = TypeAdapter(TrainingSettings).validate_python({**table, "teacher": None})
     except ValidationError as error:
         first = error.errors()[0]
         raise DeclarationError(
@@ -114,15 +114,16 @@ def read(settings: Mapping[str, Any]) -> TrainingSettings:
             received=f"{'.'.join(str(part) for part in first['loc'])} = {first['input']!r}",
         ) from None
     for name, known in (("family", FAMILIES), ("optimizer", OPTIMIZERS)):
-        if (chosen := getattr(made.recipe, name)) not in known:
+        if (chosen := getattr(parsed.recipe, name)) not in known:
             raise unknown(name, chosen, known)
-    _check_numbers(vars(made.recipe) | vars(made.recipe.objective) | vars(made.augmentation) | vars(made))
-    if made.augmentation.side != StudiedAugmentation.side:
-        try:
-            check_resizable(made.recipe.family)
-        except ValueError as error:
-            raise DeclarationError(str(error)) from None
-    return made if teacher is None else TrainingSettings(**{**vars(made), "teacher": read(teacher)})
+    _check_numbers(vars(parsed.recipe) | vars(parsed.recipe.objective) | vars(parsed.augmentation) | vars(parsed))
+    if parsed.augmentation.side != StudiedAugmentation.side and parsed.recipe.family not in RESIZABLE:
+        raise DeclarationError(
+            f"The weights of the family {parsed.recipe.family!r} depend on the size of the images.",
+            expected=f"for another side than {StudiedAugmentation.side} one of {', '.join(RESIZABLE)}",
+            received=parsed.recipe.family,
+        )
+    return parsed if teacher is None else TrainingSettings(**{**vars(parsed), "teacher": read(teacher)})
 
 
 def _check_numbers(values: Mapping[str, Any]) -> None:

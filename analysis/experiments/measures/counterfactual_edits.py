@@ -85,33 +85,6 @@ def smallest_edits(predict: Predict, images: Images, target: Indices, donors: Im
     return Edits(part >= 0, part, cost, changed)
 
 
-def nearest_donors(
-    queries: npt.NDArray[np.float32],
-    known: npt.NDArray[np.float32],
-    known_images: Images,
-    known_groups: Indices,
-    target: Indices,
-) -> Images:
-    """Returns the nearest training image of the target group for each image, uint8 [N, height, width].
-
-    Args:
-        queries: float32 [N, F], features or pixels of the images.
-        known: float32 [M, F], the same of the training images.
-        known_images: uint8 [M, height, width].
-        known_groups: int64 [M]; -1 excludes an image. Exclude those that the network itself misclassifies: they are
-            often the nearest, and no part of such a donor changes a prediction.
-        target: int64 [N], the wanted groups; the training images have some of each.
-    """
-    from analysis.exploration.neighbours import search
-
-    donors = np.empty((len(queries), *known_images.shape[1:]), np.uint8)
-    for group in np.unique(target):
-        wanted, members = np.flatnonzero(target == group), np.flatnonzero(known_groups == group)
-        rows, _ = search(queries[wanted], known[members], 1)
-        donors[wanted] = known_images[members[rows[:, 0]]]
-    return donors
-
-
 def _intervals(length: int, cell: int) -> Masks:
     """Returns masks of all runs of cells, bool [intervals, length]."""
     edges = [*range(0, length, cell), length]

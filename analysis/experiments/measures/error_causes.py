@@ -128,16 +128,14 @@ def _attributions(network: keras.Model, examples: _Examples, laboratory: Laborat
 
 def _neighbours(network: keras.Model, examples: _Examples, laboratory: Laboratory) -> tuple[Figures, dict[str, Any]]:
     """The share of the nearest training images that have the true group, by features and by pixels."""
-    from analysis.experiments.measures.nearest_examples import features, nearest_examples, pixels
+    from analysis.experiments.measures.nearest_examples import features, nearest_groups, pixels
 
     images, known = laboratory.images[VALIDATION][examples.rows], laboratory.images["train"]
-    group_of = laboratory.taxonomy.group_of
+    known_groups = laboratory.groups("train")
     figures: Figures = []
     for space, represent in (("features", lambda i: features(network, i)), ("pixels", pixels)):
-        nearest = nearest_examples(
-            represent(images), represent(known), laboratory.garments["train"], group_of, NEIGHBOURS
-        )
-        true = (nearest.groups == examples.truth[:, None]).mean(axis=1)
+        nearest = nearest_groups(represent(images), represent(known), known_groups, NEIGHBOURS)
+        true = (nearest == examples.truth[:, None]).mean(axis=1)
         for name, mask in examples.masks().items():
             if mask.any():
                 figures.append((f"{name}/{space}", "true_neighbours", float(true[mask].mean())))
@@ -148,8 +146,8 @@ def _neighbours(network: keras.Model, examples: _Examples, laboratory: Laborator
 def _edits(network: keras.Model, examples: _Examples, laboratory: Laboratory) -> tuple[Figures, dict[str, Any]]:
     """The smallest part of a training image of the other group that, put into an image, changes its prediction."""
     from analysis.experiments.measures.attribution import group_logits
-    from analysis.experiments.measures.counterfactual_edits import nearest_donors, rectangles, smallest_edits
-    from analysis.experiments.measures.nearest_examples import pixels
+    from analysis.experiments.measures.counterfactual_edits import rectangles, smallest_edits
+    from analysis.experiments.measures.nearest_examples import nearest_donors, pixels
 
     images, known = laboratory.images[VALIDATION][examples.rows], laboratory.images["train"]
     known_groups = laboratory.groups("train").copy()

@@ -5,7 +5,6 @@ The network has learned its features, so that they reflect its decisions; pixels
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,23 +20,6 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 BATCH = 2048
-
-
-@dataclass(frozen=True)
-class NearestExamples:
-    """The k training images nearest to each of N images, nearest first.
-
-    Attributes:
-        rows: int32 [N, k], of the training images.
-        distance: float32 [N, k], Euclidean, in the unit of the features.
-        garments: int64 [N, k], their garments.
-        groups: int64 [N, k], their groups.
-    """
-
-    rows: npt.NDArray[np.int32]
-    distance: Floats
-    garments: Indices
-    groups: Indices
 
 
 def features(network: keras.Model, images: Images, layer: str = "features") -> Floats:
@@ -59,18 +41,39 @@ def pixels(images: Images) -> Floats:
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def nearest_examples(
-    queries: Floats, known: Floats, known_garments: Indices, group_of: tuple[int, ...], k: int = 10
-) -> NearestExamples:
-    """Finds the nearest training images, comparing with all of them.
+def nearest_groups(queries: Floats, known: Floats, known_groups: Indices, k: int = 10) -> Indices:
+    """Returns the groups of the k nearest training images of each image, int64 [N, k], the nearest first.
 
     Args:
         queries: float32 [N, F], features of images that are not training images.
         known: float32 [M, F], features of the training images.
-        known_garments: int64 [M].
-        group_of: The group of each garment, as in `Taxonomy`.
+        known_groups: int64 [M].
         k: Number of neighbours, at most M. Defaults to 10.
     """
-    rows, squared = search(queries, known, k)
-    garments = known_garments[rows]
-    return NearestExamples(rows, np.sqrt(np.maximum(squared, 0)), garments, np.array(group_of, np.int64)[garments])
+    rows, _ = search(queries, known, k)
+    return known_groups[rows]
+
+
+def nearest_donors(
+    queries: Floats,
+    known: Floats,
+    known_images: Images,
+    known_groups: Indices,
+    target: Indices,
+) -> Images:
+    """Returns the nearest training image of the target group for each image, uint8 [N, height, width].
+
+    Args:
+        queries: float32 [N, F], features or pixels of the images.
+        known: float32 [M, F], the same of the training images.
+        known_images: uint8 [M, height, width].
+        known_groups: int64 [M]; -1 excludes an image. Exclude those that the network itself misclassifies: they are
+            often the nearest, and no part of such a donor changes a prediction.
+        target: int64 [N], the wanted groups; the training images have some of each.
+    """
+    donors = np.empty((len(queries), *known_images.shape[1:]), np.uint8)
+    for group in np.unique(target):
+        wanted, members = np.flatnonzero(target == group), np.flatnonzero(known_groups == group)
+        rows, _ = search(queries[wanted], known[members], 1)
+        donors[wanted] = known_images[members[rows[:, 0]]]
+    return donors

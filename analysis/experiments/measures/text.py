@@ -56,8 +56,10 @@ def check(settings: dict[str, Any]) -> None:
             raise unknown("kind of noise", min(wrong), kinds)
         try:
             Noise(**noise)
-        except (ValueError, TypeError) as error:
-            raise DeclarationError(str(error)) from None
+        except (ValueError, TypeError):
+            raise DeclarationError(
+                "The noise of the texts is invalid.", expected="shares from 0 to 1", received=str(noise)
+            ) from None
     read(settings["network"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.experiments.measures.counterfactual_edits import nearest_donors, rectangles, smallest_edits
+from analysis.experiments.measures.counterfactual_edits import rectangles, smallest_edits
 
 SIZE = 8
 WEIGHTS = np.random.default_rng(1).normal(size=(SIZE * SIZE, 3))
@@ -65,13 +65,3 @@ def test_parts_are_all_rectangles_once(mirrored):
     pair = np.zeros((28, 28), bool)
     pair[4:12, :8] = pair[4:12, 20:] = True
     assert (masks == pair).all(axis=(1, 2)).any() == mirrored
-
-
-def test_donors_are_the_nearest_of_the_target_group():
-    """Images of group -1 are excluded however near."""
-    images = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 2, 2), np.uint8)
-    known = np.array([[0], [1], [2], [9]], np.float32)
-    donors = nearest_donors(
-        np.array([[0], [1]], np.float32), known, images, np.array([-1, 0, 1, 0]), target=np.array([0, 1])
-    )
-    assert donors[:, 0, 0].tolist() == [1, 2]

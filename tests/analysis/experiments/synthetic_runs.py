@@ -10,7 +10,7 @@ GROUPS = 5
 SHARES = (0.6, 0.1, 0.3)
 
 
-def wrong(
+def misclassified(
     count: int,
     bars: list[float],
     seeds: int,
@@ -35,9 +35,9 @@ def true_difference(bars: list[float], of_seed: float = 0.0) -> float:
     return float(first - second)
 
 
-def frame(mistakes: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def frame(wrong: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     """Returns the misclassified examples of arms a, b, ..., each with a random wrong group."""
-    arm, seed, example = np.nonzero(mistakes)
+    arm, seed, example = np.nonzero(wrong)
     answered = (truth[example] + rng.integers(1, GROUPS, len(example))) % GROUPS
     names = np.array(list("abcdefghij"))[arm]
     return pd.DataFrame(
@@ -45,8 +45,8 @@ def frame(mistakes: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> 
     )
 
 
-def study(count: int, bars: list[float], seeds: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+def experiment(count: int, bars: list[float], seeds: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Returns the misclassified examples of an experiment and its supports."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, GROUPS, count)
-    return frame(wrong(count, bars, seeds, rng), truth, rng), np.bincount(truth, minlength=GROUPS)
+    return frame(misclassified(count, bars, seeds, rng), truth, rng), np.bincount(truth, minlength=GROUPS)

@@ -35,8 +35,8 @@ def advantages(
     shares: tuple[float, float, float] = synthetic_runs.SHARES,
 ) -> np.ndarray:
     """Returns int64 [count, seeds]: 1 where only the first arm is right, -1 where only the second is."""
-    mistakes = synthetic_runs.wrong(count, list(bars), seeds, rng, shares=shares).astype(np.int64)
-    return (mistakes[1] - mistakes[0]).T
+    wrong = synthetic_runs.misclassified(count, list(bars), seeds, rng, shares=shares).astype(np.int64)
+    return (wrong[1] - wrong[0]).T
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -59,9 +59,9 @@ def test_mcnemar_of_known_tables():
 @settings(max_examples=50, deadline=None)
 def test_sign_flip_counts_every_flip(differences):
     """The p-value is the share of all assignments of signs whose sum is at least as far from zero."""
-    held = np.array(differences)
-    sums = [abs(np.dot(signs, held)) for signs in product([-1, 1], repeat=len(held))]
-    assert sign_flip(held) == pytest.approx(np.mean(np.array(sums) >= abs(held.sum())))
+    values = np.array(differences)
+    sums = [abs(np.dot(signs, values)) for signs in product([-1, 1], repeat=len(values))]
+    assert sign_flip(values) == pytest.approx(np.mean(np.array(sums) >= abs(values.sum())))
 
 
 def test_sign_flip_of_one_seed_is_mcnemar():
@@ -73,7 +73,7 @@ def test_sign_flip_of_one_seed_is_mcnemar():
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_swap_of_accuracy_approaches_sign_flip(seeds):
     """Random swaps give the p-value of all of them within their sampling error."""
-    errors, supports = synthetic_runs.study(1000, [1.4, 1.3], seeds, 2)
+    errors, supports = synthetic_runs.experiment(1000, [1.4, 1.3], seeds, 2)
     predictions = tabulate(errors, supports, [(arm, seed) for arm in "ab" for seed in range(seeds)])
     right = (predictions.predicted == predictions.truth).astype(np.int64)
     exact = sign_flip(right[:seeds].sum(axis=0) - right[seeds:].sum(axis=0))
@@ -83,20 +83,20 @@ def test_swap_of_accuracy_approaches_sign_flip(seeds):
 
 def test_swap_never_claims_more_than_its_flips_can_show():
     """Even for a clear difference, the observed predictions count as one of the swaps."""
-    errors, supports = synthetic_runs.study(1000, [2.5, 0.5], 1, 2)
+    errors, supports = synthetic_runs.experiment(1000, [2.5, 0.5], 1, 2)
     assert swap(tabulate(errors, supports, [("a", 0), ("b", 0)]), group_metrics.macro_f1, 99) == pytest.approx(0.01)
 
 
 def test_swap_of_equal_predictions_shows_no_difference():
     """Neither do two arms without an error."""
-    errors, supports = synthetic_runs.study(100, [1.4], 2, 4)
+    errors, supports = synthetic_runs.experiment(100, [1.4], 2, 4)
     assert swap(tabulate(errors, supports, [("a", 0), ("a", 0)]), group_metrics.macro_f1) == 1
     assert swap(tabulate(errors, supports, [("perfect", 0), ("faultless", 0)]), group_metrics.macro_f1) == 1
 
 
 def test_swap_hardly_depends_on_its_seed():
     """Near 0.05, where decisions are made, four seeds agree within 0.005."""
-    errors, supports = synthetic_runs.study(1000, [1.45, 1.3], 3, 4)
+    errors, supports = synthetic_runs.experiment(1000, [1.45, 1.3], 3, 4)
     predictions = tabulate(errors, supports, [(arm, seed) for arm in "ab" for seed in range(3)])
     found = [swap(predictions, group_metrics.macro_f1, seed=seed) for seed in range(4)]
     assert 0.01 < min(found) < 0.1 and max(found) - min(found) < 0.005
@@ -117,9 +117,9 @@ def test_pooling_seeds_as_examples_has_too_many_false_positives():
     rng = np.random.default_rng(4)
     pooled, flipped = [], []
     for _ in range(300):
-        held = advantages(300, 5, rng, shares=(0.4, 0.4, 0.2))
-        pooled.append(mcnemar((held == 1).sum(), (held == -1).sum()) < 0.05)
-        flipped.append(sign_flip(held.sum(axis=1)) < 0.05)
+        differences = advantages(300, 5, rng, shares=(0.4, 0.4, 0.2))
+        pooled.append(mcnemar((differences == 1).sum(), (differences == -1).sum()) < 0.05)
+        flipped.append(sign_flip(differences.sum(axis=1)) < 0.05)
     assert np.mean(pooled) > 0.10
     assert np.mean(flipped) <= 0.08
 
@@ -146,8 +146,8 @@ def test_any_false_positive_among_six_arms_is_rare_after_holm():
     rng = np.random.default_rng(5)
     before, after = [], []
     for _ in range(200):
-        mistakes = synthetic_runs.wrong(300, [1.2] * 7, 2, rng).astype(np.int64)
-        p_values = [sign_flip((mistakes[0] - arm).sum(axis=0)) for arm in mistakes[1:]]
+        wrong = synthetic_runs.misclassified(300, [1.2] * 7, 2, rng).astype(np.int64)
+        p_values = [sign_flip((wrong[0] - arm).sum(axis=0)) for arm in wrong[1:]]
         before.append(min(p_values) < 0.05)
         after.append(holm(p_values).min() < 0.05)
     assert np.mean(before) > 0.12
@@ -183,7 +183,7 @@ METRICS = [group_metrics.accuracy, group_metrics.macro_f1, ONE_PIECE]
 @pytest.mark.parametrize("metric", METRICS, ids=["accuracy", "macro F1", "F1 of one group"])
 def test_planted_difference_is_found_with_its_sign(metric):
     """An arm that is 5 points better is ahead in every metric, and behind by as much when the roles are swapped."""
-    errors, supports = synthetic_runs.study(3000, [1.7, 1.3], 3, 0)
+    errors, supports = synthetic_runs.experiment(3000, [1.7, 1.3], 3, 0)
     found = compare(errors, supports, "a", "b", range(3), metric, 500)
     assert 0 < found.low < found.value < found.high and found.p_value < 0.01
     turned = compare(errors, supports, "b", "a", range(3), metric, 500)
@@ -208,20 +208,20 @@ def test_interval_has_its_nominal_coverage(seeds, of_seed):
     rng = np.random.default_rng(seeds)
     bars = [1.3, 1.0]
     true = synthetic_runs.true_difference(bars, of_seed)
-    held = 0
+    covered = 0
     for number in range(200):
-        mistakes = synthetic_runs.wrong(300, bars, seeds, rng, of_seed)
-        errors = synthetic_runs.frame(mistakes, np.zeros(300, np.int64), rng)
+        wrong = synthetic_runs.misclassified(300, bars, seeds, rng, of_seed)
+        errors = synthetic_runs.frame(wrong, np.zeros(300, np.int64), rng)
         supports = np.array([300, 0, 0, 0, 0])
         found = compare(errors, supports, "a", "b", range(seeds), group_metrics.accuracy, 200, number)
-        held += found.low <= true <= found.high
-    assert 0.91 <= held / 200 <= 0.98
+        covered += found.low <= true <= found.high
+    assert 0.91 <= covered / 200 <= 0.98
 
 
 @pytest.mark.parametrize("metric", METRICS[:2], ids=["accuracy", "macro F1"])
 def test_with_one_seed_the_interval_is_that_of_the_paired_bootstrap(metric):
     """One seed leaves only the examples to draw, and the interval of whole answer columns comes out."""
-    errors, supports = synthetic_runs.study(2000, [1.5, 1.3], 1, 3)
+    errors, supports = synthetic_runs.experiment(2000, [1.5, 1.3], 1, 3)
     truth = np.repeat(np.arange(5), supports)
     columns = {}
     for name, rows in errors.groupby("arm"):
@@ -240,14 +240,14 @@ def test_swap_has_the_stated_rate_of_false_positives():
     """Between two arms of the same quality the swap test of macro F1 is below 0.05 in about 5% of 200 experiments."""
     alarms = 0
     for number in range(200):
-        errors, supports = synthetic_runs.study(200, [1.2, 1.2], 2, number)
+        errors, supports = synthetic_runs.experiment(200, [1.2, 1.2], 2, number)
         alarms += compare(errors, supports, "a", "b", range(2), group_metrics.macro_f1, 200, flips=200).p_value < 0.05
     assert 0.01 <= alarms / 200 <= 0.09
 
 
 def test_an_arm_does_not_differ_from_itself():
     """The same runs on both sides give zero, no width and a p-value of 1."""
-    errors, supports = synthetic_runs.study(500, [1.5, 1.5], 3, 5)
+    errors, supports = synthetic_runs.experiment(500, [1.5, 1.5], 3, 5)
     for metric in METRICS:
         found = compare(errors, supports, "a", "a", range(3), metric, 100)
         assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
@@ -255,7 +255,7 @@ def test_an_arm_does_not_differ_from_itself():
 
 def test_same_seed_same_figures():
     """The same predictions give the same digits again."""
-    errors, supports = synthetic_runs.study(500, [1.5, 1.4], 2, 6)
+    errors, supports = synthetic_runs.experiment(500, [1.5, 1.4], 2, 6)
     first = compare(errors, supports, "a", "b", range(2), ONE_PIECE, 100, 7)
     shuffled = errors.sample(frac=1, random_state=0)
     assert compare(shuffled, supports, "a", "b", range(2), ONE_PIECE, 100, 7) == first
@@ -263,7 +263,7 @@ def test_same_seed_same_figures():
 
 def test_an_undefined_figure_is_no_evidence():
     """F1 of a group that is neither present nor answered is NaN with a p-value of 1, and warns of nothing."""
-    errors, supports = synthetic_runs.study(100, [1.5, 1.4], 2, 8)
+    errors, supports = synthetic_runs.experiment(100, [1.5, 1.4], 2, 8)
     supports = np.append(supports, 0)
     found = compare(errors, supports, "a", "b", range(2), group_metrics.of_class(group_metrics.f1, 5), 50)
     assert np.isnan([found.value, found.low, found.high]).all() and found.p_value == 1

@@ -51,7 +51,7 @@ def test_settings_of_an_arm_override_the_shared_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('baseline = "a"', 'baseline = "c"', "'c' is none of the arms a, b"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "a seed is named twice"),
@@ -63,9 +63,9 @@ def test_settings_of_an_arm_override_the_shared_ones(tmp_path: Path) -> None:
         ("number = 1", "number = = 1", "Invalid value"),
     ],
 )
-def test_invalid_declaration_is_an_error(old: str, new: str, said: str, tmp_path: Path) -> None:
+def test_invalid_declaration_is_an_error(old: str, new: str, message: str, tmp_path: Path) -> None:
     """The error names the field or the position."""
-    with pytest.raises(DeclarationError, match=said):
+    with pytest.raises(DeclarationError, match=message):
         load("study", declare(tmp_path, DECLARED.replace(old, new)))
 
 
@@ -106,7 +106,7 @@ TEXT = {"network": {}, "doubt": 0.05, "max_ngram": 1}
 
 
 @pytest.mark.parametrize(
-    ("measure", "settings", "said"),
+    ("measure", "settings", "message"),
     [
         ("calibration", {"scaling": "vectro", "network": {}}, "Did you mean 'vector'"),
         ("calibration", {"scaling": "vector"}, "network is missing"),
@@ -128,16 +128,16 @@ TEXT = {"network": {}, "doubt": 0.05, "max_ngram": 1}
     ],
 )
 def test_settings_of_a_measure_are_checked(
-    measure: str, settings: dict[str, object], said: str, tmp_path: Path
+    measure: str, settings: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     """Its own and those of its network, before the first run."""
     declared = load("study", declare(tmp_path, DECLARED))
-    with pytest.raises(DeclarationError, match=said):
+    with pytest.raises(DeclarationError, match=message):
         check([declared.model_copy(update={"measure": measure, "settings": {}, "arms": {"a": settings}})])
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"epoch": 3}, "Did you mean 'epochs'"),
         ({"augmentation": {"flipp": True}}, "Did you mean 'flip'"),
@@ -157,9 +157,9 @@ def test_settings_of_a_measure_are_checked(
         ({"family": "vit", "augmentation": {"side": 20}}, "family 'vit' depend on the size"),
     ],
 )
-def test_unknown_or_impossible_settings_are_refused(settings: dict[str, object], said: str) -> None:
+def test_unknown_or_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
     """A wrong setting is found before anything is trained."""
-    with pytest.raises(DeclarationError, match=said):
+    with pytest.raises(DeclarationError, match=message):
         read(settings)
 
 

@@ -19,7 +19,7 @@ def whole() -> tuple[np.ndarray, np.ndarray, pd.DataFrame, np.ndarray]:
     """Returns true groups [400], predictions [runs, 400], the misclassified examples and the supports."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, synthetic_runs.GROUPS, 400)
-    errors = synthetic_runs.frame(synthetic_runs.wrong(400, [1.2, 1.0], SEEDS, rng), truth, rng)
+    errors = synthetic_runs.frame(synthetic_runs.misclassified(400, [1.2, 1.0], SEEDS, rng), truth, rng)
     predictions = np.tile(truth, (len(RUNS), 1))
     for row in errors.itertuples():
         predictions[RUNS.index((row.arm, row.seed)), row.example] = row.predicted
@@ -48,7 +48,7 @@ def test_weighted_counts_equal_those_of_repeated_examples(whole):
 
 
 def test_resampled_counts_vary_as_those_of_drawn_examples(whole):
-    """Mean and covariance of all cells of all runs are the multinomial's, so pairing across runs is kept."""
+    """Mean and covariance of all cells of all runs are the multinomial's, so runs stay paired."""
     truth, predictions, errors, supports = whole
     found = tabulate(errors, supports, RUNS).resampled(np.random.default_rng(2), 4000)
     assert (found.sum(axis=(2, 3)) == 400).all()

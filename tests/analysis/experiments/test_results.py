@@ -155,7 +155,7 @@ def test_a_training_that_diverges_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "message"),
     [
         ("study.csv", lambda text: "", "A file of results is damaged"),
         ("study.csv", lambda text: text + "<<<<<<< HEAD\n", "line 4: <<<<<<< HEAD"),
@@ -164,12 +164,12 @@ def test_a_training_that_diverges_is_skipped(tmp_path: Path) -> None:
         ("study.errors.csv", lambda text: text + "a,1\n", "line 3: a,1"),
     ],
 )
-def test_damaged_files_are_an_error(file: str, change: Callable[[str], str], said: str, tmp_path: Path) -> None:
+def test_damaged_files_are_an_error(file: str, change: Callable[[str], str], message: str, tmp_path: Path) -> None:
     """Nothing is read from a file that a merge or an editor has damaged."""
     results(tmp_path).add("a", 1, outcome(0), MACHINE)
     damaged = tmp_path / file
     damaged.write_text(change(damaged.read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(ResultsError, match=said):
+    with pytest.raises(ResultsError, match=message):
         results(tmp_path)
 
 

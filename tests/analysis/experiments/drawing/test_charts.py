@@ -24,7 +24,7 @@ def test_an_arm_far_off_goes_beyond_the_axis(tmp_path: Path) -> None:
 
 def test_of_many_lines_three_are_drawn() -> None:
     """The first, and those with the lowest and highest last value; the caption says how many there are."""
-    curves = {name: [1.0, 2.0 + place] for place, name in enumerate("cabdefg")} | {"low": [1.0, 0.0]}
+    curves = {name: [1.0, 2.0 + index] for index, name in enumerate("cabdefg")} | {"low": [1.0, 0.0]}
     drawn = lines("risk", [0, 1], curves, ("share", "error"), "What it costs.")
     assert [trace.name for trace in drawn.figure.data] == ["c", "g", "low"] and "Of 8 arms" in drawn.caption
 

@@ -36,13 +36,13 @@ def test_an_edit_is_framed_where_it_differs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("measure", FIGURES_OF_MEASURE)
 def test_figures_leave_out_what_was_not_measured(tmp_path: Path, measure: str) -> None:
-    """A study with the common metrics alone is told without an error."""
+    """An experiment with only the common metrics has a section without an error."""
     run(declare(tmp_path, measure=measure), tmp_path, {"plain": 0.05, "better": 0.02}, seeds=1)
     assert sections(tmp_path)[0].blocks
 
 
 def test_heat_map_of_corruptions_shows_the_drop_from_the_clean_images(tmp_path: Path) -> None:
-    """The worst corruption comes first, severities stand in order; a study has them whatever its name is."""
+    """The worst corruption comes first, and severities are in order, whatever the experiment's name."""
     experiment = declare(tmp_path, "mine", ("plain", "shifts"), "group_accuracy", "report", measure="robustness")
     results, truth = Results(experiment, tmp_path), np.arange(1000) % 5
     for arm in experiment.arms:
@@ -72,13 +72,13 @@ def test_mean_over_corruptions_has_an_interval_over_seeds(tmp_path: Path) -> Non
 
 
 def test_costs_are_those_of_files_where_there_are_some(tmp_path: Path) -> None:
-    """Bytes of deployed networks take the place of the seconds of their trainings."""
+    """Bytes of deployed networks replace the seconds of their trainings."""
     drawn = []
     for name, cost in (("networks", "train_seconds"), ("files", "bytes")):
         experiment = declare(tmp_path, name, ("a", "b"), "group_accuracy", "report", measure="deployment")
         results = Results(experiment, tmp_path)
-        for place, arm in enumerate(experiment.arms):
-            figures = [(metric, 0.9 + place) for metric in ("group_accuracy", cost)]
+        for index, arm in enumerate(experiment.arms):
+            figures = [(metric, 0.9 + index) for metric in ("group_accuracy", cost)]
             results.add(arm, 1, of_figures([("validation", *figure) for figure in figures]), MACHINE)
         drawn += [block.name for block in deployment(experiment, results)]
     assert drawn == ["networks-train-seconds", "files-bytes"]

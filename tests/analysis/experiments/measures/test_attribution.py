@@ -40,7 +40,7 @@ def linear():
 
 
 def test_a_copy_for_float_pixels_answers_like_the_network_and_feels_parts_of_a_grey_level(network):
-    """Also when the network lies inside another and is asked twice."""
+    """Also when the network is nested in another, as with flip TTA."""
     for model in (network, with_flip_tta(network)):
         copy = float_network(model)
         pixels = IMAGES.astype(np.float32)

@@ -101,7 +101,7 @@ def test_distillation_targets_are_the_teacher_s_probabilities(laboratory: Labora
 
 
 def test_calibration_is_better_than_none(laboratory: Laboratory) -> None:
-    """A temperature from other folds lowers the log loss of a smoothed network, and both report the same promises."""
+    """A temperature from other folds lowers the log loss of a smoothed network; both report coverage."""
     none, scaled = (
         figures(run("calibration", {"network": NETWORK, "scaling": scaling}, laboratory))
         for scaling in ("none", "temperature")

@@ -68,7 +68,7 @@ def test_half_garments_are_garments_with_a_side_missing() -> None:
 
 
 def test_shuffled_garments_keep_their_pixels() -> None:
-    """Each has exactly the pixels of a garment, in another place."""
+    """Each has exactly the pixels of a garment in another order."""
     known = np.sort(GARMENTS.reshape(50, -1))
     for image in draw_ood_images("shuffled_garments", 30, 0, GARMENTS):
         assert (np.sort(image.ravel()) == known).all(axis=1).any() and not is_one_of(image, GARMENTS)

@@ -67,7 +67,7 @@ def test_scores_of_known_logits() -> None:
 
 
 def test_confidence_cannot_tell_what_energy_can() -> None:
-    """Adding a constant to all logits changes no probability, but the energy: that is why it is asked."""
+    """Adding a constant to all logits changes no probability, but the energy: which is why it is a separate score."""
     logits = np.random.default_rng(0).normal(size=(5, 10))
     for name, score in SCORES.items():
         moved = score(logits + 7, MEMBERSHIP) - score(logits, MEMBERSHIP)

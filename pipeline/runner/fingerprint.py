@@ -105,6 +105,7 @@ class SourceReader:
         self._cache_file = cache_file
         self._cached = _read_cache(cache_file)
         self._files: dict[str, tuple[str, list[str]]] = {}
+        self._templates: dict[Path, dict[str, str]] = {}
         self._changed = False
 
     def read(self, module: str) -> Source:
@@ -147,10 +148,13 @@ class SourceReader:
         return self._files[module]
 
     def _read_templates(self, module: str) -> dict[str, str]:
-        folder = path.with_name("templates") if (path := self._paths.get(module)) else None
-        if folder is None or not folder.is_dir():
+        if module not in self._paths:
             return {}
-        return {str(f.relative_to(self._root)): _digest_file(f)[:16] for f in sorted(folder.iterdir())}
+        folder = self._paths[module].with_name("templates")
+        if folder not in self._templates:
+            files = sorted(f for f in folder.iterdir() if f.is_file()) if folder.is_dir() else []
+            self._templates[folder] = {f.relative_to(self._root).as_posix(): _digest_file(f)[:16] for f in files}
+        return self._templates[folder]
 
     def _parse(self, content: bytes, module: str) -> tuple[str, list[str]]:
         key = hashlib.sha256(content).hexdigest()

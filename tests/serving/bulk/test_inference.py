@@ -103,35 +103,43 @@ def rows(output: Path) -> dict[str, list[Any]]:
     return pa.concat_tables([parquet.read_table(shard) for shard in shards]).to_pydict()
 
 
-def test_every_kind_of_source_scores_as_the_model(model: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def expected(model: Path) -> dict[str, np.ndarray]:
+    """The outputs of the model in this process."""
+    return answer(load(model), predict_request("serving_default", PIXELS))
+
+
+@pytest.mark.parametrize("make", [records, plain_records, folder, encoded_parquet, pixel_parquet])
+def test_every_kind_of_source_scores_as_the_model(
+    make: Make, model: Path, expected: dict[str, np.ndarray], source: Path, tmp_path: Path
+) -> None:
     """Every kind of source gives the scores of the model in this process, in the order of the source."""
-    expected = answer(load(model), predict_request("serving_default", PIXELS))
-    for make in (records, plain_records, folder, encoded_parquet, pixel_parquet):
-        place = tmp_path / make.__name__
-        place.mkdir()
-        summary = score(make(place), model, tmp_path / "out" / make.__name__, batch_size=16, shard_size=25)
-        got = rows(tmp_path / "out" / make.__name__)
-        assert (summary.images, summary.failed, summary.reused) == (COUNT, 0, 0), make.__name__
-        assert summary.shards >= 2 or make is pixel_parquet, "one row group is one shard"
-        for name in SHARED:
-            if expected[name].dtype.kind == "f":
-                np.testing.assert_allclose(np.array(got[name]), expected[name], atol=1e-6, err_msg=make.__name__)
-            else:
-                texts = np.array(got[name], "S") if expected[name].dtype == object else np.array(got[name])
-                assert np.array_equal(texts, expected[name].astype(texts.dtype)), (make.__name__, name)
+    summary = score(make(source), model, tmp_path / "out", batch_size=16, shard_size=25)
+    got = rows(tmp_path / "out")
+    assert (summary.images, summary.failed, summary.reused) == (COUNT, 0, 0)
+    assert summary.shards >= 2 or make is pixel_parquet, "one row group is one shard"
+    for name in SHARED:
+        if expected[name].dtype.kind == "f":
+            np.testing.assert_allclose(np.array(got[name]), expected[name], atol=1e-6)
+        else:
+            texts = np.array(got[name], "S") if expected[name].dtype == object else np.array(got[name])
+            assert np.array_equal(texts, expected[name].astype(texts.dtype)), name
 
 
-def test_rows_name_their_source(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "part", "names"),
+    [
+        (records, slice(None), base_columns(PIXELS, GARMENTS, "validation", "train")["source_id"]),
+        (folder, slice(31, 32), ["{source}/1/031.png"]),
+        (pixel_parquet, slice(7, 8), ["{source}/a.parquet#7"]),
+    ],
+)
+def test_rows_name_their_source(
+    make: Make, part: slice, names: list[str], model: Path, source: Path, tmp_path: Path
+) -> None:
     """The name of a row is its id, its path, or its file and number."""
-    names = {}
-    for make in (records, folder, pixel_parquet):
-        place = tmp_path / make.__name__
-        place.mkdir()
-        score(make(place), model, tmp_path / "out" / make.__name__)
-        names[make] = rows(tmp_path / "out" / make.__name__)["source"]
-    assert names[records] == base_columns(PIXELS, GARMENTS, "validation", "train")["source_id"]
-    assert names[folder][31] == str(tmp_path / "folder/1/031.png")
-    assert names[pixel_parquet][7] == f"{tmp_path / 'pixel_parquet/a.parquet'}#7"
+    score(make(source), model, tmp_path / "out")
+    assert rows(tmp_path / "out")["source"][part] == [name.format(source=source) for name in names]
 
 
 def test_other_columns_of_parquet_are_copied(model: Path, source: Path, tmp_path: Path) -> None:
@@ -145,13 +153,13 @@ def test_other_columns_of_parquet_are_copied(model: Path, source: Path, tmp_path
 
 def test_the_summary_counts_the_rows(model: Path, source: Path, tmp_path: Path) -> None:
     """`summary.json` has the returned counts, by group and abstention."""
-    heard: list[tuple[int, int]] = []
-    summary = score(records(source), model, tmp_path / "out", report=lambda *told: heard.append(told), batch_size=10)
+    reports: list[tuple[int, int]] = []
+    summary = score(records(source), model, tmp_path / "out", report=lambda *r: reports.append(r), batch_size=10)
     got = rows(tmp_path / "out")
     assert Summary(**json.loads((tmp_path / "out/summary.json").read_text())) == summary
     assert summary.groups == {group: got["group"].count(group) for group in sorted(set(got["group"]))}
     assert summary.abstained == sum(got["abstain"]) and summary.images_per_second > 0
-    assert heard[0] == (0, COUNT) and heard[-1] == (COUNT, COUNT) and heard == sorted(heard)
+    assert reports[0] == (0, COUNT) and reports[-1] == (COUNT, COUNT) and reports == sorted(reports)
 
 
 def test_rows_name_the_model(model: Path, source: Path, tmp_path: Path) -> None:
@@ -176,8 +184,10 @@ def test_bad_images_are_rows_with_a_reason(model: Path, source: Path, tmp_path: 
     assert [i for i, error in enumerate(got["error"]) if error] == [3, 17, 18] and summary.failed == 3
     assert got["group"][3] is None and got["group_probabilities"][3] is None
     assert "003.png is no image" in got["error"][3] and "017.png is empty" in got["error"][17]
-    kept = [i for i in range(COUNT) if i not in (3, 17, 18)]
-    np.testing.assert_allclose([got["confidence"][i] for i in kept], [good["confidence"][i] for i in kept], atol=1e-6)
+    good_rows = [i for i in range(COUNT) if i not in (3, 17, 18)]
+    np.testing.assert_allclose(
+        [got["confidence"][i] for i in good_rows], [good["confidence"][i] for i in good_rows], atol=1e-6
+    )
 
 
 def test_bad_records_are_rows_with_a_reason(model: Path, source: Path, tmp_path: Path) -> None:
@@ -291,14 +301,14 @@ def test_other_model_input_or_parameter_is_refused(model: Path, source: Path, tm
     assert rows(output)["confidence"] != before["confidence"]
 
 
-def test_foreign_files_are_safe(model: Path, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start_over", [False, True])
+def test_foreign_files_are_safe(start_over: bool, model: Path, source: Path, tmp_path: Path) -> None:
     """A directory with other files is refused, and starting over removes none of them."""
     output = tmp_path / "out"
     output.mkdir()
     (output / "thesis.tex").write_text("mine")
-    for start_over in (False, True):
-        with pytest.raises(BulkError, match="contains other files.\n.*\nReceived: thesis.tex"):
-            score(records(source), model, output, start_over=start_over)
+    with pytest.raises(BulkError, match="contains other files.\n.*\nReceived: thesis.tex"):
+        score(records(source), model, output, start_over=start_over)
     assert (output / "thesis.tex").read_text() == "mine" and len(list(output.iterdir())) == 1
 
 
@@ -309,7 +319,19 @@ def test_result_inside_the_source(model: Path, source: Path, tmp_path: Path) -> 
     assert score(pattern, model, source / "out").reused == COUNT
 
 
-def test_unusable_sources(model: Path, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("none/*.png", "There is nothing to score"),
+        ("notes.txt", "which is neither"),
+        ("bad.parquet", "bad.parquet cannot be read"),
+        ("texts.parquet", "contains no images.\n.*\nReceived: columns text string"),
+        ("mixed", "Parquet and image files"),
+        ("cut", "cannot be read.\nExpected: a complete TFRecord"),
+        ("a**b", "There is nothing to score"),
+    ],
+)
+def test_unusable_sources(pattern: str, message: str, model: Path, source: Path, tmp_path: Path) -> None:
     """The error says what was received, and nothing is written."""
     (source / "notes.txt").write_text("x")
     (source / "bad.parquet").write_bytes(b"PAR1 and no more")
@@ -320,17 +342,8 @@ def test_unusable_sources(model: Path, source: Path, tmp_path: Path) -> None:
     write_shards(source / "cut", base_columns(PIXELS, GARMENTS, "validation", "train"))
     (shard,) = (source / "cut").iterdir()
     shard.write_bytes(shard.read_bytes()[:2000])
-    for pattern, message in {
-        "none/*.png": "There is nothing to score",
-        "notes.txt": "which is neither",
-        "bad.parquet": "bad.parquet cannot be read",
-        "texts.parquet": "contains no images.\n.*\nReceived: columns text string",
-        "mixed": "Parquet and image files",
-        "cut": "cannot be read.\nExpected: a complete TFRecord",
-        "a**b": "There is nothing to score",
-    }.items():
-        with pytest.raises(BulkError, match=message):
-            score(str(source / pattern), model, tmp_path / "out")
+    with pytest.raises(BulkError, match=message):
+        score(str(source / pattern), model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -350,8 +363,8 @@ def test_unusable_models(model: Path, source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_parameters_out_of_range(model: Path, source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parameters", [{"batch_size": 0}, {"shard_size": 0}, {"log_rate": 1.5}], ids=str)
+def test_parameters_out_of_range(parameters: dict[str, Any], model: Path, source: Path, tmp_path: Path) -> None:
     """Sizes below one and rates above one are refused."""
-    for parameters in ({"batch_size": 0}, {"shard_size": 0}, {"log_rate": 1.5}):
-        with pytest.raises(BulkError, match="A parameter is out of range"):
-            score(records(source), model, tmp_path / "out", **parameters)  # type: ignore[arg-type]
+    with pytest.raises(BulkError, match="A parameter is out of range"):
+        score(records(source), model, tmp_path / "out", **parameters)

@@ -147,13 +147,13 @@ def test_other_errors_are_not_retried(answer: Answer, kind: type[ClientError]) -
         assert len(server.requests) == 1
 
 
-def test_retries_end() -> None:
+@pytest.mark.parametrize("retries", [0, 2])
+def test_retries_end(retries: int) -> None:
     """After the last retry the server's error is raised; no retries mean one request."""
-    for retries in (0, 2):
-        with web(lambda _: refused(503, "The queue is full")) as server, Client(server.url, retries=retries) as client:
-            with pytest.raises(Overloaded, match="The queue is full"):
-                client.predict(PNG)
-            assert len(server.requests) == retries + 1
+    with web(lambda _: refused(503, "The queue is full")) as server, Client(server.url, retries=retries) as client:
+        with pytest.raises(Overloaded, match="The queue is full"):
+            client.predict(PNG)
+        assert len(server.requests) == retries + 1
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])

@@ -59,12 +59,14 @@ def test_a_redirect_is_read_as_browsers_read_it(sent: str, meant: str) -> None:
         assert download(server.url, 10_000, allow_private=True) == PNG
 
 
-def test_private_addresses_are_refused_before_anything_is_sent() -> None:
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"]
+)
+def test_private_addresses_are_refused_before_anything_is_sent(host: str) -> None:
     """No request reaches a private address, whatever its name."""
     with web(shop) as server:
-        for host in ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
-            with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
-                download(f"http://{host}:{server.port}/shoe.png", 10_000)
+        with pytest.raises(DownloadError, match="a public address, or permission .*--allow-private.*\nReceived: "):
+            download(f"http://{host}:{server.port}/shoe.png", 10_000)
         assert server.requests == []
 
 

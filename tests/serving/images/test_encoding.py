@@ -76,11 +76,11 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(np.asarray(image).astype(int) - (255, 0, 0)).max() <= 8
 
 
-def test_sixteen_bits_are_scaled_not_truncated() -> None:
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_truncated(kind: str) -> None:
     """The whole range of a 16-bit grey image maps to the whole range of 8 bits."""
     deep = Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16))
-    for kind in ("PNG", "TIFF"):
-        assert np.asarray(decoded(encode_file(encoded(deep, kind), "it"))).tolist() == [[0, 100, 255]]
+    assert np.asarray(decoded(encode_file(encoded(deep, kind), "it"))).tolist() == [[0, 100, 255]]
 
 
 def test_pixels_without_a_known_range_are_refused() -> None:

@@ -65,14 +65,14 @@ def test_a_long_retry_after_ends_the_retries() -> None:
     assert len(shop.times) == 1
 
 
-def test_the_limits_of_parallel_downloads() -> None:
+@pytest.mark.parametrize(("expected", "names"), [(3, ["127.0.0.1"]), (5, ["127.0.0.1", "localhost"])])
+def test_the_limits_of_parallel_downloads(expected: int, names: list[str]) -> None:
     """The limit of a host and that of all hosts together are reached and not exceeded."""
-    for expected, names in ((3, ["127.0.0.1"]), (5, ["127.0.0.1", "localhost"])):
-        shop = Counting(expected)
-        with web(shop) as image_server:
-            urls = [f"http://{name}:{image_server.port}/fine/{number}" for number in range(8) for name in names]
-            assert reasons(urls, max_downloads=5, max_per_host=3) == ["fetched"] * len(urls)
-        assert shop.most == expected
+    shop = Counting(expected)
+    with web(shop) as server:
+        urls = [f"http://{name}:{server.port}/fine/{number}" for number in range(8) for name in names]
+        assert reasons(urls, max_downloads=5, max_per_host=3) == ["fetched"] * len(urls)
+    assert shop.most == expected
 
 
 def test_connections_are_reused(image_server: Web) -> None:

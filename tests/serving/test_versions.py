@@ -258,43 +258,43 @@ class Pushes(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.place = tempfile.TemporaryDirectory()
-        self.root = Path(self.place.name)
+        self.directory = tempfile.TemporaryDirectory()
+        self.root = Path(self.directory.name)
         self.base = self.root / "base"
-        self.held: list[tuple[int, str]] = []
+        self.expected: list[tuple[int, str]] = []
         self.highest = 0
 
     def teardown(self) -> None:
-        if hasattr(self, "place"):
-            self.place.cleanup()
+        if hasattr(self, "directory"):
+            self.directory.cleanup()
 
     @rule(name=st.sampled_from("abc"), keep=st.integers(1, 4))
     def push(self, name: str, keep: int) -> None:
         source = self.root / name
         version = push(source if source.exists() else saved_model(source, name), self.base, keep=keep)
-        if not self.held or self.held[-1][1] != name:
-            self.held.append((self.highest + 1, name))
-        self.held = self.held[-keep:]
-        assert version.number == self.held[-1][0]
+        if not self.expected or self.expected[-1][1] != name:
+            self.expected.append((self.highest + 1, name))
+        self.expected = self.expected[-keep:]
+        assert version.number == self.expected[-1][0]
 
-    @precondition(lambda self: len({name for _, name in self.held}) > 1)
+    @precondition(lambda self: len({name for _, name in self.expected}) > 1)
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
-        number, name = data.draw(st.sampled_from([v for v in self.held if v[1] != self.held[-1][1]]))
+        number, name = data.draw(st.sampled_from([v for v in self.expected if v[1] != self.expected[-1][1]]))
         restored = rollback(self.base, number)
         assert restored.source == number and restored.digest == digest(self.base / str(number))
-        self.held.append((self.highest + 1, name))
+        self.expected.append((self.highest + 1, name))
 
     @invariant()
     def directory_is_as_expected(self) -> None:
         if hasattr(self, "base"):
             found = [(v.number, content(v.path).removeprefix("graph ")) for v in versions(self.base)]
-            assert found == self.held
-            newest = self.held[-1][0] if self.held else 0
+            assert found == self.expected
+            newest = self.expected[-1][0] if self.expected else 0
             assert newest >= self.highest
             self.highest = newest
 
 
 TestPushes = Pushes.TestCase
-TestPushes.__doc__ = "Numbers grow, the newest stays, `keep` holds, and a rollback equals its source, in any order."
+TestPushes.__doc__ = "Numbers grow, the newest stays, `keep` applies, and a rollback equals its source, in any order."
 TestPushes.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)

@@ -159,17 +159,17 @@ def test_a_killed_process_loses_no_stored_image(tmp_path: Path) -> None:
     path = tmp_path / "images"
     with writer(path, 0, 100_000) as killed, writer(path, 200_000, 200_300) as other:
         assert killed.stdout is not None
-        said = [killed.stdout.readline() for _ in range(50)]
+        printed = [killed.stdout.readline() for _ in range(50)]
         killed.send_signal(signal.SIGKILL)
-        said += killed.stdout.readlines()
+        printed += killed.stdout.readlines()
         other.communicate()
     assert other.returncode == 0
-    numbers = {int(line) for line in said if line.endswith("\n")} | set(range(200_000, 200_300))
+    numbers = {int(line) for line in printed if line.endswith("\n")} | set(range(200_000, 200_300))
     with ImageCache(path) as cache:
         for number in numbers:
             found = cache.find(key(number))
             assert found is not None and found.pixels.tobytes() == pixels(number).tobytes()
-        # The last one may have been stored and not yet said.
+        # The last one may have been stored and not yet printed.
         assert len(numbers) <= cache.count() <= len(numbers) + 1
         count = cache.count()
     assert_whole(path, count)

@@ -97,13 +97,13 @@ def test_damage_that_pillow_finds_is_found(kind: str, damage: str) -> None:
     whole = encoded(pictures(1)[0].convert("RGB"), kind)
     refused = 0
     for _ in range(30):
-        file, place = bytearray(whole), int(rng.integers(100, len(whole) - 20))
+        file, position = bytearray(whole), int(rng.integers(100, len(whole) - 20))
         if damage == "cut off":
-            del file[place:]
+            del file[position:]
         elif damage == "ends in zeros":
-            file[place:-12] = bytes(len(whole) - 12 - place)
+            file[position:-12] = bytes(len(whole) - 12 - position)
         else:
-            file[place], file[place // 2 + 40] = rng.integers(0, 256, 2)
+            file[position], file[position // 2 + 40] = rng.integers(0, 256, 2)
         try:
             encode_file(bytes(file), "file")
         except ImageError:

@@ -167,11 +167,11 @@ def demo(
     from sql.extract import read_products
     from sql.server import find_programs, running_server
 
-    made = make_demonstration(products)
+    demonstration = make_demonstration(products)
     with running_server(find_programs()) as dsn:
-        url_of = write_fashion_mnist_pictures(pictures, made) if pictures else "https://example.com/{}.jpg".format
-        fill(dsn, made, url_of)
-        print_products([row for rows in read_products(dsn) for row in rows], made)
+        url_of = write_fashion_mnist_pictures(pictures, demonstration) if pictures else "https://example.com/{}.jpg".format
+        fill(dsn, demonstration, url_of)
+        print_products([row for rows in read_products(dsn) for row in rows], demonstration)
         if keep:
             print("\nUntil Ctrl-C, in another terminal:", *next_commands(dsn, pictures), sep="\n", flush=True)
             _until_interrupted()

@@ -169,7 +169,9 @@ def demo(
 
     demonstration = make_demonstration(products)
     with running_server(find_programs()) as dsn:
-        url_of = write_fashion_mnist_pictures(pictures, demonstration) if pictures else "https://example.com/{}.jpg".format
+        url_of = (
+            write_fashion_mnist_pictures(pictures, demonstration) if pictures else "https://example.com/{}.jpg".format
+        )
         fill(dsn, demonstration, url_of)
         print_products([row for rows in read_products(dsn) for row in rows], demonstration)
         if keep:

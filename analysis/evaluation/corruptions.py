@@ -1,9 +1,9 @@
-"""Photographs as they come: sixteen corruptions of images at five severities, the same whenever they are asked for.
+"""Sixteen corruptions of images at five severities, reproducible by seed, for the evaluation's robustness.
 
 The set follows MNIST-C (Mu and Gilmer, "MNIST-C: A Robustness Benchmark for Computer Vision", 2019) and ImageNet-C
 (Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", 2019), with
-strengths chosen by eye for garments of 28x28: the first is barely seen, and of the last a person can still tell what
-it was.
+strengths chosen by eye for garments of 28x28: the first is barely visible, and in the last a person still recognises the
+garment.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Images = npt.NDArray[np.uint8]
 SEVERITIES = (1, 2, 3, 4, 5)
 SHAPE = (28, 28)
 CLEAN = "none"
-"""The name of the images as they are, beside the corruptions' names."""
+"""The name of the uncorrupted images, beside the names of the corruptions."""
 
 EVALUATED_SEVERITY = 3
-"""The evaluation's. The first tells little: the six recipes of the experiment `robustness` are within 0.7 points of one
-another, on the mean of all corruptions. At the last the best of them is wrong on one image in three."""
+"""The severity of the evaluation. At severity 1 the six recipes of the experiment `robustness` differ by at most 0.7
+points on the mean of all corruptions; at severity 5 the best of them misclassifies one image in three."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil an image.
+    """One kind of corruption.
 
     Attributes:
         apply: Takes images uint8 [N, 28, 28], a strength and a generator; returns numbers of the same shape.
         strengths: Of the severities 1 to 5.
-        unit: What a strength counts.
+        unit: The unit of a strength.
     """
 
     apply: Callable[[Images, float, np.random.Generator], npt.NDArray[np.number[Any]]]
@@ -69,33 +69,32 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def corrupt(images: Images, name: str, severity: int, seed: int) -> Images:
-    """Returns the images, corrupted; the given ones are left as they are.
+    """Returns corrupted copies of the images.
 
-    What becomes of an image depends on its pixels, its row, the name, the severity and the seed: more images after it
-    change nothing. The same random numbers serve all severities, so that a severity differs from the next in strength
-    alone.
+    The result for an image depends on its pixels, its row, the name, the severity and the seed, and not on the images
+    after it. All severities use the same random numbers, so they differ in strength alone.
 
     Args:
         images: uint8 [N, 28, 28].
         name: One of `CORRUPTIONS`.
-        severity: 1 (barely seen) to 5 (hard).
+        severity: 1 (barely visible) to 5 (strong).
         seed: Not negative.
 
     Returns:
         uint8 [N, 28, 28].
 
     Raises:
-        ValueError: the name, the severity, the seed, or the images' shape or type is another.
+        ValueError: The name or the severity is unknown, the seed is negative, or the images have another shape or type.
     """
     _check(images, name, severity, seed)
     corruption = CORRUPTIONS[name]
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    spoilt = corruption.apply(images, corruption.strengths[severity - 1], rng)
-    return np.rint(spoilt).clip(0, 255).astype(np.uint8)
+    corrupted = corruption.apply(images, corruption.strengths[severity - 1], rng)
+    return np.rint(corrupted).clip(0, 255).astype(np.uint8)
 
 
 def clean_and_corrupted(images: Images, severity: int, seed: int) -> dict[str, Images]:
-    """Returns the images as they are, under `CLEAN`, and then by every corruption; each uint8 [N, 28, 28].
+    """Returns the images uncorrupted, under `CLEAN`, and then under every corruption; each uint8 [N, 28, 28].
 
     Args:
         images: uint8 [N, 28, 28].

@@ -2,8 +2,8 @@
 
 The set follows MNIST-C (Mu and Gilmer, "MNIST-C: A Robustness Benchmark for Computer Vision", 2019) and ImageNet-C
 (Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", 2019), with
-strengths chosen by eye for garments of 28x28: the first is barely visible, and in the last a person still recognises the
-garment.
+strengths chosen by eye for garments of 28x28: the first is barely visible, and in the last a person still recognises
+the garment.
 """
 
 from __future__ import annotations

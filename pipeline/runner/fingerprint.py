@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,15 @@ class Source:
     libraries: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _File:
+    """One source file: its digest, and the modules of ours and the libraries that it imports."""
+
+    digest: str
+    modules: set[str]
+    libraries: set[str]
+
+
 class SourceReader:
     """Follows the imports of our modules and digests their source code.
 
@@ -104,7 +115,7 @@ class SourceReader:
         self._root = root
         self._cache_file = cache_file
         self._cached = _read_cache(cache_file)
-        self._files: dict[str, tuple[str, list[str]]] = {}
+        self._files: dict[str, _File] = {}
         self._templates: dict[Path, dict[str, str]] = {}
         self._changed = False
 
@@ -126,25 +137,33 @@ class SourceReader:
             name = waiting.pop()
             if name in found:
                 continue
-            found[name], imports = self._read_module(name)
+            file = self._read_module(name)
+            found[name] = file.digest
             found |= self._read_templates(name)
-            ours = {i for i in imports if i.partition(".")[0] in PACKAGES}
-            waiting += ours & self._paths.keys()
-            libraries |= {d for i in imports if i not in ours and (d := distribution(i)) is not None}
+            waiting += file.modules
+            libraries |= file.libraries
         self._save()
         return Source(dict(sorted(found.items())), tuple(sorted(libraries)))
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
         """Our modules by dotted name; a package is its `__init__.py`."""
-        files = {p.relative_to(self._root): p for name in PACKAGES for p in (self._root / name).rglob("*.py")}
-        return {".".join(f.with_suffix("").parts).removesuffix(".__init__"): path for f, path in files.items()}
+        paths = {}
+        for folder, _, names in chain.from_iterable(os.walk(self._root / package) for package in PACKAGES):
+            package = os.path.relpath(folder, self._root).replace(os.sep, ".")
+            for name in names:
+                if name.endswith(".py"):
+                    paths[f"{package}.{name[:-3]}".removesuffix(".__init__")] = Path(folder, name)
+        return paths
 
-    def _read_module(self, module: str) -> tuple[str, list[str]]:
+    def _read_module(self, module: str) -> _File:
         if module not in self._files:
             # A component may be declared outside of our packages, as in a test.
             path = self._paths.get(module) or self._root.joinpath(*module.split(".")).with_suffix(".py")
-            self._files[module] = self._parse(path.read_bytes(), module)
+            digest, imports = self._parse(path.read_bytes(), module)
+            ours = {i for i in imports if i.partition(".")[0] in PACKAGES}
+            libraries = {d for i in imports if i not in ours and (d := distribution(i)) is not None}
+            self._files[module] = _File(digest, ours & self._paths.keys(), libraries)
         return self._files[module]
 
     def _read_templates(self, module: str) -> dict[str, str]:

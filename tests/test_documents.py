@@ -40,7 +40,7 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 # Commands of the README that other tests run: test_whole_pipeline (TensorBoard, rollback), test_serve (serve, predict),
 # test_experiment (the README's experiments take hours), test_explore, and test_catalogue (they need a catalogue).
-TESTED_ELSEWHERE = (
+RUN_ELSEWHERE = (
     "tensorboard",
     "serve",
     "predict",
@@ -53,12 +53,12 @@ TESTED_ELSEWHERE = (
 )
 
 
-def tested_elsewhere(line: str) -> bool:
+def runs_elsewhere(line: str) -> bool:
     """Whether another test runs the command of a line."""
-    return any(line.startswith(f"fashion {command}") for command in TESTED_ELSEWHERE)
+    return any(line.startswith(f"fashion {command}") for command in RUN_ELSEWHERE)
 
 
-@pytest.mark.parametrize("line", [c for c in commands("fashion") if not tested_elsewhere(c)])
+@pytest.mark.parametrize("line", [c for c in commands("fashion") if not runs_elsewhere(c)])
 def test_fashion_commands_of_the_readme_work(line: str, tiny_run: TinyRun, fashion: Fashion, tmp_path: Path) -> None:
     """Every `fashion` line of the README runs, in a workspace with a finished run of synthetic data."""
     arguments = shlex.split(line)[1:]

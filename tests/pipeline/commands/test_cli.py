@@ -12,7 +12,7 @@ from tests.conftest import Fashion
 @pytest.mark.parametrize(
     ("arguments", "headline"),
     [
-        (["run", "--set", "trainer.epoch=3"], "no key 'trainer.epoch'. Did you mean 'epochs'?"),
+        (["run", "--set", "trainer.epoch=3"], "no key 'trainer.epoch'. Did you mean 'trainer.epochs'?"),
         (["run", "--profile", "quik"], "There is no profile 'quik'. Did you mean 'quick'?"),
         (["run", "--only", "trainr"], "There is no stage 'trainr'. Did you mean 'trainer'?"),
         (["run", "--set", "taxonomy=none.toml"], "The taxonomy none.toml cannot be read."),

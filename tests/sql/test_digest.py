@@ -79,11 +79,15 @@ def test_the_digest_depends_on_country_and_index(dsn: str, change: Callable[[str
 
 
 def test_garments_are_read_by_product(dsn: str, change: Callable[[str], None]) -> None:
-    """The result has the labelled products; without the table, the error names the script that creates it."""
+    """The result has the labelled products."""
     change("INSERT INTO ProductGarment VALUES (2, 'Ankle boot')")
     assert read_garments(dsn) == {1: "Shirt", 2: "Ankle boot"}
+
+
+@pytest.mark.parametrize("read", [read_garments, catalogue_digest])
+def test_a_missing_table_of_garments(dsn: str, change: Callable[[str], None], read: Callable[[str], object]) -> None:
+    """The error names the script that creates the table."""
     change("DROP TABLE ProductGarment")
-    for read in (read_garments, catalogue_digest):
-        with pytest.raises(CatalogueError, match="no table ProductGarment") as caught:
-            read(dsn)
-        assert "sql/garments.sql" in caught.value.next_step
+    with pytest.raises(CatalogueError, match="no table ProductGarment") as caught:
+        read(dsn)
+    assert "sql/garments.sql" in caught.value.next_step

@@ -97,11 +97,11 @@ def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, name: str) -> Non
     assert path.read_text() == "before"
 
 
-def test_another_suffix_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "received"), [("a.xlsx", ".xlsx"), ("a", "no suffix")])
+def test_another_suffix_is_an_error(tmp_path: Path, name: str, received: str) -> None:
     """Suffixes other than .parquet and .csv are errors."""
-    for name, received in (("a.xlsx", ".xlsx"), ("a", "no suffix")):
-        with pytest.raises(ValueError, match=f"{received}, instead of .parquet or .csv"):
-            write_file([], tmp_path / name)
+    with pytest.raises(ValueError, match=f"{received}, instead of .parquet or .csv"):
+        write_file([], tmp_path / name)
 
 
 def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:

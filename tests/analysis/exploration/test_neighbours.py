@@ -60,13 +60,13 @@ def test_few_training_images_give_few_neighbours() -> None:
     assert nearest(pixels_of(10, 3), 10, k=15).index.shape == (13, 9)
 
 
-def test_search_is_exact_for_any_count() -> None:
+@pytest.mark.parametrize("k", [1, 3, 20, 150])
+def test_search_is_exact_for_any_count(k: int) -> None:
     """A reservoir and a heap find the same rows."""
     values = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
-    for k in (1, 3, 20, 150):
-        index, squared = search(values[:60], values, k)
-        true = np.sort(cdist(values[:60], values) ** 2, axis=1)[:, :k]
-        assert squared == pytest.approx(true, abs=1e-3) and (index[:, 0] == np.arange(60)).all()
+    index, squared = search(values[:60], values, k)
+    true = np.sort(cdist(values[:60], values) ** 2, axis=1)[:, :k]
+    assert squared == pytest.approx(true, abs=1e-3) and (index[:, 0] == np.arange(60)).all()
 
 
 def test_saved_neighbours_load_unchanged(tmp_path: Path) -> None:

@@ -196,8 +196,8 @@ def _equivalent(best: pd.Series, worst: pd.Series) -> str:
     above = best["error"] - worst["floor"]
     if above <= 0:
         return (
-            f"No number of images suffices for {worst['model']} to match it: the floor of its law is "
-            f"{worst['floor']:.2%}, above the current {best['error']:.2%} of {best['model']}."
+            f"No number of images suffices for {worst['model']} to match {best['model']}: the floor of its law is "
+            f"{worst['floor']:.2%}, above the current error of {best['error']:.2%}."
         )
     needed = (above / worst["scale"]) ** (-1 / worst["exponent"])
     return (

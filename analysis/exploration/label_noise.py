@@ -143,8 +143,8 @@ def ceiling_text(noise: pd.DataFrame, excluded: pd.DataFrame) -> str:
     best = excluded.iloc[int(excluded["official"].argmax())]
     refuted = known[1 - known["low"].astype(float) < best["official"]]["estimate"]
     above = (
-        f" {best['model']}, with an accuracy of {best['official']:.2%}, exceeds the ceiling by "
-        f"{' and '.join(refuted)}: that assumption is refuted."
+        f" {best['model']}, with an accuracy of {best['official']:.2%}, exceeds the ceiling "
+        f"estimated from {' and '.join(refuted)}: that assumption is refuted."
         if len(refuted)
         else ""
     )

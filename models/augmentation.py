@@ -20,7 +20,7 @@ class Augmentation:
 
     Attributes:
         flip: Whether half of the images are flipped left to right. The difference is not significant in the experiment
-            `recipe`; `ablation` repeats the comparison at full length.
+            `recipe`; `ablation` repeats the comparison at twenty epochs.
         shift: Pixels of the largest shift, filled with black. The data set's images are cropped to the garment, so more
             than one pixel would cut it. In the experiment `recipe` neither 0 nor 2 pixels is better;
             `network_width` and `ablation` compare 0 with twenty epochs.

@@ -200,11 +200,6 @@ class Blessing(Artifact):
         """Returns the verdict: `blessed`, `reason`, and `rules` with value, bound and outcome."""
         return _read_object(self.verdict_file)
 
-    @property
-    def blessed(self) -> bool:
-        """Whether every rule passed."""
-        return bool(self.verdict()["blessed"])
-
 
 class ModelBlessing(Blessing):
     """The Evaluator's verdict, with the marker `BLESSED` or `NOT_BLESSED`."""

@@ -9,7 +9,7 @@ import pytest
 from analysis.experiments.declaration import RENAMED, STUDIES, DeclarationError, load, merge, names
 from analysis.experiments.runner import MEASURES, check, measure_of
 from analysis.experiments.training_settings import TrainingSettings, read
-from models.augmentation import Augmentation
+from models.studied.augmentation import StudiedAugmentation
 
 DECLARED = """
 number = 1
@@ -46,7 +46,7 @@ def test_settings_of_an_arm_override_the_shared_ones(tmp_path: Path) -> None:
     """Tables are merged name by name."""
     settings = load("study", declare(tmp_path, DECLARED)).settings_of("b")
     assert settings == {"epochs": 2, "augmentation": {"shift": 2, "flip": False}}
-    assert read(settings) == TrainingSettings(epochs=2, augmentation=Augmentation(flip=False, shift=2))
+    assert read(settings) == TrainingSettings(epochs=2, augmentation=StudiedAugmentation(flip=False, shift=2))
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 

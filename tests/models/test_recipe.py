@@ -61,6 +61,7 @@ def test_loss_is_keras_s_own_on_smoothed_targets() -> None:
     np.testing.assert_allclose(np.asarray(losses), np.asarray(reference(smoothed, logits)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_model_trains_and_can_be_saved_and_loaded(tmp_path: object) -> None:
     """A step runs; the loss and the schedule are part of the saved model."""
     path = f"{tmp_path}/model.keras"

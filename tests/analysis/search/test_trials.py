@@ -16,6 +16,7 @@ from models.training import Plan, Task
 from tests.synthetic import images_and_garments
 
 
+@pytest.mark.slow
 def test_diverging_trial_is_recorded_as_failed(tmp_path: Path) -> None:
     """A training whose loss is not finite is a failed trial without a score, and the search continues."""
     task = Task(*images_and_garments(64, 0), *images_and_garments(30, 1), np.array(Taxonomy.load().membership()))

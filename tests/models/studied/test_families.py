@@ -68,6 +68,7 @@ def test_network_has_the_layers_that_other_modules_use(family: str) -> None:
     assert model.get_layer("logits").dtype_policy.name == "float32" and model.input.dtype == "uint8"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_step_trains_every_weight(
     family: str, trained: dict[str, keras.Model], before: dict[str, list[np.ndarray]]

@@ -104,7 +104,7 @@ def evaluator(
 def slicing_features(names: Any, others: tuple[str, ...]) -> list[str]:
     """Returns the features to slice by among `names`, recognised by their endings, and then the `others`."""
     found = ["group_name", "garment_name", *sorted(n for n in names if n.endswith(("_decile", "_quintile")))]
-    found += ["lookalike"] if "lookalike" in names else []
+    found += ["has_near_duplicate"] if "has_near_duplicate" in names else []
     return [*found, *(name for name in others if name not in found)]
 
 

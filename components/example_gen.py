@@ -119,7 +119,7 @@ def example_gen(
     _cluster(columns, pairs.within(near_duplicate_rmse))
     for split, share in shares.items():
         _cut(columns, split, share, seed)
-    _count_twins(columns, pairs.within(near_duplicate_slice_rmse))
+    _count_near_duplicates(columns, pairs.within(near_duplicate_slice_rmse))
     _write(columns, examples, shard_size, progress)
 
 
@@ -205,11 +205,11 @@ def _cut(columns: dict[str, Any], split: str, share: float, seed: int) -> None:
     columns["split"][rows[held_out]] = split
 
 
-def _count_twins(columns: dict[str, Any], pairs: Pairs) -> None:
-    """Adds the column `twins`: the number of an image's near-duplicates outside the test split."""
+def _count_near_duplicates(columns: dict[str, Any], pairs: Pairs) -> None:
+    """Adds the column `near_duplicate_count`: the number of an image's near-duplicates outside the test split."""
     from analysis.data.near_duplicates import count_partners
 
-    columns["twins"] = count_partners(len(columns["image"]), pairs, columns["split"] != "test")
+    columns["near_duplicate_count"] = count_partners(len(columns["image"]), pairs, columns["split"] != "test")
 
 
 def _write(columns: dict[str, Any], examples: Examples, shard_size: int, progress: Progress) -> None:

@@ -99,7 +99,9 @@ def _write(
     columns: dict[str, Any] = dict(read_columns([source], features))
     columns |= _group_columns(columns["garment"], Taxonomy.from_table(table), source)
     columns |= {name: assign_bins(values, edges[name]) for name, values in measured.values.items()}
-    columns["lookalike"] = ["yes" if twins > 0 else "no" for twins in columns["twins"]]
+    columns["has_near_duplicate"] = [
+        "yes" if near_duplicate_count > 0 else "no" for near_duplicate_count in columns["near_duplicate_count"]
+    ]
     destination = Path(target) / f"Split-{measured.split}" / source.name
     destination.parent.mkdir(parents=True, exist_ok=True)
     write_shard(destination, columns)

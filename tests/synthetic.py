@@ -74,7 +74,7 @@ def base_columns(images: np.ndarray, garments: np.ndarray, split: str, origin: s
         "split": [split] * count,
         "source_id": [f"{origin}/{name}" for name in content_ids(images)],
         "cluster": np.full(count, -1),
-        "twins": (np.arange(count) % 7 == 0).astype(np.int64),
+        "near_duplicate_count": (np.arange(count) % 7 == 0).astype(np.int64),
     }
 
 
@@ -86,7 +86,7 @@ def grouped_columns(images: np.ndarray, garments: np.ndarray, train: np.ndarray)
         "group": groups,
         "group_name": [taxonomy.groups[g] for g in groups],
         "garment_name": [taxonomy.garments[g] for g in garments],
-        "lookalike": ["yes" if i % 7 == 0 else "no" for i in range(len(images))],
+        "has_near_duplicate": ["yes" if i % 7 == 0 else "no" for i in range(len(images))],
     }
     for feature in FEATURES:
         edges = quantile_edges(feature.measure(train), feature.bins)

@@ -72,7 +72,7 @@ class SlicingFeature:
 
 FEATURES = (
     SlicingFeature("brightness_decile", 10, brightness),
-    SlicingFeature("ink_decile", 10, foreground_coverage),
+    SlicingFeature("foreground_decile", 10, foreground_coverage),
     SlicingFeature("symmetry_quintile", 5, symmetry),
     SlicingFeature("elongation_quintile", 5, elongation),
     SlicingFeature("taper_quintile", 5, taper),

@@ -33,7 +33,7 @@ class Ingested:
 
     def rows(self) -> dict[int, dict[str, Any]]:
         """The examples' features by product."""
-        names = ("image", "garment", "split", "source_id", "title", "description", "cluster", "twins")
+        names = ("image", "garment", "split", "source_id", "title", "description", "cluster", "near_duplicate_count")
         shards = [shard for split in self.examples.splits() for shard in self.examples.split(split)]
         columns = read_arrays(shards, names)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

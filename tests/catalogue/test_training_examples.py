@@ -72,7 +72,9 @@ def test_splits_are_stratified_and_share_no_image(empty: str, tmp_path: Path) ->
     assert len(shared) > 20
     for together in shared:
         assert len({row["split"] for row in together}) == 1 and len({row["cluster"] for row in together}) == 1
-        assert together[0]["cluster"] >= 0 and (together[0]["twins"] > 0 or together[0]["split"] == "test")
+        assert together[0]["cluster"] >= 0 and (
+            together[0]["near_duplicate_count"] > 0 or together[0]["split"] == "test"
+        )
 
 
 def test_the_same_catalogue_gives_the_same_bytes(empty: str, tmp_path: Path) -> None:

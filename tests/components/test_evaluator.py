@@ -63,7 +63,7 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
         "rules": LENIENT,
         "resamples": 200,
         "misclassified_examples": 3,
-        "slice_by": ("twins",),
+        "slice_by": ("near_duplicate_count",),
         "corrupted_examples": 0,
     }
     settings |= parameters
@@ -120,7 +120,7 @@ def test_predictions_have_one_row_for_each_test_example(first):
         1, abs=1e-4
     )
     expected = {"garment", "predicted_group", "predicted_garment", "confidence", "abstain", "prediction_set"}
-    assert expected | {"lookalike", "brightness_decile", "twins"} <= set(table.columns)
+    assert expected | {"has_near_duplicate", "brightness_decile", "near_duplicate_count"} <= set(table.columns)
     assert ([len(predicted_set) != 1 for predicted_set in table.prediction_set] == table.abstain).all()
 
 
@@ -146,7 +146,9 @@ def test_slices_add_up(first):
     by_feature: dict[str, list[Any]] = {}
     for line in first.metrics["slices"]:
         by_feature.setdefault(line["feature"], []).append(line)
-    assert {"group_name", "garment_name", "lookalike", "brightness_decile", "twins"} <= set(by_feature)
+    assert {"group_name", "garment_name", "has_near_duplicate", "brightness_decile", "near_duplicate_count"} <= set(
+        by_feature
+    )
     for lines in by_feature.values():
         assert sum(line["count"] for line in lines) == 300
         assert sum(line["count"] * line["accuracy"]["value"] for line in lines) == pytest.approx(300 * whole)
@@ -271,11 +273,11 @@ def test_an_unknown_slicing_feature_is_a_user_error(examples, models, tmp_path):
     """The error lists the features of the examples."""
     with pytest.raises(UserError, match="lack season") as error:
         evaluate(tmp_path, examples, models[0], None, slice_by=("season",))
-    assert "lookalike" in error.value.received
+    assert "has_near_duplicate" in error.value.received
 
 
 def test_slicing_features_are_recognised_by_their_endings():
     """A new decile or quintile needs no entry, and no feature appears twice."""
-    names = ("image", "ink_decile", "taper_quintile", "lookalike", "cluster")
-    expected = ["group_name", "garment_name", "ink_decile", "taper_quintile", "lookalike", "cluster"]
-    assert slicing_features(names, ("cluster", "lookalike")) == expected
+    names = ("image", "foreground_decile", "taper_quintile", "has_near_duplicate", "cluster")
+    expected = ["group_name", "garment_name", "foreground_decile", "taper_quintile", "has_near_duplicate", "cluster"]
+    assert slicing_features(names, ("cluster", "has_near_duplicate")) == expected

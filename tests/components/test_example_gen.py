@@ -83,9 +83,9 @@ def test_near_duplicates_stay_in_one_split(tmp_path: Path, idx: Path) -> None:
     write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
     write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments.astype(np.uint8))
     examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, near_duplicate_slice_rmse=0.01)
-    columns = {s: read_arrays(examples.split(s), ["cluster", "twins"]) for s in examples.splits()}
+    columns = {s: read_arrays(examples.split(s), ["cluster", "near_duplicate_count"]) for s in examples.splits()}
     assert [int((r["cluster"] == 0).sum()) for r in columns.values() if (r["cluster"] == 0).any()] == [3]
-    assert sum(int((r["twins"] == 2).sum()) for r in columns.values()) == 3
+    assert sum(int((r["near_duplicate_count"] == 2).sum()) for r in columns.values()) == 3
 
 
 def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:

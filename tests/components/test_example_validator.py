@@ -58,8 +58,8 @@ def darker_split(splits: Splits) -> None:
 
 
 def missing_feature(splits: Splits) -> None:
-    """Removes the feature `twins` from validation."""
-    del splits["validation"]["twins"]
+    """Removes the feature `near_duplicate_count` from validation."""
+    del splits["validation"]["near_duplicate_count"]
 
 
 def unknown_split(splits: Splits) -> None:
@@ -76,7 +76,7 @@ CASES: list[tuple[Callable[[Splits], None], str]] = [
     (uneven_classes, "train: garment: class share off (expected 0.100 +- 0.02 of each, received 0.035 of 8"),
     (skewed_classes, "test: garment: distributed differently than in train (expected L-infinity distance at most 0.02"),
     (darker_split, "test: image: distributed differently than in train (expected Jensen-Shannon divergence"),
-    (missing_feature, "validation: twins: no example has it (expected a feature, received none)"),
+    (missing_feature, "validation: near_duplicate_count: no example has it (expected a feature, received none)"),
     (unknown_split, "train: split: unknown value (expected train, validation, test, received holdout)"),
 ]
 

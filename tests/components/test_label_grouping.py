@@ -84,8 +84,10 @@ def test_bins_are_cut_on_the_training_images(grouped: Examples) -> None:
 
 def test_lookalike_marks_near_duplicates(grouped: Examples) -> None:
     """The feature is "yes" for an image with near-duplicates, else "no"."""
-    read = read_arrays(grouped.split("validation"), ["twins", "lookalike"])
-    assert read["lookalike"].tolist() == ["yes" if twins else "no" for twins in read["twins"]]
+    read = read_arrays(grouped.split("validation"), ["near_duplicate_count", "has_near_duplicate"])
+    assert read["has_near_duplicate"].tolist() == [
+        "yes" if near_duplicate_count else "no" for near_duplicate_count in read["near_duplicate_count"]
+    ]
 
 
 def test_two_runs_are_the_same_bytes(grouped: Examples, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_disagreements_are_recorded(tmp_path: Path) -> None:
     """An extra feature, a missing one and a wider domain give one sentence each."""
     splits = valid_splits()
     for columns in splits.values():
-        columns["price"] = columns["twins"]
+        columns["price"] = columns["near_duplicate_count"]
         del columns["cluster"]
     splits["train"]["garment"][0] = 12
     statistics = describe(tmp_path / "statistics", write_splits(tmp_path / "examples", splits))

@@ -33,37 +33,37 @@ def test_every_split_and_feature_is_described(statistics: ExampleStatistics) -> 
     assert splits_of(statistics) == ["test", "train", "validation"]
     assert statistics.properties == {"train": 400, "validation": 100, "test": 200}
     assert features(statistics).keys() == SPLITS["train"].keys()
-    assert features(statistics)["twins"].num_stats.common_stats.num_non_missing == 400
-    assert features(statistics)["twins"].num_stats.common_stats.num_missing == 0
+    assert features(statistics)["near_duplicate_count"].num_stats.common_stats.num_non_missing == 400
+    assert features(statistics)["near_duplicate_count"].num_stats.common_stats.num_missing == 0
 
 
 def test_numbers_equal_numpys(statistics: ExampleStatistics) -> None:
     """Mean, deviation, extremes, zeros and both histograms of a number equal numpy's."""
-    twins = np.array(SPLITS["train"]["twins"])
-    held = features(statistics)["twins"].num_stats
-    assert held.mean == pytest.approx(twins.mean()) and held.std_dev == pytest.approx(twins.std())
-    assert (held.min, held.max, held.num_zeros) == (0, 1, (twins == 0).sum())
-    for histogram in held.histograms:
+    counts = np.array(SPLITS["train"]["near_duplicate_count"])
+    found = features(statistics)["near_duplicate_count"].num_stats
+    assert found.mean == pytest.approx(counts.mean()) and found.std_dev == pytest.approx(counts.std())
+    assert (found.min, found.max, found.num_zeros) == (0, 1, (counts == 0).sum())
+    for histogram in found.histograms:
         assert sum(bucket.sample_count for bucket in histogram.buckets) == pytest.approx(400)
 
 
 def test_garments_are_ranked(statistics: ExampleStatistics) -> None:
     """The rank histogram has the count of each garment."""
-    held = features(statistics)["garment"].string_stats
-    assert {b.label: b.sample_count for b in held.rank_histogram.buckets} == {str(g): 40 for g in range(10)}
-    assert held.unique == 10
+    found = features(statistics)["garment"].string_stats
+    assert {b.label: b.sample_count for b in found.rank_histogram.buckets} == {str(g): 40 for g in range(10)}
+    assert found.unique == 10
 
 
 def test_pixels_equal_numpys(statistics: ExampleStatistics) -> None:
     """Bytes of an image, pixel mean and deviation, black images and the brightness histogram equal numpy's."""
     images = SPLITS["train"]["image"]
-    held = features(statistics)["image"]
-    assert (held.bytes_stats.min_num_bytes, held.bytes_stats.max_num_bytes_int) == (784, 784)
-    assert custom(held, "pixel_mean").num == pytest.approx(images.mean())
-    assert custom(held, "pixel_std").num == pytest.approx(images.std())
-    assert custom(held, "black_images").num == 0
+    found = features(statistics)["image"]
+    assert (found.bytes_stats.min_num_bytes, found.bytes_stats.max_num_bytes_int) == (784, 784)
+    assert custom(found, "pixel_mean").num == pytest.approx(images.mean())
+    assert custom(found, "pixel_std").num == pytest.approx(images.std())
+    assert custom(found, "black_images").num == 0
     heights, _ = np.histogram(images.mean(axis=(1, 2)), 32, (0, 256))
-    assert [b.sample_count for b in custom(held, "brightness").histogram.buckets] == heights.tolist()
+    assert [b.sample_count for b in custom(found, "brightness").histogram.buckets] == heights.tolist()
 
 
 def test_two_runs_are_the_same_bytes(statistics: ExampleStatistics, tmp_path: Path) -> None:

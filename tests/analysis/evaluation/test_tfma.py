@@ -15,7 +15,7 @@ from pipeline.contract.beam import beam_pipeline
 from tests.saved_models import export_tiny
 from tests.synthetic import write_examples
 
-FEATURES = ("group_name", "lookalike", "brightness_decile")
+FEATURES = ("group_name", "has_near_duplicate", "brightness_decile")
 GROUPS = 5
 
 

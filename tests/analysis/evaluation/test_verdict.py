@@ -27,7 +27,7 @@ def metrics(change: float | None = None, **overall: float | None) -> dict[str, A
         "overall": {name: estimate(value) for name, value in figures.items()},
         "groups": {g: {"recall": estimate(0.9), "f1": estimate(0.95), "support": 100} for g in GROUPS},
         "garments": {"accuracy": estimate(0.9), "per_garment": {"Coat": {"accuracy": estimate(0.8), "support": 10}}},
-        "slices": [{"feature": "lookalike", "value": "yes", "count": 5, "accuracy": estimate(0.7)}],
+        "slices": [{"feature": "has_near_duplicate", "value": "yes", "count": 5, "accuracy": estimate(0.7)}],
         "corruptions": [{"name": "shear", "count": 5, "accuracy": estimate(0.6), "log_loss": {"value": 0.9}}],
         "baseline": None
         if change is None
@@ -81,7 +81,7 @@ def test_what_is_not_defined_fails():
 @pytest.mark.parametrize(
     ("where", "metric", "value"),
     [
-        ("lookalike:yes", "accuracy", 0.7),
+        ("has_near_duplicate:yes", "accuracy", 0.7),
         ("garment:Coat", "accuracy", 0.8),
         ("corruption:shear", "accuracy", 0.6),
         ("corruption:shear", "log_loss", 0.9),
@@ -117,18 +117,18 @@ def test_a_rule_has_exactly_one_bound(bounds):
     "rule",
     [
         Rule(metric="acuracy", at_least=0.9),
-        Rule(metric="f1", slice="lookalike:yes", at_least=0.9),
+        Rule(metric="f1", slice="has_near_duplicate:yes", at_least=0.9),
         Rule(metric="log_loss", change_at_least=0),
-        Rule(metric="accuracy", slice="lookalike:yes", change_at_least=0),
+        Rule(metric="accuracy", slice="has_near_duplicate:yes", change_at_least=0),
         Rule(metric="abstention", slice=EVERY_GROUP, at_most=0.1),
     ],
     ids=lambda rule: rule.text(),
 )
 def test_names_can_be_checked_beforehand(rule):
     """A rule on a figure that no evaluation has fails beforehand, a change that is not computed included."""
-    check_rules(DEFAULT_RULES, GROUPS, ["Coat"], [("lookalike", "yes")])
+    check_rules(DEFAULT_RULES, GROUPS, ["Coat"], [("has_near_duplicate", "yes")])
     with pytest.raises(VerdictError, match="unknown"):
-        check_rules([rule], GROUPS, ["Coat"], [("lookalike", "yes")])
+        check_rules([rule], GROUPS, ["Coat"], [("has_near_duplicate", "yes")])
 
 
 def test_no_rules_bless_nothing():

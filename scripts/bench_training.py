@@ -35,6 +35,7 @@ from models.studied.families import whitening_kernel
 from models.studied.recipe import StudiedRecipe
 from models.studied.tutorial_networks import TUTORIALS, Tutorial
 from models.training import Plan, Precision, Task, train
+from pipeline.commands.options import renamed_option
 from scripts.bench import report, row
 from scripts.training_curves import PREDICTORS, Stopwatch, TimeLimitError, TrainingCurve, ValidationTimer
 
@@ -100,6 +101,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="trainings per contender")
     parser.add_argument("--limit-seconds", type=float, default=300.0, help="the time limit of a training")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-training.json"))
+    if renamed := renamed_option(["python", "-m", "scripts.bench_training", *sys.argv[1:]]):
+        parser.error(renamed.one_line)
     options = parser.parse_args()
     # TensorFlow warns about the tracing that every new network needs.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

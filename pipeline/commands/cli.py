@@ -22,6 +22,7 @@ from pipeline.commands.options import (
     WorkspaceOption,
     assemble,
     convert_without_pydantic,
+    renamed_option,
     resume_command,
 )
 from pipeline.commands.predict import predict
@@ -221,8 +222,11 @@ def repair(directory: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Rebuild a damaged or lost metadata store from the finished stages."""
     from pipeline.runner.recovery import repair as rebuild
 
-    moved, stages = rebuild(Workspace(directory))
-    print("The metadata store was intact." if moved is None else f"The damaged file was moved to {moved}.")
+    workspace = Workspace(directory)
+    lost = not workspace.store.exists()
+    moved, stages = rebuild(workspace)
+    intact = "There was no metadata store." if lost else "The metadata store was intact."
+    print(intact if moved is None else f"The damaged file was moved to {moved}.")
     print(f"Executions recorded again: {len(stages)}{' (' + ', '.join(stages) + ')' if stages else ''}")
 
 
@@ -247,9 +251,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; a user's error is printed as a paragraph, and with a stack trace under `--debug`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
     convert_without_pydantic()
     try:
-        app([a for a in arguments if a != "--debug"], prog_name="fashion", standalone_mode=True)
+        if renamed := renamed_option(["fashion", *arguments]):
+            raise renamed
+        app(arguments, prog_name="fashion", standalone_mode=True)
     except UserError as error:
         if debug:
             raise

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Final, Optional
 
 import typer
 import typer.core
@@ -38,6 +38,36 @@ AllowPrivateOption = Annotated[
     bool, typer.Option("--allow-private", help="Also fetch URLs that resolve to private or loopback addresses.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+RENAMED_OPTIONS: Final = {
+    "fashion catalogue classify": {
+        "--per-host": "--max-per-host",
+        "--fetch-seconds": "--attempt-seconds",
+        "--trusted-days": "--max-age-days",
+        "--most-failed": "--max-failed-share",
+    },
+    "python -m scripts.bench_training": {"--most-seconds": "--limit-seconds"},
+}
+"""The former options of each command, with their present names: a former one is an error that names the present one."""
+
+
+def renamed_option(words: Sequence[str]) -> UserError | None:
+    """Returns the error for the first former option of a command line, or None where there is none.
+
+    Args:
+        words: The command line, such as ["fashion", "catalogue", "classify", "--per-host", "4"].
+    """
+    for command, names in RENAMED_OPTIONS.items():
+        start = command.split()
+        options = [word.partition("=")[0] for word in words[len(start) :]] if list(words[: len(start)]) == start else []
+        for former in filter(names.get, options):
+            return UserError(
+                f"The option {former} has a new name.",
+                expected=names[former],
+                received=former,
+                next_step=f"write {names[former]}; {command} --help describes it",
+            )
+    return None
 
 
 class _PlainParameter(RuntimeParam):

@@ -37,7 +37,14 @@ class UserError(Exception):
     @property
     def one_line(self) -> str:
         """The error as sentences on one line, for a log or a table: "There is no x. Expected: y. Received: z."."""
-        return " ".join([self.headline, *(f"{name}: {text.rstrip('.')}." for name, text in self.details() if text)])
+        labelled = [f"{name}: {text}" for name, text in self.details() if text]
+        return " ".join(_sentence(text) for text in [self.headline, *labelled])
+
+
+def _sentence(text: str) -> str:
+    """Returns the text on one line, with one mark at its end: a question or exclamation mark stays."""
+    text = " ".join(text.split()).rstrip(".")
+    return text if text.endswith(("?", "!")) else f"{text}."
 
 
 @contextmanager

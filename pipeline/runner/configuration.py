@@ -120,10 +120,14 @@ def _read_profile(profile: str) -> dict[str, Any]:
             f"There is no profile {profile!r}.{nearest(profile, known)}",
             expected=f"{', '.join(known)}, or the path of a .toml file",
             received=profile,
+            next_step="fashion run --profile default",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"The profile {path} is not valid TOML.", expected="key = value lines", received=str(error)
+            f"The profile {path} is not valid TOML.",
+            expected="key = value lines under [section] headers",
+            received=str(error),
+            next_step=f"correct {path}; fashion show --parameters lists every key",
         ) from None
 
 
@@ -131,11 +135,21 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):
-        raise UserError("--set is malformed.", expected="--set trainer.epochs=3", received=f"--set {assignment}")
+        raise UserError(
+            "--set is malformed.",
+            expected="--set trainer.epochs=3",
+            received=f"--set {assignment}",
+            next_step="fashion show --parameters",
+        )
     for part in path[:-1]:
         content = content.setdefault(part, {})
         if not isinstance(content, dict):
-            raise UserError("--set names a value inside a value.", expected="section.key=value", received=assignment)
+            raise UserError(
+                "--set names a value inside a value.",
+                expected="section.key=value",
+                received=assignment,
+                next_step="fashion show --parameters",
+            )
     content[path[-1]] = _value(text)
 
 

@@ -135,7 +135,12 @@ class Pipeline:
     def node(self, name: str) -> Node:
         """Returns the node of that name; raises UserError with the nearest name when there is none."""
         if name not in self.nodes:
-            raise UserError(f"There is no stage {name!r}.{nearest(name, self.nodes)}", expected=", ".join(self.nodes))
+            raise UserError(
+                f"There is no stage {name!r}.{nearest(name, self.nodes)}",
+                expected=f"one of {', '.join(self.nodes)}",
+                received=name,
+                next_step="fashion show",
+            )
         return self.nodes[name]
 
     def downstream(self, name: str) -> list[str]:
@@ -167,13 +172,24 @@ class Pipeline:
         """
         if only is not None:
             if start is not None or until is not None:
-                raise UserError("--only excludes --from and --until.", expected="--only STAGE, or --from and --until")
+                others = [option for option, stage in (("--from", start), ("--until", until)) if stage is not None]
+                raise UserError(
+                    "--only excludes --from and --until.",
+                    expected="--only STAGE, or --from and --until",
+                    received=f"--only {only} with {' and '.join(others)}",
+                    next_step=f"fashion run --only {only}",
+                )
             return [self.node(only).name]
         chosen = list(self.nodes) if start is None else self.downstream(start)
         if until is not None:
             chosen = [n for n in chosen if n in self.ancestors(until)]
         if not chosen:
-            raise UserError(f"There is no stage from {start!r} to {until!r}.", expected="a stage and one after it")
+            raise UserError(
+                f"There is no stage from {start!r} to {until!r}.",
+                expected="a stage and one that depends on it",
+                received=f"--from {start} --until {until}",
+                next_step="fashion show",
+            )
         return chosen
 
 

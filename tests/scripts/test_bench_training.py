@@ -22,6 +22,7 @@ from scripts.bench_training import (
     better_of,
     cell,
     comparison,
+    main,
     measure_training,
     median,
     time_rows,
@@ -179,3 +180,13 @@ def test_trainer_and_bare_network_take_turns(task: Task) -> None:
     with pytest.raises(TimeLimitError):
         train(TINY.recipe, task, Plan(10, 8, seed=1, precision="float32"), callbacks=[turns])
     assert len(turns.fed) == len(turns.bare) == 3 and min(turns.fed + turns.bare) > 0
+
+
+def test_former_option_gives_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error for the former time limit names the present option."""
+    monkeypatch.setattr("sys.argv", ["bench_training", "--most-seconds", "3"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Expected: --limit-seconds." in capsys.readouterr().err

@@ -41,3 +41,12 @@ def test_explain_before_the_first_run_states_that_every_stage_would_run(fashion:
     assert "it has never finished here" in done.stdout
     assert done.stdout.count(" run ") == 11
     assert not (tmp_path / "workspace").exists()
+
+
+def test_repair_says_that_there_was_no_store(fashion: Fashion, tmp_path: Path) -> None:
+    """A lost store is not called intact; the second time there is one."""
+    outputs = [fashion("repair", "-w", str(tmp_path)).stdout for _ in range(2)]
+    assert [text.splitlines()[0] for text in outputs] == [
+        "There was no metadata store.",
+        "The metadata store was intact.",
+    ]

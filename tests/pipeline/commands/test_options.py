@@ -1,4 +1,4 @@
-"""Tests of pipeline.commands.options: the conversion of options without pydantic."""
+"""Tests of pipeline.commands.options: the conversion of options without pydantic, and renamed options."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 import typer.core
 from typer.testing import CliRunner
 
-from pipeline.commands.options import convert_without_pydantic
+from pipeline.commands.options import RENAMED_OPTIONS, convert_without_pydantic, renamed_option
 from pipeline.runner.fingerprint import ROOT
+from tests.conftest import Fashion
 
 received: dict[str, Any] = {}
 app = typer.Typer()
@@ -71,3 +72,31 @@ def test_status_and_help_do_not_import_pydantic(tmp_path: Path) -> None:
             [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert "Assertion" not in done.stderr and (done.stdout or "Nothing has run" in done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("command", "former", "present"),
+    [(command, *pair) for command, names in RENAMED_OPTIONS.items() for pair in names.items()],
+)
+def test_former_option_gives_the_present_one(command: str, former: str, present: str) -> None:
+    """The error for a former option, with or without "=", names the present one; the present one is no error."""
+    for words in ([former, "1"], [f"{former}=1"]):
+        error = renamed_option([*command.split(), *words])
+        assert error is not None
+        assert (error.expected, error.received) == (present, former)
+    assert renamed_option([*command.split(), present, "1"]) is None
+    assert renamed_option(["fashion", "run", former, "1"]) is None
+
+
+def test_command_line_names_the_present_option(fashion: Fashion) -> None:
+    """A former option ends a command with one paragraph; --debug before it changes nothing but the stack trace."""
+    done = fashion("catalogue", "classify", "--trusted-days", "3")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "",
+        "The option --trusted-days has a new name.",
+        "Expected: --max-age-days",
+        "Received: --trusted-days",
+        "Next: write --max-age-days; fashion catalogue classify --help describes it",
+    ]
+    assert "--max-age-days" in fashion("--debug", "catalogue", "classify", "--trusted-days=3").stderr

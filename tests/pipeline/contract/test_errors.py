@@ -23,6 +23,19 @@ def test_one_line_has_the_same_fields_as_sentences() -> None:
     assert ERROR.one_line == "There is no x. Expected: an x. Received: a y. Next: fashion run."
 
 
+@pytest.mark.parametrize(
+    ("headline", "received", "expected"),
+    [
+        ("There is no x. Did you mean 'y'?", "who?", "There is no x. Did you mean 'y'? Received: who?"),
+        ("It fails", "one\n  two..", "It fails. Received: one two."),
+        ("It fails.", "no!", "It fails. Received: no!"),
+    ],
+)
+def test_one_line_ends_each_field_with_one_mark(headline: str, received: str, expected: str) -> None:
+    """A question or exclamation mark stays alone, full stops are not doubled, and line breaks become spaces."""
+    assert UserError(headline, received=received).one_line == expected
+
+
 def test_error_survives_pickling() -> None:
     """A worker process hands the error over with all fields."""
     assert str(pickle.loads(pickle.dumps(ERROR))) == str(ERROR)

@@ -67,8 +67,9 @@ def test_impossible_value_says_its_bound() -> None:
 @pytest.mark.parametrize("assignment", ["learn.steps", "=3", "learn..steps=3"])
 def test_malformed_assignment_is_refused(assignment: str) -> None:
     """The error for --set without a key or a value shows its form."""
-    with pytest.raises(UserError, match="--set is malformed"):
+    with pytest.raises(UserError, match="--set is malformed") as caught:
         load(assignment)
+    assert caught.value.next_step == "fashion show --parameters"
 
 
 def test_missing_profile_lists_the_known() -> None:
@@ -76,6 +77,7 @@ def test_missing_profile_lists_the_known() -> None:
     with pytest.raises(UserError, match="Did you mean 'quick'") as caught:
         load(profile="quik")
     assert "catalogue, default, full, quick" in caught.value.expected
+    assert caught.value.next_step == "fashion run --profile default"
 
 
 def test_broken_profile_says_where(tmp_path: Path) -> None:
@@ -85,6 +87,7 @@ def test_broken_profile_says_where(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not valid TOML") as caught:
         load(profile=str(broken))
     assert "line 1" in caught.value.received
+    assert str(broken) in caught.value.next_step
 
 
 def test_configuration_is_frozen() -> None:

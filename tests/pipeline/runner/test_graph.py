@@ -83,3 +83,21 @@ def test_unknown_stage_gets_a_suggestion() -> None:
     """A misspelt stage is answered with the nearest name."""
     with pytest.raises(UserError, match="Did you mean 'learn'"):
         configured().select(None, "lern", None)
+
+
+@pytest.mark.parametrize(
+    ("selection", "received", "next_step"),
+    [
+        ((None, "lern", None), "lern", "fashion show"),
+        (("judge", "source", None), "--from judge --until source", "fashion show"),
+        (("learn", "judge", "source"), "--only source with --from and --until", "fashion run --only source"),
+        (("learn", None, "source"), "--only source with --from", "fashion run --only source"),
+    ],
+)
+def test_error_of_a_selection_says_what_was_received_and_what_to_do(
+    selection: tuple[str | None, str | None, str | None], received: str, next_step: str
+) -> None:
+    """Every error of --from, --until and --only has all its lines."""
+    with pytest.raises(UserError) as caught:
+        configured().select(*selection)
+    assert (caught.value.received, caught.value.next_step) == (received, next_step)

@@ -41,7 +41,9 @@ def check_files(encoded: tf.Tensor) -> tf.Tensor:
     head, length = tf.io.decode_raw(encoded, tf.uint8, fixed_length=24), tf.strings.length(encoded)
     png = _has(head, b"\x89PNG\r\n\x1a\n", 0) & _has(head, b"IHDR", 12)
     jpeg, gif, bmp = _has(head, b"\xff\xd8\xff", 0), _has(head, b"GIF8", 0), _has(head, b"BM", 0)
-    small = _require(length <= MAX_IMAGE_BYTES, "A file of {} bytes is too large. Expected: at most 20000000.", length)
+    small = _require(
+        length <= MAX_IMAGE_BYTES, f"A file of {{}} bytes is too large. Expected: at most {MAX_IMAGE_BYTES}.", length
+    )
     known = _require(png | jpeg | gif | bmp, "A file of {} bytes is no PNG, JPEG, GIF or BMP image.", length)
     with tf.control_dependencies([small, known]):
         encoded = tf.identity(encoded)
@@ -74,7 +76,8 @@ def _require(valid: tf.Tensor, message: str, *values: tf.Tensor) -> Any:
 def _require_pixels(sizes: tf.Tensor) -> Any:
     # In float64, because the product of two of PNG's 32-bit sizes overflows int64.
     valid = tf.reduce_prod(tf.cast(sizes, tf.float64), axis=1) <= MAX_IMAGE_PIXELS
-    message = "An image of {} x {} pixels is too large. Expected: at most 50 million pixels."
+    most = MAX_IMAGE_PIXELS // 10**6
+    message = f"An image of {{}} x {{}} pixels is too large. Expected: at most {most} million pixels."
     return _require(valid, message, sizes[:, 0], sizes[:, 1])
 
 

@@ -20,7 +20,7 @@ Values = npt.NDArray[np.number[Any]]
 
 QUANTILES = 1024
 OCCLUDED = 128
-"""Mid grey, which shows on the dark ground and on light cloth alike."""
+"""Mid grey, which shows both on the dark background and on a bright garment."""
 
 
 def gaussian_noise(images: Images, strength: float, rng: np.random.Generator) -> Values:

@@ -1,4 +1,4 @@
-"""Arms of an experiment compared: exact tests, Holm's correction, power, and paired differences with intervals."""
+"""Arms of an experiment compared: exact tests, power, and paired differences with intervals."""
 
 from __future__ import annotations
 
@@ -81,20 +81,6 @@ def swap(predictions: Predictions, metric: Metric, flips: int = FLIPS, seed: int
         # Written so that NaN counts as no difference.
         smaller += int((np.abs(swapped) < observed - 1e-12).sum())
     return (flips - smaller + 1) / (flips + 1)
-
-
-def holm(p_values: Sequence[float]) -> Values:
-    """Returns p-values adjusted for the number of comparisons, float64 [comparisons], in the given order.
-
-    Holm 1979, A simple sequentially rejective multiple test procedure: under any dependence between the tests, the
-    probability of any false positive among those below alpha is at most alpha.
-    """
-    values = np.asarray(p_values, np.float64)
-    order = np.argsort(values)
-    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
 
 
 def minimum_detectable_difference(

@@ -12,11 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from analysis.evaluation.bootstrap import Counts
-from analysis.experiments.comparison import Difference, compare, holm, minimum_detectable_difference
+from analysis.experiments.comparison import Difference, compare, minimum_detectable_difference
 from analysis.experiments.declaration import DeclarationError, Experiment, Rule
 from analysis.experiments.misclassifications import tabulate
 from analysis.experiments.reported_metrics import Scale, confusion_metric, format_p_value, scale_of
 from analysis.experiments.results import TEST, VALIDATION, Results
+from analysis.exploration.two_sample_tests import holm
 from models.taxonomy import Taxonomy
 
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)

@@ -20,7 +20,7 @@ from analysis.exploration.pixel_information import (
     measure_information,
 )
 from analysis.exploration.principal_components import principal_components
-from analysis.exploration.typical_images import Looks, Samples, choose, galleries, looks
+from analysis.exploration.typical_images import Samples, SummaryImages, choose, galleries, summary_images
 from analysis.pages import figures as style
 from analysis.pages.section import Block, Listing, Picture, Section
 from models.taxonomy import Taxonomy
@@ -41,7 +41,7 @@ class ClassStatistics:
         naive: A row for each hypothetical classifier of the test images: classifier, accuracy, balanced accuracy, macro
             F1, least recall; the most accurate first.
         pair: The two groups that a linear model confuses most, the smaller first.
-        garment_looks, group_looks: Mean, median and deviation images of each class.
+        garment_summary, group_summary: Mean, median and deviation images of each class.
         garment_samples, group_samples: Rows of typical, extreme and random training images, one entry a class.
         information: The mutual information of pixels and classes.
         garments_explain, groups_explain: The share of all pixels' variance between the classes.
@@ -50,8 +50,8 @@ class ClassStatistics:
     sizes: pd.DataFrame
     naive: pd.DataFrame
     pair: tuple[int, int]
-    garment_looks: Looks
-    group_looks: Looks
+    garment_summary: SummaryImages
+    group_summary: SummaryImages
     garment_samples: Sequence[Samples]
     group_samples: Sequence[Samples]
     information: Information
@@ -70,8 +70,8 @@ def measure(data: Data) -> ClassStatistics:
         sizes=sizes(data),
         naive=naive_classifiers(np.bincount(data.groups[data.test], minlength=groups), taxonomy, pair),
         pair=pair,
-        garment_looks=looks(table),
-        group_looks=looks(grouped),
+        garment_summary=summary_images(table),
+        group_summary=summary_images(grouped),
         garment_samples=[choose(data.pixels, rows[data.garments[rows] == g], SHOWN) for g in range(garments)],
         group_samples=[choose(data.pixels, rows[data.groups[rows] == g], SHOWN) for g in range(groups)],
         information=measure_information(table, grouped, _count_shuffled(data, groups), pair),
@@ -160,7 +160,7 @@ def _count_shuffled(data: Data, groups: int) -> Counts:
 
 def section(data: Data, statistics: ClassStatistics) -> Section:
     """Returns the section "Classes and grouping"."""
-    looks_of_classes = statistics.garment_looks, statistics.group_looks
+    summaries = statistics.garment_summary, statistics.group_summary
     samples = statistics.garment_samples, statistics.group_samples
     explain = statistics.garments_explain, statistics.groups_explain
     return Section(
@@ -180,7 +180,7 @@ def section(data: Data, statistics: ClassStatistics) -> Section:
         [
             *_size_blocks(data, statistics),
             _score_figure(statistics),
-            *galleries(data, *looks_of_classes, *samples),
+            *galleries(data, *summaries, *samples),
             information_figure(data, statistics.information, statistics.pair),
         ],
     )

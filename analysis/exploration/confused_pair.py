@@ -47,7 +47,7 @@ class Direction:
         probability: float64 [n], of the predicted group.
         neighbours: The share of the n images whose nearest neighbours by pixels are mostly of the predicted group.
         neighbours_correct: The same among the correctly classified images of the labelled group.
-        suspects: How many of the n images are suspected of a wrong group.
+        suspected: How many of the n images are suspected of a wrong group.
         measures: A row for each feature: measure, confused, correct, other (medians: of the n images, of the correctly
             classified images of the labelled group, and of those of the predicted group), auc (the probability that a
             confused image has a larger value than a correct one), low, high (95%).
@@ -59,7 +59,7 @@ class Direction:
     probability: Values
     neighbours: float
     neighbours_correct: float
-    suspects: int
+    suspected: int
     measures: pd.DataFrame
 
 
@@ -83,7 +83,7 @@ class ConfusedPair:
 
 
 def measure_pair(
-    data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, predictions: Mapping[str, Indices], suspects: Indices
+    data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, predictions: Mapping[str, Indices], suspected: Indices
 ) -> ConfusedPair:
     """Finds the pair and measures it; the arguments are those of `difficulty.measure`."""
     membership = np.array(data.taxonomy.membership())
@@ -91,7 +91,7 @@ def measure_pair(
     groups = garments @ membership
     truth, predicted = data.groups[data.train_rows], groups.argmax(axis=1)
     pair = most_confused(truth, predicted, data.taxonomy.group_of)
-    first, second = (_direction(data, neighbours, groups, way, suspects) for way in (pair, pair[::-1]))
+    first, second = (_direction(data, neighbours, groups, way, suspected) for way in (pair, pair[::-1]))
     return ConfusedPair(
         groups=pair,
         shares=_error_shares(data, predicted, predictions, pair),
@@ -110,7 +110,7 @@ def most_confused(truth: Indices, predicted: Indices, group_of: tuple[int, ...])
 
 
 def _direction(
-    data: Data, neighbours: Neighbours, groups: Values, way: tuple[int, int], suspects: Indices
+    data: Data, neighbours: Neighbours, groups: Values, way: tuple[int, int], suspected: Indices
 ) -> Direction:
     labelled, predicted = way
     truth, found = data.groups[data.train_rows], groups.argmax(axis=1)
@@ -126,7 +126,7 @@ def _direction(
         probability=groups[confused, predicted],
         neighbours=_share_of(mostly[rows[confused]]),
         neighbours_correct=_share_of(mostly[rows[correct]]),
-        suspects=int(np.isin(rows[confused], suspects).sum()),
+        suspected=int(np.isin(rows[confused], suspected).sum()),
         measures=_compare(*(data.images[rows[members]] for members in (confused, correct, other))),
     )
 
@@ -260,7 +260,7 @@ def _cause_text(data: Data, pair: ConfusedPair) -> str:
         parts.append(
             f"Of {len(way.rows):,} {labelled} predicted as {predicted}, {way.neighbours:.0%} have mostly {predicted} "
             f"among their nearest neighbours by pixels ({way.neighbours_correct:.1%} of the correct ones), and "
-            f"{way.suspects / max(len(way.rows), 1):.0%} are suspected of a wrong group."
+            f"{way.suspected / max(len(way.rows), 1):.0%} are suspected of a wrong group."
         )
     return (
         f"{' '.join(parts)} The neighbours depend on no network: this part is label noise, or a silhouette of 28 × 28 "

@@ -38,14 +38,14 @@ class Difficulty:
 
     Attributes:
         shared: The models' errors on the groups of the test images.
-        suspects_of_all: How many of the test images that every model misclassifies are suspected of a wrong group.
+        suspected_of_all: How many of the test images that every model misclassifies are suspected of a wrong group.
         map: The data map of the training images.
         exemplars: Of each group, by rows of Data.
         pair: The two groups that are confused most.
     """
 
     shared: SharedErrors
-    suspects_of_all: int
+    suspected_of_all: int
     map: DataMap
     exemplars: tuple[Exemplars, ...]
     pair: ConfusedPair
@@ -56,7 +56,7 @@ def measure(
     neighbours: Neighbours,
     out_of_fold: OutOfFold,
     predictions: Mapping[str, Indices],
-    suspects: Indices,
+    suspected: Indices,
 ) -> Difficulty:
     """Measures which images are difficult, and why.
 
@@ -65,15 +65,15 @@ def measure(
         neighbours: The nearest training images of every image.
         out_of_fold: Out-of-fold predictions of networks.
         predictions: For each model, the predicted groups of the test images, int64 [n_test].
-        suspects: int64, rows of Data suspected of a wrong group.
+        suspected: int64, rows of Data suspected of a wrong group.
     """
     shared = compare_errors(predictions, data.groups[data.test_rows])
     return Difficulty(
         shared=shared,
-        suspects_of_all=int(np.isin(data.test_rows[shared.by_all], suspects).sum()),
+        suspected_of_all=int(np.isin(data.test_rows[shared.by_all], suspected).sum()),
         map=map_data(data, out_of_fold),
         exemplars=tuple(_exemplars(data, out_of_fold, group) for group in range(len(data.taxonomy.groups))),
-        pair=measure_pair(data, neighbours, out_of_fold, predictions, suspects),
+        pair=measure_pair(data, neighbours, out_of_fold, predictions, suspected),
     )
 
 
@@ -150,7 +150,7 @@ def section(data: Data, difficulty: Difficulty) -> Section:
         title="Difficulty",
         finding="\n\n".join(
             (
-                errors_text(data, difficulty.shared, difficulty.suspects_of_all),
+                errors_text(data, difficulty.shared, difficulty.suspected_of_all),
                 map_text(data, difficulty.map),
                 confusion_text(data, difficulty.pair),
             )

@@ -67,7 +67,7 @@ class PlantedSwaps:
         target: The classes that were searched: "garment" or "group".
         images: The number of images.
         swapped: The number of images whose class was changed.
-        suspects: The number of suspected label errors.
+        suspected: The number of suspected label errors.
         found: The number of swapped images among the suspected ones.
         before: The number of suspected label errors before the swap.
     """
@@ -76,7 +76,7 @@ class PlantedSwaps:
     target: str
     images: int
     swapped: int
-    suspects: int
+    suspected: int
     found: int
     before: int
 
@@ -88,7 +88,7 @@ class PlantedSwaps:
     @property
     def precision(self) -> float:
         """The share of suspected images that was swapped; those suspected before the swap count as false positives."""
-        return self.found / max(self.suspects, 1)
+        return self.found / max(self.suspected, 1)
 
 
 def plant_swaps(data: Data, out_of_fold: OutOfFold) -> tuple[PlantedSwaps, ...]:

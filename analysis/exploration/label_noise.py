@@ -21,7 +21,7 @@ RESAMPLES = 1000
 SEED = 0
 
 
-def accuracy_without(data: Data, suspects: Indices, predictions: Mapping[str, Indices]) -> pd.DataFrame:
+def accuracy_without(data: Data, suspected: Indices, predictions: Mapping[str, Indices]) -> pd.DataFrame:
     """Returns each model's accuracy on the groups of the test images, with and without suspected label errors.
 
     It is circular: networks name the images to exclude, and images that are hard for one model are hard for another.
@@ -30,14 +30,14 @@ def accuracy_without(data: Data, suspects: Indices, predictions: Mapping[str, In
 
     Args:
         data: The images.
-        suspects: int64, rows of Data suspected of a wrong group.
+        suspected: int64, rows of Data suspected of a wrong group.
         predictions: For each model, the predicted groups of the test images, int64 [n_test].
 
     Returns:
-        A row for each model: model, official, without (accuracy without the suspects), random (mean without as many
-        random images), random_sd, at_most (without as many of the model's own errors), suspects_misclassified.
+        A row for each model: model, official, without (accuracy without suspected images), random (mean without as many
+        random images), random_sd, at_most (without as many of the model's own errors), suspected_misclassified.
     """
-    truth, included = data.groups[data.test_rows], ~np.isin(data.test_rows, suspects)
+    truth, included = data.groups[data.test_rows], ~np.isin(data.test_rows, suspected)
     excluded, remain = int((~included).sum()), max(int(included.sum()), 1)
     rows = []
     for model, groups in predictions.items():
@@ -48,7 +48,7 @@ def accuracy_without(data: Data, suspects: Indices, predictions: Mapping[str, In
         rows.append(
             (model, accuracy, right[included].mean(), accuracy, spread, at_most, int((~right[~included]).sum()))
         )
-    columns = ["model", "official", "without", "random", "random_sd", "at_most", "suspects_misclassified"]
+    columns = ["model", "official", "without", "random", "random_sd", "at_most", "suspected_misclassified"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -156,19 +156,19 @@ def ceiling_text(noise: pd.DataFrame, excluded: pd.DataFrame) -> str:
     )
 
 
-def without_text(excluded: pd.DataFrame, suspects: int) -> str:
+def without_text(excluded: pd.DataFrame, suspected: int) -> str:
     """Returns the paragraph on the accuracy without suspected label errors, as Markdown.
 
     Args:
         excluded: As `accuracy_without` returns it.
-        suspects: The number of suspected test images.
+        suspected: The number of suspected test images.
     """
     table = excluded.sort_values("official", ascending=False)
     changes = "; ".join(f"{r.model} from {r.official:.2%} to {r.without:.2%}" for r in table.itertuples())
-    misclassified = ", ".join(f"{r.model} {r.suspects_misclassified} of {suspects}" for r in table.itertuples())
+    misclassified = ", ".join(f"{r.model} {r.suspected_misclassified} of {suspected}" for r in table.itertuples())
     best = table.iloc[0]
     return (
-        f"**Accuracy without suspected label errors.** Excluding {suspects:,} suspected test images raises the "
+        f"**Accuracy without suspected label errors.** Excluding {suspected:,} suspected test images raises the "
         f"accuracy: {changes}. Excluding as many at random changes nothing ({best['model']} {best['random']:.2%} ± "
         f"{best['random_sd']:.2%}), and no choice of as many can raise {best['model']} above {best['at_most']:.2%}. "
         "The comparison is circular, because networks name the suspected images and misclassify them. Predictions of "
@@ -232,6 +232,6 @@ def without_table(excluded: pd.DataFrame) -> pd.DataFrame:
     as_text = pd.DataFrame(
         {"model": table["model"]} | {new: table[old].map("{:.2%}".format) for old, new in columns.items()}
     )
-    as_text["suspected errors misclassified"] = table["suspects_misclassified"]
+    as_text["suspected errors misclassified"] = table["suspected_misclassified"]
     as_text["share of its errors (%)"] = [round(100 * _removed_error(row)) for _, row in table.iterrows()]
     return as_text

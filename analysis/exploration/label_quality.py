@@ -43,8 +43,8 @@ class LabelQuality:
         train_garments: Training images suspected of a wrong garment.
         train_groups: Training images suspected of a wrong group.
         test_groups: Test images suspected of a wrong group, by the mean of the networks' probabilities.
-        by_garment: A row for each garment, of the training split: garment, group, images, suspects, across (suspects
-            whose suggested garment is of another group), group_suspects, suggested (the garment suggested most often).
+        by_garment: A row for each garment, of the training split: garment, group, images, suspected, across (suspected
+            of a garment of another group), group_suspected, suggested (the garment suggested most often).
         flow: int64 [garments, garments], suspected training images, the labelled garment down, the suggested across.
         noise: As `noise_estimates` returns it. One minus the share is the ceiling of the accuracy.
         excluded: As `accuracy_without` returns it.
@@ -65,7 +65,7 @@ class LabelQuality:
     tested: int
 
     @property
-    def group_suspects(self) -> Indices:
+    def suspected_rows(self) -> Indices:
         """The rows of Data suspected of a wrong group, of both splits, int64 ascending."""
         return np.sort(np.concatenate([self.train_groups.rows, self.test_groups.rows]))
 
@@ -84,17 +84,17 @@ def measure(data: Data, out_of_fold: OutOfFold, predictions: Mapping[str, Indice
     train = softmax(out_of_fold.logits[-1] / temperature)
     test = np.mean([softmax(logits / temperature) for logits in out_of_fold.test_logits], axis=0)
     groups, test_groups = data.groups[data.train_rows], data.groups[data.test_rows]
-    garment_suspects = find_suspected_errors(labelled, train, data.train_rows)
-    group_suspects = find_suspected_errors(groups, train @ membership, data.train_rows)
+    suspected_garments = find_suspected_errors(labelled, train, data.train_rows)
+    suspected_groups = find_suspected_errors(groups, train @ membership, data.train_rows)
     in_test = find_suspected_errors(test_groups, test @ membership, data.test_rows)
     flow = np.zeros((len(membership), len(membership)), np.int64)
-    np.add.at(flow, (data.garments[garment_suspects.rows], garment_suspects.suggested), 1)
+    np.add.at(flow, (data.garments[suspected_garments.rows], suspected_garments.suggested), 1)
     right = (train.argmax(axis=1) == labelled).mean(), ((train @ membership).argmax(axis=1) == groups).mean()
     return LabelQuality(
-        train_garments=garment_suspects,
-        train_groups=group_suspects,
+        train_garments=suspected_garments,
+        train_groups=suspected_groups,
         test_groups=in_test,
-        by_garment=_by_garment(data, garment_suspects, group_suspects, flow),
+        by_garment=_by_garment(data, suspected_garments, suspected_groups, flow),
         flow=flow,
         noise=noise_estimates(data, train @ membership, groups),
         excluded=accuracy_without(data, in_test.rows, predictions),
@@ -113,9 +113,9 @@ def _by_garment(data: Data, garments: SuspectedErrors, groups: SuspectedErrors, 
             "garment": taxonomy.garments,
             "group": [taxonomy.groups[group] for group in group_of],
             "images": np.bincount(data.garments[data.train_rows], minlength=count),
-            "suspects": np.bincount(data.garments[garments.rows], minlength=count),
+            "suspected": np.bincount(data.garments[garments.rows], minlength=count),
             "across": across,
-            "group_suspects": np.bincount(data.garments[groups.rows], minlength=count),
+            "group_suspected": np.bincount(data.garments[groups.rows], minlength=count),
             "suggested": [taxonomy.garments[row.argmax()] if row.any() else "" for row in flow],
         }
     )
@@ -141,19 +141,19 @@ def section(data: Data, quality: LabelQuality) -> Section:
 
 def _suspected_text(data: Data, quality: LabelQuality) -> str:
     table = quality.by_garment
-    suspects, across = int(table["suspects"].sum()), int(table["across"].sum())
-    worst = table.iloc[(table["suspects"] / table["images"].clip(lower=1)).argmax()]
-    touched = table.iloc[(table["group_suspects"] / table["images"].clip(lower=1)).argmax()]
+    suspected, across = int(table["suspected"].sum()), int(table["across"].sum())
+    worst = table.iloc[(table["suspected"] / table["images"].clip(lower=1)).argmax()]
+    touched = table.iloc[(table["group_suspected"] / table["images"].clip(lower=1)).argmax()]
     return (
-        f"Confident learning on out-of-fold predictions suspects {suspects:,} of {len(data.train_rows):,} training "
-        f"images of a wrong garment ({suspects / len(data.train_rows):.1%}). Most of these suspected label errors are "
-        f"inside a group: for only {across / max(suspects, 1):.0%} the networks predict another group. "
-        f"**{worst['garment']}** is suspected most often ({worst['suspects'] / max(worst['images'], 1):.0%} of its "
+        f"Confident learning on out-of-fold predictions suspects {suspected:,} of {len(data.train_rows):,} training "
+        f"images of a wrong garment ({suspected / len(data.train_rows):.1%}). Most of these suspected label errors are "
+        f"inside a group: for only {across / max(suspected, 1):.0%} the networks predict another group. "
+        f"**{worst['garment']}** is suspected most often ({worst['suspected'] / max(worst['images'], 1):.0%} of its "
         f"images, most often of being {worst['suggested']}). On the groups, {len(quality.train_groups.rows):,} "
         f"training images ({len(quality.train_groups.rows) / len(data.train_rows):.2%}) and "
         f"{len(quality.test_groups.rows):,} test images ({len(quality.test_groups.rows) / len(data.test_rows):.2%}) "
         f"are suspected; {touched['garment']} has the largest share "
-        f"({touched['group_suspects'] / max(touched['images'], 1):.1%}). So the regrouping removes most suspected "
+        f"({touched['group_suspected'] / max(touched['images'], 1):.1%}). So the regrouping removes most suspected "
         f"label errors. For comparison: a crowd of people classifies {HUMAN:.1%} of the ten garments correctly, by "
         "[Zalando's README](https://github.com/zalandoresearch/fashion-mnist); the out-of-fold accuracy of these "
         f"small networks is {quality.out_of_fold[0]:.1%}."
@@ -163,7 +163,7 @@ def _suspected_text(data: Data, quality: LabelQuality) -> str:
 def _planted_text(quality: LabelQuality) -> str:
     results = "; ".join(
         f"of {p.swapped} groups changed by swapping a garment for {p.kind}, the search finds {p.recall:.0%}, which are "
-        f"{p.precision:.0%} of its {p.suspects} suspected images"
+        f"{p.precision:.0%} of its {p.suspected} suspected images"
         for p in quality.planted
         if p.target == "group"
     )
@@ -174,12 +174,12 @@ def _planted_text(quality: LabelQuality) -> str:
 
 
 def _decision(quality: LabelQuality) -> str:
-    suspects = len(quality.test_groups.rows)
+    suspected = len(quality.test_groups.rows)
     return (
         "So we keep every label as published, train with label smoothing, which keeps the network from learning "
         "wrong labels with certainty, and evaluate on the official test split with all of its images. Suspected "
-        f"label errors are shown here and never removed: {suspects:,} test images, "
-        f"{suspects / max(quality.tested, 1):.2%} of accuracy, do not justify a figure that nobody can compare."
+        f"label errors are shown here and never removed: {suspected:,} test images, "
+        f"{suspected / max(quality.tested, 1):.2%} of accuracy, do not justify a figure that nobody can compare."
     )
 
 
@@ -204,7 +204,7 @@ def _garment_figure(data: Data, quality: LabelQuality) -> go.Figure:
     figure = style.figure("% of the garment's images", height=460)
     for name, counts, opacity in (
         ("another group", table["across"], 1.0),
-        ("another garment of its group", table["suspects"] - table["across"], 0.4),
+        ("another garment of its group", table["suspected"] - table["across"], 0.4),
     ):
         figure.add_bar(
             y=table["garment"].tolist(),
@@ -220,15 +220,15 @@ def _garment_figure(data: Data, quality: LabelQuality) -> go.Figure:
     return figure
 
 
-def _direction_rows(data: Data, suspects: SuspectedErrors) -> list[Row]:
+def _direction_rows(data: Data, suspected: SuspectedErrors) -> list[Row]:
     """Returns the directions with most suspected errors, each with the most certain ones."""
     groups, count = data.taxonomy.groups, len(data.taxonomy.groups)
-    way = data.groups[suspects.rows] * count + suspects.suggested
+    way = data.groups[suspected.rows] * count + suspected.suggested
     tally = np.bincount(way, minlength=count * count)
     return [
         _direction_row(
             data,
-            suspects,
+            suspected,
             np.flatnonzero(way == chosen),
             f"labelled {groups[chosen // count]}, predicted {groups[chosen % count]}",
         )
@@ -237,13 +237,13 @@ def _direction_rows(data: Data, suspects: SuspectedErrors) -> list[Row]:
     ]
 
 
-def _direction_row(data: Data, suspects: SuspectedErrors, members: Indices, title: str) -> Row:
+def _direction_row(data: Data, suspected: SuspectedErrors, members: Indices, title: str) -> Row:
     first = members[:IN_A_ROW]
-    labelled = data.groups[suspects.rows[first[0]]]
+    labelled = data.groups[suspected.rows[first[0]]]
     return Row(
         title=f"{title} ({len(members):,})",
-        images=data.images[suspects.rows[first]],
-        notes=[f"{data.garment_name(suspects.rows[p])} {suspects.probability[p]:.2f}" for p in first],
+        images=data.images[suspected.rows[first]],
+        notes=[f"{data.garment_name(suspected.rows[p])} {suspected.probability[p]:.2f}" for p in first],
         colour=style.group_colours(data.taxonomy)[labelled],
     )
 
@@ -256,7 +256,7 @@ def _planted_table(quality: LabelQuality) -> pd.DataFrame:
                 "searched for": f"{p.target}s",
                 "images": p.images,
                 "swapped": p.swapped,
-                "suspected": p.suspects,
+                "suspected": p.suspected,
                 "suspected before": p.before,
                 "recall": f"{p.recall:.0%}",
                 "precision": f"{p.precision:.0%}",

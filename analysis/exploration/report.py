@@ -95,7 +95,7 @@ def explore(inputs: ExplorationInputs, seed: int, report: Report = lambda done, 
     report(5, 8, "label quality")
     quality = label_quality.measure(data, out_of_fold, predictions)
     report(6, 8, "difficulty")
-    difficult = difficulty.measure(data, neighbours, out_of_fold, predictions, quality.group_suspects)
+    difficult = difficulty.measure(data, neighbours, out_of_fold, predictions, quality.suspected_rows)
     report(7, 8, "learning curves")
     fits = power_law_fits.fit_curves(inputs.curves, seed=seed)
     report(8, 8, "")

@@ -103,13 +103,13 @@ def _kappa(wrong: npt.NDArray[np.bool_]) -> Values:
     return (agree - chance) / np.maximum(1 - chance, 1e-12)
 
 
-def errors_text(data: Data, shared: SharedErrors, suspects_of_all: int) -> str:
+def errors_text(data: Data, shared: SharedErrors, suspected_of_all: int) -> str:
     """Returns the paragraph on shared errors, as Markdown.
 
     Args:
         data: The images.
         shared: The errors.
-        suspects_of_all: How many images that every model misclassifies are suspected of a wrong group.
+        suspected_of_all: How many images that every model misclassifies are suspected of a wrong group.
     """
     count, tested, models = len(shared.by_all), shared.wrong.shape[1], len(shared.models)
     kappa = shared.consistency[np.triu_indices(models, 1)]
@@ -120,7 +120,7 @@ def errors_text(data: Data, shared: SharedErrors, suspects_of_all: int) -> str:
         f"All {models} models misclassify {count:,} of {tested:,} test images, where independent errors give "
         f"{shared.expected[-1]:.2g}; every model classifies {tested - any_wrong:,} ({1 - any_wrong / tested:.0%}) "
         f"correctly. {data.taxonomy.groups[groups.argmax()]} is the labelled group of {groups.max():,} of the "
-        f"{count:,}, and {suspects_of_all:,} are suspected of a wrong group. The error consistency of the models "
+        f"{count:,}, and {suspected_of_all:,} are suspected of a wrong group. The error consistency of the models "
         f"(Cohen's kappa) is {kappa.min():.2f} to {kappa.max():.2f}, the highest between {shared.models[pair[0]]} and "
         f"{shared.models[pair[1]]}: part of the difficulty is in the images, whatever the model."
     )

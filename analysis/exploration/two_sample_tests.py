@@ -81,15 +81,17 @@ def kolmogorov_smirnov(ordered: Values, sample: Values) -> tuple[float, float]:
     return distance, float(kolmogorov(np.sqrt(effective) * distance))
 
 
-def holm(p: Values) -> Values:
-    """Returns p-values corrected for multiple comparisons by Holm's method.
+def holm(p: npt.ArrayLike) -> Values:
+    """Returns p-values adjusted for multiple comparisons by Holm's method, float64 [comparisons], in the given order.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure": the smallest is multiplied by the number of
-    tests, the next by one less, and none is smaller than the one before it.
+    tests, the next by one less, and none is smaller than the one before it. Under any dependence between the tests, the
+    probability of any false positive among those below alpha is at most alpha.
     """
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     return np.minimum(adjusted, 1.0)
 
 

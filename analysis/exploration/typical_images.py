@@ -109,7 +109,7 @@ def _nearest_squares(block: Pixels, known: Pixels, lengths: Pixels, itself: Indi
 
 
 @dataclass(frozen=True)
-class Looks:
+class SummaryImages:
     """Mean, median and standard deviation of each class's training images, float64 [classes, 28, 28], in [0, 255]."""
 
     means: Values
@@ -117,15 +117,19 @@ class Looks:
     deviations: Values
 
 
-def looks(table: Counts) -> Looks:
+def summary_images(table: Counts) -> SummaryImages:
     """Returns the mean, median and deviation images from `pixel_information.count_values`."""
     means, medians = pixel_information.means(table), pixel_information.medians(table)
     deviations = np.sqrt(pixel_information.variances(table))
-    return Looks(*(as_images(values) for values in (means, medians, deviations)))
+    return SummaryImages(*(as_images(values) for values in (means, medians, deviations)))
 
 
 def galleries(
-    data: Data, garment_looks: Looks, group_looks: Looks, garments: Sequence[Samples], groups: Sequence[Samples]
+    data: Data,
+    garment_summary: SummaryImages,
+    group_summary: SummaryImages,
+    garments: Sequence[Samples],
+    groups: Sequence[Samples],
 ) -> list[Block]:
     """Returns the galleries of mean, typical, isolated and random images of each class."""
     taxonomy = data.taxonomy
@@ -135,8 +139,8 @@ def galleries(
         for s, name, colour in zip(garments, taxonomy.garments, colours, strict=True)
     ]
     return [
-        Gallery("mean-garments", _mean_rows(garment_looks, taxonomy.garments), MEANS, documented=True),
-        Gallery("mean-groups", _mean_rows(group_looks, taxonomy.groups), GROUP_MEANS),
+        Gallery("mean-garments", _mean_rows(garment_summary, taxonomy.garments), MEANS, documented=True),
+        Gallery("mean-groups", _mean_rows(group_summary, taxonomy.groups), GROUP_MEANS),
         Gallery(
             "typical-garments", _sample_rows(data, [s.typical for s in garments], taxonomy.garments, colours), TYPICAL
         ),
@@ -148,9 +152,9 @@ def galleries(
     ]
 
 
-def _mean_rows(looks: Looks, names: Sequence[str]) -> list[Row]:
+def _mean_rows(summary: SummaryImages, names: Sequence[str]) -> list[Row]:
     # The deviation is at most half the range of grey levels; doubled, it uses the whole range.
-    kinds = (("Mean", looks.means), ("Median", looks.medians), ("Deviation, doubled", 2 * looks.deviations))
+    kinds = (("Mean", summary.means), ("Median", summary.medians), ("Deviation, doubled", 2 * summary.deviations))
     return [Row(title, np.rint(np.clip(values, 0, 255)).astype(np.uint8), names) for title, values in kinds]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.artifacts import Blessing, ModelBlessing, ModelEvaluation, PushedModel
 from pipeline.contract.processor import has_bfloat16
+from pipeline.runner.display import format_duration
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -155,13 +156,9 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
 def _times(result: RunResult) -> list[str]:
     if not result.seconds:
         return []
-    stages = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in result.seconds.items())
-    total = _duration(sum(result.seconds.values()))
+    stages = ", ".join(f"{name} {format_duration(seconds)}" for name, seconds in result.seconds.items())
+    total = format_duration(sum(result.seconds.values()))
     return [f"Time: {total} in total; {stages}. Peak memory {result.peak_mebibytes / 1024:.2f} GiB.", ""]
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _paths(evaluation: ModelEvaluation | None, workspace: Workspace) -> list[str]:

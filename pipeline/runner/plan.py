@@ -227,19 +227,14 @@ def _moved_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
     if not new:
         return [f"module {name} is not used any more" for name in gone]
     return [
-        f"source modules were moved or renamed since the last execution: {_first(gone)} {_be(gone)} gone, "
-        f"{_first(new)} {_be(new)} new"
+        f"source modules were moved or renamed since the last execution: {_some_are(gone)} gone, {_some_are(new)} new"
     ]
 
 
-def _first(names: Sequence[str], count: int = 2) -> str:
-    """Returns the first names, and how many more there are."""
+def _some_are(names: Sequence[str], count: int = 2) -> str:
+    """Returns the first names, how many more there are, and the verb: "a is", or "a, b and 3 more are"."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
-def _be(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+    return f"{', '.join(names[:count])}{more} {'is' if len(names) == 1 else 'are'}"
 
 
 def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -107,7 +107,7 @@ class Scorer:
                 # The graph takes a record with the pixels of two images for two images.
                 if all(len(values) == len(positions) for values in outputs.values()):
                     return [(positions, outputs)]
-                problem = f"Expected: one image. Received: {len(outputs['group'])}."
+                problem = f"The record has {len(outputs['group'])} images instead of one."
             except _BAD_INPUT as error:
                 problem = _graph_message(error)
         if len(positions) == 1:

@@ -281,7 +281,8 @@ def _check_example(record: bytes, name: str) -> tuple[str, bytes | None, str]:
     try:
         feature = tf.train.Example.FromString(record).features.feature
     except DecodeError:
-        return name, None, f"{name} is no image. Expected: a tf.Example. Received: {len(record)} other bytes."
+        error = ImageError(f"{name} is no image.", expected="a tf.Example", received=f"{len(record)} other bytes")
+        return name, None, error.one_line
     ids = feature["source_id"].bytes_list.value if "source_id" in feature else ()
     return (ids[0].decode(errors="replace") if ids else name), record, ""
 
@@ -310,7 +311,8 @@ def _read_parquet(unit: Unit, batch_size: int) -> Iterator[Batch]:
 def _check_pixels(pixels: bytes, name: str) -> tuple[str, bytes | None, str]:
     if len(pixels) == IMAGE_SIDE * IMAGE_SIDE:
         return name, pixels, ""
-    return name, None, f"{name} is no image. Expected: {IMAGE_SIDE * IMAGE_SIDE} bytes. Received: {len(pixels)}."
+    expected, received = f"{IMAGE_SIDE * IMAGE_SIDE} bytes", str(len(pixels))
+    return name, None, ImageError(f"{name} is no image.", expected=expected, received=received).one_line
 
 
 def _is_copied(column: pa.Field, images: str) -> bool:

@@ -181,7 +181,7 @@ class ImageFetcher:
                     new.append(image)
                 results += _to_results(pending.positions, image, unchanged=outcome.pixels is None)
             elif pending.cached and isinstance(outcome, DownloadError) and outcome.inconclusive:
-                # Not stored, so that its age stays the same and the next fetch asks again.
+                # Not stored, so that its age stays the same and the next fetch retries.
                 results += _to_results(pending.positions, pending.cached, unchanged=True, stale=True)
             else:
                 results += [Failed(*position, outcome.reason, outcome.one_line) for position in pending.positions]

@@ -82,7 +82,7 @@ def test_bins_are_cut_on_the_training_images(grouped: Examples) -> None:
         )
 
 
-def test_lookalike_marks_near_duplicates(grouped: Examples) -> None:
+def test_has_near_duplicate_marks_near_duplicates(grouped: Examples) -> None:
     """The feature is "yes" for an image with near-duplicates, else "no"."""
     read = read_arrays(grouped.split("validation"), ["near_duplicate_count", "has_near_duplicate"])
     assert read["has_near_duplicate"].tolist() == [

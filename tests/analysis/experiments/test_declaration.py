@@ -82,8 +82,8 @@ def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     declare(tmp_path, DECLARED)
     declare(tmp_path, DECLARED.replace("number = 1", "number = 0"), "first")
     assert names(tmp_path) == ["first", "study"]
-    declare(tmp_path, DECLARED, "twin")
-    with pytest.raises(DeclarationError, match="1 for study and twin"):
+    declare(tmp_path, DECLARED, "trial")
+    with pytest.raises(DeclarationError, match="1 for study and trial"):
         names(tmp_path)
 
 

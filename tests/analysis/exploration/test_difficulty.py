@@ -38,8 +38,8 @@ def answers(data: Data) -> OutOfFold:
 def difficulty(data: Data, answers: OutOfFold) -> Difficulty:
     """Measured with the true neighbours and the first confused dress as a suspected label error."""
     neighbours: Neighbours = nearest(data.pixels, len(data.train_rows), 5)
-    suspects = np.flatnonzero(data.garments == DRESS)[:1]
-    return measure(data, neighbours, answers, make_predictions(data), suspects)
+    suspected = np.flatnonzero(data.garments == DRESS)[:1]
+    return measure(data, neighbours, answers, make_predictions(data), suspected)
 
 
 def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficulty) -> None:
@@ -48,7 +48,7 @@ def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficult
     assert [data.taxonomy.groups[group] for group in pair.groups] == ["Upper part", "One piece"]
     upper, dress = pair.directions
     assert set(dress.rows) == set(np.flatnonzero(data.garments == DRESS)[:CONFUSED]) and not len(upper.rows)
-    assert dress.suspects == 1 and pair.shares["share"].iloc[0] == 1.0
+    assert dress.suspected == 1 and pair.shares["share"].iloc[0] == 1.0
     row = pair.by_garment.set_index("garment").loc["Dress"]
     assert row["confused"] == CONFUSED and row["predicted"] == "T-shirt/top"
 

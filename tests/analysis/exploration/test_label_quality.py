@@ -64,14 +64,14 @@ def test_a_swap_within_a_group_is_not_suspected_of_a_wrong_group(
     """Only what changes the group is suspected of a wrong group."""
     true, _ = swapped
     across, within = (rows_swapped(true, pair, true.train_rows) for pair in (ACROSS, WITHIN))
-    suspects = set(quality.group_suspects)
-    assert len(set(across) & suspects) >= len(across) - 1 and not set(within) & suspects
+    suspected = set(quality.suspected_rows)
+    assert len(set(across) & suspected) >= len(across) - 1 and not set(within) & suspected
 
 
 def test_the_table_of_garments_adds_up(quality: LabelQuality) -> None:
     """The counts by garment, the flow between garments and the list of suspected images agree."""
-    assert quality.by_garment["suspects"].sum() == quality.flow.sum() == len(quality.train_garments.rows)
-    assert (quality.by_garment["across"] <= quality.by_garment["suspects"]).all()
+    assert quality.by_garment["suspected"].sum() == quality.flow.sum() == len(quality.train_garments.rows)
+    assert (quality.by_garment["across"] <= quality.by_garment["suspected"]).all()
 
 
 def test_nothing_is_suspected_if_the_networks_agree() -> None:
@@ -86,7 +86,7 @@ def test_excluding_a_models_own_errors_reaches_the_bound() -> None:
     answers = make_predictions(data)
     wrong = data.test_rows[answers["small networks"] != data.groups[data.test_rows]]
     row = accuracy_without(data, wrong[:5], answers).set_index("model").loc["small networks"]
-    assert row["without"] == pytest.approx(row["at_most"]) and row["suspects_misclassified"] == 5
+    assert row["without"] == pytest.approx(row["at_most"]) and row["suspected_misclassified"] == 5
     assert row["official"] < row["without"] and row["random"] == row["official"]
 
 
@@ -111,8 +111,8 @@ def test_near_duplicates_that_disagree_are_counted() -> None:
     table = noise_estimates(
         dataclasses.replace(data, garments=garments), np.eye(5)[data.groups[:600]], data.groups[:600]
     )
-    twins = table.set_index("estimate").loc["near-duplicates that disagree"]
-    assert twins["share"] == pytest.approx(1 / 6) and twins["low"] < 1 / 6 < twins["high"]
+    disagreeing = table.set_index("estimate").loc["near-duplicates that disagree"]
+    assert disagreeing["share"] == pytest.approx(1 / 6) and disagreeing["low"] < 1 / 6 < disagreeing["high"]
 
 
 def test_planted_swaps_are_found_again() -> None:

@@ -207,7 +207,7 @@ def test_bad_records_are_rows_with_a_reason(model: Path, source: Path, tmp_path:
     got = rows(tmp_path / "out")
     assert [bool(error) for error in got["error"]] == [False, True, True, True, True, False, False, False]
     assert summary.failed == 4 and summary.images == 8
-    assert "Expected: one image. Received: 2" in got["error"][3] and "image" in got["error"][2]
+    assert "The record has 2 images instead of one." in got["error"][3] and "image" in got["error"][2]
     assert got["source"][5] == f"{source / 'some.tfrecord'}#5"
 
 

@@ -14,6 +14,7 @@ from analysis.experiments.judgement import Decision, Judgement, correction, judg
 from analysis.experiments.reported_metrics import GROUP_METRICS, format_p_value
 from analysis.experiments.results import Results
 from analysis.pages.section import Block, Section
+from pipeline.contract.files import write_text
 
 TITLE = "Experiments: what works, and what does not"
 NOT_RUN = "Declared, not run."
@@ -75,7 +76,7 @@ def write_page(target: Path, directory: Path = STUDIES) -> None:
         for judgement, part in zip(judged, parts, strict=True)
     ]
     subtitle = f"{len(parts)} experiments on the grouped garments of Fashion-MNIST"
-    target.write_text(page.write_page([reading_guide(), *parts], short, subtitle, TITLE), encoding="utf-8")
+    write_text(target, page.write_page([reading_guide(), *parts], short, subtitle, TITLE))
 
 
 def answer(judgement: Judgement) -> str:

@@ -129,7 +129,6 @@ def report(directory: WorkspaceOption = DEFAULT_WORKSPACE, studies: StudiesOptio
     from analysis.experiments.report import write_page
 
     target = Workspace(directory).reports / PAGE
-    target.parent.mkdir(parents=True, exist_ok=True)
     with suggest(LIST_COMMAND):
         write_page(target, studies)
     print(f"Page     {target}")

@@ -24,10 +24,10 @@ def imported(file: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("room", BELOW_COMPONENTS)
-def test_code_below_components_knows_no_artifacts_and_no_progress(room: str) -> None:
+@pytest.mark.parametrize("folder", BELOW_COMPONENTS)
+def test_code_below_components_knows_no_artifacts_and_no_progress(folder: str) -> None:
     """It gets paths, callables and values, so that a notebook can call it without a pipeline."""
-    sources = sorted((ROOT / room).rglob("*.py"))
+    sources = sorted((ROOT / folder).rglob("*.py"))
     assert sources and [str(file.relative_to(ROOT)) for file in sources if imported(file) & ABOVE] == []
 
 
@@ -36,5 +36,5 @@ def test_the_table_of_folders_is_complete() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = text[text.index("## Folders") : text.index("## A component")]
     assert [name for name in re.findall(r"^\| `([a-z_/]+)/`", table, re.MULTILINE) if not (ROOT / name).is_dir()] == []
-    folders = [init.parent for room in (*BELOW_COMPONENTS, "pipeline") for init in ROOT.glob(f"{room}/*/__init__.py")]
+    folders = [init.parent for top in (*BELOW_COMPONENTS, "pipeline") for init in ROOT.glob(f"{top}/*/__init__.py")]
     assert folders and [str(f.relative_to(ROOT)) for f in folders if f"{f.name}/`" not in table] == []

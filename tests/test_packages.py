@@ -103,23 +103,32 @@ def test_network_reruns_the_trainer_and_not_the_ingestion(tree: Path) -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` folder of an environment with the wheel and the locked packages, without this source tree."""
-    place = tmp_path_factory.mktemp("wheel")
+    directory = tmp_path_factory.mktemp("wheel")
     for file in [*FILES, Path("setup.py"), Path("pyproject.toml"), Path("README.md")]:
-        (place / "source" / file).parent.mkdir(parents=True, exist_ok=True)
-        (place / "source" / file).write_bytes((ROOT / file).read_bytes())
+        (directory / "source" / file).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "source" / file).write_bytes((ROOT / file).read_bytes())
     uv = [sys.executable, "-m", "uv"]
     for command in (
-        [*uv, "build", "--wheel", "--offline", "--no-build-isolation", "--out-dir", str(place), str(place / "source")],
-        [*uv, "venv", "--offline", "--python", sys.executable, str(place / "venv")],
-        [*uv, "pip", "install", "--offline", "--no-deps", "--python", str(place / "venv/bin/python"), "WHEEL"],
+        [
+            *uv,
+            "build",
+            "--wheel",
+            "--offline",
+            "--no-build-isolation",
+            "--out-dir",
+            str(directory),
+            str(directory / "source"),
+        ],
+        [*uv, "venv", "--offline", "--python", sys.executable, str(directory / "venv")],
+        [*uv, "pip", "install", "--offline", "--no-deps", "--python", str(directory / "venv/bin/python"), "WHEEL"],
     ):
-        wheel = [str(w) for w in place.glob("*.whl")]
+        wheel = [str(w) for w in directory.glob("*.whl")]
         words = [wheel[0] if word == "WHEEL" else word for word in command]
-        done = subprocess.run(words, cwd=place, env=outside(), capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=directory, env=outside(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    (packages,) = (place / "venv/lib").glob("python*/site-packages")
+    (packages,) = (directory / "venv/lib").glob("python*/site-packages")
     (packages / "locked.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return place / "venv/bin"
+    return directory / "venv/bin"
 
 
 def outside() -> dict[str, str]:

@@ -41,7 +41,7 @@ class Fetched:
         sha256: The SHA-256 of the file in hexadecimal digits.
         cached: Whether the image was in the cache or fetched for the same URL before, so nothing was downloaded.
         stale: Whether it is `cached` and the server did not say whether it has changed: no complete answer came, or the
-            server asked to wait. The next fetch asks it again.
+            server asked to wait. The next fetch retries.
     """
 
     position: int

@@ -58,10 +58,10 @@ def put(dsn: str) -> Iterator[Callable[[Catalogue], None]]:
     """Puts a catalogue, and nothing else, into the database for all to see; in the end the tables are empty again."""
     with psycopg.connect(dsn, autocommit=True) as connection:
 
-        def fill(made: Catalogue) -> None:
+        def fill(catalogue: Catalogue) -> None:
             with connection.transaction():
                 connection.execute("TRUNCATE Product, Image, ProductImages, ProductDescription CASCADE")
-                made.insert(connection)
+                catalogue.insert(connection)
 
         yield fill
         fill(Catalogue())

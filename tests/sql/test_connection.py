@@ -49,8 +49,8 @@ def test_the_required_columns_are_those_of_the_schema(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         check_tables(connection, CATALOGUE)
         for table, columns in CATALOGUE.columns.items():
-            made = connection.execute(composed.SQL("SELECT * FROM {}").format(composed.Identifier(table.lower())))
-            assert [c.name for c in made.description or ()] == [name.lower() for name in columns]
+            cursor = connection.execute(composed.SQL("SELECT * FROM {}").format(composed.Identifier(table.lower())))
+            assert [c.name for c in cursor.description or ()] == [name.lower() for name in columns]
 
 
 def test_missing_tables_and_columns_are_named(schema: Schema) -> None:

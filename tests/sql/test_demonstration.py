@@ -75,13 +75,13 @@ def test_cases_match_their_names(catalogue: Demonstration, read: dict[int, Produ
 
 def test_texts_help_and_mislead(catalogue: Demonstration, read: dict[int, Product]) -> None:
     """Most texts name the garment, some name none, and some name another."""
-    named, silent, misleading = 0, 0, 0
+    named, unnamed, misleading = 0, 0, 0
     for product, garment in catalogue.garments.items():
         text = (read[product].description or "").lower()
         own, *others = [
             any(name.lower() in text for name in (*WORDS[g].names, *WORDS[g].foreign))
             for g in (garment, *WORDS[garment].worn_with)
         ]
-        named, silent, misleading = named + own, silent + (not own and text != ""), misleading + any(others)
-    assert named > silent > 20
+        named, unnamed, misleading = named + own, unnamed + (not own and text != ""), misleading + any(others)
+    assert named > unnamed > 20
     assert misleading > 40

@@ -235,8 +235,8 @@ def test_a_connection_that_is_cut(dsn: str, edges: list[Product], phase: str, ba
 
 def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
     """A server that stalls during a write gives an error and stores nothing of the batch."""
-    silent = Fault(b"INSERT INTO", kind="stall")
-    with proxy(dsn, silent) as before, pytest.raises(LostConnectionError, match="does not respond"):
+    stall = Fault(b"INSERT INTO", kind="stall")
+    with proxy(dsn, stall) as before, pytest.raises(LostConnectionError, match="does not respond"):
         write_predictions(before.dsn, map(answer, edges), timeout=1.0)
     assert stored(dsn) == []
 

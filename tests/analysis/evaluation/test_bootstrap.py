@@ -24,7 +24,7 @@ def test_value_is_that_of_the_examples_and_lies_in_its_interval():
     counts = bootstrap.confusion(truth, predicted, CLASSES)
     found = bootstrap.from_confusion(group_metrics.OVERALL, counts, 1000, 0)
     assert found["accuracy"].value == pytest.approx((truth == predicted).mean())
-    assert all(held.low < held.value < held.high for held in found.values())
+    assert all(estimate.low < estimate.value < estimate.high for estimate in found.values())
 
 
 def test_resampled_cells_are_distributed_as_resampled_examples():
@@ -42,12 +42,12 @@ def test_interval_holds_the_true_value_as_often_as_it_says():
     """Over many made-up test sets, 95% intervals of the accuracy hold the true accuracy about 95% of the time."""
     rng = np.random.default_rng(4)
     hits = rng.binomial(400, 0.9, 300)
-    held = 0
+    covered = 0
     for seed, right in enumerate(hits):
         table = np.array([[right, 400 - right], [0, 0]])
         found = bootstrap.from_confusion({"accuracy": group_metrics.accuracy}, table, 500, seed)["accuracy"]
-        held += found.low <= 0.9 <= found.high
-    assert 0.91 <= held / 300 <= 0.98
+        covered += found.low <= 0.9 <= found.high
+    assert 0.91 <= covered / 300 <= 0.98
 
 
 def test_means_of_values_match_the_normal_approximation():

@@ -1,4 +1,4 @@
-"""Corruptions: the same whenever they are asked for, and harder from one severity to the next."""
+"""Corruptions: reproducible, and harder from one severity to the next."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_same_data_same_answers(rungs):
 def test_garments_absent_from_training_are_no_obstacle():
     """A small or one-sided training split still gives answers, one a test image."""
     train, garments = images_and_garments(300, 0)
-    kept = garments < 4
+    present = garments < 4
     test, _ = images_and_garments(20, 1)
-    for rung in ladder.evaluate_ladder(train[kept], garments[kept], test, TAXONOMY):
+    for rung in ladder.evaluate_ladder(train[present], garments[present], test, TAXONOMY):
         assert rung.predicted.shape == (20,)

@@ -71,8 +71,8 @@ def page(metrics: dict[str, Any]) -> str:
         "garment": garments,
         "group": groups,
     }
-    shown = most_confident_errors(columns, answers(0), TAXONOMY, 5)
-    return write_report(metrics, judge(metrics, DEFAULT_RULES), shown, TAXONOMY)
+    misclassified = most_confident_errors(columns, answers(0), TAXONOMY, 5)
+    return write_report(metrics, judge(metrics, DEFAULT_RULES), misclassified, TAXONOMY)
 
 
 def test_page_needs_nothing_from_outside(page):
@@ -147,11 +147,11 @@ def test_without_corruptions_there_is_no_section(metrics):
 
 def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
     """The names that are checked beforehand are those of the figures that are there afterwards."""
-    held = verdict.figures(metrics)
-    assert set(held["overall"]) == set(verdict.OVERALL_FIGURES)
-    assert set(held["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
-    assert set(held["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
-    assert set(held["shop_window:<b>left</b>"]) == set(held["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
+    known = verdict.figures(metrics)
+    assert set(known["overall"]) == set(verdict.OVERALL_FIGURES)
+    assert set(known["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
+    assert set(known["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
+    assert set(known["shop_window:<b>left</b>"]) == set(known["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
     changes = content(answers(1))["baseline"]
     assert set(changes["change"]) == set(verdict.MACRO)
     assert set(changes["groups"]["Bags"]) == set(verdict.GROUP_FIGURES)
@@ -161,14 +161,16 @@ def test_mistakes_are_the_surest_wrong_answers():
     """All shown are wrong, surest first, and no right answer is among them."""
     images, garments = images_and_garments(COUNT, 1)
     groups = np.array(TAXONOMY.group_of)[garments]
-    given = answers(0)
+    predictions = answers(0)
     ids = np.array([f"test/{i}" for i in range(COUNT)])
-    shown = most_confident_errors(
-        {"source_id": ids, "image": images, "garment": garments, "group": groups}, given, TAXONOMY, 7
+    misclassified = most_confident_errors(
+        {"source_id": ids, "image": images, "garment": garments, "group": groups}, predictions, TAXONOMY, 7
     )
-    wrong = given.group != groups
-    assert [m.confidence for m in shown] == pytest.approx(sorted(given.confidence[wrong], reverse=True)[:7])
-    assert all(m.predicted_group != m.group for m in shown)
+    wrong = predictions.group != groups
+    assert [m.confidence for m in misclassified] == pytest.approx(
+        sorted(predictions.confidence[wrong], reverse=True)[:7]
+    )
+    assert all(m.predicted_group != m.group for m in misclassified)
 
 
 def test_png_holds_the_pixels():

@@ -49,14 +49,14 @@ def test_every_value_of_every_feature_is_a_slice(evaluated):
 
 def test_slice_by_slice_tfma_is_scikit_learn(evaluated):
     """Count, accuracy, log loss and confusion matrix."""
-    for (feature, value), held in evaluated.slices.items():
+    for (feature, value), metrics_of_slice in evaluated.slices.items():
         chosen = np.ones(300, bool) if not feature else evaluated.columns[feature].astype(str) == value
         truth = evaluated.columns["group"][chosen]
         predicted = evaluated.predictions.group[chosen]
         probabilities = evaluated.predictions.group_probabilities[chosen].astype(np.float64)
-        assert held.count == chosen.sum()
-        assert held.accuracy == pytest.approx(sklearn.accuracy_score(truth, predicted))
-        assert (held.confusion == sklearn.confusion_matrix(truth, predicted, labels=range(GROUPS))).all()
+        assert metrics_of_slice.count == chosen.sum()
+        assert metrics_of_slice.accuracy == pytest.approx(sklearn.accuracy_score(truth, predicted))
+        assert (metrics_of_slice.confusion == sklearn.confusion_matrix(truth, predicted, labels=range(GROUPS))).all()
         probabilities = np.clip(probabilities, 1e-7, 1 - 1e-7)
         losses = -np.log(probabilities[np.arange(len(truth)), truth])
-        assert held.log_loss == pytest.approx(losses.mean(), rel=1e-4)
+        assert metrics_of_slice.log_loss == pytest.approx(losses.mean(), rel=1e-4)

@@ -58,7 +58,7 @@ def test_a_step_back_from_the_baseline_fails():
 
 
 def test_the_reason_names_every_rule_that_failed():
-    """Also the second failure is told at once, not after the first is mended."""
+    """The second failure is reported at once, not only after the first is fixed."""
     reason = judge(metrics(accuracy=0.5, calibration_error=0.3), DEFAULT_RULES)["reason"]
     assert reason == "accuracy at least 0.96: 0.5000; calibration_error at most 0.02: 0.3000"
 

@@ -71,9 +71,9 @@ def test_table_has_mean_and_deviation_of_the_seeds(studies: Path, sections_by_na
     listing = sections_by_name["colour"].blocks[0]
     assert isinstance(listing, Listing)
     values = Results(load("colour", studies), studies).values("macro_f1")["better"]
-    shown = f"{100 * values.mean():.2f} ± {100 * values.std():.2f}"
+    expected = f"{100 * values.mean():.2f} ± {100 * values.std():.2f}"
     assert list(listing.table["arm"]) == list(ERRORS)
-    assert listing.table["macro F1"][1].replace("\xa0", " ") == shown
+    assert listing.table["macro F1"][1].replace("\xa0", " ") == expected
     assert listing.table["macro F1, difference"][0] == "baseline"
 
 

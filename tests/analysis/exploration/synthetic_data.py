@@ -46,8 +46,8 @@ def make_other_data(train: int = 170, test: int = 43) -> Data:
     """Returns images of the other taxonomy, of whose garments there are unequally many."""
     data = make_plain_data(4 * train, 4 * test)
     keep = np.flatnonzero((data.garments < 4) & ((data.garments != 2) | (np.arange(len(data)) % 3 == 0)))
-    train_kept = int((~data.test[keep]).sum())
-    return as_data(data.images[keep], data.garments[keep], train_kept, OTHER)
+    train_count = int((~data.test[keep]).sum())
+    return as_data(data.images[keep], data.garments[keep], train_count, OTHER)
 
 
 def as_data(images: np.ndarray, garments: np.ndarray, train: int, taxonomy: Taxonomy | None = None) -> Data:

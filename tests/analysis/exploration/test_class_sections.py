@@ -34,11 +34,11 @@ def both(request: pytest.FixtureRequest) -> tuple[Data, list[Section]]:
 
 def test_every_block_has_a_caption_and_a_name_of_its_own(both: tuple[Data, list[Section]]) -> None:
     """Anchors are unique over both sections, no caption is empty, a decision follows."""
-    _, made = both
-    names = [section.name for section in made] + [block.name for section in made for block in section.blocks]
+    _, sections = both
+    names = [section.name for section in sections] + [block.name for section in sections for block in section.blocks]
     assert len(names) == len(set(names))
-    assert all(block.caption for section in made for block in section.blocks)
-    assert all(section.decision.startswith("So we") for section in made)
+    assert all(block.caption for section in sections for block in section.blocks)
+    assert all(section.decision.startswith("So we") for section in sections)
 
 
 def test_figures_are_small_and_rows_are_images(both: tuple[Data, list[Section]]) -> None:
@@ -55,16 +55,16 @@ def test_figures_are_small_and_rows_are_images(both: tuple[Data, list[Section]])
 
 def test_prose_names_the_taxonomy_at_hand(both: tuple[Data, list[Section]]) -> None:
     """The hardest pair is named as the taxonomy names it, and no figure is missing."""
-    data, made = both
+    data, sections = both
     for name in (data.taxonomy.groups[group] for group in classes.hardest_pair(data)):
-        assert all(name in section.finding for section in made)
-    assert not any(re.search(r"\bnan", section.finding) for section in made)
+        assert all(name in section.finding for section in sections)
+    assert not any(re.search(r"\bnan", section.finding) for section in sections)
 
 
 def test_groups_have_their_colours(both: tuple[Data, list[Section]]) -> None:
     """The boxes by garment have the colours of the taxonomy's groups and no others."""
-    data, made = both
-    figure = next(block.figure for block in made[1].blocks if block.name == "feature-by-garment")
+    data, sections = both
+    figure = next(block.figure for block in sections[1].blocks if block.name == "feature-by-garment")
     assert {trace.marker.color for trace in figure.data} == set(data.taxonomy.colours)
 
 

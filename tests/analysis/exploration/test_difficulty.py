@@ -75,9 +75,9 @@ def test_data_maps_put_planted_images_where_they_belong(data: Data) -> None:
     """A certain correct image is easy, a certain misclassified one is hard, a changing one is ambiguous."""
     answers = make_out_of_fold(data, sharpness=0.0)
     logits = np.zeros_like(answers.logits)
-    place = np.arange(600)
+    rows = np.arange(600)
     garments = data.garments[data.train_rows]
-    logits[:, place, garments] = 12.0
+    logits[:, rows, garments] = 12.0
     footwear, bag = 5, 8
     other = np.where(garments == bag, footwear, bag)
     logits[:, 0, garments[0]], logits[:, 0, other[0]] = 0.0, 12.0
@@ -120,6 +120,6 @@ def test_the_pair_of_most_errors_has_the_larger_group_first() -> None:
 
 def test_section_is_made(data: Data, difficulty: Difficulty) -> None:
     """The section can be drawn and tells of the planted pair."""
-    made = section(data, difficulty)
-    check_section(made)
-    assert "One piece and Upper part" in made.finding
+    difficulty_section = section(data, difficulty)
+    check_section(difficulty_section)
+    assert "One piece and Upper part" in difficulty_section.finding

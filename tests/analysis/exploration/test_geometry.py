@@ -64,8 +64,8 @@ def test_every_garment_and_group_has_a_dimension(geometry: Geometry) -> None:
 def test_section_is_complete(geometry: Geometry) -> None:
     """Every block has a name of its own and a caption, and the maps show the sampled images."""
     places = np.random.default_rng(0).normal(size=(2, 100, 2)).astype(np.float32)
-    made = section(DATA, geometry, Embedding(DATA.test_rows, *places, "a small network"))
-    check_section(made)
-    maps = [block for block in made.blocks if block.name.startswith("map-")]
+    geometry_section = section(DATA, geometry, Embedding(DATA.test_rows, *places, "a small network"))
+    check_section(geometry_section)
+    maps = [block for block in geometry_section.blocks if block.name.startswith("map-")]
     assert len(maps) == 2 and all((block.thumbnails == DATA.images[DATA.test_rows]).all() for block in maps)
     assert sorted(number for trace in maps[0].figure.data for number in trace.customdata) == list(range(100))

@@ -96,10 +96,10 @@ def test_planted_noise_is_estimated() -> None:
     random = np.random.default_rng(0)
     swap = random.random(3000) < 0.04
     true = data.groups[data.train_rows]
-    given = np.where(swap, (true + random.integers(1, 5, 3000)) % 5, true)
+    labelled = np.where(swap, (true + random.integers(1, 5, 3000)) % 5, true)
     probabilities = np.eye(5)[true] * 0.9 + random.uniform(0.0, 0.04, (3000, 5))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    joint = noise_estimates(data, probabilities, given).set_index("estimate").loc["confident joint"]
+    joint = noise_estimates(data, probabilities, labelled).set_index("estimate").loc["confident joint"]
     assert joint["low"] <= swap.mean() <= joint["high"] and joint["high"] - joint["low"] < 0.03
 
 
@@ -125,6 +125,6 @@ def test_planted_swaps_are_found_again() -> None:
 
 def test_section_is_made(swapped: tuple[Data, Data], quality: LabelQuality) -> None:
     """The section can be built, names the crowd's accuracy and says that the comparison is circular."""
-    made = section(swapped[1], quality)
-    check_section(made)
-    assert "83.5%" in made.finding and "circular" in made.finding
+    quality_section = section(swapped[1], quality)
+    check_section(quality_section)
+    assert "83.5%" in quality_section.finding and "circular" in quality_section.finding

@@ -42,10 +42,10 @@ def test_no_cluster_straddles_the_held_out_part() -> None:
     data = make_data(600, 10)
     clusters = np.where(data.test, -1, np.arange(len(data)) // 4)
     data = type(data)(data.images, data.garments, data.test, clusters, data.names, data.taxonomy)
-    place = {image.tobytes(): row for row, image in enumerate(data.images)}
+    row_of = {image.tobytes(): row for row, image in enumerate(data.images)}
     drawn = draw(data, 0)
     known, held_out = (
-        {int(clusters[place[image.tobytes()]]) for image in images} for images in (drawn.images, drawn.held_out)
+        {int(clusters[row_of[image.tobytes()]]) for image in images} for images in (drawn.images, drawn.held_out)
     )
     assert not known & held_out and -1 not in known | held_out
 
@@ -105,9 +105,9 @@ def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
 def test_section_is_made_of_planted_curves() -> None:
     """The section can be drawn and says what ten times more images would bring."""
     table = planted_curves()
-    made = section(make_data(60, 20), table, fit_curves(table))
-    check_section(made)
-    assert "400,000" in made.finding
+    curve_section = section(make_data(60, 20), table, fit_curves(table))
+    check_section(curve_section)
+    assert "400,000" in curve_section.finding
 
 
 def planted_curves() -> pd.DataFrame:

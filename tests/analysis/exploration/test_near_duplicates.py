@@ -88,9 +88,9 @@ def test_planted_copies_and_conflicts_are_found(duplicates: NearDuplicates) -> N
 def test_another_shade_is_found_at_equal_brightness_alone(duplicates: NearDuplicates) -> None:
     """The picture at half its brightness is far by pixels and near once both are equally bright."""
     shades = duplicates.brightness
-    place = shades.variants(0.08)[0]
-    assert (shades.test[place], shades.train[place]) == (TRAIN + 3, 60)
-    assert shades.rmse[place] > 0.08 and shades.ratio[place] == pytest.approx(2, abs=0.05)
+    index = shades.variants(0.08)[0]
+    assert (shades.test[index], shades.train[index]) == (TRAIN + 3, 60)
+    assert shades.rmse[index] > 0.08 and shades.ratio[index] == pytest.approx(2, abs=0.05)
     assert len(match_brightness(DATA).test) == 80
 
 

@@ -13,7 +13,7 @@ from analysis.pages.page import as_text, write_page
 from analysis.pages.section import Gallery, Listing, Picture, Row, Section
 from tests.analysis.exploration.browser import opened
 
-PLACE = """([x, y]) => {
+POINT_POSITION = """([x, y]) => {
     const plot = document.getElementById("plot-points"), layout = plot._fullLayout, box = plot.getBoundingClientRect();
     return [box.left + layout._size.l + layout.xaxis.d2p(x), box.top + layout._size.t + layout.yaxis.d2p(y)];
 }"""
@@ -58,54 +58,54 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_page_opens_without_errors_and_without_network(page: Path, width: int, scheme: str) -> None:
     """Every figure is drawn, nothing is requested but the page, nothing is wider than the window."""
-    with opened(page, width, "dark" if scheme == "dark" else "light") as held:
-        held.draw_everything()
-        assert held.errors == []
-        assert [a for a in held.addresses if not a.startswith(("data:", "blob:"))] == [page.resolve().as_uri()]
-        assert held.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        widths = held.page.eval_on_selector_all(
+    with opened(page, width, "dark" if scheme == "dark" else "light") as browser_page:
+        browser_page.draw_everything()
+        assert browser_page.errors == []
+        assert [a for a in browser_page.addresses if not a.startswith(("data:", "blob:"))] == [page.resolve().as_uri()]
+        assert browser_page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        widths = browser_page.page.eval_on_selector_all(
             ".plot", "all => all.map(p => [p.clientWidth, p.querySelector('svg').clientWidth])"
         )
-        assert all(place == drawn > 300 for place, drawn in widths)
+        assert all(available == drawn > 300 for available, drawn in widths)
 
 
 def test_point_under_the_pointer_shows_its_image(page: Path) -> None:
     """The number in `customdata` decides which image is shown beside the pointer."""
-    with opened(page) as held:
-        held.draw_everything()
-        x, y = held.page.evaluate(PLACE, [1, 1])
-        held.page.mouse.move(x, y)
-        shown = held.page.locator("#touched .thumb")
-        shown.wait_for(state="visible")
+    with opened(page) as browser_page:
+        browser_page.draw_everything()
+        x, y = browser_page.page.evaluate(POINT_POSITION, [1, 1])
+        browser_page.page.mouse.move(x, y)
+        thumbnail = browser_page.page.locator("#touched .thumb")
+        thumbnail.wait_for(state="visible")
         # The middle point has the number 1, whose image was the second that the sprite got.
-        assert shown.evaluate("e => e.style.backgroundPosition") == "-112px 0px"
+        assert thumbnail.evaluate("e => e.style.backgroundPosition") == "-112px 0px"
 
 
 def test_axes_follow_the_colour_scheme(page: Path) -> None:
     """A change from light to dark changes the colour of the figures' text without a reload."""
     colour = "document.querySelector('#plot-bars .xtick text').style.fill"
-    with opened(page) as held:
-        held.draw_everything()
-        day = held.page.evaluate(colour)
-        held.page.emulate_media(color_scheme="dark")
-        held.page.wait_for_function(f"{colour} !== '{day}'")
+    with opened(page) as browser_page:
+        browser_page.draw_everything()
+        day = browser_page.page.evaluate(colour)
+        browser_page.page.emulate_media(color_scheme="dark")
+        browser_page.page.wait_for_function(f"{colour} !== '{day}'")
 
 
 def test_text_in_transparent_cells_is_legible_in_the_dark(page: Path) -> None:
     """A nearly transparent cell of a heatmap has light text on the dark background, and dark text in the light."""
     fill = "[...document.querySelectorAll('#plot-shares .hm text')].map(t => t.style.fill)"
-    with opened(page, scheme="dark") as held:
-        held.draw_everything()
-        assert held.page.evaluate(fill) == ["rgb(232, 234, 237)"] * 4
-        held.page.emulate_media(color_scheme="light")
-        held.page.wait_for_function(f"new Set({fill}).size === 2")
+    with opened(page, scheme="dark") as browser_page:
+        browser_page.draw_everything()
+        assert browser_page.page.evaluate(fill) == ["rgb(232, 234, 237)"] * 4
+        browser_page.page.emulate_media(color_scheme="light")
+        browser_page.page.wait_for_function(f"new Set({fill}).size === 2")
 
 
 def test_contents_lead_to_every_section(page: Path) -> None:
     """Each link of the contents has its section, in order."""
-    with opened(page) as held:
-        links = held.page.eval_on_selector_all("nav a", "all => all.map(a => a.hash.slice(1))")
-        found = held.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)")
+    with opened(page) as browser_page:
+        links = browser_page.page.eval_on_selector_all("nav a", "all => all.map(a => a.hash.slice(1))")
+        found = browser_page.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)")
         assert links == found == ["short", "first", "second"]
 
 

@@ -32,8 +32,8 @@ def test_url_holds_a_picture_close_to_the_sheet() -> None:
     sprite.add(ramp)
     kind, _, content = sprite.as_url().partition(",")
     assert kind == "data:image/webp;base64"
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L"))[:28, :28]
-    assert np.abs(shown.astype(int) - ramp).mean() < 4
+    decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L"))[:28, :28]
+    assert np.abs(decoded.astype(int) - ramp).mean() < 4
 
 
 def test_page_without_images_still_has_a_sprite() -> None:

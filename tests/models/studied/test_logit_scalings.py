@@ -40,9 +40,9 @@ def test_no_scaling_spoils_honest_logits_and_all_but_none_mend_boasts(fit: Fit) 
 
     honest = loss(1.0, fit_identity(logits, garments))
     assert loss(1.0, fit(logits, garments, MEMBERSHIP)) == pytest.approx(honest, abs=0.01)
-    mended = fit(3 * logits, garments, MEMBERSHIP)
+    calibrated = fit(3 * logits, garments, MEMBERSHIP)
     boast = loss(3.0, fit_identity(logits, garments))
-    assert fit is SCALINGS["none"] or loss(3.0, mended) < honest + 0.5 * (boast - honest)
+    assert fit is SCALINGS["none"] or loss(3.0, calibrated) < honest + 0.5 * (boast - honest)
 
 
 @pytest.mark.parametrize("planted", [0.5, 3.0])

@@ -148,15 +148,15 @@ def test_the_commands_that_the_demonstration_suggests_can_be_parsed(tmp_path: Pa
     dsn, pictures = "host=/tmp/a dbname=shop", tmp_path / "my pictures"
     lines = next_commands(dsn, pictures)
     assert next_commands(dsn, None) == lines[:1]
-    given = []
+    parsed = []
     for line in lines:
         command: Any = get_command(app)
         program, *words = shlex.split(line)
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
-        given.append((program, command.name, command.make_context(command.name, words).params))
-    assert [(program, name) for program, name, _ in given] == [("fashion", n) for n in ("query", "run", "classify")]
-    query, run, classify = (parameters for _, _, parameters in given)
+        parsed.append((program, command.name, command.make_context(command.name, words).params))
+    assert [(program, name) for program, name, _ in parsed] == [("fashion", n) for n in ("query", "run", "classify")]
+    query, run, classify = (parameters for _, _, parameters in parsed)
     assert query["dsn"] == classify["dsn"] == dsn and classify["files_below"] == pictures
     settings = [f"example_gen.dsn={dsn}", f"example_gen.files_below={pictures}"]
     assert (run["profile"], run["set_"]) == ("catalogue", settings)
@@ -175,11 +175,11 @@ def test_the_demonstration_can_be_kept() -> None:
     ) as process:
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("fashion catalogue query --dsn "))
-        kept = shlex.split(line)[-1]
-        rows = sum(map(len, read_products(kept)))
+        demonstration_dsn = shlex.split(line)[-1]
+        rows = sum(map(len, read_products(demonstration_dsn)))
         process.send_signal(signal.SIGINT)
     assert (process.returncode, rows) == (0, 20)
-    assert not Path(str(conninfo_to_dict(kept)["host"])).exists()
+    assert not Path(str(conninfo_to_dict(demonstration_dsn)["host"])).exists()
 
 
 def test_a_closed_standard_output() -> None:

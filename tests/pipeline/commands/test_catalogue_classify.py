@@ -42,19 +42,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Pictures]:
     """A catalogue, and a file for each of its images; some are broken."""
-    made = make_demonstration(PRODUCTS)
+    demonstration = make_demonstration(PRODUCTS)
     images, garments = images_and_garments(400, 0)
     names = Taxonomy.load().garments
     folder = tmp_path_factory.mktemp("pictures")
-    return made, write_pictures(folder, made.images, images, [names[g] for g in garments], every=20)
+    return demonstration, write_pictures(folder, demonstration.images, images, [names[g] for g in garments], every=20)
 
 
 @pytest.fixture
 def dsn(shop: tuple[Demonstration, Pictures]) -> Iterator[str]:
     """A PostgreSQL with the catalogue."""
-    made, pictures = shop
+    demonstration, pictures = shop
     with running_server(find_programs()) as server:
-        fill(server, made, pictures.url)
+        fill(server, demonstration, pictures.url)
         yield server
 
 
@@ -126,15 +126,15 @@ def test_a_model_that_reads_descriptions_gets_them(
     model = export_small(tmp_path / "model", weights=blind, texts=True)
     push(model.saved_model, tmp_path / "serving_models" / "fashion")
     assert fashion(*arguments(dsn, tmp_path, shop[1])).returncode == 0
-    taxonomy, made = Taxonomy.load(), shop[0]
+    taxonomy, demonstration = Taxonomy.load(), shop[0]
     group_of = {name: taxonomy.groups[group] for name, group in zip(taxonomy.garments, taxonomy.group_of, strict=True)}
     answers = {product: row[1] for product, row in rows(dsn).items() if row[2] is None}
     texts = {product.id: product.description for some in read_products(dsn) for product in some}
-    silent = {answers[product] for product in answers if texts[product] is None}
-    assert len(silent) == 1
-    told = [product for product in answers if texts[product] and made.garments.get(product)]
-    right = [answers[product] == group_of[made.garments[product]] for product in told]
-    assert len(right) > 50 and np.mean(right) > 0.7 and len({answers[product] for product in told}) > 3
+    without_text = {answers[product] for product in answers if texts[product] is None}
+    assert len(without_text) == 1
+    with_text = [product for product in answers if texts[product] and demonstration.garments.get(product)]
+    right = [answers[product] == group_of[demonstration.garments[product]] for product in with_text]
+    assert len(right) > 50 and np.mean(right) > 0.7 and len({answers[product] for product in with_text}) > 3
 
 
 STALL = """

@@ -61,8 +61,8 @@ def declare(directory: Path, tiny_run: TinyRun) -> DeclaredExperiment:
     """Declares the experiment in a directory, with a workspace that has examples already."""
     shutil.copytree(tiny_run.workspace, directory / "workspace")
     (directory / "tiny.toml").write_text(DECLARED, encoding="utf-8")
-    place = ("--workspace", str(directory / "workspace"), "--studies", str(directory))
-    return DeclaredExperiment(directory, (*place, *tiny_run.options))
+    workspace_options = ("--workspace", str(directory / "workspace"), "--studies", str(directory))
+    return DeclaredExperiment(directory, (*workspace_options, *tiny_run.options))
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_a_killed_experiment_continues_and_ends_like_an_undisturbed_one(
     assert len(first[["arm", "seed"]].drop_duplicates()) < 4
     done = fashion("experiment", "run", "tiny", *killed.options)
     assert done.returncode == 0 and "Next: fashion experiment report" in done.stdout, done.stdout + done.stderr
-    kept = pd.read_csv(killed.csv).merge(first)
-    assert len(kept) == len(first)
+    unchanged = pd.read_csv(killed.csv).merge(first)
+    assert len(unchanged) == len(first)
 
     undisturbed = declare(tmp_path, tiny_run)
     assert fashion("experiment", "run", "--all", *undisturbed.options).returncode == 0
@@ -114,7 +114,7 @@ def test_a_finished_experiment_is_listed_compared_and_reported(killed: DeclaredE
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("run",), "a name, or --all"),
         (("run", "tiny", "--all"), "tiny and --all"),
@@ -128,7 +128,7 @@ def test_a_finished_experiment_is_listed_compared_and_reported(killed: DeclaredE
         (("compare", "wide", "narrow", "--of", "tinny"), "Did you mean 'tiny'?"),
     ],
 )
-def test_an_error_is_one_paragraph(arguments: tuple[str, ...], said: str, tmp_path: Path, fashion: Fashion) -> None:
+def test_an_error_is_one_paragraph(arguments: tuple[str, ...], message: str, tmp_path: Path, fashion: Fashion) -> None:
     """The error states what was expected and the next command, without a stack trace."""
     (tmp_path / "tiny.toml").write_text(DECLARED, encoding="utf-8")
     if "list" in arguments:
@@ -136,7 +136,9 @@ def test_an_error_is_one_paragraph(arguments: tuple[str, ...], said: str, tmp_pa
     if "broken" in arguments:
         (tmp_path / "broken.toml").write_text("number = = 2", encoding="utf-8")
     done = fashion("experiment", *arguments, "--studies", str(tmp_path))
-    assert done.returncode == 1 and said in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1 and message in done.stderr and "Next: " in done.stderr and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.slow

@@ -56,9 +56,9 @@ def explore_again(explored: Explored, fashion: Fashion, *more: str) -> subproces
 
 def test_five_findings_are_printed_and_the_page_is_named(explored: Explored) -> None:
     """The terminal shows the five main findings, numbered, and the path of the page."""
-    told = explored.output
-    assert re.findall(r"^(\d)\. ", told, re.MULTILINE) == ["1", "2", "3", "4", "5"]
-    assert str(explored.page) in told and explored.page.stat().st_size < 12e6
+    output = explored.output
+    assert re.findall(r"^(\d)\. ", output, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    assert str(explored.page) in output and explored.page.stat().st_size < 12e6
 
 
 def test_the_examples_of_the_pipeline_are_reused(explored: Explored) -> None:
@@ -77,8 +77,8 @@ def test_nothing_is_computed_twice(explored: Explored, fashion: Fashion) -> None
 def test_the_trained_model_of_the_workspace_is_examined(explored: Explored) -> None:
     """The map is of its features, and its errors stand among those of the other models."""
     sections = json.loads((explored.artifact("explorer", "exploration") / "sections.json").read_text())
-    told = json.dumps(sections)
-    assert "features of the trained model" in told and "trained model" in json.dumps(
+    text = json.dumps(sections)
+    assert "features of the trained model" in text and "trained model" in json.dumps(
         next(section for section in sections if section["name"] == "geometry")
     )
 
@@ -86,12 +86,15 @@ def test_the_trained_model_of_the_workspace_is_examined(explored: Explored) -> N
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_the_page_opens_without_an_error(explored: Explored, width: int, scheme: str) -> None:
     """Every section is there, every figure is drawn, nothing is fetched, nothing is wider than the window."""
-    with opened(explored.page, width, "dark" if scheme == "dark" else "light") as held:
-        held.draw_everything()
-        assert held.errors == []
-        assert [a for a in held.addresses if not a.startswith(("data:", "blob:"))] == [explored.page.as_uri()]
-        assert held.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)") == ["short", *SECTIONS]
-        assert held.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with opened(explored.page, width, "dark" if scheme == "dark" else "light") as browser_page:
+        browser_page.draw_everything()
+        assert browser_page.errors == []
+        assert [a for a in browser_page.addresses if not a.startswith(("data:", "blob:"))] == [explored.page.as_uri()]
+        assert browser_page.page.eval_on_selector_all("main > section", "all => all.map(s => s.id)") == [
+            "short",
+            *SECTIONS,
+        ]
+        assert browser_page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_missing_taxonomy_is_one_paragraph(explored: Explored, fashion: Fashion) -> None:
@@ -112,8 +115,8 @@ def test_the_notebook_runs_from_top_to_bottom(
     monkeypatch.setenv("FASHION_SET", " ".join(overrides))
     execute_notebook(Workspace(explored.workspace), tmp_path / "executed.ipynb")
     cells = [c for c in nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells if c.cell_type == "code"]
-    shown = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells]
-    assert all(cell.execution_count for cell in cells) and all(count > 0 for count in shown[1:])
+    pictures = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells]
+    assert all(cell.execution_count for cell in cells) and all(count > 0 for count in pictures[1:])
 
 
 def test_the_committed_notebook_has_its_outputs() -> None:
@@ -138,8 +141,8 @@ def test_the_document_says_what_is_known_of_the_real_data() -> None:
 
 def test_the_documents_pictures_are_those_it_shows() -> None:
     """No picture is missing, none is left over, none is over 1 MB."""
-    shown = set(re.findall(r"\(exploration/([\w-]+\.png)\)", DOCUMENT.read_text(encoding="utf-8")))
-    assert shown == {path.name for path in PICTURES.iterdir()}
+    linked = set(re.findall(r"\(exploration/([\w-]+\.png)\)", DOCUMENT.read_text(encoding="utf-8")))
+    assert linked == {path.name for path in PICTURES.iterdir()}
     assert all(path.stat().st_size < 1e6 for path in PICTURES.iterdir())
 
 

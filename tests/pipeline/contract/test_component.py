@@ -43,7 +43,7 @@ def test_output_must_be_an_artifact() -> None:
 def test_component_without_docstring_is_refused() -> None:
     """The first line is what `fashion show` prints."""
 
-    def silent(out: Output[Examples]) -> None: ...
+    def undocumented(out: Output[Examples]) -> None: ...
 
     with pytest.raises(TypeError, match="no docstring"):
-        component(silent)
+        component(undocumented)

@@ -40,9 +40,9 @@ def test_live_table_shows_bar_state_and_note() -> None:
         display.progress("trainer")(2, 10, "epochs", "loss 0.25")
         console.print(display._table())
         display.failed("trainer")
-    shown = console.export_text()
-    assert "reused" in shown and "trials 5" in shown and "waiting" in shown and "failed" in shown
-    assert "2/10 epochs  loss 0.25" in shown and "━" in shown
+    output = console.export_text()
+    assert "reused" in output and "trials 5" in output and "waiting" in output and "failed" in output
+    assert "2/10 epochs  loss 0.25" in output and "━" in output
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -112,15 +112,15 @@ def test_output_of_a_stage_does_not_disturb_the_table(tmp_path: Path) -> None:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
     with subprocess.Popen(command, cwd=ROOT, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
-        shown = b""
+        output = b""
         while True:
             try:
                 read = os.read(master, 65536)
             except OSError:
                 break
-            shown += read
+            output += read
         assert process.wait(timeout=60) == 0
     os.close(master)
-    assert b"judge" in shown and b"done" in shown and b"native output" not in shown
+    assert b"judge" in output and b"done" in output and b"native output" not in output
     logs = list((tmp_path / "workspace" / "logs" / "learn").glob("*/stage.log"))
     assert logs[0].read_text() == "native output\n"

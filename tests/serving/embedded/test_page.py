@@ -152,8 +152,8 @@ def test_the_page_shows_the_servers_answer(visit: Open, server: ServerProcess, w
     expect(page.locator("#headline")).to_have_text(headline(answer))
     expect(page.locator("#name")).to_have_text("shirt.bin")
     expect(page.locator("#facts")).to_contain_text(re.compile(r"fashion.*, answered in \d+ ms\."))
-    shown = page.locator("#groups td.n").all_text_contents()
-    assert shown == [f"{100 * p:.1f}%" for p in answer["group_probabilities"]]
+    percentages = page.locator("#groups td.n").all_text_contents()
+    assert percentages == [f"{100 * p:.1f}%" for p in answer["group_probabilities"]]
     marks = page.locator("#groups .mark").all_text_contents()
     assert [mark == "possible" for mark in marks] == answer["prediction_set"]
     expect(page.locator("#seen")).to_have_text("What the model saw: 28 × 28 pixels")

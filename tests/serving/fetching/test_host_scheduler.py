@@ -85,13 +85,13 @@ def test_connections_are_reused(image_server: Web) -> None:
 @pytest.mark.slow
 def test_a_slow_host_does_not_delay_the_others(shop: Shop, image_server: Web) -> None:
     """While all downloads of one host hang, the images of another host arrive."""
-    silent = [f"{image_server.url}/silent/{number}" for number in range(50)]
+    unanswered = [f"{image_server.url}/silent/{number}" for number in range(50)]
     fine = [f"http://localhost:{image_server.port}/fine/{number}" for number in range(50)]
-    results = iter(ImageFetcher(silent + fine, policy=local_policy(max_downloads=4, max_per_host=2)))
+    results = iter(ImageFetcher(unanswered + fine, policy=local_policy(max_downloads=4, max_per_host=2)))
     first = [next(results) for _ in fine]
     assert all(isinstance(result, Fetched) for result in first)
     shop.ended.set()
-    assert len(list(results)) == len(silent)
+    assert len(list(results)) == len(unanswered)
 
 
 def test_a_host_that_does_not_answer_is_dropped(image_server: Web) -> None:

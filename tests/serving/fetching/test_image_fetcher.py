@@ -165,15 +165,15 @@ def test_a_second_run_downloads_nothing(shop: Shop, image_server: Web, tmp_path:
 
 def test_old_images_are_revalidated(tmp_path: Path) -> None:
     """The server does not send an unchanged file again, and a changed one replaces the old one."""
-    shown = 1
+    version = 1
 
     def answer(request: Request) -> Answer:
-        same = request.headers.get("if-none-match") == f'"{shown}"'
-        return Answer(304) if same else Answer(body=png(shown), headers={"ETag": f'"{shown}"'})
+        same = request.headers.get("if-none-match") == f'"{version}"'
+        return Answer(304) if same else Answer(body=png(version), headers={"ETag": f'"{version}"'})
 
     with web(answer) as image_server, ImageCache(tmp_path / "images") as cache:
         found = []
-        for shown in (1, 1, 2):  # noqa: B007
+        for version in (1, 1, 2):  # noqa: B007
             (result,) = fetched([image_server.url], cache=cache, max_age_seconds=0.0)
             assert isinstance(result, Fetched)
             found.append((result.cached, result.pixels.tobytes()))

@@ -33,12 +33,12 @@ def test_covers_every_signature_and_size(warmup: Path) -> None:
     """Each signature has requests with one image and with many, as uncompressed TFRecords of PredictionLog."""
     assert write_warmup(warmup, IMAGES, singles=2, batch=16) == 9
     logs = [PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(warmup))]
-    asked = [
+    requests = [
         (r.model_spec.name, r.model_spec.signature_name, key, tensor.tensor_shape.dim[0].size)
         for r in (log.predict_log.request for log in logs)
         for key, tensor in r.inputs.items()
     ]
-    assert asked == [("fashion", name, key, size) for name, key in INPUTS.items() for size in (1, 1, 16)]
+    assert requests == [("fashion", name, key, size) for name, key in INPUTS.items() for size in (1, 1, 16)]
 
 
 def test_same_bytes(warmup: Path, tmp_path: Path) -> None:

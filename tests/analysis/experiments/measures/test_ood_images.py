@@ -28,12 +28,12 @@ def test_the_first_ones_do_not_depend_on_how_many_follow(name: str, seed: int, c
 @every_kind
 def test_gives_varied_pixels_and_leaves_the_garments_as_they_were(name: str) -> None:
     """The images are uint8, hardly two of them the same, and another seed draws others."""
-    given = GARMENTS.copy()
-    drawn = draw_ood_images(name, 40, 0, given)
+    originals = GARMENTS.copy()
+    drawn = draw_ood_images(name, 40, 0, originals)
     assert drawn.dtype == np.uint8 and drawn.shape == (40, 28, 28)
     assert len(np.unique(drawn, axis=0)) > 20
-    assert (drawn != draw_ood_images(name, 40, 1, given)).any()
-    assert np.array_equal(given, GARMENTS)
+    assert (drawn != draw_ood_images(name, 40, 1, originals)).any()
+    assert np.array_equal(originals, GARMENTS)
 
 
 @every_kind

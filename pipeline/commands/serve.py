@@ -52,6 +52,7 @@ def serve(
     """
     base = Workspace(directory).serving
     chosen, flags = choose_engine(base, engine, port, grpc_port, label or [], not no_ui, flag or [])
+    _check_ports(port, grpc_port)
     # Shells start background jobs with SIGINT ignored; SIGTERM stops the server as Ctrl-C does.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -100,6 +101,27 @@ def choose_engine(
     if chosen.name == "embedded" and not ui:
         extra.append("--ui=false")
     return chosen, Flags(base, base.name, port, grpc_port, BATCHING, MONITORING, tuple(extra))
+
+
+def _check_ports(port: int, grpc_port: int) -> None:
+    """Raises UserError when both ports are off, or when another server answers at one: its version would be announced."""
+    from serving.engines.engine import free_port
+
+    if not port and not grpc_port:
+        raise UserError(
+            "Both ports are off.",
+            expected="a port of REST or of gRPC",
+            received="--port 0 --grpc-port 0",
+            next_step="fashion serve",
+        )
+    for option, number in (("--port", port), ("--grpc-port", grpc_port)):
+        if number and _accepts(number):
+            raise UserError(
+                f"Port {number} is in use.",
+                expected="a port that no other program listens on",
+                received=f"{option} {number}",
+                next_step=f"fashion serve {option} {free_port()}",
+            )
 
 
 def announcement(engine: Engine, flags: Flags, version: int | None) -> str:

@@ -80,6 +80,10 @@ class ExecutionRecord:
         return (self.end_time or self.start_time) - self.start_time
 
 
+class StoreVersionError(UserError):
+    """Another version of this project wrote the metadata store."""
+
+
 class MetadataStore:
     """Reads and writes the metadata store; every method that writes is one transaction."""
 
@@ -87,7 +91,8 @@ class MetadataStore:
         """Opens the store: creates one where there is none, and migrates one that an earlier version wrote.
 
         Raises:
-            UserError: The file is damaged, or a later version of this project wrote it.
+            UserError: The file is damaged.
+            StoreVersionError: A later version of this project wrote it.
         """
         self.path = path
         with self._readable():
@@ -109,7 +114,7 @@ class MetadataStore:
         while 1 <= self._version() < latest:
             self._migrate()
         if self._version() != latest:
-            raise UserError(
+            raise StoreVersionError(
                 f"The workspace {self.path.parent} was written by another version of this project.",
                 expected=f"a metadata store of version {latest} or earlier",
                 received=f"version {self._version()}",
@@ -245,7 +250,12 @@ class MetadataStore:
         """Reads the whole file; raises UserError when a part of it is damaged."""
         found = self._rows("PRAGMA quick_check")[0][0]
         if found != "ok":
-            raise UserError(f"The metadata store {self.path} is damaged.", received=found, next_step="fashion repair")
+            raise UserError(
+                f"The metadata store {self.path} is damaged.",
+                expected="an intact SQLite file",
+                received=found,
+                next_step="fashion repair",
+            )
 
     def abandon_running(self) -> list[ExecutionRecord]:
         """Marks executions that a killed process left RUNNING as FAILED; returns them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.contract.errors import UserError
 from pipeline.runner.execution import RECORD
-from pipeline.runner.metadata_store import MetadataStore
+from pipeline.runner.metadata_store import MetadataStore, StoreVersionError
 from pipeline.runner.workspace import Workspace
 
 
@@ -35,12 +35,17 @@ def repair(workspace: Workspace) -> tuple[Path | None, list[str]]:
 
     Returns:
         The new path of the damaged file (None when the store was intact), and the stages recorded.
+
+    Raises:
+        StoreVersionError: Another version of this project wrote the store, which is not damaged and stays.
     """
     with workspace.lock():
         moved = None
         try:
             store = MetadataStore(workspace.store)
             store.check()
+        except StoreVersionError:
+            raise
         except UserError:
             moved = _move_damaged_store(workspace)
             store = MetadataStore(workspace.store)

@@ -99,7 +99,9 @@ class GrpcTransport:
         details = error.details() or error.code().name
         match error.code():
             case grpc.StatusCode.UNAVAILABLE if any(word in details.lower() for word in BROKEN):
-                raise Unreachable(f"{self._target} cannot be reached.", received=details) from None
+                raise Unreachable(
+                    f"{self._target} cannot be reached.", expected="a running server", received=details
+                ) from None
             case grpc.StatusCode.RESOURCE_EXHAUSTED if "message larger than max" in details:
                 raise InvalidRequest(details) from None
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.RESOURCE_EXHAUSTED:

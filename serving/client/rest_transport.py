@@ -83,7 +83,9 @@ class RestTransport:
         except httpx.TimeoutException:
             raise DeadlineExceeded(f"{self._url} did not answer within {seconds:.3g} seconds.") from None
         except httpx.TransportError as error:
-            raise Unreachable(f"{self._url} cannot be reached.", received=str(error)) from None
+            raise Unreachable(
+                f"{self._url} cannot be reached.", expected="a running server", received=str(error)
+            ) from None
         if response.status_code != httpx.codes.OK:
             raise _error(response, self._url)
         try:

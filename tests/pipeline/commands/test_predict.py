@@ -107,10 +107,11 @@ def test_private_urls_are_fetched_when_allowed() -> None:
 
 
 def test_unreachable_server(folder: Path) -> None:
-    """The error for an unreachable server names the command that starts one."""
+    """The error for an unreachable server has all its lines and names the command that starts one."""
     done = predict(folder, "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr and "Next: fashion serve" in done.stderr
+    assert [line.split(":")[0] for line in done.stderr.splitlines()[-3:]] == ["Expected", "Received", "Next"]
 
 
 def test_unknown_model(folder: Path) -> None:

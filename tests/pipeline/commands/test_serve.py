@@ -156,14 +156,13 @@ def test_only_open_ports_are_announced(workspace: Path, ports: tuple[int, int], 
 
 @pytest.mark.parametrize("broken", ["port", "model"])
 def test_a_failing_start_shows_why(workspace: Path, tmp_path: Path, broken: str) -> None:
-    """A port in use and a damaged version end the command with the server's last line and the log's path."""
+    """A port that cannot be opened and a damaged version end the command with the server's last line and the log."""
     base = tmp_path / "workspace" / "serving_models" / "fashion"
     shutil.copytree(workspace / "serving_models" / "fashion" / "2", base / "2")
     if broken == "model":
         (base / "2" / "saved_model.pb").write_bytes(b"damaged")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
-        other.listen()
         port = other.getsockname()[1] if broken == "port" else free_port()
         options = ["--port", port, "--grpc-port", 0, "--engine", "embedded"]
         done = _fashion("serve", "-w", tmp_path / "workspace", *options)
@@ -171,6 +170,26 @@ def test_a_failing_start_shows_why(workspace: Path, tmp_path: Path, broken: str)
     assert re.search(rf"^Next: see .*serve-{port}.log$", done.stderr, re.MULTILINE)
     assert ("in use" if broken == "port" else "saved_model.pb") in done.stderr.partition("The server ended with")[2]
     assert "is served by" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+def test_a_port_of_another_server_is_not_announced(workspace: Path, option: str) -> None:
+    """A port that another server answers at is an error before the start, with a command that names a free port."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        other_option = {"--port": "--grpc-port", "--grpc-port": "--port"}[option]
+        done = _fashion("serve", "-w", workspace, "--engine", "embedded", option, port, other_option, free_port())
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[1] == f"Port {port} is in use." and re.fullmatch(rf"Next: fashion serve {option} \d+", lines[-1])
+
+
+def test_both_ports_off_is_an_error_before_the_start(workspace: Path) -> None:
+    """With both ports at 0 no server is started or announced."""
+    done = _fashion("serve", "-w", workspace, "--engine", "embedded", "--port", 0, "--grpc-port", 0)
+    assert done.returncode == 1 and done.stderr.splitlines()[1] == "Both ports are off."
 
 
 def test_without_a_push_there_is_nothing_to_serve(tmp_path: Path) -> None:

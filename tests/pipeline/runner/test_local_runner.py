@@ -252,13 +252,16 @@ def test_lost_store_is_rebuilt(run: Run, workspace: Workspace) -> None:
 
 
 def test_workspace_of_another_version_is_refused(run: Run, workspace: Workspace) -> None:
-    """The store of a later version is not changed, and the error names the next step."""
+    """Neither a run nor repair changes the store of a later version, and the error names the next step."""
     run()
     with sqlite3.connect(workspace.store) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="another version") as caught:
-        run()
-    assert "version 99" in caught.value.received
+    for command in (run, lambda: repair(workspace)):
+        with pytest.raises(UserError, match="another version") as caught:
+            command()
+        assert "version 99" in caught.value.received and "fashion clean --all" in caught.value.next_step
+    with sqlite3.connect(workspace.store) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (99,)
 
 
 def test_unselected_stage_keeps_its_latest_result(run: Run) -> None:

@@ -104,7 +104,7 @@ def choose_engine(
 
 
 def _check_ports(port: int, grpc_port: int) -> None:
-    """Raises UserError when both ports are off, or when another server answers at one: its version would be announced."""
+    """Raises UserError when both ports are off, or when another server answers, whose version would be announced."""
     from serving.engines.engine import free_port
 
     if not port and not grpc_port:

@@ -37,8 +37,7 @@ class UserError(Exception):
     @property
     def one_line(self) -> str:
         """The error as sentences on one line, for a log or a table: "There is no x. Expected: y. Received: z."."""
-        labelled = [f"{name}: {text}" for name, text in self.details() if text]
-        return " ".join(_sentence(text) for text in [self.headline, *labelled])
+        return " ".join([self.headline, *(_sentence(f"{name}: {text}") for name, text in self.details() if text)])
 
 
 def _sentence(text: str) -> str:

@@ -27,8 +27,9 @@ def test_one_line_has_the_same_fields_as_sentences() -> None:
     ("headline", "received", "expected"),
     [
         ("There is no x. Did you mean 'y'?", "who?", "There is no x. Did you mean 'y'? Received: who?"),
-        ("It fails", "one\n  two..", "It fails. Received: one two."),
+        ("It fails.", "one\n  two..", "It fails. Received: one two."),
         ("It fails.", "no!", "It fails. Received: no!"),
+        ("Cannot decode", "", "Cannot decode"),
     ],
 )
 def test_one_line_ends_each_field_with_one_mark(headline: str, received: str, expected: str) -> None:

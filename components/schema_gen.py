@@ -33,7 +33,7 @@ def schema_gen(
     """Provides the schema and records where the data disagree with the curated one."""
     from google.protobuf import text_format
 
-    from analysis.data.schema import disagreements, infer_schema
+    from analysis.data.schema_inference import disagreements, infer_schema
     from components.statistics_gen import read_statistics, splits_of
 
     inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])

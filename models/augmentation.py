@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 Images = NDArray[np.uint8]
 Targets = NDArray[np.float32]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.augmentation import Augmentation, Images, Targets
+from pipeline.contract.errors import UserError
 
 Batch = tuple[Images, Targets]
 
@@ -31,7 +32,7 @@ class Batches:
         epochs: Epochs of the training; an augmentation may change during them. Defaults to 1.
 
     Raises:
-        ValueError: There are fewer images than a batch holds.
+        UserError: There are fewer images than a batch holds.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Batches:
         epochs: int = 1,
     ) -> None:
         if len(images) < batch_size:
-            raise ValueError(
-                f"There are fewer images than a batch holds. Expected: at least {batch_size}. Received: {len(images)}."
+            raise UserError(
+                "There are fewer images than a batch holds.",
+                expected=f"at least {batch_size} images, or a smaller batch_size",
+                received=f"{len(images)} images",
             )
         self._images, self._targets = images, targets
         self._batch_size, self._seed = batch_size, seed

@@ -27,7 +27,7 @@ from models.calibration import Calibration
 from models.image_files import fit_images
 from models.logit_scaling import NEGATIVE_LOGIT, LevelScaling
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 Predict = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 """From images, uint8 [N, 28, 28], and evidence, float32 [N, garments], to all outputs."""

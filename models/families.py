@@ -12,7 +12,7 @@ from typing import TypeAlias
 import keras
 from keras import layers, ops
 
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 QUICK_FEATURES = 64
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from pipeline.contract.image_limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 
 BACKGROUND_TOLERANCE = 0.05 * 255
 """A pixel of the item is brighter than the background by more than this; the data set's authors trimmed with 5% too."""

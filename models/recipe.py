@@ -13,7 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from models.families import build
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 Floats = NDArray[np.floating[Any]]
 FIXED_VALUES: Mapping[str, Any] = {

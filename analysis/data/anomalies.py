@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from analysis.data.schema import common_stats
+from analysis.data.schema_inference import common_stats
 from analysis.data.statistics import custom
 
 Kind = anomalies_pb2.AnomalyInfo

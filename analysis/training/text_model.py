@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.data.examples import read_arrays
+from analysis.data.examples import read_arrays, read_record_batches
 from models.probabilities import accuracy, group_confusion, macro_f1
 from models.text_evidence import DOUBT, fit_evidence_model, fuse, predict_evidence
 from pipeline.contract.errors import UserError
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 Probabilities = NDArray[np.float64]
 
 
-class DescriptionsError(UserError):
-    """The examples have no descriptions to learn from."""
-
-
 def read_descriptions(shards: Sequence[Path]) -> list[str]:
     """Returns the descriptions of a split's examples in their order, empty where an example has none.
 
@@ -33,16 +29,16 @@ def read_descriptions(shards: Sequence[Path]) -> list[str]:
         shards: The split's TFRecord files.
 
     Raises:
-        DescriptionsError: The examples have no descriptions.
+        UserError: The examples have no descriptions, or a file is damaged.
     """
-    try:
-        descriptions: list[str] = read_arrays(shards, ("description",))["description"].tolist()
-    except UserError as error:
-        raise DescriptionsError(
+    present = next(iter(read_record_batches(shards[0], 1))).schema.names
+    if "description" not in present:
+        raise UserError(
             "There are no descriptions to learn from.",
             expected="examples from a catalogue (example_gen.source=catalogue), or trainer.texts=false",
-            received=error.received,
-        ) from None
+            received=f"examples with {', '.join(sorted(present))}",
+        )
+    descriptions: list[str] = read_arrays(shards, ("description",))["description"].tolist()
     return descriptions
 
 

@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from models.augmentation import Augmentation, Images, Targets, erase, flip, mix_targets, mixup, rectangles, shift
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 SCALES = 7
 """Sizes between the smallest and the largest that `scale` draws from."""

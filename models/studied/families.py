@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models import families as shipped
 from models.families import Family, Tensor, convolution, garment_logits, plain_logits, thin_stage
 from models.studied.augmentation import Shrink
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 SEPARABLE_BLOCKS = 2
 """Blocks that keep their shape, after each halving of the resolution."""

@@ -12,7 +12,7 @@ from keras import ops
 from models.recipe import Floats, Recipe, WarmUp
 from models.studied.families import build
 from models.studied.objectives import Objective, hierarchical
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 
 Schedule = Literal["cosine", "linear", "constant"]
 OPTIMIZERS: Mapping[str, Callable[..., keras.Optimizer]] = {

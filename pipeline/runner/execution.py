@@ -196,7 +196,7 @@ def _as_user_error(error: BaseException, workspace: Workspace) -> UserError:
             received=f"{free:,.0f} MiB free at {workspace.root}; unfinished output is removed",
             next_step="fashion clean, or free the disk",
         )
-    return UserError(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+    return UserError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from pyarrow import parquet
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.images.encoding import SUFFIXES, ImageError, encode_file, read_file
 from serving.requests.prediction_log import short_message
 

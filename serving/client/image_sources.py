@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contract.limits import IMAGE_SIDE, ImageLimits
+from pipeline.contract.image_limits import IMAGE_SIDE, ImageLimits
 from serving.images.encoding import SUFFIXES, ImageError, encode_file, encode_image, read_file
 
 Source = Any

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import IMAGE_SIDE, ImageLimits
+from pipeline.contract.image_limits import IMAGE_SIDE, ImageLimits
 from serving.client.errors import ClientError, InvalidRequest, call_until_answered
 from serving.client.image_sources import Payload, Source, load_payload
 from serving.client.predictions import Failure, ImagesFailed, Prediction, to_prediction

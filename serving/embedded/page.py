@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.images.encoding import ImageError
 from serving.images.fitting import fit_file
 

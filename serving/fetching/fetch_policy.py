@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.files import exclusive_lock
-from pipeline.contract.limits import IMAGE_SIDE
+from pipeline.contract.image_limits import IMAGE_SIDE
 from serving.fetching.downloader import Validators
 
 VERSION = 1

@@ -11,7 +11,7 @@ from threading import Condition, Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 from serving.images.encoding import declared_pixels, encode_file
 from serving.images.fitting import fit_file
 

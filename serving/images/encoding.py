@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 
 if TYPE_CHECKING:
     from PIL import Image

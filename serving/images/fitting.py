@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.contract.limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from pipeline.contract.image_limits import IMAGE_SIDE, MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from serving.images.encoding import ImageError, ImageReason
 
 Bytes = NDArray[np.uint8]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.augmentation import AUGMENTATIONS
 from models.batches import Batches, one_hot
 from models.studied.augmentation import StudiedAugmentation
+from pipeline.contract.errors import UserError
 from tests.synthetic import images_and_garments
 
 IMAGES, GARMENTS = images_and_garments(100, 0)
@@ -60,7 +61,7 @@ def test_augmentation_knows_the_share_of_the_training() -> None:
 
 def test_too_few_images_are_rejected() -> None:
     """A batch larger than the data is an error that names both numbers."""
-    with pytest.raises(ValueError, match=r"at least 200\. Received: 100"):
+    with pytest.raises(UserError, match="(?s)at least 200 images.*Received: 100"):
         batches(batch_size=200)
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from models.image_files import fit_image, fit_images
-from pipeline.contract.limits import MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import MAX_IMAGE_BYTES
 from tests.serving.exports import export_small
 from tests.synthetic import images_and_garments
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 from serving.client.image_sources import expand_folders, load_payload
 from serving.images.encoding import ImageError
 from tests.serving.images.test_encoding import COLOURS, NOISE, decoded, encoded

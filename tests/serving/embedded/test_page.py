@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import MAX_IMAGE_BYTES
 from serving.engines.server_process import ServerProcess
 from serving.images.fitting import fit_file
 from serving.versions import push

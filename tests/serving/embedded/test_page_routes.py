@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from models.taxonomy import Taxonomy
-from pipeline.contract.limits import MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import MAX_IMAGE_BYTES
 from serving.embedded import page
 from serving.embedded.page import routes
 from serving.images.fitting import fit_file

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 from serving.fetching.fetch_policy import FetchPolicy
 from serving.fetching.image_cache import ImageCache
 from serving.fetching.image_fetcher import Failed, Fetched, ImageFetcher

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.contract.limits import ImageLimits
+from pipeline.contract.image_limits import ImageLimits
 from serving.images import decoder_pool
 from serving.images.decoder_pool import DecoderPool, WeightedSemaphore
 from serving.images.encoding import ImageError

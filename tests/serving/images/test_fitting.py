@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from models.image_files import fit_image
-from pipeline.contract.limits import MAX_IMAGE_BYTES
+from pipeline.contract.image_limits import MAX_IMAGE_BYTES
 from serving.images import fitting
 from serving.images.encoding import ImageError, encode_file
 from serving.images.fitting import fit_file, fit_pixels, shows_one_colour

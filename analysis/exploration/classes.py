@@ -21,7 +21,7 @@ from analysis.exploration.pixel_information import (
 )
 from analysis.exploration.principal_components import principal_components
 from analysis.exploration.typical_images import Samples, SummaryImages, choose, galleries, summary_images
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Listing, Picture, Section
 from models.taxonomy import Taxonomy
 

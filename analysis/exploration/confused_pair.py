@@ -17,7 +17,7 @@ from analysis.exploration.data import Data, Indices
 from analysis.exploration.group_separation import area_with_interval
 from analysis.exploration.image_features import side_coverage
 from analysis.exploration.neighbours import Neighbours
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 from models.probabilities import softmax
 

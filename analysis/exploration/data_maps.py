@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row
 from models.probabilities import softmax
 

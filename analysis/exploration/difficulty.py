@@ -20,7 +20,7 @@ from analysis.exploration.data import Data, Indices
 from analysis.exploration.data_maps import DataMap, map_blocks, map_data, map_text
 from analysis.exploration.neighbours import Neighbours
 from analysis.exploration.shared_errors import SharedErrors, compare_errors, error_blocks, errors_text
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Row, Section
 
 Floats = npt.NDArray[np.float32]

@@ -24,7 +24,7 @@ from analysis.exploration.two_sample_tests import (
     measure_power,
     smallest_detected,
 )
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Listing, Picture
 
 Flags = npt.NDArray[np.bool_]

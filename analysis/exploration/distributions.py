@@ -28,7 +28,7 @@ from analysis.exploration.group_separation import (
     separation_figure,
 )
 from analysis.exploration.image_features import FEATURES, Feature
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Picture, Section
 
 Values = npt.NDArray[np.float64]

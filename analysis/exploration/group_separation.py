@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.exploration.data import Data
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Picture
 
 Flags = npt.NDArray[np.bool_]

@@ -13,7 +13,7 @@ from analysis.evaluation.bootstrap import Estimate
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Floats, Neighbours, Rows, search
 from analysis.exploration.principal_components import PrincipalComponents, directions_for, variances
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Gallery, Picture, Row
 
 Distances = npt.NDArray[np.floating[Any]]

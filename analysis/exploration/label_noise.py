@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from analysis.evaluation.bootstrap import Estimate, from_confusion
 from analysis.evaluation.metrics import wilson_interval
 from analysis.exploration.data import Data, Indices
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 
 Probabilities = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

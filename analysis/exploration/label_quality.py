@@ -22,7 +22,7 @@ from analysis.exploration.label_noise import (
     without_table,
     without_text,
 )
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
 from models.probabilities import fit_temperature, softmax
 

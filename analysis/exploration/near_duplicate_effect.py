@@ -13,7 +13,7 @@ from analysis.evaluation.bootstrap import Estimate, from_examples, paired_differ
 from analysis.evaluation.metrics import accuracy
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours, search
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Listing, Picture
 
 Values = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.near_duplicate_effect import effect_figure, effect_table, effect_text
 from analysis.exploration.near_duplicates import CUT, NEAR, NearDuplicates
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
 
 GREY_LEVELS = 255

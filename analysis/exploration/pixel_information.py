@@ -13,7 +13,7 @@ import numpy.typing as npt
 from plotly.subplots import make_subplots
 
 from analysis.exploration.data import Data
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Picture
 
 Images = npt.NDArray[np.uint8]

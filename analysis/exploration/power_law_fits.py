@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from analysis.exploration.data import Data
 from analysis.exploration.learning_curves import epochs_for
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Listing, Picture, Section
 
 Values = npt.NDArray[np.float64]

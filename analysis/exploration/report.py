@@ -16,7 +16,7 @@ from analysis.exploration import (
     difficulty,
     distribution_shift,
     distributions,
-    geometry,
+    garment_overlap,
     label_quality,
     near_duplicates,
     near_duplicates_section,
@@ -65,7 +65,7 @@ class Explored:
     classes: classes.ClassStatistics
     features: pd.DataFrame
     shift: distribution_shift.Shift
-    geometry: geometry.Geometry
+    geometry: garment_overlap.Geometry
     near_duplicates: near_duplicates.NearDuplicates
     label_quality: label_quality.LabelQuality
     difficulty: difficulty.Difficulty
@@ -89,7 +89,7 @@ def explore(inputs: ExplorationInputs, seed: int, report: Report = lambda done, 
     features = measure_features(data.images)
     shift = distribution_shift.measure(data, features)
     report(3, 8, "geometry")
-    measured_geometry = geometry.measure(data, neighbours, out_of_fold.features, predictions, seed)
+    measured_geometry = garment_overlap.measure(data, neighbours, out_of_fold.features, predictions, seed)
     report(4, 8, "near-duplicates")
     duplicates = near_duplicates.measure(data, neighbours, inputs.pairs, predictions, out_of_fold.features, seed)
     report(5, 8, "label quality")
@@ -119,7 +119,7 @@ def build_sections(inputs: ExplorationInputs, explored: Explored) -> list[Sectio
     return [
         classes.section(data, explored.classes),
         distributions.section(data, explored.features, explored.shift),
-        geometry.section(data, explored.geometry, inputs.embedding),
+        garment_overlap.section(data, explored.geometry, inputs.embedding),
         near_duplicates_section.section(data, explored.near_duplicates),
         label_quality.section(data, explored.label_quality),
         difficulty.section(data, explored.difficulty),

@@ -17,7 +17,7 @@ from analysis.evaluation.ladder import logistic_regression, nearest_centroid
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.neighbours import Neighbours
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Picture, Row
 from models.probabilities import softmax
 

@@ -220,7 +220,7 @@ def clean(
 @app.command()
 def repair(directory: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Rebuild a damaged or lost metadata store from the finished stages."""
-    from pipeline.runner.recovery import repair as rebuild
+    from pipeline.runner.store_recovery import repair as rebuild
 
     workspace = Workspace(directory)
     lost = not workspace.store.exists()

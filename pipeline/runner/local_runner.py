@@ -22,7 +22,7 @@ from pipeline.runner.fingerprint import ROOT
 from pipeline.runner.graph import Channel, Pipeline
 from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
 from pipeline.runner.plan import Available, Decision, Planner
-from pipeline.runner.recovery import adopt_finished
+from pipeline.runner.store_recovery import adopt_finished
 from pipeline.runner.workspace import Workspace
 
 T = TypeVar("T", bound=Artifact)

@@ -25,7 +25,7 @@ from pipeline.runner.configuration import load_configuration
 from pipeline.runner.lineage import trace
 from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.plan import Decision, Planner
-from pipeline.runner.recovery import repair
+from pipeline.runner.store_recovery import repair
 from pipeline.runner.workspace import Workspace
 from serving.versions import versions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.pages.figures import figure
+from analysis.pages.figure_style import figure
 from analysis.pages.section import Gallery, Picture, Row
 from scripts.experiments_document import DOCUMENT, PICTURES, anchor, file_name, shrink, write_document
 from scripts.page_screenshots import remove_others

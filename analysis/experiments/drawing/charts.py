@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from analysis.experiments.comparison import mean_over_seeds, summarise
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.reported_metrics import confusion_metric, format_p_value, scale_of
-from analysis.pages import figures as style
-from analysis.pages.figures import NEUTRAL, SYMBOLS, TEST
+from analysis.pages import figure_style as style
+from analysis.pages.figure_style import NEUTRAL, SYMBOLS, TEST
 from analysis.pages.section import Picture
 
 BETTER, WORSE = "#0072B2", "#D55E00"

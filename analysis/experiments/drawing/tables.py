@@ -19,7 +19,7 @@ from analysis.experiments.reported_metrics import (
     format_p_value,
     scale_of,
 )
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Listing, Picture
 
 MOST_COLUMNS = 6

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.pages.figures import figure, matrix
+from analysis.pages.figure_style import figure, matrix
 from analysis.pages.page import as_text, write_page
 from analysis.pages.section import Gallery, Listing, Picture, Row, Section
 from tests.analysis.exploration.browser import opened

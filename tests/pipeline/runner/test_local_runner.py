@@ -21,7 +21,7 @@ from pipeline.runner.execution import StageError
 from pipeline.runner.fingerprint import ROOT
 from pipeline.runner.local_runner import InterruptedRunError, LocalRunner, RunResult
 from pipeline.runner.metadata_store import MetadataStore
-from pipeline.runner.recovery import repair
+from pipeline.runner.store_recovery import repair
 from pipeline.runner.workspace import Workspace
 from tests.pipeline.conftest import Explain, Run
 from tests.pipeline.runner.toy import configured

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.exploration.embedding import Embedding
-from analysis.exploration.geometry import Geometry, measure, nearest_garments, purity, section
+from analysis.exploration.garment_overlap import Geometry, measure, nearest_garments, purity, section
 from analysis.exploration.neighbours import Neighbours, nearest
 from tests.analysis.exploration.section_checks import check_section
 from tests.analysis.exploration.synthetic_data import make_data

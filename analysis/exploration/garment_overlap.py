@@ -25,7 +25,7 @@ from analysis.exploration.intrinsic_dimension import (
 )
 from analysis.exploration.neighbours import Floats, Neighbours, search
 from analysis.exploration.principal_components import PrincipalComponents, principal_components
-from analysis.pages import figures as style
+from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Listing, Picture, Section
 
 RESAMPLES = 1000

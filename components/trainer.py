@@ -83,7 +83,7 @@ def trainer(
     """Trains the best recipe, calibrates it on validation, and exports it with its signatures."""
     from keras.callbacks import TensorBoard
 
-    from analysis.training.tensorboard import PictureLog, write_projector
+    from analysis.training.tensorboard_pictures import PictureLog, write_projector
     from analysis.training.text_model import fit_descriptions, read_descriptions
     from models.augmentation import AUGMENTATIONS
     from models.calibration import calibrate

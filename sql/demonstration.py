@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from sql.descriptions import SHOP, WORDS, describe, describe_in
+from sql.synthetic_descriptions import SHOP, WORDS, describe, describe_in
 from sql.tables import CATALOGUE, GARMENTS
 
 ORDINARY: Final = "one text for each country, one image or more"

@@ -20,7 +20,7 @@ from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, HyperParameters, Model
 from pipeline.contract.errors import UserError
 from serving.requests.prediction_log import answer, load, predict_request
-from sql.descriptions import GARMENTS, Noise, describe_all
+from sql.synthetic_descriptions import GARMENTS, Noise, describe_all
 from tests.synthetic import base_columns, write_examples
 
 pytestmark = pytest.mark.slow

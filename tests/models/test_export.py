@@ -20,7 +20,7 @@ from models.export import calibrated_garments, export_model
 from models.families import build
 from models.taxonomy import Taxonomy
 from models.text_evidence import predict_evidence
-from sql.descriptions import GARMENTS, describe_all
+from sql.synthetic_descriptions import GARMENTS, describe_all
 from tests.serving.exports import CALIBRATION, plain_evidence
 from tests.synthetic import images_and_garments
 

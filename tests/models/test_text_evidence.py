@@ -18,7 +18,7 @@ from models.text_evidence import (
     predict_evidence,
     scaled_evidence_model,
 )
-from sql.descriptions import CLEAN, GARMENTS, Noise, describe_all
+from sql.synthetic_descriptions import CLEAN, GARMENTS, Noise, describe_all
 
 NOTHING = ["", " ", "\n\t ", "!!! ...", "qwertz zuiop", "\N{NO-BREAK SPACE}", "\N{SNOWMAN}" * 1000, "x" * 10**6]
 

@@ -13,7 +13,7 @@ from models.calibration import Calibration
 from models.logit_scaling import Affine, LevelScaling
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Model
-from sql.descriptions import GARMENTS, describe_all
+from sql.synthetic_descriptions import GARMENTS, describe_all
 
 BETWEEN = Affine(0.6 * np.eye(5) + 0.02 * np.roll(np.eye(5), 1, axis=1), np.array([0.1, 0.0, 0.3, 0.0, -0.2]))
 CALIBRATION = Calibration(

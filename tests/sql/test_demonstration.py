@@ -10,8 +10,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from sql.demonstration import CASES, SHARED, UNLABELLED, Demonstration, fill, make_demonstration
-from sql.descriptions import WORDS
 from sql.extract import Product, read_products
+from sql.synthetic_descriptions import WORDS
 
 PRODUCTS = 400
 

@@ -18,7 +18,7 @@ from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import TrainingSettings, read
 from models.logit_scaling import stratified_folds
 from models.probabilities import softmax
-from sql.descriptions import Noise, describe_all
+from sql.synthetic_descriptions import Noise, describe_all
 
 FOLDS = 5
 COVERAGE = 0.99

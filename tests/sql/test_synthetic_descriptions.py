@@ -1,4 +1,4 @@
-"""Tests of sql.descriptions: reproducible texts with the requested rates of defects."""
+"""Tests of sql.synthetic_descriptions: reproducible texts with the requested rates of defects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from models.taxonomy import Taxonomy
-from sql.descriptions import CLEAN, GARMENTS, LANGUAGES, SHOP, WORDS, Noise, describe, describe_all
+from sql.synthetic_descriptions import CLEAN, GARMENTS, LANGUAGES, SHOP, WORDS, Noise, describe, describe_all
 
 COUNT = 4000
 MANY = [GARMENTS[index % len(GARMENTS)] for index in range(COUNT)]

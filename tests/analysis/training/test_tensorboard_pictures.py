@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.training.tensorboard import CELL, MARGIN, draw_confusion, draw_errors, draw_sprite
+from analysis.training.tensorboard_pictures import CELL, MARGIN, draw_confusion, draw_errors, draw_sprite
 
 
 def test_shade_of_a_cell_is_the_share_of_its_row() -> None:

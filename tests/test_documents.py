@@ -80,7 +80,9 @@ def test_make_commands_of_the_readme_exist(line: str) -> None:
 
 def test_make_help_lists_every_documented_target() -> None:
     """Targets with a hyphen are listed too, each with its description on the same line."""
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     listed = [line.split()[0] for line in done.stdout.splitlines()]
     assert listed == re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert {"test", "test-fast", "test-long", "bench-serving"} <= set(listed)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.data.examples import read_arrays
+from analysis.evaluation.ladder import unit_pixels
 from models.taxonomy import Taxonomy
 
 Indices = npt.NDArray[np.int64]
@@ -64,11 +65,6 @@ class Data:
     def garment_name(self, row: int) -> str:
         """Returns the name of an image's garment."""
         return self.taxonomy.garments[self.garments[row]]
-
-
-def unit_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Returns the pixels of uint8 [N, height, width] in [0, 1], float32 [N, height * width]."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def read_data(shards_of: Callable[[str], Sequence[Path]], taxonomy: Taxonomy) -> Data:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analysis.exploration.data import Data, Indices, unit_pixels
+from analysis.evaluation.ladder import unit_pixels
+from analysis.exploration.data import Data, Indices
 from analysis.exploration.principal_components import principal_components
 
 Floats = npt.NDArray[np.float32]

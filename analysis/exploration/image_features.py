@@ -20,7 +20,7 @@ from analysis.data.slicing_features import (
     symmetry,
     taper,
 )
-from analysis.exploration.data import unit_pixels
+from analysis.evaluation.ladder import unit_pixels
 from analysis.exploration.principal_components import PrincipalComponents, principal_components
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.data.near_duplicates import cut_validation
-from analysis.exploration.data import Data, Indices, unit_pixels
+from analysis.evaluation.ladder import unit_pixels
+from analysis.exploration.data import Data, Indices
 
 Floats = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]

@@ -65,10 +65,10 @@ bench-fetching: setup ## Measure fetching alone: 10,000 images from a slow local
 	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
 exploration: setup data browser ## Write docs/exploration.md and execute the notebook, from the results of `fashion explore`
-	@$(BIN)/python -m scripts.exploration_document $(ARGS)
+	@$(BIN)/python -m scripts.documents.exploration $(ARGS)
 
 experiments: setup browser ## Write docs/experiments.md from the declared experiments and their results
-	@$(BIN)/python -m scripts.experiments_document $(ARGS)
+	@$(BIN)/python -m scripts.documents.experiments $(ARGS)
 
 tensorboard: setup ## Start TensorBoard on the logs of the Tuner and the Trainer
 	@$(BIN)/fashion tensorboard $(ARGS)
@@ -77,7 +77,7 @@ clean: setup ## Remove what the latest run did not use; ARGS=--all removes more
 	@$(BIN)/fashion clean $(ARGS)
 
 docs: setup ## Regenerate the generated documents (CLI, parameters, picture, catalogue query)
-	@$(BIN)/python -m scripts.generate_docs
+	@$(BIN)/python -m scripts.documents.reference
 	@$(BIN)/python -m tests.sql.documentation
 
 lock: ## Resolve the dependencies of setup.py into requirements.lock

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.runner.workspace import Workspace
-from scripts.exploration_document import DOCUMENT, NOTEBOOK, PICTURES, execute_notebook, write_document
+from scripts.documents.exploration import DOCUMENT, NOTEBOOK, PICTURES, execute_notebook, write_document
 from tests.analysis.exploration.browser import opened
 from tests.conftest import PROFILE, Fashion, TinyRun
 

@@ -27,7 +27,7 @@ from pipeline.definition import COMPONENTS, fashion
 from pipeline.runner.configuration import Configuration, load_configuration
 from pipeline.runner.workspace import Workspace
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PICTURE = re.compile(r"(<!-- picture -->\n)(.*?)(<!-- /picture -->)", re.DOTALL)
 
 

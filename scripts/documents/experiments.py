@@ -20,9 +20,9 @@ from analysis.experiments.results import digest
 from analysis.pages.page import as_text
 from analysis.pages.section import Block, Gallery, Listing, Picture, Section
 from pipeline.contract.files import write_text
-from scripts.page_screenshots import remove_others, save_screenshots
+from scripts.documents.screenshots import remove_others, save_screenshots
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "experiments.md"
 PICTURES = ROOT / "docs" / "experiments"
 DIGITS = 6

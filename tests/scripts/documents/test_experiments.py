@@ -10,8 +10,8 @@ import pytest
 
 from analysis.pages.figure_style import figure
 from analysis.pages.section import Gallery, Picture, Row
-from scripts.experiments_document import DOCUMENT, PICTURES, anchor, file_name, shrink, write_document
-from scripts.page_screenshots import remove_others
+from scripts.documents.experiments import DOCUMENT, PICTURES, anchor, file_name, shrink, write_document
+from scripts.documents.screenshots import remove_others
 from tests.analysis.experiments.synthetic_experiment import declare, run
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from pipeline.commands.explore import publish, run_exploration
 from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
-from scripts.page_screenshots import remove_others, save_screenshots
+from scripts.documents.screenshots import remove_others, save_screenshots
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "exploration.md"
 PICTURES = ROOT / "docs" / "exploration"
 NOTEBOOK = ROOT / "analysis" / "exploration.ipynb"

@@ -1,0 +1,1 @@
+"""The documents that are computed: `make documents` writes them, and tests compare them with code and results."""

@@ -54,7 +54,7 @@ def evaluator(
         int, Field(ge=0, le=10_000, description="Test examples to evaluate under every corruption; 0 for none.")
     ] = 500,
     misclassified_examples: Annotated[
-        int, Field(ge=0, le=500, description="Misclassified examples in the report, the most confident first.")
+        int, Field(ge=0, le=500, description="Misclassified examples in report and metrics, the most confident first.")
     ] = 30,
 ) -> None:
     """Evaluates the model on the official test split, by slice, against simpler models and the last blessed one.
@@ -64,6 +64,7 @@ def evaluator(
     """
     from analysis.evaluation import model_evaluation
     from analysis.evaluation.predictions import predict
+    from analysis.evaluation.report import most_confident_errors, write_report
 
     shards = examples.split(SPLIT)
     progress(0, len(STEPS), "steps", STEPS[0])
@@ -87,15 +88,17 @@ def evaluator(
             corruptions = _run_tfma(model.saved_model, corrupted, [CORRUPTION], taxonomy, tables)
     progress(4, len(STEPS), "steps", STEPS[4])
     tested = model_evaluation.TestedModel(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
+    errors = most_confident_errors(columns, predictions, taxonomy, misclassified_examples)
     metrics = model_evaluation.compute_metrics(tested, slices, corruptions, rungs, seconds, previous) | {
-        "versions": _versions()
+        "most_confident_errors": [error.to_json() for error in errors],
+        "versions": _versions(),
     }
     write_json(evaluation.metrics_file, metrics)
     _write_predictions(columns, predictions, taxonomy, evaluation.predictions_file)
     verdict = judge(metrics, rules)
     _write_blessing(blessing, verdict)
     progress(5, len(STEPS), "steps", STEPS[5])
-    _write_report(metrics, verdict, columns, predictions, taxonomy, misclassified_examples, evaluation.report_file)
+    evaluation.report_file.write_text(write_report(metrics, verdict, errors, taxonomy), encoding="utf-8")
     for name in ("accuracy", "macro_f1"):
         evaluation.properties[name] = round(metrics["overall"][name]["value"], 4)
     progress(len(STEPS), len(STEPS), "steps", f"accuracy {metrics['overall']['accuracy']['value']:.4f}")
@@ -188,21 +191,6 @@ def _write_predictions(columns: dict[str, Any], predictions: Any, taxonomy: Taxo
     from analysis.evaluation.predictions import prediction_table
 
     parquet.write_table(prediction_table(columns, predictions, taxonomy), path)
-
-
-def _write_report(
-    metrics: dict[str, Any],
-    verdict: dict[str, Any],
-    columns: dict[str, Any],
-    predictions: Any,
-    taxonomy: Taxonomy,
-    count: int,
-    path: Path,
-) -> None:
-    from analysis.evaluation.report import most_confident_errors, write_report
-
-    errors = most_confident_errors(columns, predictions, taxonomy, count)
-    path.write_text(write_report(metrics, verdict, errors, taxonomy), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

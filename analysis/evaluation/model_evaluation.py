@@ -2,13 +2,20 @@
 
     overall           {metric: estimate}: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1,
                       macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour
-    groups            {group: {precision, recall, f1, auc, coverage: estimate, support: int}}
-    garments          {accuracy: estimate, per_garment: {garment: {accuracy, group_accuracy: estimate, support: int}}}
+    groups            {group: {precision, recall, f1, auc, average_precision, coverage: estimate, support: int}}
+    garments          {accuracy: estimate, confusion_matrix: [[int]] in the order of `garment_names`, per_garment:
+                      {garment: {accuracy, group_accuracy, precision, recall, f1: estimate, support: int}}}
     slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
     corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn at
                       random, clean ("none") and by every corruption of `corruptions` at `EVALUATED_SEVERITY`
     confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
     reliability       [{confidence, accuracy, count}], the points of the reliability diagram
+    curves            {group, roc: {false_positive_rate, recall, threshold}, precision_recall: {recall, precision,
+                      threshold}}, lists of points, of the group with the lowest F1
+    selective         {abstain: point, thresholds: [{threshold} | point], curve: {answered, error, threshold}, area},
+                      a point being {answered, error: estimate, count, errors, abstained, avoided}: the share of
+                      examples that get an answer, the error among these, and the counts of both
+    most_confident_errors  [{source_id, garment, group, predicted_group, confidence}], in falling order
     ladder            [{name, accuracy, macro_f1, hardest_group_f1: estimate, hardest_group, seconds}], the model last
     baseline          null, or {overall: {metric: {value}}, change: {metric: estimate},
                       groups: {group: {metric: estimate of the change}}}
@@ -27,8 +34,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.evaluation import bootstrap
+from analysis.evaluation import bootstrap, selective
 from analysis.evaluation import metrics as group_metrics
+from analysis.evaluation.curves import average_precisions, precision_recall_curve, roc_curve
 from analysis.evaluation.ladder import Rung
 from analysis.evaluation.predictions import Predictions
 from analysis.evaluation.tfma import OVERALL, Slice, SliceMetrics
@@ -85,7 +93,7 @@ def compute_metrics(
     model_seconds: float,
     baseline: Predictions | None = None,
 ) -> Block:
-    """Returns the content of `metrics.json` but for the versions.
+    """Returns the content of `metrics.json` but for the errors and the versions.
 
     Args:
         tested: The test examples and the model's predictions.
@@ -112,6 +120,8 @@ def compute_metrics(
         ],
         "confusion_matrix": tested.confusion.tolist(),
         "reliability": _reliability(tested),
+        "curves": _curves(tested),
+        "selective": _selective(tested),
         "ladder": _ladder(tested, [*rungs, Rung(MODEL, tested.predictions.group, model_seconds)]),
         "baseline": None if baseline is None else _baseline(tested, baseline),
         "examples": len(tested.garments),
@@ -142,12 +152,14 @@ def _overall(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
 
 
 def _areas(tested: TestedModel) -> list[bootstrap.Estimate]:
-    """Estimates the area under the ROC curve of each group, and last their mean."""
-    areas = group_metrics.areas_under_curve(tested.groups, tested.predictions.group_probabilities)
+    """Estimates the area under the ROC curve of each group, the average precision of each, and last the mean area."""
+    probabilities = tested.predictions.group_probabilities
+    areas = group_metrics.areas_under_curve(tested.groups, probabilities)
+    precisions = average_precisions(tested.groups, probabilities)
 
     def with_mean(weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         values = areas(weights)
-        return np.column_stack([values, group_metrics.mean_of_defined(values)])
+        return np.column_stack([values, precisions(weights), group_metrics.mean_of_defined(values)])
 
     # Each resample sorts nothing but gathers 10,000 weights a group: 1,000 of them are enough for this interval.
     return bootstrap.from_examples(
@@ -160,15 +172,16 @@ def _groups(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
     for index, name in enumerate(tested.taxonomy.groups):
         chosen = tested.groups == index
         covered = int(tested.predictions.prediction_set[chosen, index].sum())
-        metrics = {key: group_metrics.of_class(metric, index) for key, metric in group_metrics.PER_CLASS.items()}
-        block[name] = tested.of_confusion(metrics, tested.confusion)
-        block[name] |= {"auc": areas[index].to_json(), "coverage": _share(tested, covered, int(chosen.sum()))}
+        block[name] = tested.of_confusion(_of_class(index), tested.confusion)
+        block[name] |= {"auc": areas[index].to_json()}
+        block[name] |= {"average_precision": areas[len(tested.taxonomy.groups) + index].to_json()}
+        block[name] |= {"coverage": _share(tested, covered, int(chosen.sum()))}
         block[name]["support"] = int(chosen.sum())
     return block
 
 
 def _garments(tested: TestedModel) -> Block:
-    """The accuracy of each garment, and of the group predicted for it."""
+    """The confusion matrix, the figures of each garment, and the accuracy of the group predicted for it."""
     classes = len(tested.taxonomy.garments)
     counts = bootstrap.confusion(tested.garments, tested.predictions.garment, classes)
     per_garment = {}
@@ -178,10 +191,16 @@ def _garments(tested: TestedModel) -> Block:
         per_garment[name] = {
             "accuracy": _share(tested, int(counts[garment, garment]), int(chosen.sum())),
             "group_accuracy": _share(tested, int(right.sum()), int(chosen.sum())),
+            **tested.of_confusion(_of_class(garment), counts),
             "support": int(chosen.sum()),
         }
     overall = _share(tested, int(np.trace(counts)), int(counts.sum()))
-    return {"accuracy": overall, "per_garment": per_garment}
+    return {"accuracy": overall, "confusion_matrix": counts.tolist(), "per_garment": per_garment}
+
+
+def _of_class(index: int) -> dict[str, group_metrics.Metric]:
+    """Returns precision, recall and F1 of one class of a confusion matrix."""
+    return {name: group_metrics.of_class(metric, index) for name, metric in group_metrics.PER_CLASS.items()}
 
 
 def _of_slice(tested: TestedModel, metrics: SliceMetrics) -> Block:
@@ -215,6 +234,41 @@ def _reliability(tested: TestedModel) -> list[Block]:
     return [dict(point) for point in group_metrics.reliability(right, tested.predictions.confidence)]
 
 
+def _curves(tested: TestedModel) -> Block:
+    group = hardest_group(tested)
+    positive, scores = tested.groups == group, tested.predictions.group_probabilities[:, group]
+    return {
+        "group": tested.taxonomy.groups[group],
+        "roc": roc_curve(positive, scores),
+        "precision_recall": precision_recall_curve(positive, scores),
+    }
+
+
+def _selective(tested: TestedModel) -> Block:
+    confidence, correct = tested.predictions.confidence, tested.predictions.group == tested.groups
+    rule = selective.operating_point(~tested.predictions.abstain, correct)
+    return {
+        "abstain": _of_point(tested, rule),
+        "thresholds": [
+            {"threshold": threshold} | _of_point(tested, point)
+            for threshold, point in selective.operating_points(confidence, correct)
+        ],
+        "curve": selective.thinned_risk_coverage(confidence, correct),
+        "area": {"value": selective.risk_coverage(confidence, correct).area},
+    }
+
+
+def _of_point(tested: TestedModel, point: selective.OperatingPoint) -> Block:
+    return {
+        "answered": _share(tested, point.answered, point.answered + point.abstained),
+        "error": _share(tested, point.errors, point.answered),
+        "count": point.answered,
+        "errors": point.errors,
+        "abstained": point.abstained,
+        "avoided": point.avoided,
+    }
+
+
 def _ladder(tested: TestedModel, rungs: Sequence[Rung]) -> list[Block]:
     hardest = hardest_group(tested)
     metrics = {
@@ -240,10 +294,7 @@ def _baseline(tested: TestedModel, baseline: Predictions) -> Block:
     overall = {name: {"value": float(metric(counts))} for name, metric in group_metrics.OVERALL.items()}
     change = {name: _change(tested, metric, baseline.group) for name, metric in group_metrics.OVERALL.items()}
     groups = {
-        group: {
-            name: _change(tested, group_metrics.of_class(metric, index), baseline.group)
-            for name, metric in group_metrics.PER_CLASS.items()
-        }
+        group: {name: _change(tested, metric, baseline.group) for name, metric in _of_class(index).items()}
         for index, group in enumerate(tested.taxonomy.groups)
     }
     return {"overall": overall, "change": change, "groups": groups}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class Misclassified:
     predicted_group: str
     confidence: float
     picture: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the attributes but for the picture."""
+        return {name: value for name, value in asdict(self).items() if name != "picture"}
 
 
 def most_confident_errors(

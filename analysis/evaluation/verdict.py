@@ -95,7 +95,7 @@ OVERALL_FIGURES = (
     *("macro_auc", "log_loss", "calibration_error", "coverage", "abstention", "accuracy_over_nearest_neighbour"),
 )
 GROUP_FIGURES = ("precision", "recall", "f1")
-GARMENT_FIGURES = ("accuracy", "group_accuracy")
+GARMENT_FIGURES = ("accuracy", "group_accuracy", *GROUP_FIGURES)
 SLICE_FIGURES = ("accuracy", "log_loss")
 
 
@@ -109,7 +109,7 @@ def check_rules(
     """
     changes: dict[str, tuple[str, ...]] = {OVERALL: MACRO} | {f"group:{name}": GROUP_FIGURES for name in groups}
     values: dict[str, tuple[str, ...]] = {OVERALL: OVERALL_FIGURES} | {
-        f"group:{name}": (*GROUP_FIGURES, "auc", "coverage") for name in groups
+        f"group:{name}": (*GROUP_FIGURES, "auc", "average_precision", "coverage") for name in groups
     }
     values |= {f"garment:{name}": GARMENT_FIGURES for name in garments}
     values |= {f"{feature}:{value}": SLICE_FIGURES for feature, value in slices}

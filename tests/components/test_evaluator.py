@@ -140,6 +140,25 @@ def test_figures_are_those_of_the_stored_predictions(first):
     assert np.sum(first.metrics["confusion_matrix"]) == first.metrics["examples"] == 300
 
 
+def test_curves_and_operating_points_are_those_of_the_stored_predictions(first):
+    """Selective error, garments' figures and the errors with the highest confidence follow from the predictions."""
+    table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
+    wrong, metrics = table.group != table.predicted_group, first.metrics
+    rule = metrics["selective"]["abstain"]
+    assert (rule["count"], rule["errors"]) == ((~table.abstain).sum(), (wrong & ~table.abstain).sum())
+    assert rule["abstained"] + rule["count"] == 300 and rule["avoided"] + rule["errors"] == wrong.sum()
+    matrix = sklearn.confusion_matrix(table.garment, table.predicted_garment, labels=list(TAXONOMY.garments))
+    assert metrics["garments"]["confusion_matrix"] == matrix.tolist()
+    f1 = sklearn.f1_score(table.garment, table.predicted_garment, labels=list(TAXONOMY.garments), average=None)
+    per_garment = metrics["garments"]["per_garment"].values()
+    assert [block["f1"]["value"] for block in per_garment] == pytest.approx(f1.tolist())
+    group = metrics["curves"]["group"]
+    precision = sklearn.average_precision_score(table.group == group, table[f"probability: {group}"])
+    assert metrics["groups"][group]["average_precision"]["value"] == pytest.approx(precision)
+    expected = table[wrong].sort_values("confidence", ascending=False, kind="stable").head(3)
+    assert [error["source_id"] for error in metrics["most_confident_errors"]] == list(expected.source_id)
+
+
 def test_slices_add_up(first):
     """TFMA's slices of a feature contain every example once and sum to the overall number of correct predictions."""
     whole = first.metrics["overall"]["accuracy"]["value"]

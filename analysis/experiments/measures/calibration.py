@@ -6,13 +6,13 @@ has a calibration error above 0. Hence the debiased estimate, and the error of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from analysis.evaluation.selective import risk_coverage
 from analysis.experiments.declaration import check_settings
 from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.measures.training import Figures, evaluate_probabilities
@@ -82,38 +82,6 @@ def _prediction_set_figures(groups: Doubles, truth: NDArray[np.int64], names: tu
             *((name, f"coverage{suffix}", float(c)) for name, c in zip(names, found.coverage_by_group, strict=True)),
         ]
     return figures
-
-
-@dataclass(frozen=True)
-class RiskCoverage:
-    """The risk-coverage curve of a classifier that may abstain (El-Yaniv and Wiener, 2010, section 3).
-
-    Attributes:
-        risk: The error among the k most confident predictions for k of 1 to N, [N].
-        area: AURC, the mean risk: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017.
-    """
-
-    risk: Doubles
-    area: float
-
-    def risk_after_abstaining(self, share: float) -> float:
-        """Returns the error among the rest when this share, in [0, 1), abstains (rounded to whole examples)."""
-        answered = max(len(self.risk) - round(share * len(self.risk)), 1)
-        return float(self.risk[answered - 1])
-
-
-def risk_coverage(confidence: Floats, correct: Correct) -> RiskCoverage:
-    """Returns the curve, averaged over the orders of examples with equal confidence.
-
-    Args:
-        confidence: [N].
-        correct: bool [N].
-    """
-    _, tie, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
-    ends, errors = np.cumsum(sizes), np.cumsum(np.bincount(tie, weights=~correct))
-    answered = np.arange(1, len(confidence) + 1)
-    risk = np.interp(answered, np.append(0, ends), np.append(0.0, errors)) / answered
-    return RiskCoverage(risk, float(risk.mean()))
 
 
 def debiased_calibration_error(confidence: Floats, correct: Correct, bins: int = BINS) -> float:

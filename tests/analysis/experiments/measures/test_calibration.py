@@ -1,50 +1,17 @@
-"""The risk of a classifier that abstains, and calibration errors without and with the bias of small bins."""
+"""Calibration errors without and with the bias of small bins."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from analysis.experiments.measures.calibration import (
-    debiased_calibration_error,
-    reference_calibration_error,
-    risk_coverage,
-)
+from analysis.experiments.measures.calibration import debiased_calibration_error, reference_calibration_error
 from models.probabilities import expected_calibration_error
-
-TINY = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7, 0.9]), st.booleans()), min_size=1, max_size=12)
 
 
 def confident(count: int, seed: int) -> np.ndarray:
     """Returns confidences like a good network's: 98.5% in the mean, nearly all of them close to 1."""
     return 1 - 0.5 * np.random.default_rng(seed).beta(0.1, 3.2, count)
-
-
-@settings(max_examples=60, deadline=None)
-@given(TINY)
-def test_risk_is_the_mean_over_the_orders_of_ties(examples: list[tuple[float, bool]]) -> None:
-    """The risk of the k most confident is the expected share of errors when ties are broken at random."""
-    confidence = np.array([c for c, _ in examples])
-    correct = np.array([r for _, r in examples])
-    curve = risk_coverage(confidence, correct)
-    for answered in range(1, len(examples) + 1):
-        border = np.sort(confidence)[::-1][answered - 1]
-        sure, tied = confidence > border, confidence == border
-        errors = (~correct[sure]).sum() + (~correct[tied]).mean() * (answered - sure.sum())
-        assert curve.risk[answered - 1] == pytest.approx(errors / answered)
-    assert curve.area == pytest.approx(curve.risk.mean())
-
-
-def test_with_errors_least_confident_abstaining_removes_them() -> None:
-    """Abstaining on as many examples as there are errors leaves none; the reversed order has a larger area."""
-    correct = np.arange(1000) >= 20
-    confidence = np.linspace(0.5, 1, 1000)
-    curve = risk_coverage(confidence, correct)
-    risks = [curve.risk_after_abstaining(share) for share in (0.0, 0.01, 0.02, 0.05)]
-    assert risks == pytest.approx([0.02, 10 / 990, 0, 0])
-    assert risk_coverage(-confidence, correct).area > 0.02 + curve.area > 0.02
 
 
 def test_equal_size_bins_reveal_a_gap_that_equal_width_bins_average_away() -> None:

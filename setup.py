@@ -60,6 +60,7 @@ CATALOGUE = [
 
 DEVELOP = [
     *CATALOGUE,
+    "griffelib",
     "hypothesis",
     "import-linter",
     "ipykernel",
@@ -79,6 +80,8 @@ DEVELOP = [
     "setuptools",
     "types-protobuf",
     "uv",
+    # Below 1.0 a minor version may change the configuration.
+    "zensical==0.0.*",
 ]
 
 setup(

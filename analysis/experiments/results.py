@@ -189,7 +189,7 @@ def this_machine() -> Machine:
 
     backend = keras.backend.backend()
     cores = len(os.sched_getaffinity(0))
-    return Machine(f"{backend} {version(backend)}", describe_hardware(_processor(), cores, _accelerators(backend)))
+    return Machine(f"{backend} {version(backend)}", describe_hardware(processor_name(), cores, _accelerators(backend)))
 
 
 def describe_hardware(processor: str, cores: int, accelerators: Sequence[str]) -> str:
@@ -209,7 +209,8 @@ def _accelerators(backend: str) -> list[str]:
     return [str(details(gpu).get("device_name", "GPU")) for gpu in module.config.list_physical_devices("GPU")]
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Returns the name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

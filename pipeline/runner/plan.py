@@ -183,23 +183,15 @@ class Planner:
 
     def _parts(self, node: Node, inputs: Mapping[str, ArtifactRecord]) -> dict[str, Any]:
         spec = node.component.spec
-        declared = spec.by_role(Role.PARAMETER)
         source = self._sources.read(spec.module)
         return {
             "component": spec.name,
-            "parameters": {n: self._parameter(n, v, declared[n].type) for n, v in node.parameters.items()},
+            "parameters": parameters_of(node, self._workspace),
             "inputs": {name: artifact.digest for name, artifact in inputs.items()},
             "modules": dict(source.modules),
             "libraries": {library: _version(library) for library in source.libraries},
             "outside": dict(spec.outside(node.parameters)),
         }
-
-    def _parameter(self, name: str, value: Any, hint: Any) -> Any:
-        """Returns a parameter as JSON content; a path in the workspace relative to it, as a workspace may be moved."""
-        root = self._workspace.root.absolute()
-        if isinstance(value, Path) and value.absolute().is_relative_to(root):
-            return f"WORKSPACE/{value.absolute().relative_to(root).as_posix()}"
-        return _plain(name, value, hint)
 
     def _changes(self, node: Node, parts: Mapping[str, Any]) -> tuple[str, ...]:
         latest: ExecutionRecord | None = self._store.latest_execution(node.name)
@@ -210,6 +202,22 @@ class Planner:
         for kind in KINDS:
             changes += _changed(kind, before.get(kind, {}), parts[kind])
         return tuple(changes) or ("an earlier version of it ran last",)
+
+
+def parameters_of(node: Node, workspace: Workspace) -> dict[str, Any]:
+    """Returns the parameters of a stage as JSON content, as its executions record them.
+
+    A path in the workspace is relative to it, as a workspace may be moved.
+    """
+    declared = node.component.spec.by_role(Role.PARAMETER)
+    root = workspace.root.absolute()
+
+    def plain(name: str, value: Any) -> Any:
+        if isinstance(value, Path) and value.absolute().is_relative_to(root):
+            return f"WORKSPACE/{value.absolute().relative_to(root).as_posix()}"
+        return _plain(name, value, declared[name].type)
+
+    return {name: plain(name, value) for name, value in node.parameters.items()}
 
 
 def _same_taxonomy(judge: ExecutionRecord, node: Node) -> bool:

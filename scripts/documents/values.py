@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache, cached_property
@@ -77,6 +78,13 @@ class ExperimentValues:
         return " ".join(
             part for part in (scale.change(found.value), scale.unit, scale.interval(found.low, found.high)) if part
         )
+
+
+def run_digest() -> str:
+    """Returns the first twelve digits of the digest of metrics, parameters and data in `run.json`."""
+    run = _read(DOCS / "evaluation" / "run.json")
+    content = json.dumps([run[name] for name in ("metrics_sha256", "parameters", "data")], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _read(file: Path) -> Any:

@@ -1,0 +1,141 @@
+"""Records the run that the documents describe, and draws the pictures of `docs/evaluation.md`: `make evaluation`.
+
+    python -m scripts.documents.evaluation --workspace workspace   # after `fashion run`: records the run there
+    python -m scripts.documents.evaluation                         # draws the pictures that are out of date
+
+`docs/evaluation/metrics.json` is a copy of the Evaluator's file, byte for byte. `docs/evaluation/run.json` says how the
+run was made, from the metadata store of its workspace. The templates read both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract.files import write_json
+from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
+from pipeline.runner.plan import parameters_of
+from pipeline.runner.workspace import Workspace
+from scripts.documents.values import DOCS
+
+DIRECTORY = DOCS / "evaluation"
+METRICS = DIRECTORY / "metrics.json"
+RUN = DIRECTORY / "run.json"
+
+
+def main() -> None:
+    """Records a run where a workspace is named, and draws the pictures that are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path)
+    options = parser.parse_args()
+    if options.workspace is not None:
+        record(Workspace(options.workspace.resolve()))
+
+
+def record(workspace: Workspace, directory: Path = DIRECTORY) -> None:
+    """Writes `metrics.json` and `run.json` of the latest run of the default profile in a workspace.
+
+    Args:
+        workspace: The workspace, with a finished run.
+        directory: Where to write. Defaults to `docs/evaluation`.
+    """
+    store = MetadataStore(workspace.store)
+    try:
+        executions = _executions(store)
+        outputs = {
+            name: {output: workspace.root / artifact.uri for output, artifact in store.events(e.id, "OUTPUT").items()}
+            for name, e in executions.items()
+        }
+        properties = store.events(executions["trainer"].id, "OUTPUT")["model"].properties
+    finally:
+        store.close()
+    metrics = (outputs["evaluator"]["evaluation"] / METRICS.name).read_bytes()
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / METRICS.name).write_bytes(metrics)
+    network = {name: properties[name] for name in ("parameters", "validation_macro_f1")}
+    run = _describe(executions) | {
+        "metrics_sha256": hashlib.sha256(metrics).hexdigest(),
+        "data": data_digests(outputs["example_gen"]["examples"]),
+        "model": network | _read_training(outputs["trainer"]["model"]),
+    }
+    write_json(directory / RUN.name, run)
+
+
+def default_parameters() -> dict[str, Any]:
+    """Returns the parameters that every stage of the default profile has today, as executions record them."""
+    from pipeline.definition import COMPONENTS, fashion
+    from pipeline.runner.configuration import load_configuration
+
+    with tempfile.TemporaryDirectory() as directory:
+        workspace = Workspace(Path(directory))
+        nodes = fashion(load_configuration(COMPONENTS), workspace).nodes
+        return {node.name: parameters_of(node, workspace) for node in nodes.values()}
+
+
+def data_digests(examples: Path) -> dict[str, str]:
+    """Returns the digests of the official splits, `analysis.data.fashion_mnist.canonical_digest`, as ingested.
+
+    Args:
+        examples: The ExampleGen's output; its train and validation examples are the official training split.
+    """
+    import numpy as np
+
+    from analysis.data.examples import read_arrays
+    from analysis.data.fashion_mnist import LabelledImages, canonical_digest
+    from pipeline.contract.artifacts import Examples
+
+    def digest(*splits: str) -> str:
+        parts = [read_arrays(Examples(examples).split(split), ("image", "garment")) for split in splits]
+        images, garments = (np.concatenate([part[name] for part in parts]) for name in ("image", "garment"))
+        return canonical_digest(LabelledImages(images, garments))
+
+    return {"train": digest("train", "validation"), "test": digest("test")}
+
+
+def _executions(store: MetadataStore) -> dict[str, ExecutionRecord]:
+    """Returns the execution that wrote the latest outputs of each stage of the pipeline, by stage."""
+    found = {}
+    latest = {execution.type: execution for execution in store.latest_executions()}
+    for name in default_parameters():
+        outputs = store.events(latest[name].id, "OUTPUT").values()
+        producers = [producer for artifact in outputs if (producer := store.producer(artifact.id))]
+        found[name] = producers[0]
+    return found
+
+
+def _describe(executions: Mapping[str, ExecutionRecord]) -> dict[str, Any]:
+    """Returns when, where and with what a run was made."""
+    from analysis.experiments.results import processor_name
+    from pipeline.contract.processor import has_bfloat16
+
+    parts = {name: execution.properties["key_parts"] for name, execution in executions.items()}
+    libraries = {library: version for part in parts.values() for library, version in part["libraries"].items()}
+    return {
+        "profile": "default",
+        "date": time.strftime("%Y-%m-%d", time.gmtime(executions["evaluator"].end_time)),
+        "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "bfloat16": has_bfloat16()},
+        "python": executions["trainer"].properties["python"],
+        "versions": dict(sorted(libraries.items())),
+        "seconds": {name: round(execution.seconds, 1) for name, execution in executions.items()},
+        "total_seconds": round(sum(execution.seconds for execution in executions.values()), 1),
+        "parameters": {name: part["parameters"] for name, part in parts.items()},
+    }
+
+
+def _read_training(model: Path) -> dict[str, Any]:
+    """Returns the recipe and the history of the training, with rounded figures."""
+    from pipeline.contract.artifacts import Model
+
+    training = Model(model).training()
+    history = [{name: round(value, 5) for name, value in epoch.items()} for epoch in training["history"]]
+    return {"recipe": training["recipe"], "history": history}
+
+
+if __name__ == "__main__":
+    main()

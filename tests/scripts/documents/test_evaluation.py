@@ -1,0 +1,62 @@
+"""The run that the documents describe is one of today's default profile on the published data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.data.fashion_mnist import CANONICAL_SHA256
+from pipeline.runner.workspace import Workspace
+from scripts.documents import evaluation
+from scripts.documents.rendering import render_documents
+from scripts.documents.values import run_digest
+from tests.conftest import TinyRun
+
+STALE = "run: make documents"
+
+
+@pytest.fixture(scope="module")
+def run() -> Any:
+    """The committed record of the run."""
+    return json.loads(evaluation.RUN.read_text(encoding="utf-8"))
+
+
+def test_metrics_are_those_of_the_run(run: Any) -> None:
+    """Nobody edited `metrics.json`, and it was not replaced without the record of its run."""
+    assert hashlib.sha256(evaluation.METRICS.read_bytes()).hexdigest() == run["metrics_sha256"], STALE
+
+
+@pytest.mark.parametrize(("stage", "parameters"), evaluation.default_parameters().items())
+def test_parameters_are_todays_defaults(run: Any, stage: str, parameters: Any) -> None:
+    """A parameter of the default profile that changes makes the documents describe another model."""
+    assert run["parameters"].get(stage) == parameters, STALE
+
+
+def test_data_are_the_published_ones(run: Any) -> None:
+    """The digests of the splits are the known checksums."""
+    assert run["data"] == CANONICAL_SHA256, STALE
+
+
+def test_every_rendered_document_names_the_run() -> None:
+    """The digest of another run would make each differ from the committed one."""
+    assert all(f"Run {run_digest()}." in text.partition("\n")[0] for text in render_documents().values())
+
+
+def test_metrics_stay_small() -> None:
+    """They are read by people too, and each run adds a copy to the history."""
+    assert evaluation.METRICS.stat().st_size < 200_000
+
+
+def test_record_describes_the_run_of_a_workspace(tiny_run: TinyRun, tmp_path: Path) -> None:
+    """Metrics are copied byte for byte; parameters, seconds and history are those of the executions."""
+    evaluation.record(Workspace(tiny_run.workspace), tmp_path)
+    metrics, run = ((tmp_path / name).read_bytes() for name in ("metrics.json", "run.json"))
+    found = json.loads(run)
+    assert hashlib.sha256(metrics).hexdigest() == found["metrics_sha256"]
+    assert set(found["seconds"]) == set(found["parameters"]) == set(evaluation.default_parameters())
+    assert len(found["model"]["history"]) == found["parameters"]["trainer"]["epochs"]
+    assert found["seconds"]["trainer"] > 0 and found["data"] != CANONICAL_SHA256

@@ -13,6 +13,7 @@ from analysis.experiments import declaration
 from analysis.experiments.judgement import Judgement, judge
 from analysis.experiments.reported_metrics import scale_of
 from analysis.experiments.results import Results
+from scripts.documents.audit import Audit, Selective
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -30,6 +31,16 @@ class Values:
     def run(self) -> Any:
         """Returns how that run was made: parameters, seconds by stage, hardware, and digests of data and metrics."""
         return _read(DOCS / "evaluation" / "run.json")
+
+    @cached_property
+    def selective(self) -> Selective:
+        """Returns the accuracy among the images that the model answers: `selective.accuracy`, `selective.interval`."""
+        return Selective.of(self.metrics)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Returns the audit's objective and sample sizes, such as `audit.sample_size` and `audit.power(2000)`."""
+        return Audit.of(self.selective)
 
     @cached_property
     def exploration(self) -> Any:

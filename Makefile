@@ -76,9 +76,9 @@ tensorboard: setup ## Start TensorBoard on the logs of the Tuner and the Trainer
 clean: setup ## Remove what the latest run did not use; ARGS=--all removes more
 	@$(BIN)/fashion clean $(ARGS)
 
-docs: setup ## Regenerate the generated documents (CLI, parameters, picture, catalogue query)
+docs: setup ## Regenerate the generated documents (CLI, parameters, picture, templates)
 	@$(BIN)/python -m scripts.documents.reference
-	@$(BIN)/python -m tests.sql.documentation
+	@$(BIN)/python -m scripts.documents.rendering
 
 site: setup ## Build the documentation site in build/site/html; ARGS=--serve serves it on loopback
 	@$(BIN)/python -m scripts.documents.site $(ARGS)

@@ -26,21 +26,11 @@ from psycopg.conninfo import make_conninfo
 from sql.django_catalogue import configure
 from sql.extract import PRODUCTS, read_products
 from sql.server import find_programs, running_server
-from sql.tables import CATALOGUE
+from sql.tables import CATALOGUE, read_script
 
 PARAMETERS: dict[str, Any] = {"country": "us", "image_index": 0}
 CHUNK = 5000
 """Rows per fetch."""
-
-# The obvious query. A product with two images at the index or two texts appears twice, and '' counts as a text.
-PLAIN_JOINS = """
-SELECT Product.Id, Product.Title, Image.Url, coalesce(TranslatedText, OriginalText)
-FROM Product
-LEFT JOIN ProductImages ON ProductImages.ProductId = Product.Id AND ProductImages.ImageIndex = %(image_index)s
-LEFT JOIN Image ON Image.Id = ProductImages.ImageId
-LEFT JOIN ProductDescription ON ProductDescription.ProductId = Product.Id AND CountryCode = %(country)s
-ORDER BY Product.Id
-"""
 
 # The same rows as sql/products.sql, computed for all products at once.
 DISTINCT_ON = r"""
@@ -61,7 +51,9 @@ LEFT JOIN (
 ) AS best_text ON best_text.ProductId = Product.Id
 ORDER BY Product.Id
 """
-QUERIES = {"sql/products.sql": PRODUCTS, "DISTINCT ON": DISTINCT_ON, "plain joins (wrong)": PLAIN_JOINS}
+# A cursor is declared for the statement, so it cannot end in a semicolon.
+PLAIN = read_script("products_plain.sql").rstrip().rstrip(";")
+QUERIES = {"sql/products.sql": PRODUCTS, "DISTINCT ON": DISTINCT_ON, "sql/products_plain.sql": PLAIN}
 
 # For n products 1.6 n images and 2 n descriptions, in an order that has nothing to do with the keys, as in old tables.
 # One product in 20 has no image at index 0; one in 50 of the further images is a second one there; one first text in 30

@@ -57,6 +57,13 @@ class Values:
         """Returns the counts, the agreement and the accuracy ceiling of the label review."""
         return _read(DOCS / "exploration" / "label_review.json")
 
+    @cached_property
+    def catalogue_query(self) -> Mapping[str, str]:
+        """Returns the statements, the example and the edge cases of the catalogue query, as the tests have them."""
+        from tests.sql.documentation import parts
+
+        return parts()
+
     @staticmethod
     @cache
     def experiment(name: str) -> ExperimentValues:

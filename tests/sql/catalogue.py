@@ -9,6 +9,7 @@ import psycopg
 from hypothesis import strategies as st
 
 from sql.extract import PRODUCTS
+from sql.tables import read_script
 
 INVISIBLE = "\u200b\u2060\ufeff"
 
@@ -63,6 +64,34 @@ class Catalogue:
             for product, title in sorted(self.products.items())
         ]
 
+    def plain_listing(self) -> list[tuple[str | None, ...]]:
+        """Returns the rows of plain joins: title, URL and text for every pair of matching image and description."""
+        return [
+            (title, url, text)
+            for product, title in sorted(self.products.items())
+            for url in [self.images[i] for o, i, n in self.product_images if (o, n) == (product, 0)] or [None]
+            for text in [
+                d.original if d.translated is None else d.translated
+                for d in self.descriptions
+                if (d.product, d.country) == (product, "us")
+            ]
+            or [None]
+        ]
+
+    def clean(self) -> Catalogue:
+        """Returns the catalogue without duplicates and blank texts: the first image and text of each product stay."""
+        images = {(product, index): image for product, image, index in reversed(self.product_images)}
+        texts = {(text.product, text.country): text for text in reversed(self.descriptions)}
+        return Catalogue(
+            self.products,
+            self.images,
+            [(product, image, index) for (product, index), image in images.items()],
+            [
+                text._replace(original=_visible(text.original), translated=_visible(text.translated))
+                for text in texts.values()
+            ],
+        )
+
     def _url(self, product: int, image_index: int) -> str | None:
         matching = [image for owner, image, index in self.product_images if (owner, index) == (product, image_index)]
         return self.images[min(matching)] if matching else None
@@ -71,6 +100,10 @@ class Catalogue:
         matching = sorted(d for d in self.descriptions if (d.product, d.country) == (product, country))
         candidates = [d.translated for d in matching] + [d.original for d in matching]
         return next((text for text in candidates if text is not None and not blank(text)), None)
+
+
+def _visible(text: str | None) -> str | None:
+    return None if text is None or blank(text) else text
 
 
 def blank(text: str) -> bool:
@@ -93,6 +126,21 @@ def query_by_orm(connection: Any, country: str = "us", image_index: int = 0) -> 
 
 
 QUERIES = (query_by_sql, query_by_orm)
+
+
+def plain_query_by_sql(connection: Any) -> list[tuple[str | None, ...]]:
+    """Returns the rows of `sql/products_plain.sql`, sent as it is."""
+    return list(psycopg.Cursor(connection).execute(read_script("products_plain.sql")))
+
+
+def plain_query_by_orm(connection: Any) -> list[tuple[str | None, ...]]:
+    """Returns the rows of `plain_listing`; the connection is Django's own."""
+    from sql.django_catalogue.plain_listing import plain_listing
+
+    return list(plain_listing())
+
+
+PLAIN_QUERIES = (plain_query_by_sql, plain_query_by_orm)
 
 BIGINT = st.integers(-(2**63), 2**63 - 1)
 ids = st.one_of(st.integers(-3, 9), BIGINT)

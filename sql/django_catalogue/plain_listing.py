@@ -1,0 +1,20 @@
+"""The query of `sql/products_plain.sql` in Django's ORM, for data without duplicates."""
+
+from __future__ import annotations
+
+from django.db.models import FilteredRelation, Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from sql.django_catalogue.models import Product
+
+
+def plain_listing() -> QuerySet:
+    """Returns the title, the URL at image index 0 and the US text of every product."""
+    return (
+        Product.objects.annotate(
+            first=FilteredRelation("images", condition=Q(images__image_index=0)),
+            text=FilteredRelation("descriptions", condition=Q(descriptions__country_code="us")),
+        )
+        .order_by("id")
+        .values_list("title", "first__image__url", Coalesce("text__translated_text", "text__original_text"))
+    )

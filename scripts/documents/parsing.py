@@ -1,6 +1,6 @@
 """Parses the Markdown of the documents: links, images, headings with their anchors, sentences and words.
 
-The rules are those of a Git host's Markdown. Code, tables and HTML comments have no sentences.
+The rules are those of a Git host's Markdown. Code blocks, tables and HTML comments have no sentences.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ALT = re.compile(r"\balt=\"([^\"]*)\"")
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _ID = re.compile(r"<\w+\b[^>]*?\b(?:id|name)=\"([^\"]+)\"")
 _ABBREVIATIONS = ("e.g.", "i.e.", "vs.", "cf.", "approx.", "Fig.", "No.", "et al.", "etc.", "p.", "pp.")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9`])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]*[A-Z0-9`])|(?<=[.!?][\"')\]])\s+(?=[\"'(\[]*[A-Z0-9`])")
 
 
 @dataclass(frozen=True)
@@ -124,27 +124,31 @@ def anchors(text: str) -> set[str]:
     return {heading.anchor for heading in headings(text)} | set(_ID.findall(mask_code(text)))
 
 
-def sentences(text: str) -> list[str]:
-    """Returns the sentences of paragraphs and list items, as read: code and links as their words."""
+def sentences(text: str) -> list[tuple[int, str]]:
+    """Returns the sentences of paragraphs and list items, as read, with the line on which their paragraph begins."""
+    return [
+        (line, sentence)
+        for line, paragraph, in_table in _paragraphs(text)
+        if not in_table
+        for sentence in split_sentences(paragraph)
+    ]
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Yields the line, the words as read and whether it is in a table, of every paragraph, item, heading and cell."""
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    found: list[str] = []
     depth = 0
-    for token in tokens:
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
         depth += {"table_open": 1, "table_close": -1}.get(token.type, 0)
-        if token.type == "inline" and not depth and token.children is not None:
-            found += split_sentences(_plain(token.children))
-    return found
+        if token.children is not None:
+            yield (token.map or [0])[0] + 1, _plain(token.children), depth > 0
 
 
 def _plain(children: list[Token]) -> str:
-    return "".join(
-        {"softbreak": " ", "hardbreak": " "}.get(
-            child.type, child.content if child.type in ("text", "code_inline") else ""
-        )
-        for child in children
-    )
+    breaks = {"softbreak": " ", "hardbreak": " "}
+    kept = ("text", "code_inline")
+    return "".join(breaks.get(child.type, child.content if child.type in kept else "") for child in children)
 
 
 def split_sentences(paragraph: str) -> list[str]:
@@ -165,10 +169,7 @@ def words(text: str) -> list[str]:
 
 def readable_words(text: str) -> list[str]:
     """Returns the words that a reader of the document reads: prose and tables, without code blocks and link targets."""
-    from markdown_it import MarkdownIt
-
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    return [word for token in tokens if token.children for word in words(_plain(token.children))]
+    return [word for _, paragraph, _ in _paragraphs(text) for word in words(paragraph)]
 
 
 def section(text: str, title: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from analysis.experiments import declaration
-from analysis.experiments.judgement import Judgement, judge
-from analysis.experiments.reported_metrics import scale_of
+from analysis.experiments.comparison import Difference
+from analysis.experiments.judgement import Judgement, judge, machines, over_seeds
+from analysis.experiments.reported_metrics import format_p_value, scale_of
 from analysis.experiments.results import Results
 from scripts.documents.audit import Audit, Selective
 
@@ -64,6 +65,11 @@ class Values:
 
         return parts()
 
+    @cached_property
+    def experiments(self) -> list[ExperimentValues]:
+        """Returns the figures of all experiments, in the order of their numbers."""
+        return [self.experiment(name) for name in declaration.names()]
+
     @staticmethod
     @cache
     def experiment(name: str) -> ExperimentValues:
@@ -80,6 +86,34 @@ class ExperimentValues:
         self.judgement = judgement
         self.number = judgement.experiment.number
         self.title = judgement.experiment.title
+        self.seeds = len(judgement.experiment.seeds)
+        self.runs = self.seeds * len(judgement.experiment.arms)
+
+    @property
+    def page(self) -> str:
+        """Returns the path of the experiment's page, relative to `docs/`."""
+        return f"experiments/{self.number:02d}-{self._slug}.md"
+
+    @property
+    def link(self) -> str:
+        """Returns a Markdown link to the experiment's page, from a document in `docs/`: "[experiment 7](...)"."""
+        return f"[experiment {self.number}]({self.page})"
+
+    @property
+    def examples(self) -> int:
+        """Returns the number of evaluated images."""
+        assert self.judgement.supports is not None
+        return int(self.judgement.supports.sum())
+
+    @property
+    def machines(self) -> list[str]:
+        """Returns the backends and hardware of the runs, the most frequent first."""
+        return machines(self.judgement.results.figures)
+
+    @property
+    def detectable(self) -> float:
+        """Returns the minimum detectable difference of the primary metric at 80% power."""
+        return self.judgement.minimum_detectable_difference
 
     def value(self, arm: str, metric: str, subset: str | None = None) -> float:
         """Returns the mean over seeds of a metric, a fraction where the metric is one."""
@@ -89,13 +123,72 @@ class ExperimentValues:
         """Returns the standard deviation over seeds of a metric."""
         return float(self.judgement.table(metric, subset or self.judgement.whole)[arm].std())
 
-    def change(self, arm: str, metric: str, against: str | None = None) -> str:
-        """Returns the difference to another arm, the baseline by default, with its unit and 95% interval."""
-        scale = scale_of(metric)
-        found = self.judgement.difference(arm, against or self.judgement.experiment.baseline, metric)
+    def summary(self, arm: str, metric: str) -> str:
+        """Returns the mean of a metric and its standard deviation over seeds: "98.52 ± 0.09"."""
+        return scale_of(metric).spread(self.value(arm, metric), self.spread(arm, metric))
+
+    def change(self, arm: str, metric: str, against: str | None = None, subset: str | None = None) -> str:
+        """Returns the difference to another arm, the baseline by default, with its unit and 95% interval.
+
+        Args:
+            arm: The arm.
+            metric: The metric, or a group's name for the F1 of that group.
+            against: The other arm. Defaults to the baseline.
+            subset: A subset of the examples, such as "corrupted". Defaults to all examples.
+        """
+        scale = scale_of("f1" if metric in self.judgement.taxonomy.groups else metric)
+        found = self.difference(arm, metric, against, subset)
         return " ".join(
             part for part in (scale.change(found.value), scale.unit, scale.interval(found.low, found.high)) if part
         )
+
+    def difference(self, arm: str, metric: str, against: str | None = None, subset: str | None = None) -> Difference:
+        """Returns the difference that `change` formats, as fractions."""
+        other = against or self.judgement.experiment.baseline
+        if subset is None:
+            return self.judgement.difference(arm, other, metric)
+        table = self.judgement.table(metric, subset)
+        return over_seeds((table[arm] - table[other]).tolist())
+
+    def p_value(self, arm: str) -> str:
+        """Returns the p-value of an arm's difference to the baseline in the primary metric, after Holm's correction."""
+        return format_p_value(self.judgement.adjusted[arm], "p")
+
+    def errors(self, arm: str) -> float:
+        """Returns the mean number of misclassified examples of an arm."""
+        errors = self.judgement.results.errors
+        return float((errors["arm"] == arm).sum() / self.seeds)
+
+    def errors_of_every_seed(self, arm: str, between: Collection[str] = ()) -> int:
+        """Returns the number of examples that every seed of an arm misclassifies.
+
+        Args:
+            arm: The arm.
+            between: Two groups: count only examples of one that are predicted most often as the other. Defaults to all.
+        """
+        errors = self.judgement.results.errors
+        examples = errors[errors["arm"] == arm].groupby("example")
+        always = examples.filter(lambda rows: len(rows) == self.seeds).groupby("example")
+        names = self.judgement.taxonomy.groups
+        pairs = [{names[rows["truth"].iloc[0]], names[rows["predicted"].mode().iloc[0]]} for _, rows in always]
+        return sum(not between or pair == set(between) for pair in pairs)
+
+    def picture(self, name: str) -> str:
+        """Returns the path of a picture of the experiment's page, relative to `docs/`.
+
+        Raises:
+            FileNotFoundError: There is not exactly one picture of that name.
+        """
+        found = list((DOCS / "experiments").rglob(f"{self._slug}-{name}.??????.png"))
+        if len(found) != 1:
+            raise FileNotFoundError(
+                f"{len(found)} pictures {self._slug}-{name} in {DOCS / 'experiments'}, expected one"
+            )
+        return found[0].relative_to(DOCS).as_posix()
+
+    @property
+    def _slug(self) -> str:
+        return self.judgement.experiment.name.replace("_", "-")
 
 
 def run_digest() -> str:

@@ -6,7 +6,7 @@ ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help run test test-fast test-long check setup data browser bench bench-serving bench-training bench-catalogue \
-	bench-fetching exploration experiments tensorboard clean docs site lock format fuzz conformance
+	bench-fetching exploration experiments tensorboard clean docs documents site lock format fuzz conformance
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -79,6 +79,9 @@ clean: setup ## Remove what the latest run did not use; ARGS=--all removes more
 docs: setup ## Regenerate the generated documents (CLI, parameters, picture, templates)
 	@$(BIN)/python -m scripts.documents.reference
 	@$(BIN)/python -m scripts.documents.rendering
+
+documents: setup data browser ## Regenerate all generated documents; ARGS=--list lists the steps, ARGS="--only STEP" runs one
+	@$(BIN)/python -m scripts.documents $(ARGS)
 
 site: setup ## Build the documentation site in build/site/html; ARGS=--serve serves it on loopback
 	@$(BIN)/python -m scripts.documents.site $(ARGS)

@@ -67,7 +67,7 @@ bench-fetching: setup ## Measure fetching alone: 10,000 images from a slow local
 exploration: setup data browser ## Write docs/exploration.md and execute the notebook, from the results of `fashion explore`
 	@$(BIN)/python -m scripts.documents.exploration $(ARGS)
 
-experiments: setup browser ## Write docs/experiments.md from the declared experiments and their results
+experiments: setup browser ## Write docs/experiments/ from the declared experiments and their results
 	@$(BIN)/python -m scripts.documents.experiments $(ARGS)
 
 tensorboard: setup ## Start TensorBoard on the logs of the Tuner and the Trainer

@@ -97,7 +97,7 @@ setup(
         "pipeline": ["profiles/*.toml"],
         "models": ["*.toml"],
         "analysis": ["*.ipynb"],
-        "analysis.experiments": ["studies/*"],
+        "analysis.experiments": ["method.md", "studies/*"],
         "analysis.pages": ["templates/*"],
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],

@@ -3,12 +3,14 @@
 `{value:ARM:METRIC}`, `{difference:ARM:METRIC}` (to the baseline) and `{change:ARM:METRIC}` (the same with its 95%
 interval) stand for means over seeds in the metric's unit. A third part names a subset, such as a group, and
 `ARM against OTHER` compares with another arm than the baseline. The paragraphs from the first that begins with "So we"
-on are the conclusion; its first sentence is the experiment's answer in short, so it must be clear on its own.
+on are the conclusion; its first sentence is the experiment's answer in short, so it must be clear on its own. A
+paragraph `Decided: ...` names in a few words what the experiment decided, for the table of all experiments.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.experiments.comparison import Difference
@@ -17,11 +19,21 @@ from analysis.experiments.judgement import UNDEFINED, Judgement, over_seeds
 from analysis.experiments.reported_metrics import scale_of
 
 AGAINST = " against "
+DECIDED = "Decided: "
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-def read_commentary(judgement: Judgement, directory: Path = STUDIES) -> tuple[str, str]:
-    """Returns the remarks and the conclusion with their figures; both are empty without a commentary.
+@dataclass(frozen=True)
+class Commentary:
+    """What was written about the results of an experiment, in Markdown; empty where nothing was written."""
+
+    remarks: str = ""
+    conclusion: str = ""
+    decided: str = ""
+
+
+def read_commentary(judgement: Judgement, directory: Path = STUDIES) -> Commentary:
+    """Returns the commentary with its figures.
 
     The commentary presumes complete results: while runs are missing, as after a change of an arm, it is left out.
 
@@ -30,11 +42,13 @@ def read_commentary(judgement: Judgement, directory: Path = STUDIES) -> tuple[st
     """
     file = directory / f"{judgement.experiment.name}.md"
     if not file.exists() or not judgement.results.complete:
-        return "", ""
+        return Commentary()
     text = _PLACEHOLDER.sub(lambda match: _figure(judgement, match[1], file), file.read_text(encoding="utf-8"))
     paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
-    begin = next((i for i, paragraph in enumerate(paragraphs) if paragraph.startswith("So we")), len(paragraphs))
-    return "\n\n".join(paragraphs[:begin]), "\n\n".join(paragraphs[begin:])
+    decided = next((text.removeprefix(DECIDED) for text in paragraphs if text.startswith(DECIDED)), "")
+    prose = [paragraph for paragraph in paragraphs if not paragraph.startswith(DECIDED)]
+    begin = next((i for i, paragraph in enumerate(prose) if paragraph.startswith("So we")), len(prose))
+    return Commentary("\n\n".join(prose[:begin]), "\n\n".join(prose[begin:]), " ".join(decided.split()))
 
 
 def _figure(judgement: Judgement, placeholder: str, file: Path) -> str:

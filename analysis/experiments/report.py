@@ -1,24 +1,82 @@
-"""The report on the experiments: a section for each with its sentences and figures, and the page that holds them."""
+"""The report on the experiments: the texts and figures of each, and the interactive page that holds them all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from analysis.experiments import declaration
-from analysis.experiments.commentary import read_commentary
+from analysis.experiments.commentary import Commentary, read_commentary
 from analysis.experiments.comparison import Difference, mean_over_seeds
 from analysis.experiments.declaration import STUDIES, Experiment
 from analysis.experiments.judgement import Decision, Judgement, correction, judge, machines
+from analysis.experiments.links import link_mentions, link_within_page, page_name, section_name
 from analysis.experiments.reported_metrics import GROUP_METRICS, format_p_value
 from analysis.experiments.results import Results
 from analysis.pages.section import Block, Section
 from pipeline.contract.files import write_text
 
 TITLE = "Experiments: what works, and what does not"
+METHOD = Path(__file__).with_name("method.md")
 NOT_RUN = "Declared, not run."
 MOST_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The texts about one experiment, in Markdown, with its figures and tables.
+
+    Attributes:
+        experiment: The experiment.
+        answer: The answer to its question in one sentence.
+        decided: What it decided, in a few words.
+        question: The question as declared.
+        expectation: The expected answer as declared.
+        method: Arms, seeds, images, metric, power, rule and machines.
+        results: The best arm, significant differences, and missing runs.
+        remarks: The written interpretation; may be empty.
+        decision: The decision and its reason.
+        blocks: Figures and tables.
+    """
+
+    experiment: Experiment
+    answer: str
+    decided: str
+    question: str
+    expectation: str
+    method: str
+    results: str
+    remarks: str
+    decision: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def title(self) -> str:
+        """The heading, with the number."""
+        return f"{self.experiment.number}. {self.experiment.title}"
+
+    @property
+    def prose(self) -> str:
+        """All texts together."""
+        return "\n\n".join(getattr(self, name) for name in TEXTS)
+
+
+TEXTS = ("answer", "decided", "question", "expectation", "method", "results", "remarks", "decision")
+"""The texts of a report, all of them Markdown."""
+
+
+def reports(directory: Path = STUDIES) -> list[Report]:
+    """Returns the reports of all declared experiments, in the order of their numbers, with links between them.
+
+    Raises:
+        DeclarationError: A declaration or a commentary is invalid.
+    """
+    judged = judgements(directory)
+    pages = {judgement.experiment.number: page_name(judgement.experiment) for judgement in judged}
+    return [_linked(report(judgement, directory), pages) for judgement in judged]
 
 
 def judgements(directory: Path = STUDIES) -> list[Judgement]:
@@ -27,66 +85,96 @@ def judgements(directory: Path = STUDIES) -> list[Judgement]:
     return [judge(experiment, Results(experiment, directory)) for experiment in experiments]
 
 
-def sections(directory: Path = STUDIES) -> list[Section]:
-    """Returns a section for each experiment, in the order of their numbers.
-
-    Raises:
-        DeclarationError: A declaration or a commentary is invalid.
-    """
-    return [section(judgement, directory) for judgement in judgements(directory)]
-
-
-def section(judgement: Judgement, directory: Path = STUDIES) -> Section:
-    """Returns the section of one experiment: question, hypothesis, method, results, remarks and decision."""
-    experiment, (remarks, conclusion) = judgement.experiment, read_commentary(judgement, directory)
-    parts = {
-        "Question": _one_line(experiment.question),
-        "Expected": _one_line(experiment.hypothesis),
-        "How": describe_method(judgement),
-        "What came out": describe_results(judgement),
-        "Remark": remarks,
-    }
-    return Section(
-        name=experiment.name.replace("_", "-"),
-        title=heading(experiment),
-        finding="\n\n".join(f"**{name}.** {text}" for name, text in parts.items() if text),
-        decision=describe_decision(judgement, conclusion),
+def report(judgement: Judgement, directory: Path = STUDIES) -> Report:
+    """Returns the report of one experiment."""
+    experiment, commentary = judgement.experiment, read_commentary(judgement, directory)
+    return Report(
+        experiment=experiment,
+        answer=_answer(judgement, commentary),
+        decided=commentary.decided or describe_outcome(judgement),
+        question=_one_line(experiment.question),
+        expectation=_one_line(experiment.hypothesis),
+        method=describe_method(judgement),
+        results=describe_results(judgement),
+        remarks=commentary.remarks,
+        decision=describe_decision(judgement, commentary.conclusion),
         blocks=_blocks(judgement),
     )
 
 
-def heading(experiment: Experiment) -> str:
-    """Returns the heading of an experiment's section."""
-    return f"{experiment.number}. {experiment.title}"
+def section(found: Report) -> Section:
+    """Returns the section of the interactive page for an experiment."""
+    parts = {
+        "Question": found.question,
+        "Expectation": found.expectation,
+        "Method": found.method,
+        "Results": found.results,
+        "Remarks": found.remarks,
+    }
+    return Section(
+        name=section_name(found.experiment),
+        title=found.title,
+        finding=link_within_page("\n\n".join(f"**{name}.** {text}" for name, text in parts.items() if text)),
+        decision=link_within_page(found.decision),
+        blocks=found.blocks,
+    )
 
 
-def reading_guide() -> Section:
-    """Returns the section that explains pairs, intervals, significance and power."""
-    return Section("reading", "How to read the figures", _READING, _REPRODUCTION, ())
+def sections(directory: Path = STUDIES) -> list[Section]:
+    """Returns the sections of all experiments, in the order of their numbers."""
+    return [section(found) for found in reports(directory)]
+
+
+def reading_guide(directory: Path = STUDIES) -> str:
+    """Returns the explanation of pairs, intervals, significance and power, in Markdown with headings."""
+    experiments = [declaration.load(name, directory) for name in declaration.names(directory)]
+    return link_mentions(METHOD.read_text(encoding="utf-8"), {each.number: page_name(each) for each in experiments})
 
 
 def write_page(target: Path, directory: Path = STUDIES) -> None:
     """Writes all experiments as one HTML page that needs no network."""
     from analysis.pages import page
 
-    judged = judgements(directory)
-    parts = [section(judgement, directory) for judgement in judged]
+    found = reports(directory)
+    guide = link_within_page(reading_guide(directory)).replace("## ", "### ")
     short = [
-        f"[{judgement.experiment.title}](#{part.name}). {answer(judgement)}"
-        for judgement, part in zip(judged, parts, strict=True)
+        link_within_page(f"[{each.experiment.title}](#{section_name(each.experiment)}). {each.answer}")
+        for each in found
     ]
-    subtitle = f"{len(parts)} experiments on the grouped garments of Fashion-MNIST"
-    write_text(target, page.write_page([reading_guide(), *parts], short, subtitle, TITLE))
+    subtitle = f"{len(found)} experiments on the grouped garments of Fashion-MNIST"
+    parts = [Section("reading", "How to read the figures", guide, "", ()), *map(section, found)]
+    write_text(target, page.write_page(parts, short, subtitle, TITLE))
 
 
 def answer(judgement: Judgement) -> str:
     """Returns the experiment's answer in one sentence: the written conclusion's first, or one from the figures."""
+    return _answer(judgement, read_commentary(judgement, judgement.results.array_file.parent))
+
+
+def describe_outcome(judgement: Judgement) -> str:
+    """Returns what the rule decides, in a few words."""
+    decision, experiment = judgement.decision, judgement.experiment
+    if decision is None:
+        return "nothing yet"
+    if experiment.rule.kind == "report":
+        return "nothing by itself"
+    kept = decision.chosen == experiment.baseline
+    return f"keeps “{decision.chosen}”" if kept else f"adopts “{decision.chosen}”"
+
+
+def _answer(judgement: Judgement, commentary: Commentary) -> str:
     decision = judgement.decision
     if decision is None:
         return _progress(judgement)
-    conclusion = _one_line(read_commentary(judgement, judgement.results.array_file.parent)[1])
+    conclusion = _one_line(commentary.conclusion)
     sentence = re.split(r"(?<=\.)\s", conclusion)[0].removeprefix("So ") or f"{_reason(judgement, decision)}."
     return f"{sentence[:1].upper()}{sentence[1:]}"
+
+
+def _linked(found: Report, pages: dict[int, str]) -> Report:
+    others = {number: page for number, page in pages.items() if number != found.experiment.number}
+    texts: dict[str, Any] = {name: link_mentions(getattr(found, name), others) for name in TEXTS}
+    return replace(found, **texts)
 
 
 def describe_method(judgement: Judgement) -> str:
@@ -239,40 +327,3 @@ def _blocks(judgement: Judgement) -> tuple[Block, ...]:
     own = FIGURES_OF_MEASURE.get(judgement.experiment.measure)
     more = own(judgement.experiment, judgement.results) if own else []
     return (*(block for block in common if block is not None), *more)
-
-
-_READING = """\
-**Pairs.** All arms of an experiment share their training images, the order of these, the seeds and the validation
-images. So arms are compared image by image and seed by seed, and what is hard for all of them cancels out.
-
-**Intervals.** A difference has a 95% interval over examples and seeds, both resampled (a crossed bootstrap,
-[Owen 2007](https://arxiv.org/abs/0712.1111)): where it would lie with other images and other seeds. A figure that is
-not counted image by image, such as seconds or the log loss, has Student's interval over the seeds. ± is the standard
-deviation between seeds.
-
-**Significance.** Of twenty arms without an effect, one has an interval without zero. So an arm differs significantly
-when its p-value (of an exact sign-flip test for accuracy, of swapped predictions otherwise) is below 0.05 after Holm's
-correction for the number of arms, so that the probability of any false positive in an experiment is at most 5%, and its
-interval excludes zero too: the p-value is over examples for these seeds, and one seed that failed can make it small.
-
-**Power.** “Not significant” does not mean “equal”: there may be a difference below the minimum detectable one, which
-each section states (for one comparison, not corrected). One piece has 600 of 6,000
-validation images, and one of them is 0.17 points of its recall. The best of many arms also looks a little better than
-it is, on the images that chose it. No arm is chosen by the official test images; but before there were experiments
-they were evaluated three times, and one of these evaluations led to a second convolution at full resolution
-([0011](decisions/0011-network.md)).
-
-**Shared networks.** Equal settings and seeds are one network, trained once. The same three, of the quick family
-with six epochs, are the baseline of experiments 2, 3, 5, 6 and 8 and an arm of 1, and they are examined in 7, 9 and 11;
-those of experiment 13 appear again in 1, 14, 16 and 17. If such a baseline was lucky or unlucky, all its comparisons
-are biased in the same way, and Holm's correction is for one experiment alone.
-
-**Seconds** are those of a machine with other work: seeds of one arm differ by up to a factor of two. Only a ratio of
-seconds beyond that means something.
-"""
-_REPRODUCTION = """\
-So we declare an experiment before it is run, with its rule: `analysis/experiments/studies/NAME.toml`. The results are
-beside it as CSV, and everything here is computed from these files. `fashion experiment run NAME` makes the runs
-that are missing, `fashion experiment report` writes this as an interactive page, and
-`make experiments` writes `docs/experiments.md`.
-"""

@@ -12,6 +12,7 @@ from analysis.experiments import declaration
 from analysis.experiments.comparison import mcnemar, mean_over_seeds
 from analysis.experiments.declaration import STUDIES, DeclarationError, Experiment
 from analysis.experiments.judgement import Judgement, judge
+from analysis.experiments.links import without_links
 from analysis.experiments.misclassifications import tabulate
 from analysis.experiments.report import answer
 from analysis.experiments.reported_metrics import format_p_value, scale_of
@@ -30,7 +31,9 @@ def table_text(directory: Path = STUDIES) -> str:
         total = len(experiment.arms) * len(experiment.seeds)
         finished = total - len(judgement.results.missing())
         heads.append((name, experiment.title, f"{finished}/{total}"))
-        answers.append(textwrap.fill(answer(judgement), WIDTH, initial_indent="    ", subsequent_indent="    "))
+        answers.append(
+            textwrap.fill(without_links(answer(judgement)), WIDTH, initial_indent="    ", subsequent_indent="    ")
+        )
     first, *others = _aligned(heads).splitlines()
     return "\n".join([first, *(f"{head}\n{text}" for head, text in zip(others, answers, strict=True))])
 

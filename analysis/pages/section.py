@@ -30,6 +30,8 @@ class Picture:
         thumbnails: uint8 [P, 28, 28], shown beside the pointer when it is over a point; the point's `customdata`
             is the number of its image. None for a figure without.
         documented: Whether the document shows it too.
+        alt: The description of the picture for readers who do not see it.
+        detail: Whether an experiment's page shows it at its end, among all figures.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Picture:
     caption: str
     thumbnails: Images | None = None
     documented: bool = False
+    alt: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,14 @@ class Listing:
         table: Its columns are the headings; floats are shown with four digits at most, the index is not shown.
         caption: What it shows.
         documented: Whether the document shows it too.
+        detail: As of a picture.
     """
 
     name: str
     table: pd.DataFrame
     caption: str
     documented: bool = False
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +88,16 @@ class Gallery:
         rows: The rows.
         caption: What they show.
         documented: Whether the document shows it too.
+        alt: As of a picture.
+        detail: As of a picture.
     """
 
     name: str
     rows: Sequence[Row]
     caption: str
     documented: bool = False
+    alt: str = ""
+    detail: bool = False
 
 
 Block = Picture | Listing | Gallery

@@ -1,4 +1,4 @@
-"""Writes `docs/experiments.md` with its pictures from the declarations and their CSVs: `make experiments`.
+"""Writes `docs/experiments/`, one page per experiment, from the declarations and results: `make experiments`.
 
 The text needs no browser, so a test can compare it. A picture's file name contains a digest of its content: a changed
 picture changes the text, and only changed pictures are rendered again.
@@ -6,48 +6,63 @@ picture changes the text, and only changed pictures are rendered again.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.declaration import STUDIES
-from analysis.experiments.report import TITLE, answer, heading, judgements, reading_guide, section, write_page
+from analysis.experiments.declaration import STUDIES, Experiment
+from analysis.experiments.links import mentioned, page_name
+from analysis.experiments.report import Report, reading_guide, reports, write_page
 from analysis.experiments.results import digest
 from analysis.pages.page import as_text
-from analysis.pages.section import Block, Gallery, Listing, Picture, Section
+from analysis.pages.section import Block, Gallery, Listing, Picture
 from pipeline.contract.files import write_text
 from scripts.documents.screenshots import remove_others, save_screenshots
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "experiments.md"
-PICTURES = ROOT / "docs" / "experiments"
+PAGES = ROOT / "docs" / "experiments"
+PICTURES = PAGES / "figures"
+SOURCES = "../../analysis/experiments/studies"
+INDEX, METHOD = "README.md", "method.md"
 DIGITS = 6
 COLOURS = 96
 """Colours in a picture's palette; it shrinks a forest plot to a third of its bytes without a visible change."""
 
-HEADER = f"""# {TITLE}
+INTRODUCTION = """\
+# All experiments
 
-Experiments on the network, its recipe and its use: each has a question, an expected answer and a rule for the decision,
-written before it was run. All figures and most sentences below are computed from the declarations and results in
-`analysis/experiments/studies`. Failed ideas stay listed.
+Each experiment has a question, an expected answer and a decision rule, all written before the first run. Its page shows
+the results, the decision and all figures, computed from the declaration and the results in
+[`analysis/experiments/studies`](../../analysis/experiments/studies). Experiments without a gain stay listed.
+
+- [The findings that matter](../experiments.md), in fifteen minutes
+- [How to read the figures](method.md): intervals, significance, power
+"""
+COMMANDS = """\
+## Commands
 
 ```sh
 fashion experiment list          # all experiments with their answers and finished runs
-fashion experiment run taxonomy  # makes the missing runs; it can be interrupted
-fashion experiment report        # this as one interactive page
-make experiments                 # this document
+fashion experiment run taxonomy  # makes the missing runs of one; it can be interrupted
+fashion experiment report        # all experiments as one interactive page
+make experiments                 # writes these pages
 ```
 """
 
 
 def main() -> None:
-    """Writes the document, renders the pictures that are missing, and removes those that it does not show."""
-    text, files = write_document()
-    write_text(DOCUMENT, text)
+    """Writes the pages, renders the pictures that are missing, and removes pages and pictures that are obsolete."""
+    pages, files = write_pages()
+    for name, text in pages.items():
+        write_text(PAGES / name, text)
+    for page in PAGES.glob("*.md"):
+        if page.name not in pages:
+            page.unlink()
     new = {name: PICTURES / file for name, file in files.items() if not (PICTURES / file).exists()}
     if new:
         with tempfile.TemporaryDirectory() as directory:
@@ -59,25 +74,18 @@ def main() -> None:
     remove_others(PICTURES, set(files.values()))
 
 
-def write_document(directory: Path = STUDIES) -> tuple[str, dict[str, str]]:
-    """Returns the document as Markdown, and the file names of its pictures by the names of their blocks."""
-    judged = judgements(directory)
-    parts = [section(judgement, directory) for judgement in judged]
-    short = pd.DataFrame(
-        {
-            "no.": [str(judgement.experiment.number) for judgement in judged],
-            "experiment": [f"[{j.experiment.title}](#{anchor(heading(j.experiment))})" for j in judged],
-            "answer": [answer(judgement) for judgement in judged],
-        }
-    )
+def write_pages(directory: Path = STUDIES) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the pages by their file names, and the file names of their pictures by the names of their blocks."""
+    found = reports(directory)
     files = {
         block.name: file_name(block)
-        for part in parts
-        for block in part.blocks
+        for each in found
+        for block in each.blocks
         if block.documented and not isinstance(block, Listing)
     }
-    body = [_section(part, files) for part in (reading_guide(), *parts)]
-    return "\n".join([HEADER, "## In short", "", markdown_table(short), "", *body]), files
+    pages = {page_name(each.experiment): _page(each, found, files, directory) for each in found}
+    guide = f"# How to read the figures\n\n[All experiments]({INDEX})\n\n{reading_guide(directory)}"
+    return {INDEX: _index(found), METHOD: guide} | pages, files
 
 
 def file_name(block: Picture | Gallery) -> str:
@@ -87,11 +95,6 @@ def file_name(block: Picture | Gallery) -> str:
     else:
         content = [[row.title, row.images.tolist(), list(row.notes), row.colour] for row in block.rows]
     return f"{block.name}.{digest(content)[:6]}.png"
-
-
-def anchor(title: str) -> str:
-    """Returns the anchor that GitHub gives a heading."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -109,16 +112,88 @@ def shrink(file: Path) -> None:
     few.save(file, optimize=True)
 
 
-def _section(part: Section, files: dict[str, str]) -> str:
-    blocks = "\n".join(_block(block, files) for block in part.blocks if block.documented)
-    decision = "\n".join(f"> {line}".rstrip() for line in part.decision.strip().splitlines())
-    return f"## {part.title}\n\n{part.finding.strip()}\n\n{blocks}{chr(10) if blocks else ''}{decision}\n"
+def source_digest(experiment: Experiment, directory: Path) -> str:
+    """Returns a digest of what an experiment's figures follow from: its declared settings and its results."""
+    settings = {"measure", "metric", "seeds", "baseline", "settings", "arms"}
+    found = hashlib.sha256(experiment.model_dump_json(include=settings).encode())
+    for suffix in (".csv", ".errors.csv"):
+        file = directory / f"{experiment.name}{suffix}"
+        found.update(file.read_bytes() if file.exists() else b"")
+    return found.hexdigest()[:12]
+
+
+def _index(found: Sequence[Report]) -> str:
+    table = pd.DataFrame(
+        {
+            "no.": [str(each.experiment.number) for each in found],
+            "experiment": [f"[{each.experiment.title}]({page_name(each.experiment)})" for each in found],
+            "question": [each.question for each in found],
+            "answer": [each.answer for each in found],
+            "decided": [each.decided for each in found],
+        }
+    )
+    return f"{INTRODUCTION}\n{markdown_table(table)}\n\n{COMMANDS}"
+
+
+def _page(report: Report, found: Sequence[Report], files: dict[str, str], directory: Path) -> str:
+    shown = [block for block in report.blocks if block.documented]
+    results = [report.results, *(_block(block, files) for block in shown if not block.detail)]
+    parts = {
+        "Question": report.question,
+        "Expectation before the runs": report.expectation,
+        "Method": report.method,
+        "Results": "\n\n".join(results),
+        "Remarks": report.remarks,
+        "Decision": report.decision,
+        "All figures": "\n\n".join(_block(block, files) for block in shown if block.detail),
+        "Sources": _sources(report, found, directory),
+    }
+    origin = f"analysis/experiments/studies/{report.experiment.name}.toml"
+    head = [
+        f"<!-- make experiments wrote this from {origin} and its results, digest "
+        f"{source_digest(report.experiment, directory)}. -->",
+        f"# {report.title}",
+        f"**{report.answer}**",
+        f"[All experiments]({INDEX}) · [How to read the figures]({METHOD})",
+    ]
+    body = [f"## {title}\n\n{text.strip()}" for title, text in parts.items() if text]
+    return "\n\n".join([*head, *body, _neighbours(report, found)]) + "\n"
+
+
+def _sources(report: Report, found: Sequence[Report], directory: Path) -> str:
+    experiment = report.experiment
+    files = {"Declaration": f"{experiment.name}.toml", "Results": f"{experiment.name}.csv"}
+    if (directory / f"{experiment.name}.errors.csv").exists():
+        files["Misclassified images of each run"] = f"{experiment.name}.errors.csv"
+    lines = [f"- {title}: [`{file}`]({SOURCES}/{file})" for title, file in files.items()]
+    if related := [other for other in found if _are_related(report, other)]:
+        links = (f"[{other.title}]({page_name(other.experiment)})" for other in related)
+        lines.append(f"- Related experiments: {'; '.join(links)}")
+    return "\n".join(lines)
+
+
+def _are_related(report: Report, other: Report) -> bool:
+    number, other_number = report.experiment.number, other.experiment.number
+    return number != other_number and (number in mentioned(other.prose) or other_number in mentioned(report.prose))
+
+
+def _neighbours(report: Report, found: Sequence[Report]) -> str:
+    position = found.index(report)
+    links = []
+    if position:
+        before = found[position - 1]
+        links.append(f"Previous: [{before.title}]({page_name(before.experiment)})")
+    if position + 1 < len(found):
+        after = found[position + 1]
+        links.append(f"Next: [{after.title}]({page_name(after.experiment)})")
+    return " · ".join(links)
 
 
 def _block(block: Block, files: dict[str, str]) -> str:
     if isinstance(block, Listing):
-        return f"{markdown_table(block.table)}\n\n*{block.caption}*\n"
-    return f"![{block.name.replace('-', ' ')}](experiments/{files[block.name]})\n\n*{block.caption}*\n"
+        return f"{markdown_table(block.table)}\n\n*{block.caption}*"
+    alt = block.alt.replace("[", "(").replace("]", ")")
+    return f"![{alt}](figures/{files[block.name]})\n\n*{block.caption}*"
 
 
 def _normalise(content: Any) -> Any:

@@ -68,7 +68,23 @@ def forest_plot(judgement: Judgement) -> Picture | None:
         figure.update_xaxes(range=rounded(view, judgement.scale.factor))
         _add_arrows(figure, judgement, arms, view)
         caption += " Arrows, and bars that end at the edge, continue beyond the axis."
-    return Picture(name.replace("_", "-"), figure, caption, documented=True)
+    return Picture(name.replace("_", "-"), figure, caption, documented=True, alt=_forest_description(judgement, arms))
+
+
+def _forest_description(judgement: Judgement, arms: list[str]) -> str:
+    scale, found = judgement.scale, judgement.differences
+    low, high = (choose(arms, key=lambda arm: found[arm].value) for choose in (min, max))
+    kinds = [f"{len(chosen)} {title}" for title, _, chosen in _kinds(judgement, arms) if chosen]
+    ends = " to ".join(f"{scale.change(found[arm].value)} ({arm})" for arm in dict.fromkeys((low, high)))
+    return (
+        f"Forest plot of the difference in {scale.heading} to “{judgement.experiment.baseline}”: {ends}"
+        f"{f' {scale.unit}' if scale.unit else ''}. {count(len(arms), 'arm')}: {', '.join(kinds)}."
+    )
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number with its noun: "1 arm", "3 arms"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _axis_range(judgement: Judgement, arms: list[str]) -> tuple[float, float] | None:
@@ -217,7 +233,9 @@ def lines(
         )
     figure.update_xaxes(tickvals=rounded(x))
     figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
-    return Picture(name.replace("_", "-"), figure, caption, documented=True)
+    courses = "; ".join(f"{arm} from {values[0]:.4g} to {values[-1]:.4g}" for arm, values in y.items())
+    alt = f"Line chart of {titles[1]} against {titles[0]}, from {x[0]:g} to {x[-1]:g}: {courses}."
+    return Picture(name.replace("_", "-"), figure, caption, documented=True, alt=alt)
 
 
 def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture | None:
@@ -263,7 +281,12 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
     )
     better = "right" if scale.more_is_better else "left"
     shown = f"100% minus the {scale.heading} of each arm" if complement else f"The {scale.heading} of each arm"
-    return Picture(name, figure, f"{shown}; better is to the {better}. Bars: {bars}.", documented=True)
+    means = {arm: float(np.mean(values)) for arm, values in found.items()}
+    ends = dict.fromkeys((min(means, key=lambda arm: means[arm]), max(means, key=lambda arm: means[arm])))
+    extent = " to ".join(f"{scale.value(means[arm])} ({arm})" for arm in ends)
+    alt = f"Dot plot of the {scale.heading} of {count(len(found), 'arm')}: {extent}."
+    caption = f"{shown}; better is to the {better}. Bars: {bars}."
+    return Picture(name, figure, caption, documented=True, alt=alt)
 
 
 def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:
@@ -309,7 +332,13 @@ def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
         "deviation. Lines join the sizes of a family. Dotted: the Pareto front of the means, whose arms no other arm "
         "beats at lower cost; where bars overlap, other seeds may give another front."
     )
-    return Picture(name, _cost_figure(table, metric, cost), caption[0].upper() + caption[1:], documented=True)
+    front = [table["arm"][row] for row in pareto_front(table["cost"].tolist(), table["value"].tolist())]
+    alt = (
+        f"Scatter plot of {scale_of(metric).heading} against {scale_of(cost).heading} for {count(len(table), 'arm')}. "
+        f"On the Pareto front, from cheap to expensive: {', '.join(front)}."
+    )
+    figure = _cost_figure(table, metric, cost)
+    return Picture(name, figure, caption[0].upper() + caption[1:], documented=True, alt=alt)
 
 
 def family(arm: str) -> str:

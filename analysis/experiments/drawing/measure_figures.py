@@ -80,7 +80,8 @@ def _gallery(experiment: Experiment, results: Results) -> list[Block]:
         "(black), blurred over three pixels; and the image with the smallest edit that changes the prediction, an "
         "outlined part of an image of the other group."
     )
-    return [Gallery(_block_name(experiment, "images"), rows, caption, documented=True)] if rows else []
+    alt = f"Rows of images with their attributions and smallest edits: {'; '.join(row.title for row in rows)}."
+    return [Gallery(_block_name(experiment, "images"), rows, caption, documented=True, alt=alt)] if rows else []
 
 
 def _rows(arrays: dict[str, npt.NDArray[np.generic]], index: int, kind: str) -> list[Row]:

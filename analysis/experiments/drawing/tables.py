@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,7 @@ def heat_map(
     documented: bool = True,
     middle: float = 0.0,
     reach: float = 0.0,
+    detail: bool = False,
 ) -> Picture:
     """Draws a heat map with the numbers in its cells.
 
@@ -78,6 +79,7 @@ def heat_map(
         middle: The value without a colour. Defaults to 0, and numbers then have signs.
         reach: The distance from the middle with full colours, for several pictures with one scale. Defaults to that
             of the farthest value.
+        detail: Whether the experiment's page shows it among all figures, at its end. Defaults to False.
     """
     largest = reach or float(np.nanmax(np.abs(values.to_numpy(float) - middle))) or 1.0
     formatted = Scale("", digits=digits).change if diverging and not middle else Scale("", digits=digits).value
@@ -96,7 +98,18 @@ def heat_map(
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(type="category", showgrid=False, tickangle=0)
-    return Picture(name.replace("_", "-"), figure, caption, documented=documented)
+    alt = _heat_map_description(values, formatted)
+    return Picture(name.replace("_", "-"), figure, caption, documented=documented, alt=alt, detail=detail)
+
+
+def _heat_map_description(values: pd.DataFrame, formatted: Callable[[float], str]) -> str:
+    cells = values.to_numpy(float)
+    ends = []
+    for position in (np.nanargmin(cells), np.nanargmax(cells)):
+        row, column = divmod(int(position), cells.shape[1])
+        ends.append(f"{formatted(cells[row, column])} ({values.index[row]}, {values.columns[column]})")
+    rows, columns = (f"{', '.join(map(str, axis))}" for axis in (values.index, values.columns))
+    return f"Heat map with the rows {rows} and the columns {columns}. The cells range from {' to '.join(ends)}."
 
 
 def group_effects(judgement: Judgement) -> Picture | None:

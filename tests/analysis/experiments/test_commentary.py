@@ -14,14 +14,18 @@ from tests.analysis.experiments.synthetic_experiment import declare, run
 
 
 def test_commentary_has_its_figures_and_a_conclusion(studies: Path, tmp_path: Path) -> None:
-    """Values and differences are filled in, by group too; paragraphs from "So we" on are the conclusion."""
+    """Values and differences are filled in, by group too; paragraphs from "So we" on are the conclusion.
+
+    "Decided: " is apart from both.
+    """
     judgement = judge(load("colour", studies), Results(load("colour", studies), studies))
     values = 100 * judgement.results.values("macro_f1").mean()
-    text = "It has {value:better:macro_f1}, {difference:better:macro_f1}, {value:better:f1:Bags}.\n\nSo we are glad."
+    text = "It has {value:better:macro_f1}, {difference:better:macro_f1}, {value:better:f1:Bags}."
+    text += "\n\nDecided: better is\nadopted\n\nSo we are glad."
     (tmp_path / "colour.md").write_text(text, encoding="utf-8")
-    remarks, conclusion = read_commentary(judgement, tmp_path)
-    assert remarks.startswith(f"It has {values['better']:.2f}, +{values['better'] - values['plain']:.2f}, ")
-    assert conclusion == "So we are glad."
+    found = read_commentary(judgement, tmp_path)
+    assert found.remarks.startswith(f"It has {values['better']:.2f}, +{values['better'] - values['plain']:.2f}, ")
+    assert (found.conclusion, found.decided) == ("So we are glad.", "better is adopted")
 
 
 def test_placeholder_may_name_an_arm_with_a_colon(tmp_path: Path) -> None:
@@ -31,7 +35,7 @@ def test_placeholder_may_name_an_arm_with_a_colon(tmp_path: Path) -> None:
     (tmp_path / "colour.md").write_text("{difference:plain: better:macro_f1}", encoding="utf-8")
     means = 100 * results.values("macro_f1").mean()
     assert (
-        read_commentary(judge(load("colour", tmp_path), results), tmp_path)[0]
+        read_commentary(judge(load("colour", tmp_path), results), tmp_path).remarks
         == f"+{means[arms[1]] - means[arms[0]]:.2f}"
     )
 
@@ -43,7 +47,7 @@ def test_changes_have_the_intervals_of_the_table(studies: Path, tmp_path: Path) 
         "{change:better:macro_f1}; {change:better against worse:f1:Bags}; {change:better:train_seconds}",
         encoding="utf-8",
     )
-    of_all, of_bags, of_seconds = read_commentary(judgement, tmp_path)[0].split("; ")
+    of_all, of_bags, of_seconds = read_commentary(judgement, tmp_path).remarks.split("; ")
     found = judgement.differences["better"]
     assert of_all == f"+{100 * found.value:.2f} [+{100 * found.low:.2f},\xa0+{100 * found.high:.2f}]"
     other = judgement.difference("better", "worse", "Bags")

@@ -34,7 +34,7 @@ def test_every_experiment_has_a_section_in_the_order_of_the_numbers(sections_by_
 def test_section_has_question_hypothesis_and_rule_as_declared(sections_by_name: dict[str, Section]) -> None:
     """Each is on one line, with arms, seeds, examples, metric and machine."""
     text = sections_by_name["colour"].finding
-    assert "**Question.** Is b better than a?\n" in text and "**Expected.** No.\n" in text
+    assert "**Question.** Is b better than a?\n" in text and "**Expectation.** No.\n" in text
     assert "4 arms with 3 seeds each, evaluated on 1,000 examples by macro F1." in text
     assert "Rule: What is ahead. Run on numpy 1, abacus, 2 cores." in text
 
@@ -125,6 +125,6 @@ def test_changed_settings_invalidate_a_result(studies: Path, tmp_path: Path) -> 
     (tmp_path / "colour.md").write_text("It has {value:better:macro_f1}.\n\nSo we are glad.", encoding="utf-8")
     (section,) = sections(tmp_path)
     assert "3 of 12 runs are missing, of “better”" in section.finding
-    assert "**Remark.**" not in section.finding and "glad" not in section.decision
+    assert "**Remarks.**" not in section.finding and "glad" not in section.decision
     listing = section.blocks[0]
     assert isinstance(listing, Listing) and list(listing.table["arm"]) == ["plain", "worse", "same"]

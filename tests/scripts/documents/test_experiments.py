@@ -1,4 +1,4 @@
-"""`docs/experiments.md` is what the declarations and results say, with the pictures that it shows."""
+"""`docs/experiments/` is what the declarations and results say, with the pictures that the pages show."""
 
 from __future__ import annotations
 
@@ -10,17 +10,34 @@ import pytest
 
 from analysis.pages.figure_style import figure
 from analysis.pages.section import Gallery, Picture, Row
-from scripts.documents.experiments import DOCUMENT, PICTURES, anchor, file_name, shrink, write_document
+from scripts.documents.experiments import PAGES, PICTURES, file_name, shrink, source_digest, write_pages
 from scripts.documents.screenshots import remove_others
 from tests.analysis.experiments.synthetic_experiment import declare, run
 
 
+@pytest.fixture(scope="module")
+def written() -> tuple[dict[str, str], dict[str, str]]:
+    """The pages and the pictures of the committed declarations and results."""
+    return write_pages()
+
+
 @pytest.mark.slow
-def test_document_is_up_to_date() -> None:
+def test_pages_are_up_to_date(written: tuple[dict[str, str], dict[str, str]]) -> None:
     """What `make experiments` would write is what is committed, and every picture it names is there and no other."""
-    text, files = write_document()
-    assert DOCUMENT.read_text(encoding="utf-8") == text, "run: make experiments"
+    pages, files = written
+    committed = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md")}
+    assert committed == pages, "run: make experiments"
     assert {path.name for path in PICTURES.iterdir()} == set(files.values())
+
+
+@pytest.mark.slow
+def test_static_pages_need_no_pointer(written: tuple[dict[str, str], dict[str, str]]) -> None:
+    """Pictures have a description, and no caption asks for an action that only the interactive page has."""
+    pages, _ = written
+    for name, text in pages.items():
+        assert not re.search(r"\b(hover|touch|click|tap)\b", text, re.IGNORECASE), name
+        for description in re.findall(r"!\[(.*?)\]\(figures/", text):
+            assert len(description.split()) > 8, f"{name}: {description!r}"
 
 
 def test_pictures_are_small() -> None:
@@ -34,19 +51,40 @@ def test_document_says_what_the_results_say(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         run(declare(tmp_path / name), tmp_path / name, errors | ({"same": 0.03} if name == "other" else {}))
-    text, files = write_document(tmp_path / "one")
-    assert (text, files) == write_document(tmp_path / "one")
-    other_text, other_files = write_document(tmp_path / "other")
-    assert text != other_text and set(files) == set(other_files)
+    pages, files = write_pages(tmp_path / "one")
+    assert (pages, files) == write_pages(tmp_path / "one")
+    other_pages, other_files = write_pages(tmp_path / "other")
+    assert pages["07-colour.md"] != other_pages["07-colour.md"] and set(files) == set(other_files)
     assert not set(files.values()) & set(other_files.values())
 
 
-def test_summary_links_to_the_sections(tmp_path: Path) -> None:
-    """Each experiment has a line with its answer, and the link is the anchor of its heading."""
-    declare(tmp_path, "colour", number=7)
-    text, _ = write_document(tmp_path)
-    assert "| 7 | [A colour experiment](#7-a-colour-experiment) | Declared, not run. |" in text
-    assert anchor(re.findall(r"^## (7.*)$", text, re.MULTILINE)[0]) == "7-a-colour-experiment"
+def test_pages_link_to_each_other(tmp_path: Path) -> None:
+    """The index has a line for each experiment; a page links to its neighbours and to the experiments it mentions."""
+    for number, name in enumerate(("shape", "colour", "size"), 1):
+        declare(tmp_path, name, number=number)
+    declaration = (tmp_path / "size.toml").read_text(encoding="utf-8")
+    (tmp_path / "size.toml").write_text(declaration.replace('"No."', '"As in experiment 1."'), encoding="utf-8")
+    pages, _ = write_pages(tmp_path)
+    assert (
+        "| 2 | [A colour experiment](02-colour.md) | Is b better than a? | Declared, not run. |" in pages["README.md"]
+    )
+    assert "As in experiment [1](01-shape.md)." in pages["03-size.md"]
+    assert "Related experiments: [3. A size experiment](03-size.md)" in pages["01-shape.md"]
+    assert "Related" not in pages["02-colour.md"]
+    assert pages["02-colour.md"].endswith(
+        "Previous: [1. A shape experiment](01-shape.md) · Next: [3. A size experiment](03-size.md)\n"
+    )
+
+
+def test_digest_follows_from_settings_and_results(tmp_path: Path) -> None:
+    """Another wording of the question keeps it; other results and other arms change it."""
+    plain = declare(tmp_path)
+    digests = {source_digest(plain, tmp_path)}
+    assert source_digest(plain.model_copy(update={"question": "Which?"}), tmp_path) in digests
+    digests.add(source_digest(declare(tmp_path, arms=("plain", "better")), tmp_path))
+    run(plain, tmp_path, {"plain": 0.05})
+    digests.add(source_digest(plain, tmp_path))
+    assert len(digests) == 3
 
 
 def test_name_of_a_picture_follows_from_what_is_drawn() -> None:

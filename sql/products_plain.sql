@@ -1,12 +1,15 @@
--- Every product with its image at index 0 and its US text. For data without duplicates; sql/products.sql handles them.
+-- Every product with its image at index 0 and its US text.
+-- For data without duplicates; sql/products.sql handles them.
 SELECT Product.Title AS title,
        Image.Url     AS url,
-       COALESCE(ProductDescription.TranslatedText, ProductDescription.OriginalText) AS description
+       COALESCE(us.TranslatedText, us.OriginalText) AS description
 FROM Product
-LEFT JOIN ProductImages
-       ON ProductImages.ProductId = Product.Id AND ProductImages.ImageIndex = 0
+LEFT JOIN ProductImages AS first_image
+       ON first_image.ProductId = Product.Id
+      AND first_image.ImageIndex = 0
 LEFT JOIN Image
-       ON Image.Id = ProductImages.ImageId
-LEFT JOIN ProductDescription
-       ON ProductDescription.ProductId = Product.Id AND ProductDescription.CountryCode = 'us'
+       ON Image.Id = first_image.ImageId
+LEFT JOIN ProductDescription AS us
+       ON us.ProductId = Product.Id
+      AND us.CountryCode = 'us'
 ORDER BY Product.Id;

@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from scripts.documents.api_reference import PACKAGES, api_pages, page_of
 from scripts.documents.parsing import DOCS, ROOT, documents, headings, links, mask_code
+from scripts.documents.style import check_links
 
 BUILD = ROOT / "build" / "site"
 MERMAID = ROOT / "build" / "mermaid.min.js"
@@ -68,7 +69,8 @@ def build(directory: Path = BUILD) -> Path:
         check=False,
     )
     if done.returncode:
-        raise SiteError(done.stdout + done.stderr)
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        raise SiteError(output.partition("Traceback")[0])
     if problems := check(directory / "html"):
         raise SiteError("\n".join(problems))
     return directory / "html"
@@ -78,16 +80,20 @@ def stage() -> dict[str, str | Path]:
     """Returns the site's source: path to Markdown, or to the file of the repository that is copied.
 
     Raises:
-        SiteError: A document links to a file that does not exist.
+        SiteError: A document links to a file or an anchor that does not exist.
     """
-    targets = {str(page.relative_to(ROOT)): _target(page) for page in documents()}
-    pages: dict[str, str | Path] = {}
-    problems: list[str] = []
-    for page in documents():
-        if page.exists():
-            pages[_target(page)] = _staged(page, targets, pages, problems)
+    found = [page for page in documents() if page.exists()]
+    problems = [
+        f"{page.relative_to(ROOT)}:{problem}"
+        for page in found
+        for problem in check_links(page.read_text(encoding="utf-8"), page)
+    ]
     if problems:
         raise SiteError("\n".join(problems))
+    targets = {str(page.relative_to(ROOT)): _target(page) for page in found}
+    pages: dict[str, str | Path] = {}
+    for page in found:
+        pages[_target(page)] = _staged(page, targets, pages)
     return pages | api_pages()
 
 
@@ -101,7 +107,7 @@ def _target(page: Path) -> str:
     return re.sub(r"(^|/)README\.md$", r"\1index.md", target)
 
 
-def _staged(page: Path, targets: dict[str, str], pages: dict[str, str | Path], problems: list[str]) -> str:
+def _staged(page: Path, targets: dict[str, str], pages: dict[str, str | Path]) -> str:
     """Returns a document for the site, and adds the files that it refers to."""
     text, here = page.read_text(encoding="utf-8"), posixpath.dirname(_target(page))
     replaced = []
@@ -110,9 +116,6 @@ def _staged(page: Path, targets: dict[str, str], pages: dict[str, str | Path], p
             continue
         path, _, anchor = link.target.partition("#")
         file = (page.parent / unquote(path)).resolve()
-        if not file.exists() or ROOT not in (file, *file.parents):
-            problems.append(f"{page.relative_to(ROOT)}: the link {link.target} leads nowhere")
-            continue
         target = _linked(str(file.relative_to(ROOT)), file, link.image, targets, pages)
         relative = posixpath.relpath(target, here or ".")
         replaced.append((link.start, link.target, f"{relative}#{anchor}" if anchor else relative))

@@ -12,9 +12,13 @@ def plain_listing() -> QuerySet:
     """Returns the title, the URL at image index 0 and the US text of every product."""
     return (
         Product.objects.annotate(
-            first=FilteredRelation("images", condition=Q(images__image_index=0)),
-            text=FilteredRelation("descriptions", condition=Q(descriptions__country_code="us")),
+            first_image=FilteredRelation("images", condition=Q(images__image_index=0)),
+            us=FilteredRelation("descriptions", condition=Q(descriptions__country_code="us")),
         )
         .order_by("id")
-        .values_list("title", "first__image__url", Coalesce("text__translated_text", "text__original_text"))
+        .values_list(
+            "title",
+            "first_image__image__url",
+            Coalesce("us__translated_text", "us__original_text"),
+        )
     )

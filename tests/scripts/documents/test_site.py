@@ -112,7 +112,7 @@ def test_a_link_of_a_document_to_a_missing_file_is_an_error(tmp_path: Path, monk
     monkeypatch.setattr(site, "ROOT", tmp_path)
     monkeypatch.setattr(site, "DOCS", tmp_path / "docs")
     monkeypatch.setattr(site, "documents", lambda: [page])
-    with pytest.raises(site.SiteError, match=r"docs/page.md: the link ../pipeline/missing.py leads nowhere"):
+    with pytest.raises(site.SiteError, match=r"docs/page.md:1: the link ../pipeline/missing.py leads nowhere"):
         site.stage()
 
 

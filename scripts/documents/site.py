@@ -35,12 +35,14 @@ LANGUAGES |= {".html": "html", ".json": "json", ".jsonl": "json", ".cfg": "ini",
 # A larger file, such as a table of a million rows, is offered as a download and not shown.
 SHOWN_BYTES = 100_000
 
+OPERATION = ["runbook.md", "kpis.md", "delivery.md", "serving.md", "capacity.md", "security.md", "privacy.md"]
 NAVIGATION: dict[str, Any] = {
     "Documents": "documents.md",
+    "Guide": "guide.md",
     "Stories": ["exploration.md", "experiments.md", "deployment.md"],
     "Model": ["evaluation.md", "label_review.md", "labelling_policy.md", {"Experiments": "experiments/"}],
     "Catalogue": ["catalogue_query.md", "catalogue_source.md"],
-    "Operation": ["runbook.md", "kpis.md", "capacity.md", "security.md", "privacy.md", "tools.md", "conformance.md"],
+    "Operation": [*OPERATION, "tools.md", "conformance.md"],
     "Reference": ["cli.md", "parameters.md", "architecture.md", {"Decisions": "decisions/"}, {"API": ["api/index.md"]}],
     "Project": ["contributing.md", "changelog.md"],
 }

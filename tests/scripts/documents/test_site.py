@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.documents import site
+from scripts.documents.parsing import links
 
 HOME = '<html><head><link rel="stylesheet" href="a.css"></head><body><h1 id="top">Home</h1>{body}</body></html>'
 
@@ -114,6 +115,15 @@ def test_a_link_of_a_document_to_a_missing_file_is_an_error(tmp_path: Path, monk
     monkeypatch.setattr(site, "documents", lambda: [page])
     with pytest.raises(site.SiteError, match=r"docs/page.md:1: the link ../pipeline/missing.py leads nowhere"):
         site.stage()
+
+
+def test_every_document_is_in_the_navigation_and_on_the_map() -> None:
+    """A new page of `docs/` needs an entry in both; pages of folders are found by themselves."""
+    pages = {page.name for page in site.DOCS.glob("*.md")} - {"README.md"}
+    named = json.dumps(site.NAVIGATION)
+    on_map = {link.target for link in links((site.DOCS / "README.md").read_text(encoding="utf-8"))}
+    assert {page for page in pages if f'"{page}"' not in named} == set()
+    assert pages - on_map == set()
 
 
 def test_headings_lists_and_tables_suit_the_generator() -> None:

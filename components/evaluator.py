@@ -89,7 +89,7 @@ def evaluator(
     progress(4, len(STEPS), "steps", STEPS[4])
     tested = model_evaluation.TestedModel(columns["garment"], predictions, taxonomy, seed, resamples, confidence_level)
     errors = most_confident_errors(columns, predictions, taxonomy, misclassified_examples)
-    metrics = model_evaluation.compute_metrics(tested, slices, corruptions, rungs, seconds, previous) | {
+    metrics = model_evaluation.compute_metrics(tested, columns, slices, corruptions, rungs, seconds, previous) | {
         "most_confident_errors": [error.to_json() for error in errors],
         "versions": _versions(),
     }

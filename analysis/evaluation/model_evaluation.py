@@ -5,7 +5,8 @@
     groups            {group: {precision, recall, f1, auc, average_precision, coverage: estimate, support: int}}
     garments          {accuracy: estimate, confusion_matrix: [[int]] in the order of `garment_names`, per_garment:
                       {garment: {accuracy, group_accuracy, precision, recall, f1: estimate, support: int}}}
-    slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA
+    slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA, with expected_accuracy:
+                      that of the slice's garments if each were as accurate as in all slices
     corruptions       [{name, count, accuracy: estimate, log_loss: {value}}], by TFMA: test examples drawn at
                       random, clean ("none") and by every corruption of `corruptions` at `EVALUATED_SEVERITY`
     confusion_matrix  [[int]], truth down and prediction across, in the order of `group_names`
@@ -87,6 +88,7 @@ class TestedModel:
 
 def compute_metrics(
     tested: TestedModel,
+    features: Mapping[str, npt.NDArray[Any]],
     slices: Mapping[Slice, SliceMetrics],
     corruptions: Mapping[Slice, SliceMetrics],
     rungs: Sequence[Rung],
@@ -97,6 +99,7 @@ def compute_metrics(
 
     Args:
         tested: The test examples and the model's predictions.
+        features: Columns [N] of the test examples, those that the slices are of among them.
         slices: TFMA's figures.
         corruptions: TFMA's figures of corrupted examples, sliced by the corruption's name; empty for none.
         rungs: The ladder; without 1-nearest neighbour there is no `accuracy_over_nearest_neighbour`.
@@ -109,7 +112,9 @@ def compute_metrics(
         "groups": _groups(tested, areas),
         "garments": _garments(tested),
         "slices": [
-            {"feature": feature, "value": value} | _of_slice(tested, metrics)
+            {"feature": feature, "value": value}
+            | _of_slice(tested, metrics)
+            | {"expected_accuracy": _expected_accuracy(tested, features[feature].astype(str) == value)}
             for (feature, value), metrics in slices.items()
             if (feature, value) != OVERALL
         ],
@@ -206,6 +211,16 @@ def _of_class(index: int) -> dict[str, group_metrics.Metric]:
 def _of_slice(tested: TestedModel, metrics: SliceMetrics) -> Block:
     accuracy = _share(tested, int(np.trace(metrics.confusion)), metrics.count)
     return {"count": metrics.count, "accuracy": accuracy, "log_loss": {"value": metrics.log_loss}}
+
+
+def _expected_accuracy(tested: TestedModel, chosen: npt.NDArray[np.bool_]) -> float:
+    """Returns the accuracy that examples would have if those of each garment were as accurate as all of that garment.
+
+    A slice that is less accurate than this is hard for another reason than its garments.
+    """
+    correct = (tested.predictions.group == tested.groups).astype(np.float64)
+    by_garment = np.bincount(tested.garments, correct) / np.maximum(np.bincount(tested.garments), 1)
+    return float(by_garment[tested.garments[chosen]].mean())
 
 
 def _share(tested: TestedModel, hits: int, count: int) -> Block:

@@ -1,4 +1,4 @@
-"""Records the run that the documents describe, and draws the pictures of `docs/evaluation.md`: `make evaluation`.
+"""Records the run that the documents describe, and draws the pictures of `docs/evaluation.md`.
 
     python -m scripts.documents.evaluation --workspace workspace   # after `fashion run`: records the run there
     python -m scripts.documents.evaluation                         # draws the pictures that are out of date
@@ -11,38 +11,57 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.files import write_json
 from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
 from pipeline.runner.plan import parameters_of
 from pipeline.runner.workspace import Workspace
-from scripts.documents.values import DOCS
+from scripts.documents.evaluation_figures import draw_all
+from scripts.documents.pictures import Card, CardGallery, draw
+from scripts.documents.values import DOCS, ROOT
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 DIRECTORY = DOCS / "evaluation"
 METRICS = DIRECTORY / "metrics.json"
 RUN = DIRECTORY / "run.json"
+GALLERY = "errors.png"
+SHOWN_ERRORS = 20
 
 
 def main() -> None:
     """Records a run where a workspace is named, and draws the pictures that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--note", default="", help="a sentence about the run, such as what else used the machine")
     options = parser.parse_args()
     if options.workspace is not None:
-        record(Workspace(options.workspace.resolve()))
+        record(Workspace(options.workspace.resolve()), options.note)
+    for file in draw(pictures()):
+        print(f"drew {file.relative_to(ROOT)}")
 
 
-def record(workspace: Workspace, directory: Path = DIRECTORY) -> None:
+def pictures() -> dict[Path, go.Figure]:
+    """Returns the figures of the page by their files."""
+    metrics, run = (json.loads(file.read_text(encoding="utf-8")) for file in (METRICS, RUN))
+    figures = draw_all(metrics, run["model"]["history"])
+    return {DIRECTORY / f"{name}.png": figure for name, figure in figures.items()}
+
+
+def record(workspace: Workspace, note: str = "", directory: Path = DIRECTORY) -> None:
     """Writes `metrics.json` and `run.json` of the latest run of the default profile in a workspace.
 
     Args:
         workspace: The workspace, with a finished run.
+        note: A sentence about the run. Defaults to none.
         directory: Where to write. Defaults to `docs/evaluation`.
     """
     store = MetadataStore(workspace.store)
@@ -60,11 +79,41 @@ def record(workspace: Workspace, directory: Path = DIRECTORY) -> None:
     (directory / METRICS.name).write_bytes(metrics)
     network = {name: properties[name] for name in ("parameters", "validation_macro_f1")}
     run = _describe(executions) | {
+        "note": note,
         "metrics_sha256": hashlib.sha256(metrics).hexdigest(),
         "data": data_digests(outputs["example_gen"]["examples"]),
         "model": network | _read_training(outputs["trainer"]["model"]),
     }
     write_json(directory / RUN.name, run)
+    draw({directory / GALLERY: error_gallery(json.loads(metrics), outputs["label_grouping"]["grouped"])})
+
+
+def error_gallery(metrics: Mapping[str, Any], examples: Path) -> CardGallery:
+    """Returns the errors of the highest confidence as a gallery.
+
+    Args:
+        metrics: The content of `metrics.json`.
+        examples: The LabelGrouping's output, which holds the images.
+    """
+    from analysis.data.examples import read_arrays
+    from pipeline.contract.artifacts import Examples
+
+    test = read_arrays(Examples(examples).split("test"), ("source_id", "image"))
+    images = dict(zip(test["source_id"], test["image"], strict=True))
+    return CardGallery(
+        tuple(
+            Card(
+                images[error["source_id"]],
+                (
+                    f"predicted {error['predicted_group']}",
+                    f"labelled {error['group']}",
+                    f"({error['garment']})",
+                    f"confidence {100 * error['confidence']:.2f}%",
+                ),
+            )
+            for error in metrics["most_confident_errors"][:SHOWN_ERRORS]
+        )
+    )
 
 
 def default_parameters() -> dict[str, Any]:

@@ -89,6 +89,16 @@ def interval(bounds: Sequence[float], digits: int = 3) -> str:
     return f"[{', '.join(format_number(bound, digits) for bound in bounds)}]"
 
 
+def bounds(figure: dict[str, Any], digits: int = 1) -> str:
+    """Returns the interval of a figure of `metrics.json` as percentages: "[98.3%, 98.8%]"."""
+    return f"[{', '.join(percent(bound, digits) for bound in figure['interval'])}]"
+
+
+def complement(share: float) -> float:
+    """Returns the share of the rest."""
+    return 1 - share
+
+
 def thousands(count: float) -> str:
     """Returns a count with separators: "10,000"."""
     return f"{count:,.0f}"
@@ -117,6 +127,8 @@ def _environment() -> Environment:
         "estimate": estimate,
         "percent_estimate": percent_estimate,
         "interval": interval,
+        "bounds": bounds,
+        "complement": complement,
         "thousands": thousands,
     }
     return environment

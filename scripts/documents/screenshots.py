@@ -38,14 +38,16 @@ def remove_others(directory: Path, names: set[str]) -> None:
 
 
 @contextmanager
-def open_page(page: Path, width: int, dark: bool = False) -> Iterator[Any]:
-    """Opens the page in a headless Chromium."""
+def open_page(page: Path, width: int, dark: bool = False, scale: int = 1) -> Iterator[Any]:
+    """Opens the page in a headless Chromium; `scale` is the number of device pixels for each pixel of the page."""
     from playwright.sync_api import sync_playwright
 
     browser_path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+        scheme = "dark" if dark else "light"
+        view = {"width": width, "height": 900}
+        tab = browser.new_page(viewport=view, color_scheme=scheme, device_scale_factor=scale)
         tab.goto(page.resolve().as_uri())
         try:
             yield tab

@@ -159,6 +159,18 @@ def test_curves_and_operating_points_are_those_of_the_stored_predictions(first):
     assert [error["source_id"] for error in metrics["most_confident_errors"]] == list(expected.source_id)
 
 
+def test_slices_expect_the_accuracy_of_their_garments(first):
+    """It is the mean over the slice of the garments' accuracies; for a slice of one garment it is its own accuracy."""
+    table = pyarrow.parquet.read_table(first.evaluation.path / "predictions.parquet").to_pandas()
+    correct = (table.group == table.predicted_group).groupby(table.garment).mean()
+    for line in first.metrics["slices"]:
+        if line["feature"] == "garment_name":
+            assert line["expected_accuracy"] == pytest.approx(line["accuracy"]["value"])
+        elif line["feature"] == "brightness_decile":
+            chosen = table[table.brightness_decile.astype(str) == line["value"]]
+            assert line["expected_accuracy"] == pytest.approx(correct[chosen.garment].mean())
+
+
 def test_slices_add_up(first):
     """TFMA's slices of a feature contain every example once and sum to the overall number of correct predictions."""
     whole = first.metrics["overall"]["accuracy"]["value"]

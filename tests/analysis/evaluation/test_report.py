@@ -43,10 +43,13 @@ def content(baseline: Predictions | None = None) -> dict[str, Any]:
     tested = evaluation.TestedModel(garments, answers(0), TAXONOMY, resamples=200)
     whole = SliceMetrics(COUNT, 0.9, 0.2, tested.confusion)
     slices = {OVERALL: whole, ("shop_window", "<b>left</b>"): whole}
+    features = {"shop_window": np.full(COUNT, "<b>left</b>")}
     rights = {"jpeg": 38, "none": 39, "shot_noise": 21}
     corruptions = {("corruption", name): corrupted(right) for name, right in rights.items()}
     rungs = evaluate_ladder(train, known, images, TAXONOMY)
-    return evaluation.compute_metrics(tested, slices, corruptions, rungs, 1.5, baseline) | {"versions": {"numpy": "2"}}
+    return evaluation.compute_metrics(tested, features, slices, corruptions, rungs, 1.5, baseline) | {
+        "versions": {"numpy": "2"}
+    }
 
 
 def corrupted(right: int) -> SliceMetrics:
@@ -149,7 +152,7 @@ def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
     """The names that are checked beforehand are those of the figures that are there afterwards."""
     known = verdict.figures(metrics)
     assert set(known["overall"]) == set(verdict.OVERALL_FIGURES)
-    assert set(known["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "coverage"}
+    assert set(known["group:One piece"]) == {*verdict.GROUP_FIGURES, "auc", "average_precision", "coverage"}
     assert set(known["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
     assert set(known["shop_window:<b>left</b>"]) == set(known["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
     changes = content(answers(1))["baseline"]

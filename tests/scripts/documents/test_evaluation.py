@@ -12,6 +12,7 @@ import pytest
 from analysis.data.fashion_mnist import CANONICAL_SHA256
 from pipeline.runner.workspace import Workspace
 from scripts.documents import evaluation
+from scripts.documents.pictures import content_digest, digest_in
 from scripts.documents.rendering import render_documents
 from scripts.documents.values import run_digest
 from tests.conftest import TinyRun
@@ -46,6 +47,15 @@ def test_every_rendered_document_names_the_run() -> None:
     assert all(f"Run {run_digest()}." in text.partition("\n")[0] for text in render_documents().values())
 
 
+def test_pictures_show_the_metrics() -> None:
+    """Each picture holds the digest of what is drawn today; no other picture is there, and each is small."""
+    drawn = {file: content_digest(figure) for file, figure in evaluation.pictures().items()}
+    assert {file: digest_in(file) for file in drawn} == drawn, STALE
+    others = {evaluation.DIRECTORY / evaluation.GALLERY}
+    assert set(evaluation.DIRECTORY.glob("*.png")) == set(drawn) | others
+    assert all(file.stat().st_size < 150_000 for file in {*drawn, *others})
+
+
 def test_metrics_stay_small() -> None:
     """They are read by people too, and each run adds a copy to the history."""
     assert evaluation.METRICS.stat().st_size < 200_000
@@ -53,10 +63,11 @@ def test_metrics_stay_small() -> None:
 
 def test_record_describes_the_run_of_a_workspace(tiny_run: TinyRun, tmp_path: Path) -> None:
     """Metrics are copied byte for byte; parameters, seconds and history are those of the executions."""
-    evaluation.record(Workspace(tiny_run.workspace), tmp_path)
+    evaluation.record(Workspace(tiny_run.workspace), "A tiny run.", tmp_path)
     metrics, run = ((tmp_path / name).read_bytes() for name in ("metrics.json", "run.json"))
     found = json.loads(run)
     assert hashlib.sha256(metrics).hexdigest() == found["metrics_sha256"]
     assert set(found["seconds"]) == set(found["parameters"]) == set(evaluation.default_parameters())
     assert len(found["model"]["history"]) == found["parameters"]["trainer"]["epochs"]
+    assert found["note"] == "A tiny run." and (tmp_path / evaluation.GALLERY).exists()
     assert found["seconds"]["trainer"] > 0 and found["data"] != CANONICAL_SHA256

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from analysis.exploration.cross_validation import OutOfFold, assign_folds
 from analysis.exploration.data import Data, Indices
+from models.probabilities import fit_temperature, softmax
 
 Probabilities = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -56,6 +57,18 @@ def find_suspected_errors(labelled: Indices, probabilities: Probabilities, rows:
     # cleanlab prunes by counts, so it may return an image whose labelled class is the most probable one.
     found, suggested = found[suggested != labelled[found]], suggested[suggested != labelled[found]]
     return SuspectedErrors(rows[found], suggested, probabilities[found, suggested])
+
+
+def unseen_probabilities(data: Data, out_of_fold: OutOfFold) -> Probabilities:
+    """Returns garment probabilities, float64 [N, garments], of networks that were not trained on the image.
+
+    A training image has the network of its fold, a test image the mean of all networks. One temperature, fitted to the
+    training split, calibrates all logits.
+    """
+    temperature = fit_temperature(out_of_fold.logits[-1], data.garments[data.train_rows])
+    train = softmax(out_of_fold.logits[-1] / temperature)
+    test = np.mean([softmax(logits / temperature) for logits in out_of_fold.test_logits], axis=0)
+    return np.concatenate([train, test])
 
 
 @dataclass(frozen=True)

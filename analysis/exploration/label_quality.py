@@ -12,7 +12,13 @@ import plotly.graph_objects as go
 
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data, Indices
-from analysis.exploration.label_errors import PlantedSwaps, SuspectedErrors, find_suspected_errors, plant_swaps
+from analysis.exploration.label_errors import (
+    PlantedSwaps,
+    SuspectedErrors,
+    find_suspected_errors,
+    plant_swaps,
+    unseen_probabilities,
+)
 from analysis.exploration.label_noise import (
     accuracy_without,
     ceiling_figure,
@@ -24,7 +30,6 @@ from analysis.exploration.label_noise import (
 )
 from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
-from models.probabilities import fit_temperature, softmax
 
 Probabilities = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -80,9 +85,8 @@ def measure(data: Data, out_of_fold: OutOfFold, predictions: Mapping[str, Indice
     """
     membership = np.array(data.taxonomy.membership())
     labelled = data.garments[data.train_rows]
-    temperature = fit_temperature(out_of_fold.logits[-1], labelled)
-    train = softmax(out_of_fold.logits[-1] / temperature)
-    test = np.mean([softmax(logits / temperature) for logits in out_of_fold.test_logits], axis=0)
+    probabilities = unseen_probabilities(data, out_of_fold)
+    train, test = probabilities[data.train_rows], probabilities[data.test_rows]
     groups, test_groups = data.groups[data.train_rows], data.groups[data.test_rows]
     suspected_garments = find_suspected_errors(labelled, train, data.train_rows)
     suspected_groups = find_suspected_errors(groups, train @ membership, data.train_rows)

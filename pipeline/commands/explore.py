@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.commands.options import (
     DEFAULT_WORKSPACE,
@@ -15,12 +16,19 @@ from pipeline.commands.options import (
     assemble,
     resume_command,
 )
+from pipeline.contract.errors import UserError
 from pipeline.contract.files import atomic_path
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
-    from analysis.exploration.report import ExplorationInputs
-    from pipeline.contract.artifacts import Exploration
+    from pipeline.contract.artifacts import (
+        Examples,
+        Exploration,
+        ImageNeighbours,
+        Model,
+        ModelEvaluation,
+        OutOfFoldPredictions,
+    )
     from pipeline.runner.display import Display
     from pipeline.runner.local_runner import RunResult
 
@@ -63,22 +71,58 @@ def run_exploration(
     return result, exploration
 
 
-def read_exploration(
-    workspace: Workspace, profile: str = "default", overrides: list[str] | None = None
-) -> ExplorationInputs:
-    """Returns the inputs of the last stage for a notebook; runs the stages before it, or reuses their results."""
-    from rich.console import Console
+@dataclass(frozen=True)
+class NotebookArtifacts:
+    """What the notebook reads.
 
-    from components.explorer import explorer, read_inputs
-    from pipeline.runner.display import PlainDisplay
-    from pipeline.runner.graph import Channel
+    Attributes:
+        examples: The images that the newest exploration is of.
+        neighbours: Their nearest training images.
+        out_of_fold: Out-of-fold predictions for them.
+        evaluation: The newest evaluation.
+        model: The model that it evaluated.
+        grouped: The examples that it was evaluated on.
+    """
 
-    node = assemble("exploration", workspace, profile, overrides)[0].node(explorer.spec.name)
-    display = PlainDisplay(Console(stderr=True, highlight=False, force_jupyter=False))
-    result, _ = run_exploration(workspace, profile, overrides, False, display)
-    channels = {name: source for name, source in node.sources.items() if isinstance(source, Channel)}
-    inputs: dict[str, Any] = {name: result.artifact(channel) for name, channel in channels.items()}
-    return read_inputs(**inputs, taxonomy=node.parameters["taxonomy"])
+    examples: Examples
+    neighbours: ImageNeighbours
+    out_of_fold: OutOfFoldPredictions
+    evaluation: ModelEvaluation
+    model: Model
+    grouped: Examples
+
+
+def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
+    """Returns the artifacts of the newest exploration and of the newest evaluation.
+
+    Raises:
+        UserError: The workspace lacks one of them.
+    """
+    from pipeline.contract.artifacts import Examples, ImageNeighbours, Model, ModelEvaluation, OutOfFoldPredictions
+    from pipeline.runner.metadata_store import MetadataStore
+
+    def paths(stage: str, command: str) -> dict[str, Path]:
+        execution = store.latest_execution(stage)
+        if execution is None:
+            raise UserError(
+                f"The stage {stage} has not finished in {workspace.root}.",
+                expected="one finished execution",
+                received="none",
+                next_step=f"{command} --workspace {workspace.root}",
+            )
+        events = store.events(execution.id, "INPUT") | store.events(execution.id, "OUTPUT")
+        return {name: workspace.root / artifact.uri for name, artifact in events.items()}
+
+    store = MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:"))
+    evaluated, explored = paths("evaluator", "fashion run"), paths("explorer", "fashion explore")
+    return NotebookArtifacts(
+        examples=Examples(explored["examples"]),
+        neighbours=ImageNeighbours(explored["neighbours"]),
+        out_of_fold=OutOfFoldPredictions(explored["predictions"]),
+        evaluation=ModelEvaluation(evaluated["evaluation"]),
+        model=Model(evaluated["model"]),
+        grouped=Examples(evaluated["examples"]),
+    )
 
 
 def publish(exploration: Exploration, workspace: Workspace) -> Path:

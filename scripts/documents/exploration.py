@@ -1,4 +1,4 @@
-"""Writes `docs/exploration.md` with its pictures, and executes the notebook: `make exploration`.
+"""Writes `docs/exploration.md` with its pictures: `make exploration`.
 
 The document has the text of the page, and its pictures are screenshots of the page's blocks in a headless Chromium.
 """
@@ -17,7 +17,6 @@ from scripts.documents.screenshots import remove_others, save_screenshots
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "exploration.md"
 PICTURES = ROOT / "docs" / "exploration"
-NOTEBOOK = ROOT / "analysis" / "exploration.ipynb"
 
 HEADER = """# What is in the data
 
@@ -28,21 +27,17 @@ page. This document has the same text with some of the figures; `make exploratio
 
 
 def main() -> None:
-    """Runs the exploration, or reuses its results, and writes the document and the notebook."""
+    """Runs the exploration, or reuses its results, and writes the document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
-    parser.add_argument("--only", choices=["document", "notebook"])
     options = parser.parse_args()
     workspace = Workspace(options.workspace.resolve())
     _, exploration = run_exploration(workspace, "default", None, False, display_for(terminal_console()))
-    if options.only != "notebook":
-        sections = exploration.sections()
-        DOCUMENT.write_text(write_document(sections, exploration.findings()), encoding="utf-8")
-        files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
-        save_screenshots(publish(exploration, workspace), files)
-        remove_others(PICTURES, {file.name for file in files.values()})
-    if options.only != "document":
-        execute_notebook(workspace)
+    sections = exploration.sections()
+    DOCUMENT.write_text(write_document(sections, exploration.findings()), encoding="utf-8")
+    files = {block["name"]: PICTURES / f"{block['name']}.png" for block in _documented(sections)}
+    save_screenshots(publish(exploration, workspace), files)
+    remove_others(PICTURES, {file.name for file in files.values()})
 
 
 def write_document(sections: list[dict[str, Any]], findings: list[str]) -> str:
@@ -67,29 +62,6 @@ def _section(section: dict[str, Any]) -> str:
 
 def _documented(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [block for section in sections for block in section["blocks"] if block["documented"]]
-
-
-def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
-    """Executes the notebook from top to bottom on a workspace, and writes it with its outputs.
-
-    Raises:
-        nbclient.exceptions.CellExecutionError: A cell failed.
-    """
-    import os
-
-    import nbformat
-    from nbclient import NotebookClient
-
-    os.environ["FASHION_WORKSPACE"] = str(workspace.root)
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    resources = {"metadata": {"path": str(ROOT)}}
-    NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
-    for cell in notebook.cells:
-        # Warnings that libraries print while they are imported.
-        cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
-        if cell.cell_type != "code":
-            del cell["outputs"]
-    nbformat.write(notebook, target)
 
 
 if __name__ == "__main__":

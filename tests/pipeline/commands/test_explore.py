@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.explore import newest_artifacts
+from pipeline.contract.errors import UserError
 from pipeline.runner.workspace import Workspace
-from scripts.documents.exploration import DOCUMENT, NOTEBOOK, PICTURES, execute_notebook, write_document
+from scripts.documents.exploration import DOCUMENT, PICTURES, write_document
+from scripts.documents.notebook import METADATA, execute_notebook
 from tests.analysis.exploration.browser import opened
-from tests.conftest import PROFILE, Fashion, TinyRun
+from tests.conftest import Fashion, TinyRun
 
 SECTIONS = ["classes", "distributions", "geometry", "near-duplicates", "label-quality", "difficulty", "data-needed"]
 STAGES = ["example_gen", "neighbour_finder", "cross_validator", "learning_curve_gen", "embedder", "explorer"]
@@ -104,29 +108,27 @@ def test_a_missing_taxonomy_is_one_paragraph(explored: Explored, fashion: Fashio
 
 
 @pytest.mark.long
-def test_the_notebook_runs_from_top_to_bottom(
-    explored: Explored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every cell runs, and every part shows figures."""
+def test_the_notebook_runs_from_top_to_bottom(explored: Explored, tmp_path: Path) -> None:
+    """Every cell runs on other data, and the metadata name the evaluation that the notebook shows."""
     import nbformat
 
-    overrides = [option for option in explored.options if "=" in option]
-    monkeypatch.setenv("FASHION_PROFILE", str(PROFILE))
-    monkeypatch.setenv("FASHION_SET", " ".join(overrides))
     execute_notebook(Workspace(explored.workspace), tmp_path / "executed.ipynb")
-    cells = [c for c in nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells if c.cell_type == "code"]
-    pictures = [sum("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells]
-    assert all(cell.execution_count for cell in cells) and all(count > 0 for count in pictures[1:])
+    executed = nbformat.read(tmp_path / "executed.ipynb", as_version=4)
+    cells = [cell for cell in executed.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells) and all(cell.outputs for cell in cells[1:])
+    metrics = explored.artifact("evaluator", "evaluation") / "metrics.json"
+    assert executed.metadata[METADATA] == {"metrics_sha256": hashlib.sha256(metrics.read_bytes()).hexdigest()}
 
 
-def test_the_committed_notebook_has_its_outputs() -> None:
-    """It can be read without being run, is under 3 MB, and holds no path of the machine it ran on."""
-    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-    assert NOTEBOOK.stat().st_size < 3e6
-    text = "".join("".join(o.get("text", [])) for cell in code for o in cell["outputs"])
-    assert not re.search(r"(?<!\w)/(?:home|root|tmp|work|usr)/", text), text
+def test_a_missing_run_is_named(explored: Explored, tiny_run: TinyRun, tmp_path: Path) -> None:
+    """Without a run or an exploration, the error says which command is missing; no store is created."""
+    with pytest.raises(UserError, match="evaluator") as error:
+        newest_artifacts(Workspace(tmp_path / "workspace"))
+    assert error.value.next_step.startswith("fashion run") and not (tmp_path / "workspace").exists()
+    with pytest.raises(UserError, match="explorer") as error:
+        newest_artifacts(Workspace(tiny_run.workspace))
+    assert error.value.next_step.startswith("fashion explore")
+    assert newest_artifacts(Workspace(explored.workspace)).model.saved_model.exists()
 
 
 def test_the_document_says_what_is_known_of_the_real_data() -> None:

@@ -64,7 +64,7 @@ bench-catalogue: setup ## Measure query, extraction and fetching with a million 
 bench-fetching: setup ## Measure fetching alone: 10,000 images from a slow local server, and the limiting part
 	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
-exploration: setup data browser ## Write docs/exploration.md and execute the notebook, from the results of `fashion explore`
+exploration: setup data browser ## Write docs/exploration.md from the results of `fashion explore`
 	@$(BIN)/python -m scripts.documents.exploration $(ARGS)
 
 experiments: setup browser ## Write docs/experiments/ from the declared experiments and their results

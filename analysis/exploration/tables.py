@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.evaluation.metrics import macro_f1, wilson_interval
@@ -112,7 +113,7 @@ def read_predictions(parquet: Path, images: pd.DataFrame) -> pd.DataFrame:
             next_step="fashion run, then fashion explore",
         )
     stored = stored.loc[test].set_index(test.index)
-    probabilities = [column for column in stored if column.startswith(PROBABILITY)]
+    probabilities = [column for column in map(str, stored.columns) if column.startswith(PROBABILITY)]
     table = pd.DataFrame(
         {
             column: stored[column].astype(images[column.removeprefix("predicted_")].dtype)
@@ -165,8 +166,9 @@ def vote(neighbours: pd.DataFrame, k: int, target: str = "group") -> pd.Series[s
     """
     nearest = neighbours[neighbours["rank"] <= k]
     weight = 1 + 1e-3 / nearest["rank"]
-    votes = weight.groupby([nearest["image"], nearest[target]], observed=True).sum().unstack(fill_value=0.0)
-    return votes.idxmax(axis=1)
+    votes = weight.groupby([nearest["image"], nearest[target]], observed=True).sum().unstack(fill_value=0)
+    predicted: pd.Series[str] = votes.idxmax(axis=1).astype(str)
+    return predicted
 
 
 def browse(
@@ -200,5 +202,5 @@ def browse(
     return predictions[keep].sort_values(sort, ascending=ascending, kind="stable").head(n)
 
 
-def _names(classes: np.ndarray, names: tuple[str, ...]) -> pd.Categorical:
-    return pd.Categorical.from_codes(classes, list(names))
+def _names(classes: npt.NDArray[np.int64], names: tuple[str, ...]) -> pd.Categorical[str]:
+    return pd.Categorical.from_codes(classes, pd.Index(names))

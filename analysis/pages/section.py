@@ -1,6 +1,6 @@
 """The sections of a page: a finding, a decision, and figures, tables and galleries of images with captions.
 
-The page, the document and the notebook all show the same sections, so that a figure or a sentence exists once.
+The page and the document show the same sections, so that a figure or a sentence exists once.
 """
 
 from __future__ import annotations

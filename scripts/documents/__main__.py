@@ -43,6 +43,7 @@ STEPS = (
     Step("explore", "the measurements of `fashion explore`", "pipeline.commands.cli", ("explore",), 400),
     Step("evaluation", "docs/evaluation/", "scripts.documents.evaluation", ("--workspace", WORKSPACE), 60),
     Step("exploration", "docs/exploration/", "scripts.documents.exploration", ("--workspace", WORKSPACE), 120),
+    Step("notebook", "analysis/exploration.ipynb", "scripts.documents.notebook", ("--workspace", WORKSPACE), 60),
     Step("experiments", "docs/experiments/", "scripts.documents.experiments", (), 120),
     Step("reference", "docs/cli.md, docs/parameters.md", "scripts.documents.reference", (), 60),
     Step("conformance", "docs/conformance.md", "tests.conformance.documentation", (), 5),

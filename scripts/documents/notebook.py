@@ -1,4 +1,7 @@
-"""Executes `analysis/exploration.ipynb` on a workspace and writes it with its outputs: `make notebook`."""
+"""Executes `analysis/exploration.ipynb` on a workspace and writes it with its outputs.
+
+    make documents ARGS="--only notebook"
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,10 @@ def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
     client.execute(env=os.environ | {"FASHION_WORKSPACE": str(workspace.root)})
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            # Libraries print warnings while they are imported.
+            # Libraries print warnings while they are imported, and Pillow adds a JPEG to every PNG.
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            for output in cell["outputs"]:
+                output.get("data", {}).pop("image/jpeg", None)
     notebook.metadata[METADATA] = {"metrics_sha256": hashlib.sha256(metrics).hexdigest()}
     nbformat.write(notebook, target)
 

@@ -1,6 +1,6 @@
 """Executes `analysis/exploration.ipynb` on a workspace and writes it with its outputs.
 
-    make documents ARGS="--only notebook"
+make documents ARGS="--only notebook"
 """
 
 from __future__ import annotations

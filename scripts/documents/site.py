@@ -32,6 +32,7 @@ MERMAID = ROOT / "build" / "mermaid.min.js"
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LANGUAGES = {".py": "python", ".toml": "toml", ".sql": "sql", ".sh": "bash", ".yml": "yaml", ".yaml": "yaml"}
 LANGUAGES |= {".html": "html", ".json": "json", ".jsonl": "json", ".cfg": "ini", "Makefile": "makefile"}
+NOT_SEARCHED = ["---", "search:", "  exclude: true", "---", ""]
 # A larger file, such as a table of a million rows, is offered as a download and not shown.
 SHOWN_BYTES = 100_000
 
@@ -146,17 +147,17 @@ def _linked(name: str, file: Path, image: bool, targets: dict[str, str], pages: 
 
 def _source_page(name: str, file: Path) -> str:
     language = LANGUAGES.get(file.suffix or file.name, "text")
-    lines = [f"# {file.name}", "", f"`{name}`", ""]
+    lines = [*NOT_SEARCHED, f"# {file.name}", "", f"`{name}`", ""]
     if file.suffix == ".py" and name.split("/")[0] in PACKAGES:
         module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         reference = posixpath.relpath(page_of(module), posixpath.dirname(f"source/{name}"))
-        lines[2] += f" ([API reference]({reference}))"
+        lines[-2] += f" ([API reference]({reference}))"
     return "\n".join([*lines, f"````` {language}", file.read_text(encoding="utf-8").rstrip(), "`````", ""])
 
 
 def _folder_page(name: str) -> str:
     listed = subprocess.run(["git", "ls-files", name], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [f"# {name}/", "", "The files of this folder:", ""]
+    lines = [*NOT_SEARCHED, f"# {name}/", "", "The files of this folder:", ""]
     return "\n".join([*lines, *[f"- `{file}`" for file in listed.stdout.split("\n") if file], ""])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import html
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,8 @@ def _index(modules: Iterable[griffe.Module]) -> str:
 
 
 def _page(module: griffe.Module) -> str:
-    lines = [f"# `{module.path}`", "", *_docstring(module)]
+    index = posixpath.relpath("api/index.md", posixpath.dirname(page_of(module.path)))
+    lines = [f"# `{module.path}`", "", f"[All modules]({index})", "", *_docstring(module)]
     for member in _members(module):
         lines += _entry(member, 2)
     return "\n".join(lines) + "\n"
@@ -85,6 +88,8 @@ def _entry(member: Any, level: int) -> Iterator[str]:
     if signature := _signature(member):
         yield f"```python\n{signature}\n```\n"
     yield from _docstring(member)
+    if member.is_function:
+        yield from _described(member)
     if member.is_class:
         for inner in _members(member):
             yield from _entry(inner, min(level + 1, 4))
@@ -117,10 +122,33 @@ def _parameter(parameter: Any) -> str:
     stars = {"variadic positional": "*", "variadic keyword": "**"}.get(
         parameter.kind.value if parameter.kind else "", ""
     )
-    annotation = f": {parameter.annotation}" if parameter.annotation else ""
+    annotation = f": {_unwrap(parameter)[0]}" if parameter.annotation else ""
     # A variadic parameter has a default of its own in the model: an empty tuple or dictionary.
     default = f" = {parameter.default}" if parameter.default is not None and not stars else ""
     return f"{stars}{parameter.name}{annotation}{default}"
+
+
+def _unwrap(parameter: Any) -> tuple[str, str]:
+    """Returns the type of a parameter, and the description that `Annotated[type, Field(description=...)]` gives it."""
+    written = str(parameter.annotation)
+    if not written.startswith("Annotated["):
+        return written, ""
+    annotated = ast.parse(written, mode="eval").body
+    assert isinstance(annotated, ast.Subscript)
+    assert isinstance(annotated.slice, ast.Tuple)
+    bare, *metadata = annotated.slice.elts
+    keywords = [keyword for call in metadata if isinstance(call, ast.Call) for keyword in call.keywords]
+    found = [keyword.value for keyword in keywords if keyword.arg == "description"]
+    return ast.unparse(bare), str(ast.literal_eval(found[0])) if found else ""
+
+
+def _described(function: Any) -> Iterator[str]:
+    """Yields the descriptions of a component's parameters, which are in its signature."""
+    described = [(parameter.name, _unwrap(parameter)[1]) for parameter in function.parameters if parameter.annotation]
+    if any(description for _, description in described):
+        yield "**Parameters**\n"
+        yield from (f"- `{name}`: {_escape(description)}" for name, description in described if description)
+        yield ""
 
 
 def _docstring(member: Any) -> Iterator[str]:

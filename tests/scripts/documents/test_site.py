@@ -42,6 +42,7 @@ def test_every_document_and_every_public_module_has_a_page(built: Path) -> None:
     assert {"source/pipeline/definition.py.html", "api/models/taxonomy.html", "api/components/trainer.html"} <= pages
     assert not [page for page in pages if "templates" in page]
     assert 'id="models.taxonomy.Taxonomy.members"' in (built / "api/models/taxonomy.html").read_text(encoding="utf-8")
+    assert "Number of epochs" in (built / "api/components/trainer.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SCALE = 2
 """Pixels of the PNG for each pixel of the figure's layout, for sharp text on fine screens."""
 WIDTH = 900
-COLOURS = 128
+COLOURS = 256
+"""Colours of a PNG; by maximum coverage, the few pixels of a legend keep theirs."""
 DIGITS = 6
 KEY = "content"
 """The name of the PNG's text chunk that holds the digest."""
@@ -129,7 +130,7 @@ def _draw(tab: Any, picture: go.Figure | CardGallery, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     tab.locator("#picture").screenshot(path=file, animations="disabled")
     with Image.open(file) as drawn:
-        few = drawn.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few = drawn.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     content = PngInfo()
     content.add_text(KEY, content_digest(picture))
     few.save(file, optimize=True, pnginfo=content)

@@ -1,8 +1,9 @@
 """The written commentary on an experiment, `studies/NAME.md`, with placeholders for figures of the results.
 
 `{value:ARM:METRIC}`, `{difference:ARM:METRIC}` (to the baseline) and `{change:ARM:METRIC}` (the same with its 95%
-interval) stand for means over seeds in the metric's unit. A third part names a subset, such as a group, and
-`ARM against OTHER` compares with another arm than the baseline. The paragraphs from the first that begins with "So we"
+interval) stand for means over seeds in the metric's unit; `{equivalence:ARM:METRIC}` stands for "equivalent within
+±0.20 points (90% CI ...)" or "cannot tell: ...". A third part names a subset, such as a group, and `ARM against OTHER`
+compares with another arm than the baseline. The paragraphs from the first that begins with "So we"
 on are the conclusion; its first sentence is the experiment's answer in short, so it must be clear on its own. A
 paragraph `Decided: ...` names in a few words what the experiment decided, for the table of all experiments.
 """
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from analysis.experiments.comparison import Difference
 from analysis.experiments.declaration import STUDIES, DeclarationError
+from analysis.experiments.equivalence import MARGINS, describe_equivalence
 from analysis.experiments.judgement import UNDEFINED, Judgement, over_seeds
 from analysis.experiments.reported_metrics import scale_of
 
 AGAINST = " against "
 DECIDED = "Decided: "
+KINDS = ("value", "difference", "change", "equivalence")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -55,13 +58,13 @@ def _figure(judgement: Judgement, placeholder: str, file: Path) -> str:
     kind, _, rest = placeholder.partition(":")
     arm, rest = _split_arm(judgement, rest)
     other = judgement.experiment.baseline
-    if kind in ("difference", "change") and rest.startswith(AGAINST):
+    if kind in KINDS[1:] and rest.startswith(AGAINST):
         other, rest = _split_arm(judgement, rest.removeprefix(AGAINST))
     metric_and_subset = rest.split(":")[1:]
-    if kind not in ("value", "difference", "change") or len(metric_and_subset) not in (1, 2):
+    if kind not in KINDS or len(metric_and_subset) not in (1, 2):
         raise DeclarationError(
             "The commentary has an invalid placeholder.",
-            expected="{value:ARM:METRIC}, {difference:ARM:METRIC} or {change:ARM:METRIC}, optionally with :SUBSET",
+            expected=f"{', '.join(f'{{{kind}:ARM:METRIC}}' for kind in KINDS)}, optionally with :SUBSET",
             received=f"{{{placeholder}}} ({file})",
         )
     metric, subset = metric_and_subset[0], metric_and_subset[1] if len(metric_and_subset) > 1 else judgement.whole
@@ -73,6 +76,8 @@ def _figure(judgement: Judgement, placeholder: str, file: Path) -> str:
                 expected=f"an arm with {metric} of {subset}: {', '.join(known.columns) or 'none has it'}",
                 received=f"{{{placeholder}}} ({file})",
             )
+    if kind == "equivalence":
+        return _equivalence(judgement, arms, metric, subset)
     return _format(judgement, arms, metric, subset, with_interval=kind == "change")
 
 
@@ -83,6 +88,17 @@ def _format(judgement: Judgement, arms: tuple[str, ...], metric: str, subset: st
     change = scale.change(float((table[arms[0]] - table[arms[1]]).mean()))
     found = _compare(judgement, arms, metric, subset) if with_interval else UNDEFINED
     return f"{change} {scale.interval(found.low, found.high)}".strip()
+
+
+def _equivalence(judgement: Judgement, arms: tuple[str, ...], metric: str, subset: str) -> str:
+    margin = judgement.margin(metric)
+    if margin is None:
+        raise DeclarationError(
+            "The commentary asks for the equivalence in a metric without a margin.",
+            expected=f"one of {', '.join(MARGINS)}",
+            received=metric,
+        )
+    return describe_equivalence(_compare(judgement, arms, metric, subset), margin, scale_of(metric))
 
 
 def _split_arm(judgement: Judgement, text: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf, nan, sqrt
 
 import numpy as np
 import pandas as pd
@@ -110,12 +110,16 @@ def minimum_detectable_difference(
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm's figure minus the baseline's, its 95% interval, and the p-value before any correction."""
+    """An arm's figure minus the baseline's, its 95% interval, and the p-value before any correction.
+
+    The 90% interval is that of two one-sided tests at 5%; NaN where it is unknown.
+    """
 
     value: float
     low: float
     high: float
     p_value: float
+    interval_90: tuple[float, float] = (nan, nan)
 
 
 def compare(
@@ -162,13 +166,16 @@ def compare(
         return figures[..., :count] - figures[..., count:]
 
     rng = np.random.default_rng(seed)
-    found = _crossed(differences(predictions.observed()), differences(predictions.resampled(rng, resamples)), rng)
+    value, drawn = _crossed(
+        differences(predictions.observed()), differences(predictions.resampled(rng, resamples)), rng
+    )
+    found, inner = estimate(value, drawn), estimate(value, drawn, 0.9)
     if metric is accuracy:
         right = predictions.predicted == predictions.truth
         p_value = sign_flip(right[:count].sum(axis=0) - right[count:].sum(axis=0))
     else:
         p_value = swap(predictions, metric, flips, seed)
-    return Difference(found.value, found.low, found.high, p_value)
+    return Difference(value, found.low, found.high, p_value, (inner.low, inner.high))
 
 
 def summarise(
@@ -183,7 +190,7 @@ def summarise(
     """Returns an arm's mean figure over seeds, with the interval of the same crossed bootstrap as `compare`."""
     predictions = tabulate(errors, supports, [(arm, run) for run in seeds])
     rng = np.random.default_rng(seed)
-    return _crossed(metric(predictions.observed()), metric(predictions.resampled(rng, resamples)), rng)
+    return estimate(*_crossed(metric(predictions.observed()), metric(predictions.resampled(rng, resamples)), rng))
 
 
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
@@ -192,12 +199,12 @@ def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), deviation
 
 
-def _crossed(observed: Values, resampled: Values, rng: np.random.Generator) -> Estimate:
-    """Estimates a mean over seeds from the seeds' figures [S] and their figures in resamples of the examples [R, S]."""
+def _crossed(observed: Values, resampled: Values, rng: np.random.Generator) -> tuple[float, Values]:
+    """Returns the mean of the seeds' figures [S], and its draws [R] from their figures in resamples [R, S]."""
     picks = rng.integers(0, len(observed), resampled.shape)
     drawn = np.take_along_axis(resampled, picks, axis=1).mean(axis=1)
-    value = observed.mean()
-    return estimate(float(value), value + (drawn - value) * _scale(observed, resampled, drawn))
+    value = float(observed.mean())
+    return value, value + (drawn - value) * _scale(observed, resampled, drawn)
 
 
 def _scale(observed: Values, resampled: Values, drawn: Values) -> float:

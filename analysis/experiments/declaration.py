@@ -80,6 +80,8 @@ class Experiment(BaseModel):
         budget_minutes: Minutes on 2 cores after which no further run starts, unless the command gives a budget.
         baseline: The arm that all others are compared with.
         rule: The decision rule.
+        margin: The equivalence margin of the primary metric, in units of the metric. Defaults to that of
+            `analysis.experiments.equivalence.MARGINS`.
         settings: Settings that all arms share.
         arms: Each arm's own settings by its name; they override the shared ones.
     """
@@ -97,6 +99,7 @@ class Experiment(BaseModel):
     budget_minutes: float = Field(gt=0)
     baseline: Text
     rule: Rule
+    margin: float | None = Field(default=None, gt=0)
     settings: Settings = {}
     arms: dict[str, Settings] = Field(min_length=1)
 

@@ -14,6 +14,7 @@ from scipy import stats
 from analysis.evaluation.bootstrap import Counts
 from analysis.experiments.comparison import Difference, compare, minimum_detectable_difference
 from analysis.experiments.declaration import DeclarationError, Experiment, Rule
+from analysis.experiments.equivalence import MARGINS, is_equivalent
 from analysis.experiments.misclassifications import tabulate
 from analysis.experiments.reported_metrics import Scale, confusion_metric, format_p_value, scale_of
 from analysis.experiments.results import TEST, VALIDATION, Results
@@ -21,6 +22,9 @@ from analysis.exploration.two_sample_tests import holm
 from models.taxonomy import Taxonomy
 
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
+BETTER, WORSE = "significantly better", "significantly worse"
+EQUIVALENT, CANNOT_TELL, NOT_SIGNIFICANT = "equivalent", "cannot tell", "not significant"
+"""Verdicts on an arm against the baseline. "Not significant" is for metrics without an equivalence margin."""
 ALPHA = 0.05
 """The probability that an experiment adopts any arm that is no better than the baseline."""
 
@@ -145,10 +149,34 @@ class Judgement:
         """The p-values of the differences after Holm's correction for their number."""
         return adjusted(self.differences)
 
-    @property
+    @cached_property
     def significant(self) -> list[str]:
         """The arms that differ significantly from the baseline."""
         return significant(self.differences)
+
+    def margin(self, metric: str) -> float | None:
+        """Returns the equivalence margin of a metric, or of a group's F1 by its name; None where there is none."""
+        if metric == self.experiment.metric and self.experiment.margin is not None:
+            return self.experiment.margin
+        found = MARGINS.get("f1" if metric in self.taxonomy.groups else metric)
+        return found.value if found else None
+
+    @cached_property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict on every arm but the baseline: "significantly better", "equivalent" and so on."""
+        return {arm: self._verdict(arm, found) for arm, found in self.differences.items()}
+
+    def _verdict(self, arm: str, found: Difference) -> str:
+        if arm in self.significant:
+            return BETTER if (found.value > 0) == self.scale.more_is_better else WORSE
+        margin = self.margin(self.experiment.metric)
+        if margin is None:
+            return NOT_SIGNIFICANT
+        return EQUIVALENT if is_equivalent(found, margin) else CANNOT_TELL
+
+    def arms_with(self, verdict: str) -> list[str]:
+        """Returns the arms with a verdict."""
+        return [arm for arm, found in self.verdicts.items() if found == verdict]
 
     @cached_property
     def decision(self) -> Decision | None:
@@ -241,8 +269,9 @@ def over_seeds(differences: Sequence[float]) -> Difference:
     # Without a spread there is no test: sizes and counts are the same in all seeds.
     if not error > 0:
         return Difference(mean, float("nan"), float("nan"), 1.0)
-    half = float(stats.t.ppf(0.975, count - 1)) * error
-    return Difference(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, count - 1)))
+    inner, half = (float(quantile) * error for quantile in stats.t.ppf([0.95, 0.975], count - 1))
+    p_value = float(2 * stats.t.sf(abs(mean) / error, count - 1))
+    return Difference(mean, mean - half, mean + half, p_value, (mean - inner, mean + inner))
 
 
 def judge(experiment: Experiment, results: Results, taxonomy: Taxonomy | None = None) -> Judgement:

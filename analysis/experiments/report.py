@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,19 @@ from analysis.experiments import declaration
 from analysis.experiments.commentary import Commentary, read_commentary
 from analysis.experiments.comparison import Difference, mean_over_seeds
 from analysis.experiments.declaration import STUDIES, Experiment
-from analysis.experiments.judgement import Decision, Judgement, correction, judge, machines
+from analysis.experiments.equivalence import format_margin, margin_table
+from analysis.experiments.judgement import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    NOT_SIGNIFICANT,
+    WORSE,
+    Decision,
+    Judgement,
+    correction,
+    judge,
+    machines,
+)
 from analysis.experiments.links import link_mentions, link_within_page, page_name, section_name
 from analysis.experiments.reported_metrics import GROUP_METRICS, format_p_value
 from analysis.experiments.results import Results
@@ -32,6 +44,7 @@ class Report:
     Attributes:
         experiment: The experiment.
         answer: The answer to its question in one sentence.
+        uncertainty: For how many arms the experiment cannot tell a difference from equivalence; empty for none.
         decided: What it decided, in a few words.
         question: The question as declared.
         expectation: The expected answer as declared.
@@ -44,6 +57,7 @@ class Report:
 
     experiment: Experiment
     answer: str
+    uncertainty: str
     decided: str
     question: str
     expectation: str
@@ -91,6 +105,7 @@ def report(judgement: Judgement, directory: Path = STUDIES) -> Report:
     return Report(
         experiment=experiment,
         answer=_answer(judgement, commentary),
+        uncertainty=describe_uncertainty(judgement),
         decided=commentary.decided or describe_outcome(judgement),
         question=_one_line(experiment.question),
         expectation=_one_line(experiment.hypothesis),
@@ -128,7 +143,8 @@ def sections(directory: Path = STUDIES) -> list[Section]:
 def reading_guide(directory: Path = STUDIES) -> str:
     """Returns the explanation of pairs, intervals, significance and power, in Markdown with headings."""
     experiments = [declaration.load(name, directory) for name in declaration.names(directory)]
-    return link_mentions(METHOD.read_text(encoding="utf-8"), {each.number: page_name(each) for each in experiments})
+    text = METHOD.read_text(encoding="utf-8").replace("{margins}", margin_table())
+    return link_mentions(text, {each.number: page_name(each) for each in experiments})
 
 
 def write_page(target: Path, directory: Path = STUDIES) -> None:
@@ -229,7 +245,10 @@ def _missing(judgement: Judgement) -> str:
         return ""
     arms = list(dict.fromkeys(arm for arm, _ in missing))
     total = len(judgement.experiment.arms) * len(judgement.experiment.seeds)
-    return f"**Not complete**: {len(missing)} of {total} runs are missing, of {_list(arms, MOST_NAMED)}."
+    named = [f"“{arm}”" for arm in arms]
+    if len(arms) > MOST_NAMED + 1:
+        named = [*named[:MOST_NAMED], f"{len(arms) - MOST_NAMED} others"]
+    return f"**Not complete**: {len(missing)} of {total} runs are missing, of {_join(named)}."
 
 
 def _progress(judgement: Judgement) -> str:
@@ -270,25 +289,39 @@ def _change(judgement: Judgement, found: Difference) -> str:
 
 
 def _significance(judgement: Judgement) -> str:
-    if not judgement.differences:
+    """Returns the arms by their verdict, one line a verdict."""
+    baseline = judgement.experiment.baseline
+    margin = judgement.margin(judgement.experiment.metric)
+    limit = "" if margin is None else format_margin(margin, judgement.scale)
+    titles = {
+        BETTER: f"Significantly better than “{baseline}”",
+        WORSE: f"Significantly worse than “{baseline}”",
+        EQUIVALENT: f"Equivalent to “{baseline}” within {limit}, by the 90% interval",
+        CANNOT_TELL: f"Cannot tell, since the 90% interval includes differences beyond {limit}",
+        NOT_SIGNIFICANT: "Not significantly different",
+    }
+    found = {title: judgement.arms_with(verdict) for verdict, title in titles.items()}
+    return "\n".join(f"- {title}: {_with_intervals(judgement, arms)}." for title, arms in found.items() if arms)
+
+
+def _with_intervals(judgement: Judgement, arms: Sequence[str]) -> str:
+    """Returns arms in quotes; those that do not differ significantly have their 90% intervals."""
+    scale, found = judgement.scale, judgement.differences
+    shown = [f"“{arm}” {scale.interval(*found[arm].interval_90)}".rstrip() for arm in arms]
+    plain = [f"“{arm}”" for arm in arms]
+    return _join(plain if set(arms) <= set(judgement.significant) else shown)
+
+
+def describe_uncertainty(judgement: Judgement) -> str:
+    """Returns how many arms the experiment can tell nothing about; nothing if there is none."""
+    unclear, margin = judgement.arms_with(CANNOT_TELL), judgement.margin(judgement.experiment.metric)
+    if not unclear or margin is None:
         return ""
-    sign = 1 if judgement.scale.more_is_better else -1
-    significant = judgement.significant
-    better = [arm for arm in significant if sign * judgement.differences[arm].value > 0]
-    worse = [arm for arm in significant if arm not in better]
-    sentences = [
-        f"Significantly {word} than “{judgement.experiment.baseline}”: {_list(arms)}."
-        for word, arms in (("better", better), ("worse", worse))
-        if arms
-    ]
-    rest = len(judgement.differences) - len(significant)
-    if not significant:
-        sentences.append("No arm differs significantly from the baseline.")
-    elif rest == 1:
-        sentences.append("The other arm does not differ significantly from it.")
-    elif rest:
-        sentences.append(f"The other {rest} arms do not differ significantly from it.")
-    return " ".join(sentences)
+    compared = len(judgement.differences)
+    arms = f"{len(unclear)} of {compared} arms" if compared > 1 else f"“{unclear[0]}”"
+    baseline = judgement.experiment.baseline
+    limit = f"{format_margin(margin, judgement.scale)} of {judgement.scale.heading}"
+    return f"Cannot tell for {arms}: neither different from “{baseline}” nor equivalent within {limit}."
 
 
 def _by_group(judgement: Judgement) -> str:
@@ -308,12 +341,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _list(names: Iterable[str], most: int = 0) -> str:
-    """Returns arms in quotes: “a”, “b” and “c”; with `most`, the rest of a long list as a number."""
-    quoted = [f"“{name}”" for name in names]
-    if most and len(quoted) > most + 1:
-        quoted = [*quoted[:most], f"{len(quoted) - most} others"]
-    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + f" and {quoted[-1]}"
+def _join(items: Sequence[str]) -> str:
+    """Returns items as a list in words: a, b and c."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + f" and {items[-1]}"
 
 
 def _blocks(judgement: Judgement) -> tuple[Block, ...]:

@@ -16,6 +16,8 @@ SEQUENTIAL = [[0.0, "rgba(0,114,178,0)"], [1.0, "rgba(0,114,178,1)"]]
 """A colour scale from nothing to blue, for counts and shares: its zero is the background, light or dark."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 """Markers that distinguish the garments of one group, whose colours are alike."""
+SIDE_LEGEND = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
+"""A legend to the right of the figure, for many entries."""
 HEIGHT = 420
 _LIGHTNESS = (0.0, 0.38, -0.32, 0.62)
 

@@ -128,7 +128,7 @@ def _index(found: Sequence[Report]) -> str:
             "no.": [str(each.experiment.number) for each in found],
             "experiment": [f"[{each.experiment.title}]({page_name(each.experiment)})" for each in found],
             "question": [each.question for each in found],
-            "answer": [each.answer for each in found],
+            "answer": [f"{each.answer} *{each.uncertainty}*".removesuffix(" **") for each in found],
             "decided": [each.decided for each in found],
         }
     )
@@ -154,6 +154,7 @@ def _page(report: Report, found: Sequence[Report], files: dict[str, str], direct
         f"{source_digest(report.experiment, directory)}. -->",
         f"# {report.title}",
         f"**{report.answer}**",
+        *([report.uncertainty] if report.uncertainty else []),
         f"[All experiments]({INDEX}) · [How to read the figures]({METHOD})",
     ]
     body = [f"## {title}\n\n{text.strip()}" for title, text in parts.items() if text]

@@ -11,6 +11,7 @@ from typing import Any
 
 from analysis.experiments import declaration
 from analysis.experiments.comparison import Difference
+from analysis.experiments.equivalence import describe_equivalence
 from analysis.experiments.judgement import Judgement, judge, machines, over_seeds
 from analysis.experiments.reported_metrics import format_p_value, scale_of
 from analysis.experiments.results import Results
@@ -149,6 +150,20 @@ class ExperimentValues:
             return self.judgement.difference(arm, other, metric)
         table = self.judgement.table(metric, subset)
         return over_seeds((table[arm] - table[other]).tolist())
+
+    def equivalence(self, arm: str, metric: str, against: str | None = None, subset: str | None = None) -> str:
+        """Returns "equivalent within ±0.20 points (90% CI ...)" or "cannot tell: ..."; the arguments of `change`.
+
+        Raises:
+            ValueError: The metric has no equivalence margin.
+        """
+        margin = self.judgement.margin(metric)
+        if margin is None:
+            raise ValueError(
+                f"{metric} has no equivalence margin; it is declared in analysis/experiments/equivalence.py"
+            )
+        scale = scale_of("f1" if metric in self.judgement.taxonomy.groups else metric)
+        return describe_equivalence(self.difference(arm, metric, against, subset), margin, scale)
 
     def p_value(self, arm: str) -> str:
         """Returns the p-value of an arm's difference to the baseline in the primary metric, after Holm's correction."""

@@ -11,14 +11,21 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.experiments.comparison import mean_over_seeds, summarise
-from analysis.experiments.judgement import Judgement
+from analysis.experiments.equivalence import format_margin
+from analysis.experiments.judgement import BETTER, CANNOT_TELL, EQUIVALENT, NOT_SIGNIFICANT, WORSE, Judgement
 from analysis.experiments.reported_metrics import confusion_metric, format_p_value, scale_of
 from analysis.pages import figure_style as style
 from analysis.pages.figure_style import NEUTRAL, SYMBOLS, TEST
 from analysis.pages.section import Picture
 
-BETTER, WORSE = "#0072B2", "#D55E00"
-"""Significantly better or worse than the baseline; Okabe and Ito's blue and vermilion."""
+VERDICTS = (
+    (BETTER, "#0072B2"),
+    (WORSE, "#D55E00"),
+    (EQUIVALENT, "#009E73"),
+    (CANNOT_TELL, NEUTRAL),
+    (NOT_SIGNIFICANT, NEUTRAL),
+)
+"""Colours of the verdicts on arms: Okabe and Ito's blue, vermilion and green."""
 PALETTE = (TEST, "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8f6bb3", NEUTRAL)
 """Colours of arms or families, each with a marker symbol of its own."""
 DIVERGING = [
@@ -74,7 +81,7 @@ def forest_plot(judgement: Judgement) -> Picture | None:
 def _forest_description(judgement: Judgement, arms: list[str]) -> str:
     scale, found = judgement.scale, judgement.differences
     low, high = (choose(arms, key=lambda arm: found[arm].value) for choose in (min, max))
-    kinds = [f"{len(chosen)} {title}" for title, _, chosen in _kinds(judgement, arms) if chosen]
+    kinds = [f"{len(chosen)} {title}" for title, _, chosen in _kinds(judgement, arms)]
     ends = " to ".join(f"{scale.change(found[arm].value)} ({arm})" for arm in dict.fromkeys((low, high)))
     return (
         f"Forest plot of the difference in {scale.heading} to “{judgement.experiment.baseline}”: {ends}"
@@ -133,10 +140,12 @@ def _forest_figure(judgement: Judgement, arms: list[str]) -> go.Figure:
     unit = f" in {scale.unit}" if scale.unit else ""
     figure = style.figure(f"{scale.heading}, difference{unit}", "")
     for title, colour, chosen in _kinds(judgement, arms):
-        if chosen:
-            _add_arms(figure, judgement, chosen, title, colour)
+        _add_arms(figure, judgement, chosen, title, colour)
     _add_seeds(figure, judgement, arms)
     figure.add_vline(x=0, line={"color": style.NEUTRAL, "width": 1})
+    if (margin := judgement.margin(judgement.experiment.metric)) is not None:
+        for bound in rounded((-margin, margin), scale.factor):
+            figure.add_vline(x=bound, line={"color": style.NEUTRAL, "width": 1, "dash": "dot"})
     order = [wrapped(arm) for arm in arms]
     figure.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
     figure.update_layout(height=120 + FOREST_ROW * len(arms))
@@ -144,36 +153,34 @@ def _forest_figure(judgement: Judgement, arms: list[str]) -> go.Figure:
 
 
 def _kinds(judgement: Judgement, arms: list[str]) -> list[tuple[str, str, list[str]]]:
-    """Returns legend, colour and arms of the significantly better, the significantly worse and the other arms."""
-    sign = 1 if judgement.scale.more_is_better else -1
-    significant = set(judgement.significant)
-    better = [arm for arm in arms if arm in significant and sign * judgement.differences[arm].value > 0]
-    worse = [arm for arm in arms if arm in significant and arm not in better]
-    return [
-        ("significantly better", BETTER, better),
-        ("significantly worse", WORSE, worse),
-        ("not significant", style.NEUTRAL, [arm for arm in arms if arm not in significant]),
-    ]
+    """Returns legend, colour and arms of each verdict that some arm has."""
+    kinds = [(title, colour, [arm for arm in arms if judgement.verdicts[arm] == title]) for title, colour in VERDICTS]
+    return [kind for kind in kinds if kind[2]]
 
 
 def _add_arms(figure: go.Figure, judgement: Judgement, arms: list[str], title: str, colour: str) -> None:
+    """Adds the arms of a verdict: points with thin bars for the 95% and thick bars for the 90% intervals."""
     factor, found = judgement.scale.factor, [judgement.differences[arm] for arm in arms]
-    figure.add_scatter(
-        x=rounded((each.value for each in found), factor),
-        y=[wrapped(arm) for arm in arms],
-        error_x={
-            "type": "data",
-            "array": rounded((each.high - each.value for each in found), factor),
-            "arrayminus": rounded((each.value - each.low for each in found), factor),
-            "thickness": 2,
-            "width": 0,
-        },
-        mode="markers",
-        name=title,
-        marker={"color": colour, "size": 11},
-        customdata=[format_p_value(judgement.adjusted[arm], "p") for arm in arms],
-        hovertemplate="%{x:+.2f}, %{customdata}",
-    )
+    x, y = rounded((each.value for each in found), factor), [wrapped(arm) for arm in arms]
+    intervals = [(each.low, each.high) for each in found], [each.interval_90 for each in found]
+    for bounds, thickness in zip(intervals, (1.5, 4), strict=True):
+        figure.add_scatter(
+            x=x,
+            y=y,
+            error_x={
+                "type": "data",
+                "array": rounded((high - each.value for each, (_, high) in zip(found, bounds, strict=True)), factor),
+                "arrayminus": rounded((each.value - low for each, (low, _) in zip(found, bounds, strict=True)), factor),
+                "thickness": thickness,
+                "width": 0,
+            },
+            mode="markers",
+            name=title,
+            showlegend=thickness > 2,
+            marker={"color": colour, "size": 11},
+            customdata=[format_p_value(judgement.adjusted[arm], "p") for arm in arms],
+            hovertemplate="%{x:+.2f}, %{customdata}",
+        )
 
 
 def _add_seeds(figure: go.Figure, judgement: Judgement, arms: list[str]) -> None:
@@ -190,10 +197,15 @@ def _add_seeds(figure: go.Figure, judgement: Judgement, arms: list[str]) -> None
 
 def _forest_caption(judgement: Judgement) -> str:
     direction = "right" if judgement.scale.more_is_better else "left"
-    drawn = "examples and seeds" if judgement.counts_examples(judgement.experiment.metric) else "seeds"
+    drawn = "images and seeds" if judgement.counts_examples(judgement.experiment.metric) else "seeds"
+    margin = judgement.margin(judgement.experiment.metric)
+    lines = (
+        "" if margin is None else f" Dotted lines: the equivalence margin of {format_margin(margin, judgement.scale)}."
+    )
     return (
         f"Difference to “{judgement.experiment.baseline}”; better is to the {direction}. Bars: 95% intervals over "
-        f"{drawn}, not corrected for the number of arms; the colours are. Rings: single seeds."
+        f"{drawn} (thin) and 90% intervals (thick), not corrected for the number of arms; the colours are. Rings: "
+        f"single seeds.{lines}"
     )
 
 
@@ -232,7 +244,7 @@ def lines(
             marker={"symbol": symbol(index), "size": 8},
         )
     figure.update_xaxes(tickvals=rounded(x))
-    figure.update_layout(legend={"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"} if len(y) > 4 else {})
+    figure.update_layout(legend=style.SIDE_LEGEND if len(y) > 4 else {})
     courses = "; ".join(f"{arm} from {values[0]:.4g} to {values[-1]:.4g}" for arm, values in y.items())
     alt = f"Line chart of {titles[1]} against {titles[0]}, from {x[0]:g} to {x[-1]:g}: {courses}."
     return Picture(name.replace("_", "-"), figure, caption, documented=True, alt=alt)
@@ -342,8 +354,9 @@ def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
 
 
 def family(arm: str) -> str:
-    """Returns the family in the name of an arm such as "plain CNN, small"."""
-    return arm.rpartition(",")[0] or arm
+    """Returns an arm's name without its size: "plain" of "plain, 4 M", "distilled" of "28,000, distilled"."""
+    parts = [part for part in arm.split(", ") if not part[0].isdigit()]
+    return ", ".join(parts) or arm
 
 
 def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
@@ -367,10 +380,11 @@ def _cost_figure(table: pd.DataFrame, metric: str, cost: str) -> go.Figure:
             mode="lines+markers",
             line={"color": colour(index), "width": 1},
             marker={"symbol": symbol(index), "size": 11},
-            name=str(name),
+            name=str(name) if len(of_family) > 1 else of_family["arm"].iloc[0],
             text=of_family["arm"].tolist(),
             hovertemplate="%{text}: %{y} at %{x}<extra></extra>",
         )
+    figure.update_layout(legend=style.SIDE_LEGEND)
     ticks = _ticks(of_cost.factor * table["cost"].min(), of_cost.factor * table["cost"].max())
     figure.update_xaxes(
         type="log", tickvals=ticks, ticktext=[f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks]

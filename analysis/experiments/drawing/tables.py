@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from analysis.experiments.comparison import mean_over_seeds
 from analysis.experiments.drawing.charts import DIVERGING, WIDTH, rounded, wrapped
+from analysis.experiments.equivalence import format_margin
 from analysis.experiments.judgement import Judgement
 from analysis.experiments.reported_metrics import (
     COLUMNS_OF_MEASURE,
@@ -37,6 +38,7 @@ def figure_table(judgement: Judgement) -> Listing | None:
         scale = judgement.scale
         table[f"{scale.heading}, difference"] = [_difference(judgement, arm) for arm in judgement.arms]
         table["p (Holm)"] = [_p_value(judgement, arm) for arm in judgement.arms]
+        table["verdict"] = [judgement.verdicts.get(arm, "") for arm in judgement.arms]
     name = f"{judgement.experiment.name}-figures".replace("_", "-")
     return Listing(name, table, _caption(judgement), documented=True)
 
@@ -155,4 +157,9 @@ def _caption(judgement: Judgement) -> str:
     if not judgement.differences:
         return caption
     unit = f", in {judgement.scale.unit}" if judgement.scale.unit else ""
-    return f"{caption} Difference to the baseline{unit}, with its 95% interval and p corrected for the number of arms."
+    caption += f" Difference to the baseline{unit}, with its 95% interval and p corrected for the number of arms."
+    margin = judgement.margin(judgement.experiment.metric)
+    if margin is None:
+        return caption
+    limit = format_margin(margin, judgement.scale)
+    return f"{caption} Equivalent: the 90% interval lies within {limit}. Cannot tell: neither different nor equivalent."

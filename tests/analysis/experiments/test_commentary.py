@@ -55,6 +55,16 @@ def test_changes_have_the_intervals_of_the_table(studies: Path, tmp_path: Path) 
     assert of_seconds == "0"
 
 
+def test_equivalence_is_a_phrase(studies: Path, tmp_path: Path) -> None:
+    """Against the baseline or another arm; a metric without a margin is an error."""
+    judgement = judge(load("colour", studies), Results(load("colour", studies), studies))
+    (tmp_path / "colour.md").write_text("It is {equivalence:same:macro_f1}.", encoding="utf-8")
+    assert read_commentary(judgement, tmp_path).remarks.startswith("It is cannot tell: the 90% interval [")
+    (tmp_path / "colour.md").write_text("{equivalence:same:train_seconds}", encoding="utf-8")
+    with pytest.raises(DeclarationError, match="without a margin"):
+        read_commentary(judgement, tmp_path)
+
+
 @pytest.mark.parametrize(
     "placeholder",
     [

@@ -43,8 +43,8 @@ def test_significantly_different_arms_are_named_and_the_others_counted(sections_
     """A planted gain and a planted loss are significant; an arm like the baseline is not."""
     text = sections_by_name["colour"].finding
     assert "“better” is best: macro F1 97." in text
-    assert "Significantly better than “plain”: “better”. Significantly worse than “plain”: “worse”." in text
-    assert "The other arm does not differ significantly from it." in text
+    assert "- Significantly better than “plain”: “better”.\n- Significantly worse than “plain”: “worse”.\n" in text
+    assert "- Cannot tell, since the 90% interval includes differences beyond ±0.20 points: “same” [" in text
 
 
 def test_decision_is_that_of_the_rule(sections_by_name: dict[str, Section]) -> None:
@@ -81,9 +81,9 @@ def test_forest_plot_shows_each_arm_where_the_table_says(sections_by_name: dict[
     """Significantly different arms have their own colours, and every seed is a ring."""
     forest = sections_by_name["colour"].blocks[1]
     assert isinstance(forest, Picture)
-    traces = {trace.name: trace for trace in forest.figure.data}
+    traces = {trace.name: trace for trace in forest.figure.data if trace.showlegend is not False}
     assert list(traces["significantly better"].y) == ["better"] and list(traces["significantly worse"].y) == ["worse"]
-    assert list(traces["not significant"].y) == ["same"] and len(traces["a seed"].x) == 9
+    assert list(traces["cannot tell"].y) == ["same"] and len(traces["a seed"].x) == 9
     assert np.isclose(np.mean(traces["a seed"].x[:3]), traces["significantly better"].x[0], atol=1e-3)
 
 

@@ -32,4 +32,27 @@ def test_of_many_lines_three_are_drawn() -> None:
 def test_pareto_front_has_the_optimal_points() -> None:
     """The cheapest is always on it; of equal points only one is."""
     assert pareto_front([1, 2, 3, 3, 4], [0.90, 0.95, 0.93, 0.97, 0.97]) == [0, 1, 3]
-    assert family("plain CNN, small") == "plain CNN" and family("ViT") == "ViT"
+
+
+def test_family_is_the_name_without_the_size() -> None:
+    """The size comes first or last, and may contain a comma."""
+    names = {
+        "plain, 4 M": "plain",
+        "28,000, distilled": "distilled",
+        "8,000, twenty epochs, int8": "twenty epochs, int8",
+        "ViT": "ViT",
+    }
+    assert {name: family(name) for name in names} == names
+
+
+def test_forest_plot_has_the_margin_and_both_intervals(tmp_path: Path) -> None:
+    """Dotted lines at the margin, a thin bar for 95% and a thick one for 90%, and a description in words."""
+    arms = {"plain": 0.05, "better": 0.02, "same": 0.05}
+    judgement = judge(declare(tmp_path, arms=tuple(arms)), run(declare(tmp_path, arms=tuple(arms)), tmp_path, arms))
+    drawn = forest_plot(judgement)
+    assert drawn is not None
+    assert [line.x0 for line in drawn.figure.layout.shapes] == [0, -0.2, 0.2]
+    thin, thick = (trace for trace in drawn.figure.data if trace.name == "significantly better")
+    assert thin.error_x.array[0] > thick.error_x.array[0] > 0 and thin.showlegend is False
+    assert drawn.alt.startswith("Forest plot of the difference in macro F1 to “plain”: ")
+    assert "1 significantly better" in drawn.alt

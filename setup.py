@@ -98,6 +98,7 @@ setup(
         "models": ["*.toml"],
         "analysis": ["*.ipynb"],
         "analysis.experiments": ["method.md", "studies/*"],
+        "analysis.exploration": ["*.csv"],
         "analysis.pages": ["templates/*"],
         "components": ["*.pbtxt"],
         "serving": ["config/*.config"],

@@ -56,7 +56,13 @@ class Values:
 
     @cached_property
     def review(self) -> Any:
-        """Returns the counts, the agreement and the accuracy ceiling of the label review."""
+        """Returns the counts, the agreement and the accuracy ceiling of the label review.
+
+        `reviewed` and `label_wrong` are numbers of images; a label is wrong if both passes call it wrong. `agreement`
+        and `kappa` have a value and an interval, for the filters percent_estimate and estimate. `ceiling.low` and
+        `ceiling.high` are shares: the range of the accuracy of a model without errors on the official test split.
+        `analysis.exploration.label_review.summarize` computes all of them.
+        """
         return _read(DOCS / "exploration" / "label_review.json")
 
     @cached_property

@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help run test test-fast test-long check setup data browser bench bench-serving bench-training bench-catalogue \
-	bench-fetching exploration experiments tensorboard clean docs documents site lock format fuzz conformance
+.PHONY: help run test test-fast test-long check setup data browser alerts bench bench-serving bench-memory bench-training \
+	bench-catalogue bench-fetching exploration experiments tensorboard clean docs documents site lock format fuzz conformance
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -52,8 +52,15 @@ browser: setup ## Get a Chromium for the tests if there is none
 bench: setup data ## Measure the figures of the README; print a table and JSON
 	@$(BIN)/python -m scripts.bench $(ARGS)
 
-bench-serving: setup ## Compare the served model with the bare SavedModel; ARGS="--soak 600" adds ten minutes of load
+bench-serving: setup ## Compare the served model with the bare SavedModel
 	@$(BIN)/python -m scripts.bench_serving $(ARGS)
+
+bench-memory: setup ## Measure the memory of the embedded server over hours of load, with and without new versions
+	@$(BIN)/python -m scripts.bench_memory $(ARGS)
+
+alerts: ## Test the alert rules in deploy/prometheus with promtool
+	@promtool="$$(sh scripts/get_promtool.sh)" && cd deploy/prometheus && \
+		"$$promtool" check rules rules.yaml && "$$promtool" test rules rules_test.yaml rules_days_test.yaml
 
 bench-training: setup data ## Measure the time to an accuracy, compared with the tutorials, and the throughput of training
 	@$(BIN)/python -m scripts.bench_training $(ARGS)

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -218,6 +219,20 @@ def row(name: str, value: float, unit: str, target: str, spread: Sequence[float]
     return {"figure": name, "value": value, "unit": unit, "target": target, "spread": list(spread) if spread else None}
 
 
+def machine() -> dict[str, Any]:
+    """Returns what a reader has to know of this machine to compare figures."""
+    from pipeline.contract.processor import has_bfloat16
+
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else []
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "bfloat16": has_bfloat16(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+
+
 def report(rows: list[dict[str, Any]], path: Path) -> None:
     """Prints the figures as a table and writes them as JSON, with a description of this machine."""
     from rich.console import Console
@@ -229,13 +244,8 @@ def report(rows: list[dict[str, Any]], path: Path) -> None:
         table.add_row(each["figure"], f"{each['value']:,.4g}", each["unit"], spread, each["target"])
     # Without a terminal rich assumes 80 columns, which would fold every cell.
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "figures": rows}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"machine": machine(), "figures": rows}, indent=2) + "\n", encoding="utf-8")
     print(f"JSON: {path}")
 
 

@@ -1,7 +1,7 @@
 """Compares the embedded server with the bare SavedModel: `make bench-serving`. Prints a table and JSON.
 
 Both sides of a ratio are measured in turns in the same run, on this machine; nothing is asserted. The script takes
-about three minutes; `--soak 600` adds ten minutes of load with a new version every 30 seconds.
+about three minutes. `scripts/bench_memory.py` measures the memory over hours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,14 +37,13 @@ CLIENTS = 64
 def main() -> None:
     """Runs the measurements chosen on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["latency", "throughput", "swap", "start", "soak"], action="append")
+    parser.add_argument("--only", choices=["latency", "throughput", "swap", "start"], action="append")
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="the workspace with the model")
     parser.add_argument("--engine", default="embedded", help="embedded, tensorflow_model_server, docker or auto")
-    parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="the duration of the soak test")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-serving.json"))
     options = parser.parse_args()
-    chosen = options.only or ["latency", "throughput", "swap", "start", *(["soak"] if options.soak else [])]
-    model = _model(options.workspace)
+    chosen = options.only or ["latency", "throughput", "swap", "start"]
+    model = newest_model(options.workspace)
     with tempfile.TemporaryDirectory(prefix="fashion-bench-") as scratch:
         rows = _measure(chosen, model, Path(scratch), options)
     report(rows, options.json)
@@ -67,8 +65,6 @@ def _measure(chosen: Sequence[str], model: Path, scratch: Path, options: argpars
             rows += _throughput(server, bare, images)
         if "swap" in chosen:
             rows += _swap(server, model, base, images)
-        if "soak" in chosen:
-            rows += _soak(server, model, base, images, options.soak or 600.0)
     return rows
 
 
@@ -87,7 +83,8 @@ class Bare:
         return {name: tensor.numpy() for name, tensor in self._call(image=self._tensorflow.constant(images)).items()}
 
 
-def _model(workspace: Path) -> Path:
+def newest_model(workspace: Path) -> Path:
+    """Returns the directory of the newest pushed version in a workspace."""
     pushed = versions(Workspace(workspace).serving)
     if not pushed:
         raise SystemExit(f"There is no pushed version in {workspace}. Next: make run, or --workspace")
@@ -133,13 +130,13 @@ def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[d
     tails: list[float] = []
     for size in BATCH_SIZES:
         bare(images[:size])
-    _load(server, images, 3)
+    generate_load(server, images, 3)
     for _ in range(3):
         for size in BATCH_SIZES:
             batch = images[:size]
             count = max(3, 1024 // size)
             rates[size].append(size * count / sum(_times(lambda batch=batch: bare(batch), count)))
-        result = _load(server, images, 8)
+        result = generate_load(server, images, 8)
         if result["failed"]:
             raise SystemExit(f"{result['failed']} requests failed: {result['failures']}")
         served.append(result["per_second"])
@@ -211,44 +208,6 @@ def _start(base: Path, scratch: Path, engine: str, images: np.ndarray) -> list[d
     return rows
 
 
-def _soak(server: ServerProcess, model: Path, base: Path, images: np.ndarray, seconds: float) -> list[dict[str, Any]]:
-    """Measures failures and the growth of memory under constant load, with a push every 30 seconds."""
-    result: dict[str, Any] = {}
-    loading = threading.Thread(target=lambda: result.update(_load(server, images, seconds)))
-    memory: list[tuple[float, float]] = []
-    pushed = 0
-    start = time.perf_counter()
-    loading.start()
-    while loading.is_alive():
-        now = time.perf_counter() - start
-        if now >= 30 * (pushed + 1) and now < seconds - 15:
-            _push_other(model, base) if pushed % 2 else rollback_or_push(model, base)
-            pushed += 1
-        memory.append((now, _resident(server.process.pid)))
-        loading.join(1.0)
-    # The first two minutes fill the allocator's pools; what grows after them is a leak.
-    later = np.array([point for point in memory if point[0] > min(120.0, seconds / 2)])
-    slope = 60 * float(np.polyfit(later[:, 0], later[:, 1], 1)[0])
-    return [
-        row("soak, seconds", result["seconds"], "s", ""),
-        row("soak, versions pushed", pushed, "", ""),
-        row("soak, requests answered", result["answers"], "", ""),
-        row("soak, requests failed", result["failed"], "", "0"),
-        row("soak, p99", result["p99"], "ms", ""),
-        row("soak, slowest", result["max"], "ms", ""),
-        row("soak, memory", later[-1, 1], "MiB", "", [float(later[:, 1].min()), float(later[:, 1].max())]),
-        row("soak, slope of the memory", slope, "MiB a minute", "flat"),
-    ]
-
-
-def rollback_or_push(model: Path, base: Path) -> None:
-    """Rolls back to the version before the newest; pushes one if there is none."""
-    if len(versions(base)) > 1:
-        rollback(base)
-    else:
-        _push_other(model, base)
-
-
 def _push_other(model: Path, base: Path) -> Any:
     """Pushes the model with one more file: a push of the same bytes is not a new version."""
     with tempfile.TemporaryDirectory() as directory:
@@ -258,7 +217,8 @@ def _push_other(model: Path, base: Path) -> Any:
         return push(model, base, {"note": note, "tf_serving_warmup_requests": warmup / "tf_serving_warmup_requests"})
 
 
-def _load(server: ServerProcess, images: np.ndarray, seconds: float) -> dict[str, Any]:
+def generate_load(server: ServerProcess, images: np.ndarray, seconds: float) -> dict[str, Any]:
+    """Sends requests of one image from 64 clients without a pause; returns the counts and percentiles."""
     url = urlsplit(server.rest_url)
     arguments = map(str, (url.hostname, url.port, CLIENTS, seconds))
     command = [sys.executable, "-m", "scripts.load_generator", *arguments]
@@ -282,8 +242,13 @@ def _rest_call(server: ServerProcess, images: np.ndarray) -> Callable[[], object
     body = _request(images).partition(b"\r\n\r\n")[2]
 
     def call() -> bytes:
-        connection.request("POST", "/v1/models/fashion:predict", body)
-        answer = connection.getresponse()
+        try:
+            connection.request("POST", "/v1/models/fashion:predict", body)
+            answer = connection.getresponse()
+        except ConnectionError:  # the server closes connections that were idle for seconds
+            connection.close()
+            connection.request("POST", "/v1/models/fashion:predict", body)
+            answer = connection.getresponse()
         text = answer.read()
         if answer.status != 200:
             raise SystemExit(text.decode())
@@ -313,12 +278,6 @@ def _available(server: ServerProcess) -> set[int]:
     statuses = json.loads(connection.getresponse().read())["model_version_status"]
     connection.close()
     return {int(each["version"]) for each in statuses if each["state"] == "AVAILABLE"}
-
-
-def _resident(process: int) -> float:
-    """Returns the resident memory of a process in MiB."""
-    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
 
 
 def _times(call: Callable[[], object], count: int) -> list[float]:

@@ -77,7 +77,12 @@ class Audit:
     @classmethod
     def of(cls, selective: Selective) -> Audit:
         """Sets the objective to the lower end of the interval, rounded down to a tenth of a point."""
-        return cls(round(math.floor(selective.interval[0] / STEP + 1e-9) * STEP, 6))
+        return cls.above(selective.interval[0])
+
+    @classmethod
+    def above(cls, low: float) -> Audit:
+        """Sets the objective to the lower end of an interval, rounded down to a tenth of a point."""
+        return cls(round(math.floor(low / STEP + 1e-9) * STEP, 6))
 
     @property
     def drop(self) -> float:

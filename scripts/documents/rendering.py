@@ -1,7 +1,8 @@
 """Renders the templates in `docs/templates/` with the figures of the committed results.
 
 `docs/templates/NAME.md` becomes `docs/NAME.md`, and `docs/templates/README.md` the README of the repository. A template
-is Markdown with Jinja2's expressions in place of figures, so a figure in a document cannot be older than its result.
+is Markdown or an SVG picture with Jinja2's expressions in place of figures, so a figure in a document cannot be older
+than its result.
 The first line of every document names its source and the digest of the run that it describes.
 """
 
@@ -23,7 +24,7 @@ TEMPLATES = DOCS / "templates"
 
 def render_documents() -> dict[str, str]:
     """Returns the documents: path relative to the repository to content."""
-    templates = sorted(TEMPLATES.rglob("*.md"))
+    templates = sorted(path for path in TEMPLATES.rglob("*") if path.suffix in (".md", ".svg"))
     names = [template.relative_to(TEMPLATES).as_posix() for template in templates]
     return {
         target(template): stamp(render(name), f"docs/templates/{name}")

@@ -16,6 +16,9 @@ from analysis.experiments.judgement import Judgement, judge, machines, over_seed
 from analysis.experiments.reported_metrics import format_p_value, scale_of
 from analysis.experiments.results import Results
 from scripts.documents.audit import Audit, Selective
+from scripts.documents.canary import Canary
+from scripts.documents.capacity import Capacity
+from scripts.documents.memory import MemoryFigure
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -43,6 +46,26 @@ class Values:
     def audit(self) -> Audit:
         """Returns the audit's objective and sample sizes, such as `audit.sample_size` and `audit.power(2000)`."""
         return Audit.of(self.selective)
+
+    @cached_property
+    def one_piece_audit(self) -> Audit:
+        """Returns the audit of the recall of One piece, by the same rule as `audit`."""
+        return Audit.above(self.metrics["groups"]["One piece"]["recall"]["interval"][0])
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """Returns the measured throughput of the server with the pods and the cost that follow from it."""
+        return Capacity(self.measured["serving"])
+
+    @cached_property
+    def memory_figure(self) -> MemoryFigure:
+        """Returns the coordinates of the figure of the server's memory."""
+        return MemoryFigure(self.measured["memory"]["runs"])
+
+    @cached_property
+    def canary(self) -> Canary:
+        """Returns the sample sizes of a canary."""
+        return Canary()
 
     @cached_property
     def exploration(self) -> Any:

@@ -48,6 +48,15 @@ class Case:
     def __str__(self) -> str:
         return self.id
 
+    @property
+    def basis(self) -> str:
+        """The kind of evidence for the fact: "test", "documentation", "source" or "inferred"."""
+        if self.inferred:
+            return "inferred"
+        if "_test." in self.source:
+            return "test"
+        return "documentation" if ".md" in self.source else "source"
+
 
 @functools.cache
 def load_cases() -> tuple[Case, ...]:

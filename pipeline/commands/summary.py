@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
 
 QUICKEST = "quick"
-SLOWER_WITHOUT_BFLOAT16 = 3
-"""Times that a run takes on a processor without bfloat16 arithmetic, measured on an AMD EPYC with and without it."""
+SLOWER_WITHOUT_BFLOAT16 = 4.36
+"""The ratio of a run's times without and with bfloat16 arithmetic, measured with the default profile on two AMD EPYC;
+`docs/measurements/times.json` has both."""
 
 
 def expected_time(profile: str, minutes: float | None, quickest: float | None, bfloat16: bool | None) -> str:

@@ -16,6 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,61 @@ METRICS = DIRECTORY / "metrics.json"
 RUN = DIRECTORY / "run.json"
 GALLERY = "errors.png"
 SHOWN_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The latest results of a workspace.
+
+    Attributes:
+        executions: The execution that wrote the results of each stage, by stage.
+        outputs: The directories of the artifacts, by stage and output.
+        network: Figures of the trained network that the metadata store holds.
+    """
+
+    executions: Mapping[str, ExecutionRecord]
+    outputs: Mapping[str, Mapping[str, Path]]
+    network: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, workspace: Workspace) -> FinishedRun:
+        """Reads the metadata store of a workspace."""
+        executions, outputs = {}, {}
+        store = MetadataStore(workspace.store)
+        try:
+            latest = {execution.type: execution for execution in store.latest_executions()}
+            for name in default_parameters():
+                artifacts = store.events(latest[name].id, "OUTPUT")
+                outputs[name] = {output: workspace.root / artifact.uri for output, artifact in artifacts.items()}
+                producers = [producer for artifact in artifacts.values() if (producer := store.producer(artifact.id))]
+                executions[name] = producers[0]
+                if name == "trainer":
+                    properties = artifacts["model"].properties
+        finally:
+            store.close()
+        return cls(executions, outputs, {name: properties[name] for name in ("parameters", "validation_macro_f1")})
+
+    def describe(self) -> dict[str, Any]:
+        """Returns when, where and with what the run was made, and its training: the content of `run.json`."""
+        from analysis.experiments.results import processor_name
+        from pipeline.contract.artifacts import Model
+        from pipeline.contract.processor import has_bfloat16
+
+        parts = {name: execution.properties["key_parts"] for name, execution in self.executions.items()}
+        libraries = {library: version for part in parts.values() for library, version in part["libraries"].items()}
+        training = Model(self.outputs["trainer"]["model"]).training()
+        history = [{name: round(value, 5) for name, value in epoch.items()} for epoch in training["history"]]
+        return {
+            "profile": "default",
+            "date": time.strftime("%Y-%m-%d", time.gmtime(self.executions["evaluator"].end_time)),
+            "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "bfloat16": has_bfloat16()},
+            "python": self.executions["trainer"].properties["python"],
+            "versions": dict(sorted(libraries.items())),
+            "seconds": {name: round(execution.seconds, 1) for name, execution in self.executions.items()},
+            "total_seconds": round(sum(execution.seconds for execution in self.executions.values()), 1),
+            "parameters": {name: part["parameters"] for name, part in parts.items()},
+            "model": dict(self.network) | {"recipe": training["recipe"], "history": history},
+        }
 
 
 def main() -> None:
@@ -64,28 +120,17 @@ def record(workspace: Workspace, note: str = "", directory: Path = DIRECTORY) ->
         note: A sentence about the run. Defaults to none.
         directory: Where to write. Defaults to `docs/evaluation`.
     """
-    store = MetadataStore(workspace.store)
-    try:
-        executions = _executions(store)
-        outputs = {
-            name: {output: workspace.root / artifact.uri for output, artifact in store.events(e.id, "OUTPUT").items()}
-            for name, e in executions.items()
-        }
-        properties = store.events(executions["trainer"].id, "OUTPUT")["model"].properties
-    finally:
-        store.close()
-    metrics = (outputs["evaluator"]["evaluation"] / METRICS.name).read_bytes()
+    run = FinishedRun.read(workspace)
+    metrics = (run.outputs["evaluator"]["evaluation"] / METRICS.name).read_bytes()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / METRICS.name).write_bytes(metrics)
-    network = {name: properties[name] for name in ("parameters", "validation_macro_f1")}
-    run = _describe(executions) | {
+    content = run.describe() | {
         "note": note,
         "metrics_sha256": hashlib.sha256(metrics).hexdigest(),
-        "data": data_digests(outputs["example_gen"]["examples"]),
-        "model": network | _read_training(outputs["trainer"]["model"]),
+        "data": data_digests(run.outputs["example_gen"]["examples"]),
     }
-    write_json(directory / RUN.name, run)
-    draw({directory / GALLERY: error_gallery(json.loads(metrics), outputs["label_grouping"]["grouped"])})
+    write_json(directory / RUN.name, content)
+    draw({directory / GALLERY: error_gallery(json.loads(metrics), run.outputs["label_grouping"]["grouped"])})
 
 
 def error_gallery(metrics: Mapping[str, Any], examples: Path) -> CardGallery:
@@ -145,45 +190,6 @@ def data_digests(examples: Path) -> dict[str, str]:
         return canonical_digest(LabelledImages(images, garments))
 
     return {"train": digest("train", "validation"), "test": digest("test")}
-
-
-def _executions(store: MetadataStore) -> dict[str, ExecutionRecord]:
-    """Returns the execution that wrote the latest outputs of each stage of the pipeline, by stage."""
-    found = {}
-    latest = {execution.type: execution for execution in store.latest_executions()}
-    for name in default_parameters():
-        outputs = store.events(latest[name].id, "OUTPUT").values()
-        producers = [producer for artifact in outputs if (producer := store.producer(artifact.id))]
-        found[name] = producers[0]
-    return found
-
-
-def _describe(executions: Mapping[str, ExecutionRecord]) -> dict[str, Any]:
-    """Returns when, where and with what a run was made."""
-    from analysis.experiments.results import processor_name
-    from pipeline.contract.processor import has_bfloat16
-
-    parts = {name: execution.properties["key_parts"] for name, execution in executions.items()}
-    libraries = {library: version for part in parts.values() for library, version in part["libraries"].items()}
-    return {
-        "profile": "default",
-        "date": time.strftime("%Y-%m-%d", time.gmtime(executions["evaluator"].end_time)),
-        "hardware": {"processor": processor_name(), "cores": os.cpu_count(), "bfloat16": has_bfloat16()},
-        "python": executions["trainer"].properties["python"],
-        "versions": dict(sorted(libraries.items())),
-        "seconds": {name: round(execution.seconds, 1) for name, execution in executions.items()},
-        "total_seconds": round(sum(execution.seconds for execution in executions.values()), 1),
-        "parameters": {name: part["parameters"] for name, part in parts.items()},
-    }
-
-
-def _read_training(model: Path) -> dict[str, Any]:
-    """Returns the recipe and the history of the training, with rounded figures."""
-    from pipeline.contract.artifacts import Model
-
-    training = Model(model).training()
-    history = [{name: round(value, 5) for name, value in epoch.items()} for epoch in training["history"]]
-    return {"recipe": training["recipe"], "history": history}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pipeline.contract.processor import has_bfloat16
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
 from pipeline.runner.workspace import Workspace
+from tests.conftest import ROOT
 from tests.pipeline.conftest import Run
 
 
@@ -38,13 +40,16 @@ def test_without_a_file_of_flags_nothing_is_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("profile", ["default", "quick", "full"])
 def test_each_profile_states_its_minutes(profile: str) -> None:
-    """The minutes come from the profile, and on a processor without bfloat16 they are about three times as many."""
+    """The minutes come from the profile, and on a processor without bfloat16 they are those of the measured times."""
     minutes = load_configuration(COMPONENTS, profile).expected_minutes
     quickest = load_configuration(COMPONENTS, "quick").expected_minutes
     assert minutes is not None
     text = expected_time(profile, minutes, quickest, bfloat16=False)
-    assert f"the profile {profile} takes about {3 * minutes:.0f} minutes" in text
-    assert ("Quicker: --profile quick, about 4 minutes." in text) == (profile != "quick")
+    times = json.loads((ROOT / "docs" / "measurements" / "times.json").read_text(encoding="utf-8"))
+    assert times[profile]["bfloat16"]["minutes"] == minutes
+    assert f"the profile {profile} takes about {times[profile]['float32']['minutes']:.0f} minutes" in text
+    quick = times["quick"]["float32"]["minutes"]
+    assert (f"Quicker: --profile quick, about {quick:.0f} minutes." in text) == (profile != "quick")
 
 
 @pytest.mark.parametrize(("minutes", "bfloat16"), [(4.5, True), (4.5, None), (None, False)])

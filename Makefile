@@ -6,7 +6,7 @@ ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help run test test-fast test-long check setup data browser alerts bench bench-serving bench-memory bench-training \
-	bench-catalogue bench-fetching exploration experiments tensorboard clean docs documents site lock format fuzz conformance
+	bench-catalogue bench-fetching tensorboard clean documents site lock format fuzz conformance
 
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -71,21 +71,11 @@ bench-catalogue: setup ## Measure query, extraction and fetching with a million 
 bench-fetching: setup ## Measure fetching alone: 10,000 images from a slow local server, and the limiting part
 	@$(BIN)/python -m scripts.bench_fetching $(ARGS)
 
-exploration: setup data browser ## Write docs/exploration.md from the results of `fashion explore`
-	@$(BIN)/python -m scripts.documents.exploration $(ARGS)
-
-experiments: setup browser ## Write docs/experiments/ from the declared experiments and their results
-	@$(BIN)/python -m scripts.documents.experiments $(ARGS)
-
 tensorboard: setup ## Start TensorBoard on the logs of the Tuner and the Trainer
 	@$(BIN)/fashion tensorboard $(ARGS)
 
 clean: setup ## Remove what the latest run did not use; ARGS=--all removes more
 	@$(BIN)/fashion clean $(ARGS)
-
-docs: setup ## Regenerate the generated documents (CLI, parameters, picture, templates)
-	@$(BIN)/python -m scripts.documents.reference
-	@$(BIN)/python -m scripts.documents.rendering
 
 documents: setup data browser ## Regenerate all generated documents; ARGS=--list lists the steps, ARGS="--only STEP" runs one
 	@$(BIN)/python -m scripts.documents $(ARGS)

@@ -31,8 +31,8 @@ def commands(program: str) -> list[str]:
 
 @pytest.mark.parametrize(("name", "content"), generate().items())
 def test_generated_documents_are_up_to_date(name: str, content: str) -> None:
-    """What `make docs` would write is what is committed."""
-    assert (ROOT / name).read_text(encoding="utf-8") == content, "run: make docs"
+    """What `make documents` would write is what is committed."""
+    assert (ROOT / name).read_text(encoding="utf-8") == content, "run: make documents"
 
 
 @pytest.mark.parametrize(("name", "content"), render_documents().items())

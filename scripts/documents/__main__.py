@@ -44,7 +44,7 @@ STEPS = (
     Step("evaluation", "docs/evaluation/", "scripts.documents.evaluation", ("--workspace", WORKSPACE), 60),
     Step("exploration", "docs/exploration/", "scripts.documents.exploration", ("--workspace", WORKSPACE), 120),
     Step("notebook", "analysis/exploration.ipynb", "scripts.documents.notebook", ("--workspace", WORKSPACE), 60),
-    Step("label review", "docs/label_review/ and its figures", "scripts.documents.label_review", (), 10),
+    Step("label_review", "docs/label_review/ and its figures", "scripts.documents.label_review", (), 10),
     Step("experiments", "docs/experiments/", "scripts.documents.experiments", (), 120),
     Step("reference", "docs/cli.md, docs/parameters.md", "scripts.documents.reference", (), 60),
     Step("conformance", "docs/conformance.md", "tests.conformance.documentation", (), 5),

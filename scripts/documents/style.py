@@ -37,7 +37,7 @@ REPLACED = {
     r"strangers?": "out-of-distribution input",
     r"mirror's": "horizontal-flip test-time augmentation",
     r"look-?alikes?|twins?": "near-duplicate",
-    r"suspects|doubtful garments?": "suspected label error",
+    r"(?:the|these|all|of|on|without) suspects|doubtful garments?": "suspected label error",
     r"given garments?": "labelled class",
     r"faultless model": "ceiling from label noise",
     r"(?:beyond|within) chance|not told from|cannot be told": "statistically significant, not significant",

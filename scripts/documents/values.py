@@ -89,6 +89,13 @@ class Values:
         return _read(DOCS / "exploration" / "label_review.json")
 
     @cached_property
+    def pipeline_graph(self) -> str:
+        """Returns the picture of the pipeline as a Mermaid flowchart."""
+        from scripts.documents.reference import pipeline_graph
+
+        return pipeline_graph()
+
+    @cached_property
     def catalogue_query(self) -> Mapping[str, str]:
         """Returns the statements, the example and the edge cases of the catalogue query, as the tests have them."""
         from tests.sql.documentation import parts

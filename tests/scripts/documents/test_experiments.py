@@ -23,10 +23,10 @@ def written() -> tuple[dict[str, str], dict[str, str]]:
 
 @pytest.mark.slow
 def test_pages_are_up_to_date(written: tuple[dict[str, str], dict[str, str]]) -> None:
-    """What `make experiments` would write is what is committed, and every picture it names is there and no other."""
+    """What `make documents` would write is what is committed, and every picture it names is there and no other."""
     pages, files = written
     committed = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md")}
-    assert committed == pages, "run: make experiments"
+    assert committed == pages, "run: make documents"
     assert {path.name for path in PICTURES.iterdir()} == set(files.values())
 
 

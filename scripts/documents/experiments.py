@@ -38,9 +38,10 @@ COLOURS = 96
 INTRODUCTION = """\
 # All experiments
 
-Each experiment has a question, an expected answer and a decision rule, all written before the first run. Its page shows
-the results, the decision and all figures, computed from the declaration and the results in
-[`analysis/experiments/studies`](../../analysis/experiments/studies). Experiments without a gain stay listed.
+Each experiment declares a question, an expected answer and a decision rule before its runs. An expectation that was
+written after a first look at results says so. The page of an experiment shows the results, the decision and all
+figures, computed from the files in [`analysis/experiments/studies`](../../analysis/experiments/studies). Experiments
+without a gain stay listed.
 
 - [The findings that matter](../experiments.md), in fifteen minutes
 - [How to read the figures](method.md): intervals, significance, power

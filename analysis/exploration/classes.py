@@ -173,10 +173,10 @@ def section(data: Data, statistics: ClassStatistics) -> Section:
                 information_text(data, statistics.information, statistics.pair, *explain),
             ]
         ),
-        "So we never judge by accuracy alone: the Evaluator reports macro F1, balanced accuracy and the precision, "
-        "recall and F1 of every group, each with an interval, and its rules bound macro F1 and the recall of every "
-        "group beside accuracy. And the network learns the garments, which have shapes of their own; the probability "
-        "of a group is the sum over its garments.",
+        "So we do not judge a model by accuracy alone. The Evaluator reports macro F1, balanced accuracy, and the "
+        "precision, recall and F1 of every group, each with an interval. Its rules bound macro F1 and the recall of "
+        "every group as well as accuracy. The network predicts garments, because each has a shape of its own. The "
+        "probability of a group is the sum over its garments.",
         [
             *_size_blocks(data, statistics),
             _score_figure(statistics),
@@ -207,10 +207,11 @@ def _accuracy_text(data: Data, statistics: ClassStatistics) -> str:
     never = naive.loc[f"never {small}"]
     always = naive[naive.index.str.startswith("always ")].iloc[0]
     return (
-        f"**What accuracy hides.** A classifier that always predicts {str(always.name).removeprefix('always ')} has "
-        f"accuracy {always['accuracy']:.3f} and macro F1 {always['macro F1']:.3f}. A model that is perfect but "
+        "**Accuracy alone is misleading.** A classifier that always predicts "
+        f"{str(always.name).removeprefix('always ')} has accuracy {always['accuracy']:.3f} and macro F1 "
+        f"{always['macro F1']:.3f}. A model that is perfect but "
         f"predicts {large} for every {small} has accuracy {never['accuracy']:.3f}, balanced accuracy "
-        f"{never['balanced accuracy']:.3f} and macro F1 {never['macro F1']:.3f}, and fails on a whole group."
+        f"{never['balanced accuracy']:.3f} and macro F1 {never['macro F1']:.3f}. It fails on a whole group."
     )
 
 
@@ -225,7 +226,7 @@ def _size_blocks(data: Data, statistics: ClassStatistics) -> list[Block]:
     figure.update_layout(barmode="stack", showlegend=False)
     figure.update_yaxes(autorange="reversed")
     return [
-        Picture("class-balance", figure, "Balanced garments form unbalanced groups.", documented=True),
+        Picture("class-balance", figure, "Garments are balanced, groups are not."),
         Listing("class-sizes", statistics.sizes, "Images of each garment in the official splits."),
     ]
 
@@ -241,11 +242,10 @@ def _score_figure(statistics: ClassStatistics) -> Picture:
     figure.update_xaxes(range=[0, 1.03])
     figure.update_yaxes(autorange="reversed")
     return Picture(
-        "naive-answers",
+        "naive-classifiers",
         figure,
         'Hypothetical classifiers. "Always" is constant; "never" and "half of" are correct except for one group, of '
         "which they miss all or half. Accuracy hardly changes when a small group is lost; macro F1 does.",
-        documented=True,
     )
 
 

@@ -192,10 +192,10 @@ def confusion_text(data: Data, pair: ConfusedPair) -> str:
 
 def pair_blocks(data: Data, pair: ConfusedPair) -> Iterator[Block]:
     """Yields the figures, the gallery and the table of the pair."""
-    yield Picture("pair-share", _share_figure(pair), _SHARES.format(_names(data, pair)), documented=True)
-    yield Picture("pair-garments", _garment_figure(data, pair), _GARMENTS, documented=True)
-    yield Gallery("pair-confused", [_direction_row(data, way) for way in pair.directions], _CONFUSED, documented=True)
-    yield Picture("pair-measures", _area_figure(data, pair), _MEASURES, documented=True)
+    yield Picture("pair-share", _share_figure(pair), _SHARES.format(_names(data, pair)))
+    yield Picture("pair-garments", _garment_figure(data, pair), _GARMENTS)
+    yield Gallery("pair-confused", [_direction_row(data, way) for way in pair.directions], _CONFUSED)
+    yield Picture("pair-measures", _area_figure(data, pair), _MEASURES)
     yield Listing("pair-medians", _median_table(data, pair), _MEDIANS)
 
 
@@ -263,9 +263,9 @@ def _cause_text(data: Data, pair: ConfusedPair) -> str:
             f"{way.suspected / max(len(way.rows), 1):.0%} are suspected of a wrong group."
         )
     return (
-        f"{' '.join(parts)} The neighbours depend on no network: this part is label noise, or a silhouette of 28 × 28 "
-        "pixels does not suffice. The networks that make these errors also name the suspected label errors, so that "
-        "share is no proof of label errors."
+        f"{' '.join(parts)} The neighbours do not depend on a network. So these errors come from label noise, or a "
+        "silhouette of 28 × 28 pixels does not suffice. The same networks make the errors and name the suspected "
+        "label errors, so that share does not prove label errors."
     )
 
 

@@ -97,14 +97,12 @@ def map_text(data: Data, found: DataMap) -> str:
 def map_blocks(data: Data, found: DataMap) -> Iterator[Block]:
     """Yields the data map, the shares of its regions and example images."""
     rows = _sample(data, found)
-    yield Picture(
-        "data-map", _map_figure(data, found, rows), _MAP, thumbnails=data.images[data.train_rows[rows]], documented=True
-    )
+    yield Picture("data-map", _map_figure(data, found, rows), _MAP, thumbnails=data.images[data.train_rows[rows]])
     table = found.by_garment.copy()
     for region in REGIONS:
         table[region] = table[region].map("{:.1%}".format)
     yield Listing("data-map-regions", table, _REGIONS)
-    yield Gallery("data-map-images", _region_rows(data, found), _IMAGES, documented=True)
+    yield Gallery("data-map-images", _region_rows(data, found), _IMAGES)
 
 
 def _sample(data: Data, found: DataMap) -> Indices:

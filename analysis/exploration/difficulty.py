@@ -161,11 +161,11 @@ def section(data: Data, difficulty: Difficulty) -> Section:
 
 
 def _decision(data: Data, difficulty: Difficulty) -> str:
-    one, other = (data.taxonomy.groups[group] for group in difficulty.pair.groups)
+    other = data.taxonomy.groups[difficulty.pair.groups[1]]
     return (
-        f"So we report the F1 of {other} beside the accuracy, and slice the evaluation by image features: of these, "
-        f"{_strongest_features(difficulty)} separate confused {other} and {one} best. The exported model may abstain: "
-        "where it is uncertain, its prediction set contains both groups."
+        f"So we report the F1 of {other} as well as the accuracy, and slice the evaluation by image features. Of "
+        f"these, {_strongest_features(difficulty)} separate confused from correct images best. The exported model may "
+        "abstain: where it is uncertain, its prediction set contains both groups."
     )
 
 

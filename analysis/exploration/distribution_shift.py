@@ -31,6 +31,11 @@ Flags = npt.NDArray[np.bool_]
 
 EVERYTHING = "all garments"
 PERMUTATIONS = 199
+MARGIN = 0.05
+"""The largest difference of a feature's means, in standard deviations, that counts as equivalent.
+
+Such a difference separates the two splits with an area under the ROC curve of 0.514.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,14 @@ class Shift:
             "mean discrepancy": self.discrepancy.p,
         }
         return tuple(name for name, p in outcomes.items() if p <= LEVEL)
+
+    @property
+    def largest_bound(self) -> float:
+        """The largest absolute bound of the 95% intervals of all features' differences.
+
+        Below `MARGIN` all means are equivalent, by two one-sided tests of each feature at the level 0.025.
+        """
+        return float(self.differences[["low", "high"]].abs().to_numpy().max())
 
 
 def measure(data: Data, features: pd.DataFrame) -> Shift:
@@ -115,7 +128,16 @@ def shift_text(shift: Shift) -> str:
         f"{_p(first['p'])}, or {_p(first['adjusted'])} after Holm's correction. A classifier of the split "
         f"from features and principal components has an area under the ROC curve of {shift.classifier.statistic:.4f} "
         f"(p {_p(shift.classifier.p)}; 95% quantile of chance {shift.classifier.threshold:.4f}). "
-        f"The kernel mean discrepancy has p {_p(shift.discrepancy.p)}."
+        f"The kernel mean discrepancy has p {_p(shift.discrepancy.p)}. {_equivalence_text(shift)}"
+    )
+
+
+def _equivalence_text(shift: Shift) -> str:
+    """Returns the sentence on the equivalence of the features' means."""
+    verdict = "all are" if shift.largest_bound < MARGIN else "not all are"
+    return (
+        f"Are the means of the {len(shift.differences)} features equivalent? With a margin of {MARGIN:g} standard "
+        f"deviations {verdict}: the 95% intervals of the differences reach {shift.largest_bound:.3f} at most."
     )
 
 
@@ -155,7 +177,7 @@ def outcome_table(shift: Shift) -> Listing:
             "p": [float(first["adjusted"]), shift.classifier.p, shift.discrepancy.p],
         }
     )
-    return Listing("shift-tests", table, "Three tests for a difference between the splits.", documented=True)
+    return Listing("shift-tests", table, "Three tests for a difference between the splits.")
 
 
 def power_table(shift: Shift) -> Listing:
@@ -165,7 +187,7 @@ def power_table(shift: Shift) -> Listing:
         "The smallest share of changed images that each test detected in every draw. The discrepancy compares "
         f"{DISCREPANCY_ROWS:,} images of each split, the others all."
     )
-    return Listing("shift-power", table.reset_index().rename_axis(columns=None), caption, documented=True)
+    return Listing("shift-power", table.reset_index().rename_axis(columns=None), caption)
 
 
 def _p(value: float) -> str:
@@ -182,9 +204,10 @@ def difference_figure(shift: Shift) -> Picture:
         error_x={"array": ((table["high"] - table["low"]) / 2).round(4), "color": style.TEST},
     )  # fmt: skip
     figure.add_vline(x=0, line_dash="dot", line_color=style.NEUTRAL)
+    figure.add_vrect(x0=-MARGIN, x1=MARGIN, fillcolor=style.NEUTRAL, opacity=0.12, line_width=0)
     figure.update_yaxes(autorange="reversed")
     caption = (
-        "Mean of the test images minus mean of the training images, with 95% intervals that are not corrected for "
-        "multiple comparisons."
+        f"Mean of the test images minus mean of the training images, with 95% intervals that are not corrected for "
+        f"multiple comparisons. Grey area: the margin of equivalence, {MARGIN:g} standard deviations."
     )
-    return Picture("split-differences", figure, caption, documented=True)
+    return Picture("split-differences", figure, caption)

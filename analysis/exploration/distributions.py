@@ -45,7 +45,7 @@ _DENSITIES = (
     "The features that separate this pair best, by group (training images). Where the curves overlap, the feature "
     "cannot decide. (Height and width are whole pixels, so that the aspect comes in steps.)"
 )
-_SPLITS = "Each feature in both splits: the line of the test images lies on the training images' area."
+_SPLITS = "Each feature in both splits: the training images as an area, the test images as a line."
 
 
 def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
@@ -55,13 +55,13 @@ def section(data: Data, features: pd.DataFrame, shift: Shift) -> Section:
         "distributions",
         "Distributions and shift",
         "\n\n".join([_size_text(data, features), pair_text(data, separated), shift_text(shift), power_text(shift)]),
-        "So we slice the evaluation by five of these features (brightness, foreground coverage, symmetry, aspect and "
-        "taper) and report where the model is weak, and shift training images by one pixel at most, since garments "
-        "reach the border. The test split only judges, with bootstrap intervals; validation is cut from the training "
-        "split. And the ExampleValidator compares garments and brightness of every split with the training split "
-        "before anything is trained: photographs from other sources may differ in ways that these two splits do not.",
+        "So we slice the evaluation by five of these features: brightness, foreground coverage, symmetry, aspect and "
+        "taper. We shift training images by one pixel at most, because garments reach the border. The test split is "
+        "used for the evaluation alone; validation is cut from the training split. Before the training, the "
+        "ExampleValidator compares the garments and the brightness of every split with those of the training split, "
+        "because photographs from other sources may differ more than these two splits do.",
         [
-            Picture("feature-by-garment", boxes(data, features), _BOXES, documented=True),
+            Picture("feature-by-garment", boxes(data, features), _BOXES),
             separation_figure(data, separated),
             Picture(
                 "feature-by-group", densities(data, features, list(separated.of_pair["feature"][:SHOWN])), _DENSITIES

@@ -207,10 +207,10 @@ def _network_text(geometry: Geometry) -> str:
 def _decision(geometry: Geometry) -> str:
     best = geometry.separability.iloc[geometry.separability["accuracy"].argmax()]
     return (
-        "So we measure a model against nearest centroids, a linear model and 1-nearest neighbour, which are in the "
-        "Evaluator's report, and not against the majority alone. So we report the F1 of each group beside accuracy, "
-        f"because most errors are between {best['worst_pair']}. The network learns the garments and its probabilities "
-        "are summed to groups, so overlaps inside a group cost nothing."
+        "So we compare a model with nearest centroids, a linear model and 1-nearest neighbour, which are in the "
+        "Evaluator's report, and not with the majority class alone. We report the F1 of each group as well as "
+        f"accuracy, because most errors are between {best['worst_pair']}. The network predicts garments, and the "
+        "probability of a group is the sum over its garments, so overlaps inside a group do not matter."
     )
 
 
@@ -236,7 +236,7 @@ def _nearest_figure(data: Data, geometry: Geometry) -> Picture:
         "Each row sums to 100. Dark cells off the diagonal are overlaps; the grouping makes those inside a group "
         "harmless."
     )
-    return Picture("nearest-garment", figure, caption, documented=True)
+    return Picture("nearest-garment", figure, caption)
 
 
 def _purity_figure(data: Data, geometry: Geometry) -> Picture:
@@ -263,14 +263,16 @@ def _purity_figure(data: Data, geometry: Geometry) -> Picture:
             },
             mode="markers",
             marker={"symbol": symbol, "size": 9, "color": colours},
-            name=f"same {kind}, {space}",
+            showlegend=False,
         )
+        marker = {"symbol": symbol, "size": 9, "color": style.NEUTRAL}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=f"same {kind}, {space}")
     caption = (
         "Test images: share of the ten nearest training images with the same garment (circles) or group (squares), "
         "by pixels (open) and by the features of a small network that was not trained on the test images (filled). "
         "Bars: 95% intervals."
     )
-    return Picture("neighbour-purity", figure, caption, documented=True)
+    return Picture("neighbour-purity", figure, caption)
 
 
 def _recall_figure(data: Data, geometry: Geometry) -> Picture:
@@ -285,7 +287,7 @@ def _recall_figure(data: Data, geometry: Geometry) -> Picture:
             marker={"size": 10, "color": style.group_colours(data.taxonomy)[number]},
             name=group,
         )
-    caption = "Recall of each group of the test split by models of rising strength, with 95% bootstrap intervals."
+    caption = "Recall of each group of the test split, the weakest model first, with 95% bootstrap intervals."
     return Picture("separability", figure, caption)
 
 
@@ -330,4 +332,4 @@ def _map_figure(data: Data, embedding: Embedding, positions: npt.NDArray[np.floa
         f"t-SNE map of {len(embedding.rows):,} test images {by}. Near images are similar; distances between clusters "
         "and axes have no meaning."
     )
-    return Picture(name, figure, caption, thumbnails=data.images[embedding.rows], documented=True)
+    return Picture(name, figure, caption, thumbnails=data.images[embedding.rows])

@@ -160,7 +160,7 @@ def separation_figure(data: Data, separated: Separation) -> Picture:
     caption = (
         f"Area under the ROC curve of single features, {small} against {large}, with 95% intervals; 50% is chance."
     )
-    return Picture("one-feature", figure, caption, documented=True)
+    return Picture("one-feature", figure, caption)
 
 
 def group_separation_figure(separated: Separation) -> Picture:

@@ -209,7 +209,7 @@ def dimension_figure(data: Data, dimensions: pd.DataFrame) -> Picture:
         f"Intrinsic dimension of each garment, from {int(table['images'].max()):,} training images each, by two "
         "estimators. Bars: 95% intervals that assume independent images."
     )
-    return Picture("intrinsic-dimension", figure, caption, documented=True)
+    return Picture("intrinsic-dimension", figure, caption)
 
 
 def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, object]:

@@ -20,6 +20,10 @@ BOUNDS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08)
 NEAR = BOUNDS[-1]
 CUT = 0.06
 """Within this RMSE, training images stay on one side of the validation cut (docs/decisions/0005)."""
+SHARE_MARGIN = 0.01
+"""The largest difference of the splits' shares of images with a near-duplicate that counts as equivalent."""
+ACCURACY_MARGIN = 0.002
+"""The largest change of an accuracy that counts as equivalent."""
 SHADE = 1.2
 """The least ratio of brightness of two different shades: 20% is visible side by side."""
 
@@ -35,6 +39,7 @@ class NearDuplicates:
             and `largest_cluster` of images chained by such pairs.
         by_garment: `number`, `garment`, `test` and `train`: the share of either split's images with another training
             image within `NEAR`, and `test_images`, how many.
+        share_difference: The share of test images with a training image within `NEAR` less that of training images.
         curve: `rmse`, `test`, `train`: the share of either split's images with another training image within the RMSE.
         conflicts: Pairs of images within `NEAR` whose groups differ: `first`, `second`, `rmse`, nearest first.
         garment_conflicts: `garments`, `pairs`, `same_group`: pairs of different garments within `NEAR`, most first.
@@ -50,6 +55,7 @@ class NearDuplicates:
     exact: int
     counts: pd.DataFrame
     by_garment: pd.DataFrame
+    share_difference: Estimate
     curve: pd.DataFrame
     conflicts: pd.DataFrame
     garment_conflicts: pd.DataFrame
@@ -107,6 +113,7 @@ def measure(
         exact=int((pairs.rmse == 0).sum()),
         counts=count_near(data, neighbours, pairs),
         by_garment=_garment_shares(data, neighbours),
+        share_difference=_share_difference(data, neighbours),
         curve=_distance_curve(data, neighbours),
         conflicts=_conflicts(data, pairs),
         garment_conflicts=_garment_conflicts(data, pairs),
@@ -172,6 +179,15 @@ def _garment_shares(data: Data, neighbours: Neighbours) -> pd.DataFrame:
         shares = [float(near[rows].mean()) if rows.any() else float("nan") for rows in (test, train)]
         table.append((garment, name, *shares, int(near[test].sum())))
     return pd.DataFrame(table, columns=["number", "garment", "test", "train", "test_images"])
+
+
+def _share_difference(data: Data, neighbours: Neighbours) -> Estimate:
+    """Returns the difference of two independent shares with its normal 95% interval."""
+    near = neighbours.rmse[:, 0] <= NEAR
+    test, train = near[data.test_rows], near[data.train_rows]
+    difference = float(test.mean() - train.mean())
+    reach = 1.96 * float(np.sqrt(test.var() / len(test) + train.var() / len(train)))
+    return Estimate(difference, difference - reach, difference + reach)
 
 
 def _distance_curve(data: Data, neighbours: Neighbours) -> pd.DataFrame:

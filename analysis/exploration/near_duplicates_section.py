@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.exploration.data import Data, Indices
 from analysis.exploration.near_duplicate_effect import effect_figure, effect_table, effect_text
-from analysis.exploration.near_duplicates import CUT, NEAR, NearDuplicates
+from analysis.exploration.near_duplicates import CUT, NEAR, SHARE_MARGIN, NearDuplicates
 from analysis.pages import figure_style as style
 from analysis.pages.section import Block, Gallery, Listing, Picture, Row, Section
 
@@ -40,8 +40,6 @@ def section(data: Data, duplicates: NearDuplicates) -> Section:
 
 def _count_text(data: Data, duplicates: NearDuplicates) -> str:
     widest = duplicates.counts.iloc[-1]
-    curve = duplicates.curve
-    gap = float((curve["test"] - curve["train"]).abs().max())
     exact = (
         "There is no exact duplicate"
         if duplicates.exact == 0
@@ -51,10 +49,20 @@ def _count_text(data: Data, duplicates: NearDuplicates) -> str:
     return (
         f"{exact} among the {len(data):,} images. **{widest['test_images']:,.0f} of {len(data.test_rows):,} test "
         f"images have a training image within RMSE {NEAR:g}** ({NEAR * GREY_LEVELS:.0f} grey levels; the median "
-        f"distance to the nearest is {_median_distance(duplicates):.2f}). Training images have one about as often: "
-        f"for every distance the two shares differ by at most {100 * gap:.1f} points. So the official cut looks like "
-        f"a random one, neither cleaned of near-duplicates nor worse than chance. {most['test_images']:,} of these "
-        f"test images are of {most['garment']}, {most['test']:.0%} of that garment."
+        f"distance to the nearest is {_median_distance(duplicates):.2f}). {_share_text(duplicates)} "
+        f"{most['test_images']:,} of these test images are of {most['garment']}, {most['test']:.0%} of that garment."
+    )
+
+
+def _share_text(duplicates: NearDuplicates) -> str:
+    """Returns the comparison of the splits' shares of images with a near-duplicate."""
+    difference = duplicates.share_difference
+    known = max(abs(difference.low), abs(difference.high)) < SHARE_MARGIN
+    verdict = "So the two splits are equivalent in this respect" if known else "Equivalence is not shown"
+    return (
+        "The share among the test images differs from that among the training images by "
+        f"{100 * difference.value:+.2f} points [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]. {verdict} "
+        f"(margin {100 * SHARE_MARGIN:g} point)."
     )
 
 
@@ -68,9 +76,9 @@ def _similarity_text(data: Data, duplicates: NearDuplicates) -> str:
     largest = duplicates.counts["largest_cluster"].astype(int)
     first = f"{sizes[0]:,} images, " if sizes else "no images, "
     return (
-        f"**Similarity.** The pictures below show pairs from the nearest to those at {NEAR:g}: what begins as the "
-        "same picture, or one article photographed twice, ends as another article of the same plain cut. Clusters "
-        f"show the change: within {CUT:g} the largest cluster has {first}within {NEAR:g} it has {largest.iloc[-1]:,}. "
+        "**Similarity.** The nearest pairs show the same picture, or one article photographed twice. The pairs at "
+        f"{NEAR:g} show different articles of the same plain cut. Clusters show this change, too: "
+        f"within {CUT:g} the largest cluster has {first}within {NEAR:g} it has {largest.iloc[-1]:,}. "
         f"Pixels miss the same picture in another shade: {len(variants):,} more test images have a training image "
         f"within {NEAR:g} once both are equally bright. A network finds other near-duplicates than pixels do. For "
         f"{agreement.same_image:.0%} of the test images with a near-duplicate its features find the same training "
@@ -99,11 +107,11 @@ def _conflict_text(duplicates: NearDuplicates) -> str:
 
 def _decision(duplicates: NearDuplicates) -> str:
     return (
-        "So we keep the official test split whole and report accuracy on it, with the metrics of images with and "
-        "without a near-duplicate beside it as slices of the evaluation. So we cut validation by whole clusters "
-        f"within RMSE {CUT:g} (decision 0005): within {NEAR:g} a single chain would join "
-        f"{duplicates.counts['largest_cluster'].iloc[-1]:,} images. We do not remove training images: that changes "
-        f"1-nearest neighbour by {100 * duplicates.removal.value:+.2f} points."
+        "So we keep the official test split whole. The evaluation also reports the metrics of images with and "
+        "without a near-duplicate, as slices. We cut validation by whole clusters within RMSE "
+        f"{CUT:g} (decision 0005); within {NEAR:g} one chain would join "
+        f"{duplicates.counts['largest_cluster'].iloc[-1]:,} images. We do not remove near-duplicates from the training "
+        f"images: that changes the accuracy of 1-nearest neighbour by {100 * duplicates.removal.value:+.2f} points."
     )
 
 
@@ -129,9 +137,9 @@ def _count_table(duplicates: NearDuplicates) -> Listing:
         "largest_cluster": "largest cluster",
     }
     caption = (
-        "Near-duplicates for ever wider bounds. Conflicts are those of a test image and its nearest training image."
+        "Near-duplicates within increasing bounds. Conflicts are those of a test image and its nearest training image."
     )
-    return Listing("near-duplicate-counts", duplicates.counts.rename(columns=names), caption, documented=True)
+    return Listing("near-duplicate-counts", duplicates.counts.rename(columns=names), caption)
 
 
 def _garment_conflict_table(duplicates: NearDuplicates) -> Listing:
@@ -158,7 +166,7 @@ def _distance_figure(duplicates: NearDuplicates) -> Picture:
         f"{100 * (duplicates.curve['test'] - duplicates.curve['train']).abs().max():.1f} points at most. Dotted: "
         f"{NEAR:g}."
     )
-    return Picture("nearest-distance", figure, caption, documented=True)
+    return Picture("nearest-distance", figure, caption)
 
 
 def _garment_figure(data: Data, duplicates: NearDuplicates) -> Picture:
@@ -202,10 +210,10 @@ def _across_gallery(data: Data, duplicates: NearDuplicates) -> Gallery:
             part = part.iloc[:: max(1, len(part) // PAIRS)].head(PAIRS)
             rows.append(_pair_row(data, part, f"RMSE {low:g} to {high:g}"))
     caption = (
-        "Test images, each followed by its nearest training image, from the nearest pairs to those at the bound. What "
-        "begins as the same picture ends as a similar article."
+        "Test images, each followed by its nearest training image. The nearest pairs show the same picture, the pairs "
+        "at the bound show similar articles."
     )
-    return Gallery("near-duplicates-across-splits", rows, caption, documented=True)
+    return Gallery("near-duplicates-across-splits", rows, caption)
 
 
 def _pair_row(data: Data, pairs: pd.DataFrame, title: str) -> Row:
@@ -275,4 +283,4 @@ def _conflict_gallery(data: Data, duplicates: NearDuplicates) -> Gallery:
     caption = (
         f"Pairs within RMSE {NEAR:g} with different groups, nearest first: one label is wrong, or pixels cannot decide."
     )
-    return Gallery("conflicting-pairs", rows, caption, documented=True)
+    return Gallery("conflicting-pairs", rows, caption)

@@ -199,7 +199,6 @@ def information_figure(data: Data, information: Information, pair: tuple[int, in
         figure,
         f"Information in a single pixel on the group, and on {small} against {large} alone: mutual information over "
         f"the entropy, each pixel in {BINS} grey levels, training images.",
-        documented=True,
     )
 
 

@@ -147,11 +147,9 @@ def section(data: Data, curves: pd.DataFrame, fits: pd.DataFrame) -> Section:
         finding=_finding(curves, fits),
         decision=_decision(fits),
         blocks=(
-            Picture(
-                "learning-curves-groups", _figure(curves, fits, "group"), _caption("groups", curves), documented=True
-            ),
+            Picture("learning-curves-groups", _figure(curves, fits, "group"), _caption("groups", curves)),
             Picture("learning-curves-garments", _figure(curves, fits, "garment"), _caption("garments", curves)),
-            Listing("power-laws", _table(fits), _table_caption(fits), documented=True),
+            Listing("power-laws", _table(fits), _table_caption(fits)),
         ),
     )
 
@@ -220,10 +218,9 @@ def _decision(fits: pd.DataFrame) -> str:
     best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
     low, _ = _widest_range(best)
     return (
-        "So we train on every image of the training split outside the validation set, augment them by mirroring and "
-        "shifts of one pixel, and improve the network instead: by no fit do ten times as many images reduce the "
-        f"error of the small network by more than {100 * (best['error'] - low):.1f} points of groups, and they do not "
-        "exist."
+        "So we train on every image of the training split outside the validation set, with flips and shifts of one "
+        "pixel, and improve the network instead. No fit predicts that ten times as many images reduce the error of "
+        f"the small network by more than {100 * (best['error'] - low):.1f} points."
     )
 
 

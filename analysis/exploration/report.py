@@ -139,7 +139,6 @@ def to_json(section: Section) -> dict[str, Any]:
                 "name": block.name,
                 "kind": type(block).__name__.lower(),
                 "caption": block.caption,
-                "documented": block.documented,
             }
             | ({"table": json.loads(block.table.to_json(orient="split"))} if isinstance(block, Listing) else {})
             for block in section.blocks

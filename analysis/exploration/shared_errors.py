@@ -128,11 +128,11 @@ def errors_text(data: Data, shared: SharedErrors, suspected_of_all: int) -> str:
 
 def error_blocks(data: Data, shared: SharedErrors) -> Iterator[Block]:
     """Yields the figures of shared errors and the images that every model misclassifies."""
-    yield Picture("errors-shared", _count_figure(shared), _SHARED, documented=True)
+    yield Picture("errors-shared", _count_figure(shared), _SHARED)
     yield Picture(
         "errors-consistency", style.matrix(shared.consistency.round(3).tolist(), shared.models, ".2f"), _KAPPA
     )
-    yield Gallery("errors-of-all", _rows_by_group(data, shared), _ALL, documented=True)
+    yield Gallery("errors-of-all", _rows_by_group(data, shared), _ALL)
 
 
 def _count_figure(shared: SharedErrors) -> go.Figure:

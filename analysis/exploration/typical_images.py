@@ -139,12 +139,12 @@ def galleries(
         for s, name, colour in zip(garments, taxonomy.garments, colours, strict=True)
     ]
     return [
-        Gallery("mean-garments", _mean_rows(garment_summary, taxonomy.garments), MEANS, documented=True),
+        Gallery("mean-garments", _mean_rows(garment_summary, taxonomy.garments), MEANS),
         Gallery("mean-groups", _mean_rows(group_summary, taxonomy.groups), GROUP_MEANS),
         Gallery(
             "typical-garments", _sample_rows(data, [s.typical for s in garments], taxonomy.garments, colours), TYPICAL
         ),
-        Gallery("extreme-garments", extreme, EXTREME, documented=True),
+        Gallery("extreme-garments", extreme, EXTREME),
         Gallery(
             "random-garments", _sample_rows(data, [s.random for s in garments], taxonomy.garments, colours), RANDOM
         ),

@@ -85,6 +85,14 @@ def percent_estimate(figure: dict[str, Any], digits: int = 1) -> str:
     return f"{percent(figure['value'], digits)} {interval([100 * bound for bound in figure['interval']], digits)}"
 
 
+def points(figure: dict[str, Any], digits: int = 2) -> str:
+    """Returns a difference of shares in points with its interval: "+0.26 points [+0.08, +0.44]"."""
+    value, low, high = (
+        f"{100 * share:+.{digits}f}".replace("-", "−") for share in (figure["value"], *figure["interval"])
+    )
+    return f"{value} points [{low}, {high}]"
+
+
 def interval(bounds: Sequence[float], digits: int = 3) -> str:
     """Returns an interval: "[0.983, 0.988]"."""
     return f"[{', '.join(format_number(bound, digits) for bound in bounds)}]"
@@ -130,6 +138,7 @@ def _environment() -> Environment:
         "interval": interval,
         "bounds": bounds,
         "complement": complement,
+        "points": points,
         "thousands": thousands,
     }
     return environment

@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 WIDTH = 900
+TIME_OUT = 180_000
+"""Milliseconds until a step in the browser fails."""
 HIDE_CAPTIONS = "figcaption, nav { display: none !important } .columns { display: block !important }"
 IS_DRAWN = "name => [...document.querySelectorAll(`#${name} .plot`)].every(plot => plot.dataset.drawn)"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def save_screenshots(page: Path, files: Mapping[str, Path]) -> None:
+def save_screenshots(page: Path, files: Mapping[str, Path], style: str = "") -> None:
     """Writes a PNG of each named block of the page, in light colours and without its caption.
 
     Args:
         page: The HTML page.
         files: The PNG file of each block, by the block's name.
+        style: CSS for the screenshots alone. Defaults to none.
     """
     with open_page(page, WIDTH) as tab:
-        tab.add_style_tag(content=HIDE_CAPTIONS)
+        tab.add_style_tag(content=HIDE_CAPTIONS + style)
         for name, file in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
             tab.locator(f"#{name}").scroll_into_view_if_needed()
@@ -48,6 +51,7 @@ def open_page(page: Path, width: int, dark: bool = False, scale: int = 1) -> Ite
         scheme = "dark" if dark else "light"
         view = {"width": width, "height": 900}
         tab = browser.new_page(viewport=view, color_scheme=scheme, device_scale_factor=scale)
+        tab.set_default_timeout(TIME_OUT)
         tab.goto(page.resolve().as_uri())
         try:
             yield tab

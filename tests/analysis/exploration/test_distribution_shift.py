@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.exploration import distribution_shift, image_features
+from analysis.exploration import distribution_shift, image_features, two_sample_tests
 from analysis.exploration.data import Data
 from analysis.exploration.group_separation import measure_separation, roc_areas
 from analysis.exploration.image_features import ImageColumns, measure_features
@@ -62,6 +62,20 @@ def test_a_moved_split_is_found_where_it_moved(data: Data) -> None:
     table = distribution_shift.differences(measure_features(moved.images), moved.test).set_index("feature")
     assert table.loc["centre column", "low"] > 0
     assert table.loc["centre row", "low"] < 0 < table.loc["centre row", "high"]
+
+
+def test_equal_splits_are_equivalent_and_a_moved_one_is_not(data: Data) -> None:
+    """The farthest bound of the intervals is small for copies of the images, and large for moved ones."""
+    images = np.tile(data.images, (12, 1, 1))
+    copies = as_data(images, np.tile(data.garments, 12), len(images) // 2)
+    features = measure_features(images)
+    same = distribution_shift.differences(features, copies.test)
+    half = 1.96 * np.sqrt(4 / len(images))
+    assert same["difference"].abs().max() < 1e-9 and np.allclose(same["high"], half)
+    moved = distribution_shift.differences(measure_features(changed(copies, move).images), copies.test)
+    outcome = two_sample_tests.Outcome(0.5, np.zeros(1))
+    bounds = [distribution_shift.Shift(same, table, outcome, outcome, same).largest_bound for table in (same, moved)]
+    assert bounds[0] == pytest.approx(half) and bounds[0] < distribution_shift.MARGIN < bounds[1]
 
 
 def test_every_garment_is_compared(nothing: distribution_shift.Shift, data: Data) -> None:

@@ -85,6 +85,18 @@ def test_planted_copies_and_conflicts_are_found(duplicates: NearDuplicates) -> N
     assert [len(rows) for rows in duplicates.clusters] == [2, 2, 2]
 
 
+def test_the_difference_of_shares_has_the_interval_of_two_proportions(duplicates: NearDuplicates) -> None:
+    """It is the share of test images with a near-duplicate less that of training images."""
+    found, sizes = duplicates.share_difference, (len(DATA.test_rows), len(DATA.train_rows))
+    shares = [
+        float((duplicates.by_garment[split] * np.bincount(DATA.garments[DATA.test == (split == "test")])).sum() / size)
+        for split, size in zip(("test", "train"), sizes, strict=True)
+    ]
+    error = np.sqrt(sum(share * (1 - share) / size for share, size in zip(shares, sizes, strict=True)))
+    assert found.value == pytest.approx(shares[0] - shares[1])
+    assert (found.low, found.high) == pytest.approx((found.value - 1.96 * error, found.value + 1.96 * error))
+
+
 def test_another_shade_is_found_at_equal_brightness_alone(duplicates: NearDuplicates) -> None:
     """The picture at half its brightness is far by pixels and near once both are equally bright."""
     shades = duplicates.brightness

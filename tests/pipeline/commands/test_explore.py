@@ -12,14 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.explore import newest_artifacts
+from analysis.exploration.report import explore
+from analysis.exploration.summary import summarize
+from pipeline.commands.explore import newest_artifacts, run_exploration
 from pipeline.contract.errors import UserError
+from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
-from scripts.documents.exploration import DOCUMENT, PICTURES, write_document
+from scripts.documents.exploration import FIGURES, PICTURES, linked_pictures, read_inputs
 from scripts.documents.notebook import METADATA, execute_notebook
+from scripts.documents.values import DOCS
 from tests.analysis.exploration.browser import opened
-from tests.conftest import Fashion, TinyRun
+from tests.conftest import PROFILE, Fashion, TinyRun
 
+DOCUMENT = DOCS / "exploration.md"
+RUN = DOCS / "evaluation" / "run.json"
 SECTIONS = ["classes", "distributions", "geometry", "near-duplicates", "label-quality", "difficulty", "data-needed"]
 STAGES = ["example_gen", "neighbour_finder", "cross_validator", "learning_curve_gen", "embedder", "explorer"]
 
@@ -131,29 +137,46 @@ def test_a_missing_run_is_named(explored: Explored, tiny_run: TinyRun, tmp_path:
     assert newest_artifacts(Workspace(explored.workspace)).model.saved_model.exists()
 
 
-def test_the_document_says_what_is_known_of_the_real_data() -> None:
-    """Facts that other tests find in the real data stand in it, and every section ends in a decision."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for fact in ("A garment has 6,000 training and 1,000 test images", "no exact duplicate among the 70,000 images"):
-        assert fact in text
-    assert "978 of 10,000 test images" in text and "within RMSE 0.08, and of these pairs 5 disagree" in text
-    parts = re.split(r"^## ", text, flags=re.MULTILINE)[2:]
-    assert len(parts) == len(SECTIONS) and all("\n> So we" in part for part in parts)
+def test_the_figures_of_the_document_are_those_of_the_run(explored: Explored) -> None:
+    """Every figure is finite, and the trained model has the accuracy that the Evaluator measured."""
+    workspace, overrides = Workspace(explored.workspace), [o for o in explored.options if "=" in o]
+    result, _ = run_exploration(workspace, str(PROFILE), overrides, False, display_for(terminal_console()))
+    inputs, seed = read_inputs(result, workspace, str(PROFILE), overrides)
+    figures = summarize(inputs, explore(inputs, seed))
+    json.dumps(figures, allow_nan=False)
+    metrics = json.loads((explored.artifact("evaluator", "evaluation") / "metrics.json").read_text())
+    accuracy = figures["geometry"]["models"]["trained model"]["accuracy"]["value"]
+    assert accuracy == pytest.approx(metrics["overall"]["accuracy"]["value"], rel=1e-5)
+    assert figures["classes"]["test_images"] == metrics["examples"]
 
 
-def test_the_documents_pictures_are_those_it_shows() -> None:
-    """No picture is missing, none is left over, none is over 1 MB."""
-    linked = set(re.findall(r"\(exploration/([\w-]+\.png)\)", DOCUMENT.read_text(encoding="utf-8")))
-    assert linked == {path.name for path in PICTURES.iterdir()}
-    assert all(path.stat().st_size < 1e6 for path in PICTURES.iterdir())
+def test_the_committed_figures_are_of_the_run_that_the_documents_describe() -> None:
+    """The exploration examined the model whose metrics are committed."""
+    figures, run = (json.loads(file.read_text(encoding="utf-8")) for file in (FIGURES, RUN))
+    assert figures["run"]["metrics_sha256"] == run["metrics_sha256"], "run: make exploration"
 
 
-def test_the_document_follows_from_the_sections(explored: Explored) -> None:
-    """What is written is the sections' prose, the captions of what is documented, and the findings."""
-    artifact = explored.artifact("explorer", "exploration")
-    sections = json.loads((artifact / "sections.json").read_text())
-    text = write_document(sections, json.loads((artifact / "findings.json").read_text()))
-    for section in sections:
-        assert section["title"] in text and section["finding"].strip() in text
-        for block in section["blocks"]:
-            assert (f"*{block['caption']}*" in text) == block["documented"]
+def test_the_committed_figures_agree_with_facts_about_the_data() -> None:
+    """Facts that other tests find in the real data."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert {(row["train"], row["test"]) for row in figures["classes"]["garments"].values()} == {(6000, 1000)}
+    near = figures["near_duplicates"]
+    assert near["exact"] == 0
+    assert (near["counts"]["0.08"]["test_images"], near["counts"]["0.08"]["group_conflicts"]) == (978, 5)
+
+
+def test_the_document_shows_its_pictures_with_alternative_texts() -> None:
+    """No picture is missing, none is left over, none is over 200 kB, and each is described in words."""
+    pictures = dict(re.findall(r"!\[(.+?)\]\(exploration/([\w-]+)\.png\)", DOCUMENT.read_text(encoding="utf-8")))
+    assert (
+        sorted(pictures.values()) == sorted(linked_pictures()) == sorted(path.stem for path in PICTURES.glob("*.png"))
+    )
+    assert all(path.stat().st_size < 200e3 for path in PICTURES.glob("*.png"))
+    assert all(len(text.split()) >= 10 for text in pictures)
+
+
+def test_every_section_of_the_document_ends_in_what_the_pipeline_does() -> None:
+    """The last paragraph of every section names the consequence."""
+    parts = re.split(r"^## ", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(parts) == 8
+    assert all(part.rstrip().rsplit("\n\n", 1)[-1].startswith("> **What the pipeline does.**") for part in parts)

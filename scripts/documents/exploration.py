@@ -1,4 +1,4 @@
-"""Writes the figures and pictures of `docs/exploration.md` from the results of `fashion explore`: `make exploration`.
+"""Writes the figures and pictures of `docs/exploration.md` from the results of `fashion explore`: `make documents`.
 
 The figures go to `docs/exploration/exploration.json`, which the templates of the documents read. The pictures are those
 that the template of `docs/exploration.md` links: screenshots of the blocks of the same name of the interactive page.

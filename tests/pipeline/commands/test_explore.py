@@ -153,7 +153,7 @@ def test_the_figures_of_the_document_are_those_of_the_run(explored: Explored) ->
 def test_the_committed_figures_are_of_the_run_that_the_documents_describe() -> None:
     """The exploration examined the model whose metrics are committed."""
     figures, run = (json.loads(file.read_text(encoding="utf-8")) for file in (FIGURES, RUN))
-    assert figures["run"]["metrics_sha256"] == run["metrics_sha256"], "run: make exploration"
+    assert figures["run"]["metrics_sha256"] == run["metrics_sha256"], "run: make documents"
 
 
 def test_the_committed_figures_agree_with_facts_about_the_data() -> None:

@@ -78,6 +78,28 @@ class Values:
         return {file.stem: _read(file) for file in sorted((DOCS / "measurements").glob("*.json"))}
 
     @cached_property
+    def reviewed_errors(self) -> dict[str, int]:
+        """Returns how the label review judges the errors of the evaluation's gallery.
+
+        Returns:
+            The number of errors whose label both passes call wrong (`label_wrong`) or right (`label_right`), of those
+            on which they differ or that are ambiguous (`doubtful`), and of all `shown`.
+        """
+        from analysis.exploration.label_review import read_review
+        from scripts.documents.evaluation import SHOWN_ERRORS
+
+        shown = [error["source_id"] for error in self.metrics["most_confident_errors"][:SHOWN_ERRORS]]
+        review = read_review()
+        verdicts = review[review["source_id"].isin(shown)].groupby("source_id")["verdict"].agg(set)
+        wrong, right = (int((verdicts == {verdict}).sum()) for verdict in ("label wrong", "label right"))
+        return {
+            "label_wrong": wrong,
+            "label_right": right,
+            "doubtful": len(verdicts) - wrong - right,
+            "shown": len(shown),
+        }
+
+    @cached_property
     def review(self) -> Any:
         """Returns the counts, the agreement and the accuracy ceiling of the label review.
 

@@ -57,7 +57,7 @@ def main() -> None:
 
     explored = explore(inputs, seed)
     figures = {"run": {"metrics_sha256": digest_of_metrics(workspace)}, **summarize(inputs, explored)}
-    figures["by_eye"] = figures_by_eye()
+    figures["by_eye"] = figures_by_eye(inputs)
     write_figures(figures)
     save_pictures([*build_sections(inputs, explored), examples_section(inputs.data)])
 
@@ -84,17 +84,31 @@ def digest_of_metrics(workspace: Workspace) -> str:
     return hashlib.sha256(newest_artifacts(workspace).evaluation.metrics_file.read_bytes()).hexdigest()
 
 
-def figures_by_eye() -> dict[str, Any]:
-    """Returns how many images of the sample of Trouser show something else, with Wilson's intervals."""
+def figures_by_eye(inputs: ExplorationInputs) -> dict[str, Any]:
+    """Returns how many images of the sample of Trouser show something else, with Wilson's intervals.
+
+    `predicted_as_labelled` of them have the labelled group as the out-of-fold prediction of the small networks.
+    """
+    import numpy as np
+
     from analysis.evaluation.metrics import wilson_interval
+    from models.probabilities import softmax
+
+    data = inputs.data
+    predicted = (softmax(inputs.out_of_fold.logits[-1]) @ np.array(data.taxonomy.membership())).argmax(axis=1)
+    as_labelled = predicted == data.groups[data.train_rows]
 
     sample = json.loads(EXAMPLES.read_text(encoding="utf-8"))["trouser_sample"]
     figures: dict[str, Any] = {"images": sample["images"]}
     for name in ("one_piece", "several_articles"):
         count = len(sample[name])
         low, high = wilson_interval(count, sample["images"])
-        share = count / sample["images"]
-        figures[name] = {"images": count, "value": share, "interval": [round(float(low), 5), round(float(high), 5)]}
+        figures[name] = {
+            "images": count,
+            "value": count / sample["images"],
+            "interval": [round(float(low), 5), round(float(high), 5)],
+            "predicted_as_labelled": int(as_labelled[np.isin(data.names[data.train_rows], sample[name])].sum()),
+        }
     return figures
 
 

@@ -35,7 +35,7 @@ DIVERGING = [
     [1.0, "rgba(0,114,178,1)"],
 ]
 """From worse through no difference, which is transparent, to better."""
-WIDTH = 24
+WIDTH = 32
 DIGITS = 5
 
 
@@ -51,7 +51,7 @@ def symbol(index: int) -> str:
 
 def wrapped(name: str, width: int = WIDTH) -> str:
     """Returns a name wrapped to lines of at most `width` letters, for the labels of an axis."""
-    return "<br>".join(textwrap.wrap(name.replace("_", " "), width))
+    return "<br>".join(textwrap.wrap(name.replace("_", " "), width, break_long_words=False))
 
 
 def rounded(values: Iterable[float], factor: float = 1.0) -> list[float | None]:
@@ -128,7 +128,7 @@ def _add_arrows(figure: go.Figure, judgement: Judgement, arms: list[str], view: 
                 mode="markers+text",
                 marker={"symbol": "triangle-left" if left else "triangle-right", "color": colour, "size": 12},
                 text=[f" {scale.change(found.value)} {scale.interval(found.low, found.high)} ".rstrip()],
-                textposition="top right" if left else "top left",
+                textposition=f"{'bottom' if arm == arms[0] else 'top'} {'right' if left else 'left'}",
                 cliponaxis=False,
                 showlegend=False,
                 hoverinfo="skip",
@@ -147,7 +147,7 @@ def _forest_figure(judgement: Judgement, arms: list[str]) -> go.Figure:
         for bound in rounded((-margin, margin), scale.factor):
             figure.add_vline(x=bound, line={"color": style.NEUTRAL, "width": 1, "dash": "dot"})
     order = [wrapped(arm) for arm in arms]
-    figure.update_yaxes(categoryorder="array", categoryarray=order, autorange="reversed")
+    figure.update_yaxes(categoryorder="array", categoryarray=order, range=[len(order) - 0.5, -0.5])
     figure.update_layout(height=120 + FOREST_ROW * len(arms))
     return figure
 
@@ -191,7 +191,7 @@ def _add_seeds(figure: go.Figure, judgement: Judgement, arms: list[str]) -> None
         seeds = (table[arm] - table[judgement.experiment.baseline]).dropna()
         x += rounded(seeds, judgement.scale.factor)
         y += [wrapped(arm)] * len(seeds)
-    marker = {"color": style.NEUTRAL, "size": 5, "symbol": "circle-open", "line": {"width": 1}}
+    marker = {"color": "white", "size": 6, "line": {"color": "#3c4350", "width": 1.2}}
     figure.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
 
 
@@ -204,8 +204,8 @@ def _forest_caption(judgement: Judgement) -> str:
     )
     return (
         f"Difference to “{judgement.experiment.baseline}”; better is to the {direction}. Bars: 95% intervals over "
-        f"{drawn} (thin) and 90% intervals (thick), not corrected for the number of arms; the colours are. Rings: "
-        f"single seeds.{lines}"
+        f"{drawn} (thin) and 90% intervals (thick), not corrected for the number of arms; the colours are. White "
+        f"points: single seeds.{lines}"
     )
 
 
@@ -218,7 +218,12 @@ LOGARITHMIC = (1, 2, 5, 10, 20, 50, 100)
 
 
 def lines(
-    name: str, x: Sequence[float], y: Mapping[str, Sequence[float]], titles: tuple[str, str], caption: str
+    name: str,
+    x: Sequence[float],
+    y: Mapping[str, Sequence[float]],
+    titles: tuple[str, str],
+    caption: str,
+    detail: bool = False,
 ) -> Picture:
     """Draws a line for each arm; of many, only the first and those with the lowest and the highest last value.
 
@@ -228,6 +233,7 @@ def lines(
         y: Each arm's values at these positions.
         titles: The titles of both axes.
         caption: The caption.
+        detail: Whether the experiment's page shows it at its end, among all figures. Defaults to False.
     """
     figure: go.Figure = style.figure(*titles)
     if len(y) > MOST:
@@ -247,10 +253,10 @@ def lines(
     figure.update_layout(legend=style.SIDE_LEGEND if len(y) > 4 else {})
     courses = "; ".join(f"{arm} from {values[0]:.4g} to {values[-1]:.4g}" for arm, values in y.items())
     alt = f"Line chart of {titles[1]} against {titles[0]}, from {x[0]:g} to {x[-1]:g}: {courses}."
-    return Picture(name.replace("_", "-"), figure, caption, documented=True, alt=alt)
+    return Picture(name.replace("_", "-"), figure, caption, documented=True, alt=alt, detail=detail)
 
 
-def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture | None:
+def dots(judgement: Judgement, metric: str, complement: bool = False, detail: bool = False) -> Picture | None:
     """Draws every arm's value with its interval, or its spread over seeds; None if the metric was not measured.
 
     Args:
@@ -258,6 +264,7 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
         metric: The metric.
         complement: Whether to draw 1 minus the metric on a logarithmic axis, which separates the best arms where the
             others are far worse. Defaults to False.
+        detail: Whether the experiment's page shows it at its end, among all figures. Defaults to False.
     """
     found = {arm: values for arm in judgement.arms if (values := judgement.values(arm, metric))}
     if not found:
@@ -281,7 +288,7 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
         marker={"color": style.TEST, "size": 10},
         name="",
     )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(range=[len(found) - 0.5, -0.5])
     if complement:
         figure.update_xaxes(type="log", tickvals=LOGARITHMIC, autorange="reversed")
     figure.update_layout(height=90 + DOT_ROW * len(found), showlegend=False)
@@ -298,7 +305,7 @@ def dots(judgement: Judgement, metric: str, complement: bool = False) -> Picture
     extent = " to ".join(f"{scale.value(means[arm])} ({arm})" for arm in ends)
     alt = f"Dot plot of the {scale.heading} of {count(len(found), 'arm')}: {extent}."
     caption = f"{shown}; better is to the {better}. Bars: {bars}."
-    return Picture(name, figure, caption, documented=True, alt=alt)
+    return Picture(name, figure, caption, documented=True, alt=alt, detail=detail)
 
 
 def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, float]:
@@ -312,6 +319,8 @@ def _range(judgement: Judgement, arm: str, metric: str) -> tuple[float, float, f
 
 
 COSTS = ("multiply_adds", "parameters", "latency_ms", "train_seconds")
+SECONDARY_COSTS = ("multiply_adds", "parameters")
+"""Costs that nobody pays directly; an experiment's page shows them at its end."""
 
 
 def cost_charts(judgement: Judgement, costs: Sequence[str] = COSTS) -> list[Picture]:
@@ -349,8 +358,8 @@ def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
         f"Scatter plot of {scale_of(metric).heading} against {scale_of(cost).heading} for {count(len(table), 'arm')}. "
         f"On the Pareto front, from cheap to expensive: {', '.join(front)}."
     )
-    figure = _cost_figure(table, metric, cost)
-    return Picture(name, figure, caption[0].upper() + caption[1:], documented=True, alt=alt)
+    figure, detail = _cost_figure(table, metric, cost), cost in SECONDARY_COSTS
+    return Picture(name, figure, caption[0].upper() + caption[1:], documented=True, alt=alt, detail=detail)
 
 
 def family(arm: str) -> str:

@@ -143,7 +143,8 @@ def deployment(experiment: Experiment, results: Results) -> list[Block]:
 def ladder(experiment: Experiment, results: Results) -> list[Block]:
     """Draws accuracy and macro F1 of every rung."""
     judgement = judge(experiment, results)
-    return _not_none(dots(judgement, metric, complement=True) for metric in ("group_accuracy", "macro_f1"))
+    metrics = ("group_accuracy", "macro_f1")
+    return _not_none(dots(judgement, metric, complement=True, detail=metric == "macro_f1") for metric in metrics)
 
 
 def robustness(experiment: Experiment, results: Results) -> list[Block]:
@@ -192,14 +193,15 @@ def _drops(experiment: Experiment, table: pd.DataFrame, clean: pd.Series) -> Pic
     drop = 100 * (table[baseline].unstack("severity") - clean.get(baseline, float("nan")))
     drop = drop.loc[drop.mean(axis=1).sort_values().index, sorted(drop.columns)]
     caption = f"Points of group accuracy that “{baseline}” loses by each corruption at each severity, the worst first."
-    return heat_map(f"{experiment.name}-drop", drop.dropna(how="all"), caption, "severity", digits=1)
+    return heat_map(f"{experiment.name}-drop", drop.dropna(how="all"), caption, "severity", digits=1, detail=True)
 
 
 def _by_severity(experiment: Experiment, table: pd.DataFrame) -> Picture:
     mean = 100 * table.groupby("severity").mean()
     curves = {str(arm): mean[arm].tolist() for arm in mean.columns}
     caption = "Mean group accuracy over all corruptions."
-    return lines(f"{experiment.name}-severity", mean.index.tolist(), curves, ("severity", "group accuracy, %"), caption)
+    titles = ("severity", "group accuracy, %")
+    return lines(f"{experiment.name}-severity", mean.index.tolist(), curves, titles, caption, detail=True)
 
 
 def _gains(experiment: Experiment, table: pd.DataFrame) -> list[Block]:
@@ -210,13 +212,14 @@ def _gains(experiment: Experiment, table: pd.DataFrame) -> list[Block]:
     by_corruption.loc["all corruptions"] = by_corruption.mean()
     gain = 100 * by_corruption[others].sub(by_corruption[experiment.baseline], axis=0)
     caption = f"Points of group accuracy that each arm gains over “{experiment.baseline}”, mean over severities."
+    caption += " Blue: gain; vermilion: loss."
     return [heat_map(f"{experiment.name}-gain", gain, caption, "points", digits=1)]
 
 
 def calibration(experiment: Experiment, results: Results) -> list[Block]:
     """Draws log loss, calibration error, risk after abstaining, and coverage by group."""
     judgement = judge(experiment, results)
-    blocks = _not_none(dots(judgement, metric) for metric in ("calibration_error", "log_loss"))
+    blocks = _not_none([dots(judgement, "calibration_error"), dots(judgement, "log_loss", detail=True)])
     risk = means(judgement, "risk")
     risk = risk[risk.index.str.match(r"abstain [\d.]+%$")] if len(risk) else risk
     if len(risk):
@@ -250,9 +253,14 @@ def out_of_distribution(experiment: Experiment, results: Results) -> list[Block]
         if len(table):
             heading = scale_of(metric).heading
             subject = f"{heading[0].upper()}{heading[1:]} of each score"
-            caption = f"{subject} for each kind of out-of-distribution images, in percent."
+            better = "higher is better" if scale_of(metric).more_is_better else "lower is better"
+            caption = f"{subject} for each kind of out-of-distribution images, in percent: {better}. Darker: higher."
             name = f"{experiment.name}-{metric}"
-            blocks.append(heat_map(name, 100 * table, caption, f"{heading}, %", diverging=False, digits=1))
+            blocks.append(
+                heat_map(
+                    name, 100 * table, caption, f"{heading}, %", diverging=False, digits=1, detail=metric == "fpr95"
+                )
+            )
     return [*blocks]
 
 
@@ -264,10 +272,10 @@ def text(experiment: Experiment, results: Results) -> list[Block]:
         return []
     caption = (
         "Points of group accuracy over the same network without texts, by the kind of the products' texts; empty where "
-        "an arm has no such products."
+        "an arm has no such products. Blue: gain; vermilion: loss; full colours from six points on."
     )
     gain = 100 * (both.loc[image.index] - image).T
-    return [heat_map(f"{experiment.name}-gain", gain, caption, "points")]
+    return [heat_map(f"{experiment.name}-gain", gain, caption, "points", reach=6.0)]
 
 
 def final_evaluation(experiment: Experiment, results: Results) -> list[Block]:

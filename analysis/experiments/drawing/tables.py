@@ -24,6 +24,10 @@ from analysis.pages import figure_style as style
 from analysis.pages.section import Listing, Picture
 
 MOST_COLUMNS = 6
+MOST_NAMED = 8
+"""A description names at most so many rows and columns."""
+LONG = 10
+"""A table of more arms stands at the end of the experiment's page."""
 
 
 def figure_table(judgement: Judgement) -> Listing | None:
@@ -40,7 +44,7 @@ def figure_table(judgement: Judgement) -> Listing | None:
         table["p (Holm)"] = [_p_value(judgement, arm) for arm in judgement.arms]
         table["verdict"] = [judgement.verdicts.get(arm, "") for arm in judgement.arms]
     name = f"{judgement.experiment.name}-figures".replace("_", "-")
-    return Listing(name, table, _caption(judgement), documented=True)
+    return Listing(name, table, _caption(judgement), documented=True, detail=len(table) > LONG)
 
 
 def columns(judgement: Judgement) -> list[str]:
@@ -110,8 +114,12 @@ def _heat_map_description(values: pd.DataFrame, formatted: Callable[[float], str
     for position in (np.nanargmin(cells), np.nanargmax(cells)):
         row, column = divmod(int(position), cells.shape[1])
         ends.append(f"{formatted(cells[row, column])} ({values.index[row]}, {values.columns[column]})")
-    rows, columns = (f"{', '.join(map(str, axis))}" for axis in (values.index, values.columns))
-    return f"Heat map with the rows {rows} and the columns {columns}. The cells range from {' to '.join(ends)}."
+    rows, columns = (_axis_description(list(map(str, axis))) for axis in (values.index, values.columns))
+    return f"Heat map with rows for {rows}, and columns for {columns}. The cells range from {' to '.join(ends)}."
+
+
+def _axis_description(names: Sequence[str]) -> str:
+    return "; ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} items from {names[0]} to {names[-1]}"
 
 
 def group_effects(judgement: Judgement) -> Picture | None:
@@ -123,7 +131,7 @@ def group_effects(judgement: Judgement) -> Picture | None:
         return None
     caption = (
         f"F1 of each group, mean over seeds, less that of “{baseline}”, in points. No intervals here: the "
-        "smaller a group, the noisier its F1."
+        "smaller a group, the noisier its F1. Blue: higher; vermilion: lower."
     )
     documented = judgement.experiment.metric in GROUP_METRICS
     return heat_map(f"{judgement.experiment.name}-groups", values, caption, "F1, points", documented=documented)

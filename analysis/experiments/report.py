@@ -140,21 +140,21 @@ def sections(directory: Path = STUDIES) -> list[Section]:
     return [section(found) for found in reports(directory)]
 
 
-def reading_guide(directory: Path = STUDIES) -> str:
-    """Returns the explanation of pairs, intervals, significance and power, in Markdown with headings."""
-    experiments = [declaration.load(name, directory) for name in declaration.names(directory)]
+def reading_guide(found: Sequence[Report]) -> str:
+    """Returns the explanation of intervals, significance, power and equivalence, in Markdown with headings."""
     text = METHOD.read_text(encoding="utf-8").replace("{margins}", margin_table())
-    return link_mentions(text, {each.number: page_name(each) for each in experiments})
+    return link_mentions(text, {each.experiment.number: page_name(each.experiment) for each in found})
 
 
-def write_page(target: Path, directory: Path = STUDIES) -> None:
+def write_page(target: Path, found: Sequence[Report]) -> None:
     """Writes all experiments as one HTML page that needs no network."""
     from analysis.pages import page
 
-    found = reports(directory)
-    guide = link_within_page(reading_guide(directory)).replace("## ", "### ")
+    guide = link_within_page(reading_guide(found)).replace("## ", "### ")
     short = [
-        link_within_page(f"[{each.experiment.title}](#{section_name(each.experiment)}). {each.answer}")
+        link_within_page(
+            f"[{each.experiment.title}](#{section_name(each.experiment)}). {each.answer} {each.uncertainty}"
+        )
         for each in found
     ]
     subtitle = f"{len(found)} experiments on the grouped garments of Fashion-MNIST"
@@ -162,9 +162,13 @@ def write_page(target: Path, directory: Path = STUDIES) -> None:
     write_text(target, page.write_page(parts, short, subtitle, TITLE))
 
 
-def answer(judgement: Judgement) -> str:
-    """Returns the experiment's answer in one sentence: the written conclusion's first, or one from the figures."""
-    return _answer(judgement, read_commentary(judgement, judgement.results.array_file.parent))
+def summary(judgement: Judgement, directory: Path = STUDIES) -> str:
+    """Returns the experiment's answer in one sentence, and for how many arms the experiment cannot tell.
+
+    The answer is the first sentence of the written conclusion, or one from the figures.
+    """
+    found = _answer(judgement, read_commentary(judgement, directory))
+    return f"{found} {describe_uncertainty(judgement)}".rstrip()
 
 
 def describe_outcome(judgement: Judgement) -> str:

@@ -14,7 +14,7 @@ from analysis.experiments.declaration import STUDIES, DeclarationError, Experime
 from analysis.experiments.judgement import Judgement, judge
 from analysis.experiments.links import without_links
 from analysis.experiments.misclassifications import tabulate
-from analysis.experiments.report import answer
+from analysis.experiments.report import summary
 from analysis.experiments.reported_metrics import format_p_value, scale_of
 from analysis.experiments.results import Results
 
@@ -32,7 +32,9 @@ def table_text(directory: Path = STUDIES) -> str:
         finished = total - len(judgement.results.missing())
         heads.append((name, experiment.title, f"{finished}/{total}"))
         answers.append(
-            textwrap.fill(without_links(answer(judgement)), WIDTH, initial_indent="    ", subsequent_indent="    ")
+            textwrap.fill(
+                without_links(summary(judgement, directory)), WIDTH, initial_indent="    ", subsequent_indent="    "
+            )
         )
     first, *others = _aligned(heads).splitlines()
     return "\n".join([first, *(f"{head}\n{text}" for head, text in zip(others, answers, strict=True))])

@@ -126,11 +126,11 @@ def compare(
 @experiment.command()
 def report(directory: WorkspaceOption = DEFAULT_WORKSPACE, studies: StudiesOption = STUDIES) -> None:
     """Write reports/experiments.html in the workspace: question, hypothesis, outcome and decision of each."""
-    from analysis.experiments.report import write_page
+    from analysis.experiments.report import reports, write_page
 
     target = Workspace(directory).reports / PAGE
     with suggest(LIST_COMMAND):
-        write_page(target, studies)
+        write_page(target, reports(studies))
     print(f"Page     {target}")
 
 

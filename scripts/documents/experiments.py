@@ -62,7 +62,8 @@ make documents ARGS="--only experiments"    # writes these pages
 
 def main() -> None:
     """Writes the pages, renders the pictures that are missing, and removes pages and pictures that are obsolete."""
-    pages, files = write_pages()
+    found = reports()
+    pages, files = write_pages(found)
     for name, text in pages.items():
         write_text(PAGES / name, text)
     for page in PAGES.glob("*.md"):
@@ -72,16 +73,15 @@ def main() -> None:
     if new:
         with tempfile.TemporaryDirectory() as directory:
             page = Path(directory) / "experiments.html"
-            write_page(page)
+            write_page(page, found)
             save_screenshots(page, new, LARGE_IMAGES)
         for file in new.values():
             shrink(file)
     remove_others(PICTURES, set(files.values()))
 
 
-def write_pages(directory: Path = STUDIES) -> tuple[dict[str, str], dict[str, str]]:
+def write_pages(found: Sequence[Report], directory: Path = STUDIES) -> tuple[dict[str, str], dict[str, str]]:
     """Returns the pages by their file names, and the file names of their pictures by the names of their blocks."""
-    found = reports(directory)
     files = {
         block.name: file_name(block)
         for each in found
@@ -89,7 +89,7 @@ def write_pages(directory: Path = STUDIES) -> tuple[dict[str, str], dict[str, st
         if block.documented and not isinstance(block, Listing)
     }
     pages = {page_name(each.experiment): _page(each, found, files, directory) for each in found}
-    guide = f"# How to read the figures\n\n[All experiments]({INDEX})\n\n{reading_guide(directory)}"
+    guide = f"# How to read the figures\n\n[All experiments]({INDEX})\n\n{reading_guide(found)}"
     return {INDEX: _index(found), METHOD: guide} | pages, files
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.experiments.report import reports
 from analysis.pages.figure_style import figure
 from analysis.pages.section import Gallery, Picture, Row
 from scripts.documents.experiments import PAGES, PICTURES, file_name, shrink, source_digest, write_pages
@@ -18,7 +19,7 @@ from tests.analysis.experiments.synthetic_experiment import declare, run
 @pytest.fixture(scope="module")
 def written() -> tuple[dict[str, str], dict[str, str]]:
     """The pages and the pictures of the committed declarations and results."""
-    return write_pages()
+    return write_pages(reports())
 
 
 @pytest.mark.slow
@@ -51,11 +52,12 @@ def test_document_says_what_the_results_say(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         run(declare(tmp_path / name), tmp_path / name, errors | ({"same": 0.03} if name == "other" else {}))
-    pages, files = write_pages(tmp_path / "one")
-    assert (pages, files) == write_pages(tmp_path / "one")
-    other_pages, other_files = write_pages(tmp_path / "other")
+    pages, files = write_pages(reports(tmp_path / "one"), tmp_path / "one")
+    assert (pages, files) == write_pages(reports(tmp_path / "one"), tmp_path / "one")
+    other_pages, other_files = write_pages(reports(tmp_path / "other"), tmp_path / "other")
     assert pages["07-colour.md"] != other_pages["07-colour.md"] and set(files) == set(other_files)
     assert not set(files.values()) & set(other_files.values())
+    assert "*Cannot tell for 1 of 3 arms: neither different from “plain” nor equivalent" in pages["README.md"]
 
 
 def test_pages_link_to_each_other(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_pages_link_to_each_other(tmp_path: Path) -> None:
         declare(tmp_path, name, number=number)
     declaration = (tmp_path / "size.toml").read_text(encoding="utf-8")
     (tmp_path / "size.toml").write_text(declaration.replace('"No."', '"As in experiment 1."'), encoding="utf-8")
-    pages, _ = write_pages(tmp_path)
+    pages, _ = write_pages(reports(tmp_path), tmp_path)
     assert (
         "| 2 | [A colour experiment](02-colour.md) | Is b better than a? | Declared, not run. |" in pages["README.md"]
     )

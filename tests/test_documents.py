@@ -14,7 +14,7 @@ from scripts.documents.reference import generate
 from scripts.documents.rendering import render_documents
 from tests.conftest import ROOT, Fashion, TinyRun
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOW_TO = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/guide.md"))
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -23,8 +23,8 @@ DOCUMENTS = [
 
 
 def commands(program: str) -> list[str]:
-    """The lines of the README's shell blocks that begin with a program's name, without their comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    """The lines of the shell blocks in README and guide that begin with a program's name, without their comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", HOW_TO, re.DOTALL)
     lines = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.split()[:1] == [program]]
 

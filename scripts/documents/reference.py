@@ -4,14 +4,12 @@ make documents ARGS="--only reference"
 
 - `docs/cli.md`: the help of every command.
 - `docs/parameters.md`: every parameter with its type, default and bounds.
-- `README.md`: the picture of the pipeline, between its markers.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -30,17 +28,13 @@ from pipeline.runner.configuration import Configuration, load_configuration
 from pipeline.runner.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE = re.compile(r"(<!-- picture -->\n)(.*?)(<!-- /picture -->)", re.DOTALL)
 
 
 def generate() -> dict[str, str]:
     """Returns the generated files: path relative to the repository to content."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    picture = f"```mermaid\n{pipeline_graph()}\n```\n"
     return {
         "docs/cli.md": _cli(),
         "docs/parameters.md": _parameters(),
-        "README.md": PICTURE.sub(lambda m: m[1] + picture + m[3], readme),
     }
 
 

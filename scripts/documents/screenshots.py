@@ -43,6 +43,14 @@ def remove_others(directory: Path, names: set[str]) -> None:
 @contextmanager
 def open_page(page: Path, width: int, dark: bool = False, scale: int = 1) -> Iterator[Any]:
     """Opens the page in a headless Chromium; `scale` is the number of device pixels for each pixel of the page."""
+    with browser_tab(width, dark, scale) as tab:
+        tab.goto(page.resolve().as_uri())
+        yield tab
+
+
+@contextmanager
+def browser_tab(width: int, dark: bool = False, scale: int = 1) -> Iterator[Any]:
+    """Starts a headless Chromium with an empty tab."""
     from playwright.sync_api import sync_playwright
 
     browser_path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -52,7 +60,6 @@ def open_page(page: Path, width: int, dark: bool = False, scale: int = 1) -> Ite
         view = {"width": width, "height": 900}
         tab = browser.new_page(viewport=view, color_scheme=scheme, device_scale_factor=scale)
         tab.set_default_timeout(TIME_OUT)
-        tab.goto(page.resolve().as_uri())
         try:
             yield tab
         finally:

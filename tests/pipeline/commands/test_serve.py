@@ -1,4 +1,4 @@
-"""`fashion serve` and `fashion predict` together, as in the README."""
+"""`fashion serve` and `fashion predict` together, as in the guide."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from serving.engines.engine import free_port
 from serving.versions import push
 from tests.serving.exports import export_small
 
-README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
 FASHION = [sys.executable, "-m", "pipeline.commands.cli"]
 
 
@@ -119,7 +119,7 @@ def test_an_unusable_option_is_a_paragraph(workspace: Path, options: list[str], 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["client", "stub"])
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL), ids=["client", "stub"])
 def test_python_of_the_readme_works(snippet: str, ports: tuple[int, int], tmp_path: Path) -> None:
     """Both snippets run against a served model, with its ports and an existing picture in place of theirs."""
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "shoe.jpg")

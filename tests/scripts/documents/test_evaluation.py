@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from analysis.data.fashion_mnist import CANONICAL_SHA256
+from analysis.evaluation.metrics import wilson_interval
 from pipeline.runner.workspace import Workspace
 from scripts.documents import evaluation
+from scripts.documents.evaluation_figures import FEWEST_IN_BIN
 from scripts.documents.pictures import content_digest, digest_in
 from scripts.documents.rendering import render_documents
 from scripts.documents.values import run_digest
@@ -54,6 +56,19 @@ def test_pictures_show_the_metrics() -> None:
     others = {evaluation.DIRECTORY / evaluation.GALLERY}
     assert set(evaluation.DIRECTORY.glob("*.png")) == set(drawn) | others
     assert all(file.stat().st_size < 150_000 for file in {*drawn, *others})
+
+
+def test_captions_of_the_page_hold() -> None:
+    """What the template says in words is true of the metrics; another run may need other words."""
+    metrics = json.loads(evaluation.METRICS.read_text(encoding="utf-8"))
+    assert {name for name, group in metrics["groups"].items() if group["f1"]["value"] < 0.98} == {"One piece"}
+    one_piece, rule = metrics["groups"]["One piece"], metrics["selective"]["abstain"]
+    assert one_piece["recall"]["value"] < one_piece["precision"]["value"]
+    for point in metrics["reliability"]:
+        low, high = wilson_interval(round(point["accuracy"] * point["count"]), point["count"])
+        assert point["count"] < FEWEST_IN_BIN or low <= point["confidence"] <= high
+    ninety = next(point for point in metrics["selective"]["thresholds"] if point["threshold"] == 0.9)
+    assert ninety["avoided"] > rule["avoided"]
 
 
 def test_metrics_stay_small() -> None:

@@ -56,8 +56,8 @@ RUNS: Final = {
     "full_load": Run(240.0, 0.0),
     "full_load_pushes": Run(240.0, 0.0, push_every=20.0),
 }
-WARM_UP_SECONDS: Final = 60.0
-"""The part of a run that is left out: imports, the first version, and the first use of every thread."""
+WARM_UP_SECONDS: Final = 180.0
+"""The part of a run that is left out, at most a quarter: imports, the first version, and the first use of every thread."""
 
 
 class ProbedServer(Embedded):
@@ -183,7 +183,7 @@ def summarize(trace: Path) -> dict[str, Any]:
     samples = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
     # The last samples follow the trim, which comes after the load.
     end = next(each["seconds"] for each in samples if each["trimmed"])
-    loaded = [each for each in samples if WARM_UP_SECONDS <= each["seconds"] < end]
+    loaded = [each for each in samples if min(WARM_UP_SECONDS, end / 4) <= each["seconds"] < end]
     seconds = np.array([each["seconds"] for each in loaded])
     resident, allocated = (np.array([each[name] for each in loaded]) for name in ("resident", "allocated"))
     minutes = sorted({int(second // 60) for second in seconds})
@@ -207,7 +207,7 @@ def summarize(trace: Path) -> dict[str, Any]:
         "allocated_last": round(float(allocated[last].min()), 3),
         "allocated_largest": round(float(allocated.max()), 2),
         "allocated_growth": round(growth, 3),
-        "resident_slope_ten_minutes": round(_slope(seconds, resident, 0.0, 600.0), 2),
+        "resident_slope_ten_minutes": round(_slope(seconds, resident, 0.0, seconds[0] + 600.0), 2),
         "resident_slope_second_half": round(_slope(seconds, resident, end / 2, end), 2),
         "after_trim": round(samples[-1]["resident"], 2),
     }

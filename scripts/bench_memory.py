@@ -57,7 +57,7 @@ RUNS: Final = {
     "full_load_pushes": Run(240.0, 0.0, push_every=20.0),
 }
 WARM_UP_SECONDS: Final = 180.0
-"""The part of a run that is left out, at most a quarter: imports, the first version, and the first use of every thread."""
+"""The part of a run that is left out, at most a quarter: imports, the first version, the first use of each thread."""
 
 
 class ProbedServer(Embedded):

@@ -173,10 +173,19 @@ def _counts(paired: pd.DataFrame) -> dict[str, int]:
 
 
 def _directions(paired: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the labelled group and the group that both passes see, of the wrong labels, most frequent first."""
+    """Returns the labelled group, the group that both passes see, and the images in all and of the test split.
+
+    Only wrong labels count, and the most frequent direction comes first.
+    """
     wrong = paired[(paired["verdict"] == WRONG) & (paired["shown_group_1"] == paired["shown_group_2"])]
-    pairs = Counter(zip(wrong["labelled_group"], wrong["shown_group_1"], strict=True))
-    return [{"labelled": labelled, "shows": shown, "images": count} for (labelled, shown), count in pairs.most_common()]
+    every, test = (
+        Counter(zip(part["labelled_group"], part["shown_group_1"], strict=True))
+        for part in (wrong, wrong[wrong["split"] == "test"])
+    )
+    return [
+        {"labelled": labelled, "shows": shown, "images": count, "test": test[labelled, shown]}
+        for (labelled, shown), count in every.most_common()
+    ]
 
 
 def measure_agreement(paired: pd.DataFrame) -> dict[str, Any]:

@@ -33,7 +33,7 @@ SUMMARY = ROOT / "docs" / "exploration" / "label_review.json"
 PICTURES = ROOT / "docs" / "label_review"
 COLUMNS, ROWS, NEIGHBOURS = 2, 5, 5
 ENLARGED, SMALL, GAP, TEXT = 168, 84, 6, 20
-EXAMPLE, EXAMPLES = 140, 6
+EXAMPLE, EXAMPLES, EXAMPLE_LINES = 140, 6, 4
 
 
 def main() -> None:
@@ -151,13 +151,14 @@ def write_pictures() -> None:
     examples = {verdict: _examples(verdict) for verdict in label_review.VERDICTS}
     PICTURES.mkdir(parents=True, exist_ok=True)
     for verdict, chosen in examples.items():
-        width, height = EXAMPLE + GAP, EXAMPLE + 3 * TEXT
-        strip = Image.new("L", (EXAMPLES * width - GAP, height), 255)
+        width, height = EXAMPLE + GAP, EXAMPLE + EXAMPLE_LINES * TEXT
+        picture = Image.new("L", (EXAMPLES // 2 * width - GAP, 2 * height), 255)
         for position, (source_id, garment, shows) in enumerate(
             zip(chosen["source_id"], chosen["labelled_garment"], chosen["shows_1"], strict=True)
         ):
-            strip.paste(_example(images[row_of[source_id]], garment, shows), (position * width, 0))
-        strip.save(PICTURES / f"{verdict.replace(' ', '-')}.png", optimize=True)
+            place = (position % (EXAMPLES // 2) * width, position // (EXAMPLES // 2) * height)
+            picture.paste(_example(images[row_of[source_id]], garment, shows), place)
+        picture.save(PICTURES / f"{verdict.replace(' ', '-')}.png", optimize=True)
 
 
 def _examples(verdict: str) -> pd.DataFrame:
@@ -175,10 +176,10 @@ def _describe(examples: pd.DataFrame) -> list[str]:
 def _example(image: Images, garment: str, shows: str) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.new("L", (EXAMPLE, EXAMPLE + 3 * TEXT), 255)
+    picture = Image.new("L", (EXAMPLE, EXAMPLE + EXAMPLE_LINES * TEXT), 255)
     picture.paste(_enlarge(image, EXAMPLE), (0, 0))
     draw = ImageDraw.Draw(picture)
-    text = "\n".join([f"labelled {garment}", *textwrap.wrap(shows, 20)[:2]])
+    text = "\n".join([f"labelled {garment}", *textwrap.wrap(shows, 20)])
     draw.multiline_text((0, EXAMPLE + 2), text, 0, ImageFont.load_default(13))
     return picture
 

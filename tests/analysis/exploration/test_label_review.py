@@ -99,3 +99,12 @@ def test_images_are_selected_by_reason() -> None:
     runs = chosen.set_index("source_id")["misclassified_runs"]
     assert (runs["test/1"], runs["test/9"], runs["train/7"]) == (2, 1, 0)
     assert (runs[reasons == CONTROL] == 0).all() and (reasons == CONTROL).sum() == 2 * CONTROLS
+
+
+def test_wrong_labels_are_counted_by_direction() -> None:
+    """Only labels that both passes call wrong count, in all and in the test split."""
+    counts = {(SOME_RUNS, WRONG, WRONG): 3, (SOME_RUNS, WRONG, RIGHT): 2}
+    both_splits = pd.concat([reviewed(counts), reviewed({(label_review.SUSPECTED, WRONG, WRONG): 4}, "train")])
+    summary = label_review.summarize(both_splits)
+    assert summary["directions"] == [{"labelled": "One piece", "shows": "Upper part", "images": 7, "test": 3}]
+    assert (summary["reviewed"], summary["label_wrong"]) == (9, 7)

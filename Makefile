@@ -25,11 +25,12 @@ test-fast: setup data ## Run the tests that need neither minutes nor a browser n
 test-long: setup data browser ## Run the tests that take minutes and that `make test` leaves out
 	@$(PYTEST) -m long $(ARGS)
 
-check: setup ## Check format, lint, types and import contracts
+check: setup ## Check format, lint, types, import contracts and documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.documents.style
 
 setup: $(VENV)/.installed ## Create .venv with the locked dependencies
 

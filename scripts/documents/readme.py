@@ -33,7 +33,7 @@ FASHION = [sys.executable, "-m", "pipeline.commands.cli"]
 SAMPLES = 2
 """Images of each garment."""
 PANEL_COLUMNS = 84
-DRAWING = 30_000
+DRAWING = 10_000
 """Milliseconds in which TensorBoard loads and draws its curves."""
 PAGE_STYLE = "margin:0;background:#fff;color:#1f2328;font:15px system-ui,sans-serif;width:max-content"
 
@@ -95,11 +95,9 @@ def draw_report(workspace: Path, target: Path) -> None:
 def draw_tensorboard(workspace: Path, target: Path) -> None:
     """Draws TensorBoard with the curves of the training."""
     with _tensorboard(workspace / "logs") as address, browser_tab(width=1440) as tab:
-        tab.goto(f"{address}/?darkMode=false#timeseries")
+        tab.goto(f"{address}/?darkMode=false&smoothing=0&tagFilter=epoch_#timeseries")
         tab.wait_for_selector("scalar-card", timeout=60_000)
         tab.get_by_label("Close settings panel").or_(tab.locator("button", has_text="Settings")).first.click()
-        tab.locator("input[placeholder='Filter tags (regex)']:visible").first.fill("^epoch_")
-        tab.keyboard.press("Escape")
         tab.wait_for_timeout(DRAWING)
         tab.screenshot(path=target)
 

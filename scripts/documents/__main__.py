@@ -48,6 +48,7 @@ STEPS = (
     Step("experiments", "docs/experiments/", "scripts.documents.experiments", (), 120),
     Step("reference", "docs/cli.md, docs/parameters.md", "scripts.documents.reference", (), 60),
     Step("conformance", "docs/conformance.md", "tests.conformance.documentation", (), 5),
+    Step("readme", "docs/readme/", "scripts.documents.readme", ("--workspace", WORKSPACE), 60),
     Step("templates", "README.md and the documents of docs/templates/", "scripts.documents.rendering", (), 20),
 )
 """All steps. The templates come last, because they read what the other steps write."""

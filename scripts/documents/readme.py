@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import html
 import io
@@ -36,6 +37,13 @@ PANEL_COLUMNS = 84
 DRAWING = 10_000
 """Milliseconds in which TensorBoard loads and draws its curves."""
 PAGE_STYLE = "margin:0;background:#fff;color:#1f2328;font:15px system-ui,sans-serif;width:max-content"
+
+
+def main() -> None:
+    """Draws the pictures from the workspace that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"))
+    write_pictures(parser.parse_args().workspace.resolve())
 
 
 def write_pictures(workspace: Path) -> None:
@@ -151,3 +159,7 @@ def _screenshot(body: str, target: Path) -> None:
     with browser_tab(width=1100) as tab:
         tab.set_content(f"<body style='{PAGE_STYLE}'>{body}</body>")
         tab.locator("body > div").screenshot(path=target)
+
+
+if __name__ == "__main__":
+    main()

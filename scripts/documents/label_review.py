@@ -57,13 +57,17 @@ def summary() -> dict[str, Any]:
 
 def suspected_images(workspace: Path) -> list[str]:
     """Returns the source ids of the images of both splits that the exploration suspects of a wrong group."""
-    from analysis.exploration.label_quality import measure
-    from pipeline.commands.explore import read_exploration
+    from analysis.exploration.cross_validation import OutOfFold
+    from analysis.exploration.data import read_data
+    from analysis.exploration.neighbours import Neighbours
+    from analysis.exploration.tables import image_table
+    from pipeline.commands.explore import newest_artifacts
     from pipeline.runner.workspace import Workspace
 
-    inputs = read_exploration(Workspace(workspace.resolve()))
-    rows = measure(inputs.data, inputs.out_of_fold, {}).suspected_rows
-    return [str(name) for name in inputs.data.names[rows]]
+    artifacts = newest_artifacts(Workspace(workspace.resolve()))
+    data = read_data(artifacts.examples.split, Taxonomy.load())
+    images = image_table(data, Neighbours.load(artifacts.neighbours.path), OutOfFold.load(artifacts.out_of_fold.path))
+    return [str(name) for name in images.loc[images["suspected_group_error"], "source_id"]]
 
 
 def write_sheets(directory: Path, workspace: Path) -> None:

@@ -35,7 +35,7 @@ MARGINS = {
     "log_loss": Margin(0.0005, "The rule of experiments 7 and 16 takes the simpler scaling within this difference."),
     "calibration_error": Margin(0.001, "A fifth of the limit of 0.5% in the rule of experiments 7 and 16."),
     "auroc": Margin(0.005, "No detector of experiments 9 and 21 was chosen by less."),
-    "fpr95": Margin(0.02, "Two more of 100 foreign images pass, which an operator would not notice."),
+    "fpr95": Margin(0.02, "Two more of 100 out-of-distribution images pass. No alert would fire for that."),
 }
 """Default margins by metric, as fractions where the metric is one; other metrics have none."""
 

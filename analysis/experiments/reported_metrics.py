@@ -86,7 +86,7 @@ SCALES = {
     "harmed": _share("harmed by the text", False),
     "aurc": Scale("area under risk and coverage", "", 1.0, 5, False),
     "log_loss": Scale("log loss", "nats", 1.0, 4, False),
-    "train_seconds": Scale("seconds", "s", 1.0, 0, False),
+    "train_seconds": Scale("training seconds", "s", 1.0, 0, False),
     "images_per_second": Scale("images per second", "", 1.0, 0),
     "parameters": Scale("parameters", "", 1.0, 0, False),
     "multiply_adds": Scale("million multiply-adds", "", 1e-6, 2, False),

@@ -128,7 +128,7 @@ def _add_arrows(figure: go.Figure, judgement: Judgement, arms: list[str], view: 
                 mode="markers+text",
                 marker={"symbol": "triangle-left" if left else "triangle-right", "color": colour, "size": 12},
                 text=[f" {scale.change(found.value)} {scale.interval(found.low, found.high)} ".rstrip()],
-                textposition=f"{'bottom' if arm == arms[0] else 'top'} {'right' if left else 'left'}",
+                textposition=f"{'top' if arm == arms[-1] else 'bottom'} {'right' if left else 'left'}",
                 cliponaxis=False,
                 showlegend=False,
                 hoverinfo="skip",
@@ -348,18 +348,19 @@ def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
         return None
     table = pd.DataFrame(rows, columns=["arm", "family", "cost", "cost_sd", "value", "value_sd"]).fillna(0.0)
     name = f"{judgement.experiment.name}-{cost}".replace("_", "-")
+    subject = f"{scale_of(metric).heading} against {scale_of(cost).heading.partition(',')[0]}"
     caption = (
-        f"{scale_of(metric).heading} against {scale_of(cost).heading} (logarithmic), mean over seeds; bars: a standard "
-        "deviation. Lines join the sizes of a family. Dotted: the Pareto front of the means, whose arms no other arm "
-        "beats at lower cost; where bars overlap, other seeds may give another front."
+        f"{subject[0].upper()}{subject[1:]} (logarithmic axis), mean over seeds; bars: a standard deviation. Lines "
+        "join arms that differ only in size. Dotted: the Pareto front of the means, whose arms no other arm beats at "
+        "lower cost; where bars overlap, other seeds may give another front."
     )
     front = [table["arm"][row] for row in pareto_front(table["cost"].tolist(), table["value"].tolist())]
     alt = (
-        f"Scatter plot of {scale_of(metric).heading} against {scale_of(cost).heading} for {count(len(table), 'arm')}. "
-        f"On the Pareto front, from cheap to expensive: {', '.join(front)}."
+        f"Scatter plot of {subject} for {count(len(table), 'arm')}. "
+        f"On the Pareto front, from cheap to expensive: {'; '.join(front)}."
     )
     figure, detail = _cost_figure(table, metric, cost), cost in SECONDARY_COSTS
-    return Picture(name, figure, caption[0].upper() + caption[1:], documented=True, alt=alt, detail=detail)
+    return Picture(name, figure, caption, documented=True, alt=alt, detail=detail)
 
 
 def family(arm: str) -> str:

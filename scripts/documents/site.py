@@ -50,7 +50,14 @@ NAVIGATION: dict[str, Any] = {
     ],
     "Catalogue": ["catalogue_query.md", "catalogue_source.md"],
     "Operation": [*OPERATION, "tools.md", "conformance.md"],
-    "Reference": ["cli.md", "parameters.md", "architecture.md", {"Decisions": "decisions/"}, {"API": ["api/index.md"]}],
+    "Reference": [
+        "cli.md",
+        "parameters.md",
+        "performance.md",
+        "architecture.md",
+        {"Decisions": "decisions/"},
+        {"API": ["api/index.md"]},
+    ],
     "Project": ["contributing.md", "changelog.md"],
 }
 

@@ -20,7 +20,7 @@ def test_every_step_runs_a_module_that_exists() -> None:
 def test_only_and_from_keep_the_order() -> None:
     """Steps are never reordered."""
     assert [step.name for step in command.select(["templates", "reference"], None)] == ["reference", "templates"]
-    assert [step.name for step in command.select([], "conformance")] == ["conformance", "templates"]
+    assert [step.name for step in command.select([], "conformance")] == ["conformance", "readme", "templates"]
 
 
 def test_a_failed_step_names_the_command_that_continues(

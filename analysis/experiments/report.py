@@ -319,7 +319,7 @@ def _with_intervals(judgement: Judgement, arms: Sequence[str]) -> str:
 def describe_uncertainty(judgement: Judgement) -> str:
     """Returns how many arms the experiment can tell nothing about; nothing if there is none."""
     unclear, margin = judgement.arms_with(CANNOT_TELL), judgement.margin(judgement.experiment.metric)
-    if not unclear or margin is None:
+    if not unclear or margin is None or judgement.decision is None:
         return ""
     compared = len(judgement.differences)
     arms = f"{len(unclear)} of {compared} arms" if compared > 1 else f"“{unclear[0]}”"

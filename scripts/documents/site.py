@@ -228,7 +228,9 @@ def _write(pages: dict[str, str | Path], directory: Path) -> None:
             shutil.copyfile(content, file)
         else:
             file.write_text(content, encoding="utf-8")
-    subprocess.run(["bash", str(ROOT / "scripts" / "get_mermaid.sh"), str(MERMAID)], check=True)
+    got = subprocess.run(["bash", str(ROOT / "scripts" / "get_mermaid.sh"), str(MERMAID)], check=False)
+    if got.returncode:
+        raise SiteError("Mermaid's script is missing; the message above says how to get it.")
     scripts = source / "assets"
     scripts.mkdir(parents=True)
     shutil.copyfile(MERMAID, scripts / "mermaid.min.js")

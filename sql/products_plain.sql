@@ -1,5 +1,5 @@
 -- Every product with its image at index 0 and its US text.
--- For data without duplicates; sql/products.sql handles them.
+-- For data without duplicates and empty texts; sql/products.sql handles both.
 SELECT Product.Title AS title,
        Image.Url     AS url,
        COALESCE(us.TranslatedText, us.OriginalText) AS description

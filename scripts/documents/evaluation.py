@@ -10,7 +10,6 @@ run was made, from the metadata store of its workspace. The templates read both.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import tempfile
@@ -26,7 +25,7 @@ from pipeline.runner.plan import parameters_of
 from pipeline.runner.workspace import Workspace
 from scripts.documents.evaluation_figures import draw_all
 from scripts.documents.pictures import Card, CardGallery, draw
-from scripts.documents.values import DOCS, ROOT
+from scripts.documents.values import DOCS, ROOT, metrics_digest
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -126,7 +125,7 @@ def record(workspace: Workspace, note: str = "", directory: Path = DIRECTORY) ->
     (directory / METRICS.name).write_bytes(metrics)
     content = run.describe() | {
         "note": note,
-        "metrics_sha256": hashlib.sha256(metrics).hexdigest(),
+        "metrics_digest": metrics_digest(directory / METRICS.name),
         "data": data_digests(run.outputs["example_gen"]["examples"]),
     }
     write_json(directory / RUN.name, content)

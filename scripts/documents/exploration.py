@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import re
 import tempfile
@@ -22,6 +21,7 @@ from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
 from scripts.documents.rendering import TEMPLATES
 from scripts.documents.screenshots import remove_others, save_screenshots
+from scripts.documents.values import metrics_digest
 
 if TYPE_CHECKING:
     from analysis.exploration.data import Data
@@ -54,9 +54,13 @@ def main() -> None:
     inputs, seed = read_inputs(result, workspace)
     from analysis.exploration.report import build_sections, explore
     from analysis.exploration.summary import summarize
+    from pipeline.commands.explore import newest_artifacts
 
     explored = explore(inputs, seed)
-    figures = {"run": {"metrics_sha256": digest_of_metrics(workspace)}, **summarize(inputs, explored)}
+    figures = {
+        "run": {"metrics_digest": metrics_digest(newest_artifacts(workspace).evaluation.metrics_file)},
+        **summarize(inputs, explored),
+    }
     figures["by_eye"] = figures_by_eye(inputs)
     write_figures(figures)
     save_pictures([*build_sections(inputs, explored), examples_section(inputs.data)])
@@ -75,13 +79,6 @@ def read_inputs(
         name: result.artifact(source) for name, source in node.sources.items() if isinstance(source, Channel)
     }
     return explorer.read_inputs(**inputs, taxonomy=node.parameters["taxonomy"]), node.parameters["seed"]
-
-
-def digest_of_metrics(workspace: Workspace) -> str:
-    """Returns the SHA-256 of the newest `metrics.json` of the workspace."""
-    from pipeline.commands.explore import newest_artifacts
-
-    return hashlib.sha256(newest_artifacts(workspace).evaluation.metrics_file.read_bytes()).hexdigest()
 
 
 def figures_by_eye(inputs: ExplorationInputs) -> dict[str, Any]:

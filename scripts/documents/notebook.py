@@ -6,12 +6,12 @@ make documents ARGS="--only notebook"
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 
 from pipeline.commands.explore import newest_artifacts
 from pipeline.runner.workspace import Workspace
+from scripts.documents.values import metrics_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "analysis" / "exploration.ipynb"
@@ -39,7 +39,6 @@ def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
     import nbformat
     from nbclient import NotebookClient
 
-    metrics = newest_artifacts(workspace).evaluation.metrics_file.read_bytes()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(ROOT)}})
     client.execute(env=os.environ | {"FASHION_WORKSPACE": str(workspace.root)})
@@ -49,7 +48,9 @@ def execute_notebook(workspace: Workspace, target: Path = NOTEBOOK) -> None:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
             for output in cell["outputs"]:
                 output.get("data", {}).pop("image/jpeg", None)
-    notebook.metadata[METADATA] = {"metrics_sha256": hashlib.sha256(metrics).hexdigest()}
+    notebook.metadata[METADATA] = {
+        "metrics_digest": metrics_digest(newest_artifacts(workspace).evaluation.metrics_file)
+    }
     nbformat.write(notebook, target)
 
 

@@ -264,10 +264,20 @@ class ExperimentValues:
         return self.judgement.experiment.name.replace("_", "-")
 
 
+def metrics_digest(file: Path) -> str:
+    """Returns the SHA-256 of the figures in a `metrics.json`, without the seconds that their computation took."""
+
+    def without_seconds(members: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in members.items() if name != "seconds"}
+
+    content = json.loads(file.read_text(encoding="utf-8"), object_hook=without_seconds)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def run_digest() -> str:
     """Returns the first twelve digits of the digest of metrics, parameters and data in `run.json`."""
     run = _read(DOCS / "evaluation" / "run.json")
-    content = json.dumps([run[name] for name in ("metrics_sha256", "parameters", "data")], sort_keys=True)
+    content = json.dumps([run[name] for name in ("metrics_digest", "parameters", "data")], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -20,7 +19,7 @@ from pipeline.runner.display import display_for, terminal_console
 from pipeline.runner.workspace import Workspace
 from scripts.documents.exploration import FIGURES, PICTURES, linked_pictures, read_inputs
 from scripts.documents.notebook import METADATA, execute_notebook
-from scripts.documents.values import DOCS
+from scripts.documents.values import DOCS, metrics_digest
 from tests.analysis.exploration.browser import opened
 from tests.conftest import PROFILE, Fashion, TinyRun
 
@@ -123,7 +122,7 @@ def test_the_notebook_runs_from_top_to_bottom(explored: Explored, tmp_path: Path
     cells = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in cells) and all(cell.outputs for cell in cells[1:])
     metrics = explored.artifact("evaluator", "evaluation") / "metrics.json"
-    assert executed.metadata[METADATA] == {"metrics_sha256": hashlib.sha256(metrics.read_bytes()).hexdigest()}
+    assert executed.metadata[METADATA] == {"metrics_digest": metrics_digest(metrics)}
 
 
 def test_a_missing_run_is_named(explored: Explored, tiny_run: TinyRun, tmp_path: Path) -> None:
@@ -153,7 +152,7 @@ def test_the_figures_of_the_document_are_those_of_the_run(explored: Explored) ->
 def test_the_committed_figures_are_of_the_run_that_the_documents_describe() -> None:
     """The exploration examined the model whose metrics are committed."""
     figures, run = (json.loads(file.read_text(encoding="utf-8")) for file in (FIGURES, RUN))
-    assert figures["run"]["metrics_sha256"] == run["metrics_sha256"], "run: make documents"
+    assert figures["run"]["metrics_digest"] == run["metrics_digest"], "run: make documents"
 
 
 def test_the_committed_figures_agree_with_facts_about_the_data() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from scripts.documents import evaluation
 from scripts.documents.evaluation_figures import FEWEST_IN_BIN
 from scripts.documents.pictures import content_digest, digest_in
 from scripts.documents.rendering import render_documents
-from scripts.documents.values import run_digest
+from scripts.documents.values import metrics_digest, run_digest
 from tests.conftest import TinyRun
 
 STALE = "run: make documents"
@@ -30,7 +29,7 @@ def run() -> Any:
 
 def test_metrics_are_those_of_the_run(run: Any) -> None:
     """Nobody edited `metrics.json`, and it was not replaced without the record of its run."""
-    assert hashlib.sha256(evaluation.METRICS.read_bytes()).hexdigest() == run["metrics_sha256"], STALE
+    assert metrics_digest(evaluation.METRICS) == run["metrics_digest"], STALE
 
 
 @pytest.mark.parametrize(("stage", "parameters"), evaluation.default_parameters().items())
@@ -79,9 +78,8 @@ def test_metrics_stay_small() -> None:
 def test_record_describes_the_run_of_a_workspace(tiny_run: TinyRun, tmp_path: Path) -> None:
     """Metrics are copied byte for byte; parameters, seconds and history are those of the executions."""
     evaluation.record(Workspace(tiny_run.workspace), "A tiny run.", tmp_path)
-    metrics, run = ((tmp_path / name).read_bytes() for name in ("metrics.json", "run.json"))
-    found = json.loads(run)
-    assert hashlib.sha256(metrics).hexdigest() == found["metrics_sha256"]
+    found = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert metrics_digest(tmp_path / "metrics.json") == found["metrics_digest"]
     assert set(found["seconds"]) == set(found["parameters"]) == set(evaluation.default_parameters())
     assert len(found["model"]["history"]) == found["parameters"]["trainer"]["epochs"]
     assert found["note"] == "A tiny run." and (tmp_path / evaluation.GALLERY).exists()

@@ -63,6 +63,6 @@ def test_prose_states_no_results(notebook: dict[str, Any]) -> None:
 def test_it_shows_the_run_that_the_documents_describe(notebook: dict[str, Any]) -> None:
     """Its digest is that of the committed metrics."""
     run = json.loads((DOCS / "evaluation" / "run.json").read_text(encoding="utf-8"))
-    assert notebook["metadata"][METADATA] == {"metrics_sha256": run["metrics_sha256"]}, (
+    assert notebook["metadata"][METADATA] == {"metrics_digest": run["metrics_digest"]}, (
         'run: make documents ARGS="--only notebook"'
     )

@@ -56,7 +56,7 @@ bench: setup data ## Measure the figures of the README; print a table and JSON
 bench-serving: setup ## Compare the served model with the bare SavedModel
 	@$(BIN)/python -m scripts.bench_serving $(ARGS)
 
-bench-memory: setup ## Measure the memory of the embedded server over hours of load, with and without new versions
+bench-memory: setup ## Measure the memory of the embedded server over an hour and more of load, with and without new versions
 	@$(BIN)/python -m scripts.bench_memory $(ARGS)
 
 alerts: ## Test the alert rules in deploy/prometheus with promtool

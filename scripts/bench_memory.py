@@ -1,4 +1,4 @@
-"""Measures the memory of the embedded server over hours of load: `make bench-memory`. Writes JSON.
+"""Measures the memory of the embedded server over an hour and more of load: `make bench-memory`. Writes JSON.
 
 A run sends requests at a fixed rate or from 64 clients, with or without a new version at an interval, and samples the
 server's memory. `--run NAME` measures one run; without it, all runs of `RUNS` follow each other and take three hours.

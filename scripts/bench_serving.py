@@ -1,7 +1,7 @@
 """Compares the embedded server with the bare SavedModel: `make bench-serving`. Prints a table and JSON.
 
 Both sides of a ratio are measured in turns in the same run, on this machine; nothing is asserted. The script takes
-about three minutes. `scripts/bench_memory.py` measures the memory over hours.
+about three minutes. `scripts/bench_memory.py` measures the memory over an hour and more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The memory of the server over an hour and more of load, from the result of `make bench-memory`, for docs/capacity.md."""
+"""The memory of the server over an hour and more of load, as `make bench-memory` measured it, for docs/capacity.md."""
 
 from __future__ import annotations
 

@@ -23,8 +23,12 @@ from models.taxonomy import Taxonomy
 
 UNDEFINED = Difference(float("nan"), float("nan"), float("nan"), 1.0)
 BETTER, WORSE = "significantly better", "significantly worse"
-EQUIVALENT, CANNOT_TELL, NOT_SIGNIFICANT = "equivalent", "cannot tell", "not significant"
-"""Verdicts on an arm against the baseline. "Not significant" is for metrics without an equivalence margin."""
+EQUIVALENT, INCONCLUSIVE, CANNOT_TELL, NOT_SIGNIFICANT = "equivalent", "inconclusive", "cannot tell", "not significant"
+"""Verdicts on an arm against the baseline.
+
+"Inconclusive" is for arms of which either the corrected p-value or the 95% interval indicates a difference, not both;
+"not significant" is for metrics without an equivalence margin.
+"""
 ALPHA = 0.05
 """The probability that an experiment adopts any arm that is no better than the baseline."""
 
@@ -76,10 +80,13 @@ def significant(differences: Mapping[str, Difference]) -> list[str]:
     covers other seeds as well.
     """
     return [
-        arm
-        for arm, p_value in adjusted(differences).items()
-        if p_value < ALPHA and not differences[arm].low <= 0 <= differences[arm].high
+        arm for arm, p_value in adjusted(differences).items() if p_value < ALPHA and excludes_zero(differences[arm])
     ]
+
+
+def excludes_zero(found: Difference) -> bool:
+    """Returns whether the 95% interval of a difference excludes zero; False without an interval."""
+    return found.low > 0 or found.high < 0
 
 
 def correction(comparisons: int) -> str:
@@ -170,9 +177,11 @@ class Judgement:
         if arm in self.significant:
             return BETTER if (found.value > 0) == self.scale.more_is_better else WORSE
         margin = self.margin(self.experiment.metric)
-        if margin is None:
-            return NOT_SIGNIFICANT
-        return EQUIVALENT if is_equivalent(found, margin) else CANNOT_TELL
+        if margin is not None and is_equivalent(found, margin):
+            return EQUIVALENT
+        if self.adjusted[arm] < ALPHA or excludes_zero(found):
+            return INCONCLUSIVE
+        return NOT_SIGNIFICANT if margin is None else CANNOT_TELL
 
     def arms_with(self, verdict: str) -> list[str]:
         """Returns the arms with a verdict."""

@@ -17,11 +17,13 @@ from analysis.experiments.judgement import (
     BETTER,
     CANNOT_TELL,
     EQUIVALENT,
+    INCONCLUSIVE,
     NOT_SIGNIFICANT,
     WORSE,
     Decision,
     Judgement,
     correction,
+    excludes_zero,
     judge,
     machines,
 )
@@ -34,6 +36,7 @@ from pipeline.contract.files import write_text
 TITLE = "Experiments: what works, and what does not"
 METHOD = Path(__file__).with_name("method.md")
 NOT_RUN = "Declared, not run."
+CONTRADICTION = "either the corrected p-value or the 95% interval indicates a difference, not both"
 MOST_NAMED = 5
 
 
@@ -44,7 +47,7 @@ class Report:
     Attributes:
         experiment: The experiment.
         answer: The answer to its question in one sentence.
-        uncertainty: For how many arms the experiment cannot tell a difference from equivalence; empty for none.
+        uncertainty: For how many arms the experiment is inconclusive or cannot tell; empty for none.
         decided: What it decided, in a few words.
         question: The question as declared.
         expectation: The expected answer as declared.
@@ -163,7 +166,7 @@ def write_page(target: Path, found: Sequence[Report]) -> None:
 
 
 def summary(judgement: Judgement, directory: Path = STUDIES) -> str:
-    """Returns the experiment's answer in one sentence, and for how many arms the experiment cannot tell.
+    """Returns the experiment's answer in one sentence, and for how many arms it is inconclusive or cannot tell.
 
     The answer is the first sentence of the written conclusion, or one from the figures.
     """
@@ -301,6 +304,7 @@ def _significance(judgement: Judgement) -> str:
         BETTER: f"Significantly better than “{baseline}”",
         WORSE: f"Significantly worse than “{baseline}”",
         EQUIVALENT: f"Equivalent to “{baseline}” within {limit}, by the 90% interval",
+        INCONCLUSIVE: f"Inconclusive ({CONTRADICTION})",
         CANNOT_TELL: f"Cannot tell, since the 90% interval includes differences beyond {limit}",
         NOT_SIGNIFICANT: "Not significantly different",
     }
@@ -309,23 +313,46 @@ def _significance(judgement: Judgement) -> str:
 
 
 def _with_intervals(judgement: Judgement, arms: Sequence[str]) -> str:
-    """Returns arms in quotes; those that do not differ significantly have their 90% intervals."""
-    scale, found = judgement.scale, judgement.differences
-    shown = [f"“{arm}” {scale.interval(*found[arm].interval_90)}".rstrip() for arm in arms]
-    plain = [f"“{arm}”" for arm in arms]
-    return _join(plain if set(arms) <= set(judgement.significant) else shown)
+    """Returns arms in quotes; inconclusive ones have their 95% intervals, other non-significant ones those of 90%."""
+    return _join([f"“{arm}” {_interval(judgement, arm)}".rstrip() for arm in arms])
+
+
+def _interval(judgement: Judgement, arm: str) -> str:
+    scale, found, verdict = judgement.scale, judgement.differences[arm], judgement.verdicts[arm]
+    if verdict in (BETTER, WORSE):
+        return ""
+    return scale.interval(found.low, found.high) if verdict == INCONCLUSIVE else scale.interval(*found.interval_90)
 
 
 def describe_uncertainty(judgement: Judgement) -> str:
-    """Returns how many arms the experiment can tell nothing about; nothing if there is none."""
-    unclear, margin = judgement.arms_with(CANNOT_TELL), judgement.margin(judgement.experiment.metric)
-    if not unclear or margin is None or judgement.decision is None:
+    """Returns for how many arms the experiment is inconclusive or cannot tell; nothing if there is none."""
+    if judgement.decision is None:
         return ""
+    sentences = []
+    if found := judgement.arms_with(INCONCLUSIVE):
+        reason = _contradiction(judgement, found[0]) if len(found) == 1 else CONTRADICTION
+        sentences.append(f"Inconclusive for {_counted(judgement, found)}: {reason}.")
+    margin = judgement.margin(judgement.experiment.metric)
+    if (found := judgement.arms_with(CANNOT_TELL)) and margin is not None:
+        limit = f"{format_margin(margin, judgement.scale)} of {judgement.scale.heading}"
+        reason = f"neither different from “{judgement.experiment.baseline}” nor equivalent within {limit}"
+        sentences.append(f"Cannot tell for {_counted(judgement, found)}: {reason}.")
+    return " ".join(sentences)
+
+
+def _counted(judgement: Judgement, arms: Sequence[str]) -> str:
     compared = len(judgement.differences)
-    arms = f"{len(unclear)} of {compared} arms" if compared > 1 else f"“{unclear[0]}”"
-    baseline = judgement.experiment.baseline
-    limit = f"{format_margin(margin, judgement.scale)} of {judgement.scale.heading}"
-    return f"Cannot tell for {arms}: neither different from “{baseline}” nor equivalent within {limit}."
+    return f"{len(arms)} of {compared} arms" if compared > 1 else f"“{arms[0]}”"
+
+
+def _contradiction(judgement: Judgement, arm: str) -> str:
+    """Returns which one of p-value and interval indicates a difference for an inconclusive arm, and which does not."""
+    found = judgement.differences[arm]
+    p_value = f"{format_p_value(judgement.adjusted[arm], 'p')}{' after Holm' if len(judgement.adjusted) > 1 else ''}"
+    interval = f"95% interval {judgement.scale.interval(found.low, found.high)}"
+    if excludes_zero(found):
+        return f"the {interval} of “{arm}” excludes zero, but {p_value}"
+    return f"“{arm}” has {p_value}, but its {interval} does not exclude zero"
 
 
 def _by_group(judgement: Judgement) -> str:

@@ -12,7 +12,15 @@ import plotly.graph_objects as go
 
 from analysis.experiments.comparison import mean_over_seeds, summarise
 from analysis.experiments.equivalence import format_margin
-from analysis.experiments.judgement import BETTER, CANNOT_TELL, EQUIVALENT, NOT_SIGNIFICANT, WORSE, Judgement
+from analysis.experiments.judgement import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    NOT_SIGNIFICANT,
+    WORSE,
+    Judgement,
+)
 from analysis.experiments.reported_metrics import confusion_metric, format_p_value, scale_of
 from analysis.pages import figure_style as style
 from analysis.pages.figure_style import NEUTRAL, SYMBOLS, TEST
@@ -22,10 +30,11 @@ VERDICTS = (
     (BETTER, "#0072B2"),
     (WORSE, "#D55E00"),
     (EQUIVALENT, "#009E73"),
+    (INCONCLUSIVE, "#E69F00"),
     (CANNOT_TELL, NEUTRAL),
     (NOT_SIGNIFICANT, NEUTRAL),
 )
-"""Colours of the verdicts on arms: Okabe and Ito's blue, vermilion and green."""
+"""Colours of the verdicts on arms: Okabe and Ito's blue, vermilion, green and orange."""
 PALETTE = (TEST, "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8f6bb3", NEUTRAL)
 """Colours of arms or families, each with a marker symbol of its own."""
 DIVERGING = [
@@ -195,6 +204,18 @@ def _add_seeds(figure: go.Figure, judgement: Judgement, arms: list[str]) -> None
     figure.add_scatter(x=x, y=y, mode="markers", name="a seed", marker=marker, hovertemplate="%{x:+.2f}")
 
 
+def _forest_finding(judgement: Judgement) -> str:
+    """Returns a sentence on how many arms are significantly better and worse than the baseline."""
+    compared = len(judgement.differences)
+    better, worse = (len(judgement.arms_with(verdict)) for verdict in (BETTER, WORSE))
+    if not better and not worse:
+        return f"No arm of {compared} differs significantly from the baseline."
+    better_part, worse_part = (
+        f"{part or 'none'} {'is' if part <= 1 else 'are'} significantly" for part in (better, worse)
+    )
+    return f"Of {count(compared, 'arm')} {better_part} better and {worse_part} worse."
+
+
 def _forest_caption(judgement: Judgement) -> str:
     direction = "right" if judgement.scale.more_is_better else "left"
     drawn = "images and seeds" if judgement.counts_examples(judgement.experiment.metric) else "seeds"
@@ -203,9 +224,9 @@ def _forest_caption(judgement: Judgement) -> str:
         "" if margin is None else f" Dotted lines: the equivalence margin of {format_margin(margin, judgement.scale)}."
     )
     return (
-        f"Difference to “{judgement.experiment.baseline}”; better is to the {direction}. Bars: 95% intervals over "
-        f"{drawn} (thin) and 90% intervals (thick), not corrected for the number of arms; the colours are. White "
-        f"points: single seeds.{lines}"
+        f"{_forest_finding(judgement)} Difference to “{judgement.experiment.baseline}”; better is to the {direction}. "
+        f"Bars: 95% intervals over {drawn} (thin) and 90% intervals (thick), not corrected for the number of arms; the "
+        f"colours are. White points: single seeds.{lines}"
     )
 
 
@@ -349,12 +370,13 @@ def _cost_chart(judgement: Judgement, cost: str) -> Picture | None:
     table = pd.DataFrame(rows, columns=["arm", "family", "cost", "cost_sd", "value", "value_sd"]).fillna(0.0)
     name = f"{judgement.experiment.name}-{cost}".replace("_", "-")
     subject = f"{scale_of(metric).heading} against {scale_of(cost).heading.partition(',')[0]}"
+    front = [table["arm"][row] for row in pareto_front(table["cost"].tolist(), table["value"].tolist())]
     caption = (
+        f"Pareto front, from cheap to expensive: {'; '.join(front)}. "
         f"{subject[0].upper()}{subject[1:]} (logarithmic axis), mean over seeds; bars: a standard deviation. Lines "
         "join arms that differ only in size. Dotted: the Pareto front of the means, whose arms no other arm beats at "
         "lower cost; where bars overlap, other seeds may give another front."
     )
-    front = [table["arm"][row] for row in pareto_front(table["cost"].tolist(), table["value"].tolist())]
     alt = (
         f"Scatter plot of {subject} for {count(len(table), 'arm')}. "
         f"On the Pareto front, from cheap to expensive: {'; '.join(front)}."

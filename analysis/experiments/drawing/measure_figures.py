@@ -199,7 +199,12 @@ def _drops(experiment: Experiment, table: pd.DataFrame, clean: pd.Series) -> Pic
 def _by_severity(experiment: Experiment, table: pd.DataFrame) -> Picture:
     mean = 100 * table.groupby("severity").mean()
     curves = {str(arm): mean[arm].tolist() for arm in mean.columns}
-    caption = "Mean group accuracy over all corruptions."
+    strongest = mean.iloc[-1]
+    best, worst = str(strongest.idxmax()), str(strongest.idxmin())
+    caption = (
+        f"At severity {mean.index[-1]:g} “{best}” has {strongest[best]:.1f}% and “{worst}” {strongest[worst]:.1f}%. "
+        "Mean group accuracy over all corruptions."
+    )
     titles = ("severity", "group accuracy, %")
     return lines(f"{experiment.name}-severity", mean.index.tolist(), curves, titles, caption, detail=True)
 

@@ -26,6 +26,10 @@ from analysis.pages.section import Listing, Picture
 MOST_COLUMNS = 6
 MOST_NAMED = 8
 """A description names at most so many rows and columns."""
+UNCLEAR = (
+    "Inconclusive: either the corrected p-value or the 95% interval indicates a difference, not both. "
+    "Cannot tell: neither does, and the 90% interval exceeds the margin."
+)
 LONG = 10
 """A table of more arms stands at the end of the experiment's page."""
 
@@ -113,13 +117,15 @@ def _heat_map_description(values: pd.DataFrame, formatted: Callable[[float], str
     ends = []
     for position in (np.nanargmin(cells), np.nanargmax(cells)):
         row, column = divmod(int(position), cells.shape[1])
-        ends.append(f"{formatted(cells[row, column])} ({values.index[row]}, {values.columns[column]})")
+        place = f"{values.index[row]}, {values.columns[column]}".replace("_", " ")
+        ends.append(f"{formatted(cells[row, column])} ({place})")
     rows, columns = (_axis_description(list(map(str, axis))) for axis in (values.index, values.columns))
     return f"Heat map with rows for {rows}, and columns for {columns}. The cells range from {' to '.join(ends)}."
 
 
 def _axis_description(names: Sequence[str]) -> str:
-    return "; ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} items from {names[0]} to {names[-1]}"
+    spoken = [name.replace("_", " ") for name in names]
+    return "; ".join(spoken) if len(spoken) <= MOST_NAMED else f"{len(spoken)} items from {spoken[0]} to {spoken[-1]}"
 
 
 def group_effects(judgement: Judgement) -> Picture | None:
@@ -170,4 +176,4 @@ def _caption(judgement: Judgement) -> str:
     if margin is None:
         return caption
     limit = format_margin(margin, judgement.scale)
-    return f"{caption} Equivalent: the 90% interval lies within {limit}. Cannot tell: neither different nor equivalent."
+    return f"{caption} Equivalent: the 90% interval lies within {limit}. {UNCLEAR}"

@@ -63,6 +63,24 @@ def test_verdicts_need_a_margin(tmp_path: Path) -> None:
         assert judge(experiment, results).verdicts == {"same": verdict}
 
 
+def test_a_contradiction_of_p_value_and_interval_is_inconclusive(tmp_path: Path) -> None:
+    """An interval that excludes zero, without significance after Holm, and a small p-value with one that does not."""
+    arms = ("plain", "by interval", "by p-value", "unclear")
+    experiment = declare(tmp_path, arms=arms, metric="calibration_error")
+    judgement = judge(experiment, Results(experiment, tmp_path))
+    differences = {
+        "by interval": Difference(0.004, 0.001, 0.007, 0.04, (0.002, 0.006)),
+        "by p-value": Difference(0.004, -0.001, 0.009, 0.01, (0.0, 0.008)),
+        "unclear": Difference(0.001, -0.004, 0.006, 0.6, (-0.003, 0.005)),
+    }
+    judgement.__dict__["differences"] = differences
+    assert judgement.verdicts == {
+        "by interval": "inconclusive",
+        "by p-value": "inconclusive",
+        "unclear": "cannot tell",
+    }
+
+
 def test_margins_are_for_metrics_that_exist() -> None:
     """Each has a reason; a margin of an experiment is positive."""
     assert set(MARGINS) <= set(SCALES) and all(margin.value > 0 and margin.reason for margin in MARGINS.values())

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from analysis.exploration.report import explore
 from analysis.exploration.summary import summarize
 from pipeline.commands.explore import newest_artifacts, run_exploration
 from pipeline.contract.errors import UserError
-from pipeline.runner.display import display_for, terminal_console
+from pipeline.runner.display import PlainDisplay
 from pipeline.runner.workspace import Workspace
 from scripts.documents.exploration import FIGURES, PICTURES, linked_pictures, read_inputs
 from scripts.documents.notebook import METADATA, execute_notebook
@@ -140,7 +141,7 @@ def test_a_missing_run_is_named(explored: Explored, tiny_run: TinyRun, tmp_path:
 def test_the_figures_of_the_document_are_those_of_the_run(explored: Explored) -> None:
     """Every figure but the fitted ones is finite, and the model has the accuracy that the Evaluator measured."""
     workspace, overrides = Workspace(explored.workspace), [o for o in explored.options if "=" in o]
-    result, _ = run_exploration(workspace, str(PROFILE), overrides, False, display_for(terminal_console()))
+    result, _ = run_exploration(workspace, str(PROFILE), overrides, False, PlainDisplay(Console()))
     inputs, seed = read_inputs(result, workspace, str(PROFILE), overrides)
     figures = summarize(inputs, explore(inputs, seed))
     assert figures.pop("data_needed")

@@ -1,9 +1,9 @@
 """Pushes, prunes and rolls back model versions in the base directory of TensorFlow Serving.
 
 A version is `<base>/<number>/saved_model.pb`; the highest number is served. Serving polls the directory and loads a
-number as soon as it exists, so a version appears and disappears by one rename. Names that are no numbers are ignored
-(https://www.tensorflow.org/tfx/serving/serving_config). Our own files, the record and the warm-up requests, are in
-`assets.extra/`, which SavedModel leaves to its users.
+number as soon as it exists, so a version appears and disappears by one rename. Names that are no numbers of 64 bits are
+ignored (https://www.tensorflow.org/tfx/serving/serving_config). Our own files, the record and the warm-up requests, are
+in `assets.extra/`, which SavedModel leaves to its users.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from pipeline.contract.errors import UserError
 from pipeline.contract.files import exclusive_lock, sync, sync_tree
 
 RECORD = Path("assets.extra/version.json")
+GRAPH = "saved_model.pb"
+MAX_NUMBER = 2**63 - 1
+"""TensorFlow Serving reads version numbers into an int64 and ignores directories with a higher one."""
 UNFINISHED = ".pushing-"
 REMOVED = ".removing-"
 
@@ -52,8 +55,17 @@ class Version:
 
 def versions(base: Path) -> list[Version]:
     """Returns the versions in the directory, the oldest first; none if there is no such directory."""
-    found = ((number, path) for number, path in _numbered(base) if (path / "saved_model.pb").is_file())
+    found = ((number, path) for number, path in _numbered(base) if (path / GRAPH).is_file())
     return [Version(number, path, _read_record(path).get("source")) for number, path in sorted(found)]
+
+
+def hiding_directories(base: Path) -> list[Path]:
+    """Returns the directories without a SavedModel that a server takes for newer versions than the newest one.
+
+    TensorFlow Serving looks at names alone: it tries to load such a directory, fails, and does not start.
+    """
+    newest = max((version.number for version in versions(base)), default=0)
+    return [path for number, path in sorted(_numbered(base)) if number > newest]
 
 
 def push(saved_model: Path, base: Path, extra_files: Mapping[str, Path] | None = None, keep: int = 5) -> Version:
@@ -69,11 +81,11 @@ def push(saved_model: Path, base: Path, extra_files: Mapping[str, Path] | None =
         The new version, or the newest if that has the same bytes already.
 
     Raises:
-        VersionError: The source is no SavedModel.
+        VersionError: The source is no SavedModel, or a directory already has the highest possible number.
         OSError: The disk is full or read-only; the directory is unchanged.
     """
-    if not (saved_model / "saved_model.pb").is_file():
-        expected = f"{saved_model}/saved_model.pb"
+    if not (saved_model / GRAPH).is_file():
+        expected = f"{saved_model}/{GRAPH}"
         raise VersionError("There is no SavedModel to push.", expected=expected, received="no such file")
     with _exclusive(base):
         pushed = _add(saved_model, base, extra_files or {}, source=None)
@@ -169,7 +181,7 @@ def _add(saved_model: Path, base: Path, extra_files: Mapping[str, Path], source:
         existing = versions(base)
         if existing and existing[-1].digest == new_digest:
             return existing[-1]
-        number = max((n for n, _ in _numbered(base)), default=0) + 1
+        number = _next_number(base)
         _write_record(staged, {"digest": new_digest, "number": number, "source": source})
         sync_tree(staged)
         target = base / str(number)
@@ -178,6 +190,19 @@ def _add(saved_model: Path, base: Path, extra_files: Mapping[str, Path], source:
         return Version(number, target, source)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _next_number(base: Path) -> int:
+    """Returns a number above those of all directories, also of empty ones: a server loads the highest number alone."""
+    highest, path = max(_numbered(base), default=(0, base))
+    if highest == MAX_NUMBER:
+        raise VersionError(
+            "There is no higher version number.",
+            expected=f"directories with numbers below {MAX_NUMBER}",
+            received=str(path),
+            next_step=f"mv {path} {path}.unused",
+        )
+    return highest + 1
 
 
 def _prune(base: Path, keep: int) -> None:
@@ -203,7 +228,8 @@ def _exclusive(base: Path) -> Iterator[None]:
 def _numbered(base: Path) -> list[tuple[int, Path]]:
     if not base.is_dir():
         return []
-    return [(int(p.name), p) for p in base.iterdir() if p.name.isascii() and p.name.isdecimal()]
+    numbers = ((int(p.name), p) for p in base.iterdir() if p.name.isascii() and p.name.isdecimal())
+    return [(number, path) for number, path in numbers if number <= MAX_NUMBER]
 
 
 def _files(directory: Path) -> list[Path]:

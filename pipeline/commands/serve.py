@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import sys
@@ -83,9 +84,11 @@ def choose_engine(
         flags: Further flags of the server.
 
     Raises:
-        UserError: Nothing was pushed, the engine is not available, or a label is malformed.
+        UserError: Nothing was pushed, an empty directory hides the versions, the engine is not available, or a label is
+            malformed.
     """
     from serving.engines.engine import BATCHING, MONITORING, Flags, choose
+    from serving.versions import GRAPH, hiding_directories
 
     pushed = _pushed_numbers(base)
     if not pushed:
@@ -94,6 +97,15 @@ def choose_engine(
             expected=f"a pushed version in {base}",
             received="none",
             next_step="fashion run",
+        )
+    # With labels, servers load all versions, and one that fails hides none.
+    if not labels and (hiding := hiding_directories(base)):
+        name = shlex.quote(str(hiding[-1]))
+        raise UserError(
+            f"A server would try to load {hiding[-1].name} instead of version {pushed[-1]}.",
+            expected=f"{GRAPH} in {hiding[-1]}",
+            received="no such file",
+            next_step=f"mv {name} {name}.unused",
         )
     with suggest("fashion serve --engine embedded"):
         chosen = choose(engine)

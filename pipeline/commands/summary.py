@@ -190,7 +190,9 @@ def _commands(workspace: Workspace, option: str) -> list[str]:
 
 def _pushed_numbers(workspace: Workspace) -> list[int]:
     """Returns the numbers of the pushed versions, newest first."""
-    return sorted((int(p.name) for p in workspace.serving.glob("[0-9]*") if p.name.isdigit()), reverse=True)
+    from serving.versions import versions
+
+    return [version.number for version in reversed(versions(workspace.serving))]
 
 
 def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def decide(workspace: Workspace, store: MetadataStore, *selected: str) -> dict[s
 
 
 def test_status_shows_the_latest_run(workspace: Workspace, store: MetadataStore) -> None:
-    """Every stage has its state, and the pushed versions are found."""
+    """Every stage has its state, and the pushed versions are found; an empty directory is no version."""
+    (workspace.serving / "99999999999").mkdir()
     table = latest_run(store, workspace)
     assert [stage["stage"] for stage in table["stages"]] == STAGES
     assert [stage["state"] for stage in table["stages"]] == ["CACHED"] * 6 + ["COMPLETE"] * 5

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from serving.versions import RECORD, VersionError, _read_record, digest, push, rollback, versions
+from serving.versions import RECORD, VersionError, _read_record, digest, hiding_directories, push, rollback, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +145,34 @@ def test_foreign_names_stay(base: Path, models: list[Path]) -> None:
     assert push(models[0], base, keep=1).number == 8
     assert [v.number for v in versions(base)] == [8]
     assert visible(base) == ["7", "8", "notes"]
+
+
+def test_names_beyond_int64_do_not_count(base: Path, models: list[Path]) -> None:
+    """A server ignores a number that does not fit into 64 bits: it is no version, and none follows it."""
+    for name in ("9223372036854775808", "9" * 100):
+        saved_model(base / name, "foreign")
+    assert versions(base) == [] and hiding_directories(base) == []
+    assert push(models[0], base).number == 1
+
+
+def test_no_number_is_left(base: Path, models: list[Path]) -> None:
+    """Above the highest number of 64 bits no version could be served, so the push is refused."""
+    (base / "9223372036854775807").mkdir(parents=True)
+    with pytest.raises(
+        VersionError, match="no higher version number.*\n.*\nReceived: .*/9223372036854775807\nNext: mv "
+    ):
+        push(models[0], base)
+    assert visible(base) == ["9223372036854775807"]
+
+
+def test_directories_that_hide_the_newest_version(base: Path, models: list[Path]) -> None:
+    """A directory without a model is no version, but a server would load it first if its number is the highest."""
+    push(models[0], base)
+    (base / "0").mkdir()
+    assert hiding_directories(base) == []
+    (base / "99999999999").mkdir()
+    assert [version.number for version in versions(base)] == [1]
+    assert hiding_directories(base) == [base / "99999999999"]
 
 
 def test_no_saved_model(base: Path, tmp_path: Path) -> None:

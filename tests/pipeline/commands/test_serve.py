@@ -146,6 +146,17 @@ def test_the_real_server_takes_labels_and_is_announced_as_open(
     assert "all addresses" not in announcement(*choose_engine(base, "embedded", 8501, 8500, [], True, []), 2)
 
 
+def test_an_empty_directory_with_a_higher_number_is_refused(workspace: Path, tmp_path: Path) -> None:
+    """A server would load it in place of the newest version and end; the message has the command that removes it."""
+    base = tmp_path / "workspace" / "serving_models" / "fashion"
+    shutil.copytree(workspace / "serving_models" / "fashion" / "2", base / "2")
+    (base / "99999999999").mkdir()
+    done = _fashion("serve", "-w", tmp_path / "workspace", "--engine", "embedded")
+    assert done.returncode == 1 and "load 99999999999 instead of version 2" in done.stderr
+    subprocess.run(re.findall("Next: (.*)", done.stderr)[0], shell=True, check=True)
+    choose_engine(base, "embedded", 8501, 8500, [], True, [])
+
+
 @pytest.mark.parametrize(("ports", "names"), [((8501, 0), ["REST", "Page"]), ((0, 8500), ["gRPC"])])
 def test_only_open_ports_are_announced(workspace: Path, ports: tuple[int, int], names: list[str]) -> None:
     """A port of 0 is off, and its address is left out."""

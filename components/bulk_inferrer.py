@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.contract.artifacts import Examples, InferenceResult, Model, PushedModel
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.errors import suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
-
-TEST_SPLIT = "test"
 
 
 @component
@@ -24,7 +22,8 @@ def bulk_inferrer(
     progress: Progress,
     *,
     split: Annotated[
-        str, Field(description="The split to score; not test, which only the Evaluator reads.")
+        Literal["train", "validation"],
+        Field(description="The split to score; not test, which only the Evaluator reads."),
     ] = "validation",
     batch_size: Annotated[int, Field(ge=1, le=10_000, description="Images in one call of the model.")] = 256,
     shard_size: Annotated[int, Field(ge=1, description="Approximate number of images in a file of the result.")] = 5000,
@@ -33,13 +32,6 @@ def bulk_inferrer(
     ] = 0.01,
 ) -> None:
     """Scores a split with the pushed model and writes predictions and logged requests."""
-    if split == TEST_SPLIT:
-        raise UserError(
-            "The BulkInferrer does not read the official test split.",
-            expected=", ".join(name for name in examples.splits() if name != TEST_SPLIT),
-            received=split,
-            next_step="fashion run --set bulk_inferrer.split=validation",
-        )
     shards = examples.split(split)
     record = pushed.record()
     if not record["pushed"]:

@@ -14,15 +14,18 @@ from analysis.evaluation.verdict import CORRUPTION, DEFAULT_RULES, Rule, check_r
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import suggest
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
+from pipeline.contract.suggestions import nearest
 
 if TYPE_CHECKING:
     from analysis.evaluation.ladder import Rung
     from analysis.evaluation.tfma import Slice, SliceMetrics
 
 SPLIT = "test"
+UNIQUE_FEATURES = frozenset({"image", "source_id", "title", "description"})
+"""Features by which every example would be a slice."""
 STEPS = ("predictions", "ladder", "TFMA", "corruptions", "intervals", "report")
 REPORTED_LIBRARIES = (
     "apache-beam", "numpy", "pillow", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow",
@@ -30,7 +33,30 @@ REPORTED_LIBRARIES = (
 )  # fmt: skip
 
 
-@component
+def _check_names_to_slice_by(slice_by: tuple[str, ...]) -> None:
+    if slice_by:
+        _check_slice_by(slice_by, known_features())
+
+
+def _check_features_to_slice_by(examples: Examples, slice_by: tuple[str, ...]) -> None:
+    if slice_by:
+        _check_slice_by(slice_by, set(_feature_names(examples.split(SPLIT)[0])))
+
+
+def _check_slice_by(slice_by: tuple[str, ...], features: set[str]) -> None:
+    sliceable = sorted(features - UNIQUE_FEATURES)
+    for name in slice_by:
+        if name not in sliceable:
+            reason = ", which differs in every example" if name in UNIQUE_FEATURES else ""
+            raise UserError(
+                f"The evaluation cannot slice by {name!r}{reason}.{nearest(name, sliceable)}",
+                expected=f"evaluator.slice_by with some of {', '.join(sliceable)}",
+                received=name,
+                next_step="correct evaluator.slice_by, or leave it out",
+            )
+
+
+@component(checks=(_check_names_to_slice_by, _check_features_to_slice_by))
 def evaluator(
     examples: Input[Examples],
     model: Input[Model],
@@ -104,6 +130,15 @@ def evaluator(
     progress(len(STEPS), len(STEPS), "steps", f"accuracy {metrics['overall']['accuracy']['value']:.4f}")
 
 
+def known_features() -> set[str]:
+    """Returns the names of all features that examples may have, before there are any."""
+    from analysis.data.slicing_features import FEATURES
+    from components.label_grouping import GROUP_FEATURES
+    from components.schema_gen import CURATED, read_curated
+
+    return {f.name for f in read_curated(CURATED).feature} | {*GROUP_FEATURES, *(f.column for f in FEATURES)}
+
+
 def slicing_features(names: Any, others: tuple[str, ...]) -> list[str]:
     """Returns the features to slice by among `names`, recognised by their endings, and then the `others`."""
     found = ["group_name", "garment_name", *sorted(n for n in names if n.endswith(("_decile", "_quintile")))]
@@ -140,11 +175,17 @@ def write_corrupted(directory: Path, columns: Mapping[str, Any], count: int, see
 
 def _read_test_split(shards: list[Path], slice_by: tuple[str, ...]) -> dict[str, Any]:
     """Reads the test examples; raises UserError when they lack a feature to slice by."""
-    from analysis.data.examples import read_arrays, read_record_batches
+    from analysis.data.examples import read_arrays
 
-    present = next(iter(read_record_batches(shards[0], 1))).schema.names
-    needed = ("image", "garment", "group", "source_id", *slicing_features(present, slice_by))
+    needed = ("image", "garment", "group", "source_id", *slicing_features(_feature_names(shards[0]), slice_by))
     return read_arrays(shards, tuple(dict.fromkeys(needed)))
+
+
+def _feature_names(shard: Path) -> list[str]:
+    from analysis.data.examples import read_record_batches
+
+    names: list[str] = next(iter(read_record_batches(shard, 1))).schema.names
+    return names
 
 
 def _ladder(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:

@@ -36,7 +36,19 @@ TIMED_REQUESTS = 100
 """Requests in the latency measurement of a transport: the fewest with a 99th percentile."""
 
 
-@component
+def _choose_engine(engine: str) -> Engine:
+    from serving.engines.engine import choose
+
+    with suggest("fashion run --set infra_validator.engine=auto"):
+        return choose(engine)
+
+
+def _check_engine(engine: str) -> None:
+    if engine != "auto":
+        _choose_engine(engine)
+
+
+@component(checks=(_check_engine,))
 def infra_validator(
     model: Input[Model],
     examples: Input[Examples],
@@ -70,10 +82,7 @@ def infra_validator(
     warmup_batch: int,
 ) -> None:
     """Serves the export as the Pusher would push it, calls all signatures over REST and gRPC, and compares scores."""
-    from serving.engines.engine import choose
-
-    with suggest("fashion run --set infra_validator.engine=auto"):
-        chosen = choose(engine)
+    chosen = _choose_engine(engine)
     columns = read_arrays(examples.split("validation"), ("image", "source_id"))
     images, source_ids = columns["image"][:requests], columns["source_id"][:requests].tolist()
     with tempfile.TemporaryDirectory(prefix="fashion-serving-") as directory:

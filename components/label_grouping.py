@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+GROUP_FEATURES = ("group", "group_name", "garment_name", "has_near_duplicate")
+"""The features that this stage adds, besides those of `analysis.data.slicing_features`."""
+
+
 class Measured(NamedTuple):
     """A file of examples, and the slicing features of its images by name."""
 
@@ -43,6 +47,7 @@ def label_grouping(
     features = [feature.name for feature in read_schema(schema).feature]
     _run_beam(shards, features, str(grouped.path), taxonomy.to_table())
     progress(len(shards), len(shards), "files")
+    grouped.properties.update({s: examples.properties[s] for s in examples.splits() if s in examples.properties})
     grouped.properties["groups"] = len(taxonomy.groups)
     grouped.properties["files"] = len(shards)
 

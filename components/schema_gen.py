@@ -20,7 +20,12 @@ CURATED = Path(__file__).with_name("schema.pbtxt")
 logger = logging.getLogger(__name__)
 
 
-@component
+def _check_curated(curated: Path, use_curated: bool) -> None:
+    if use_curated and curated != CURATED:
+        read_curated(curated)
+
+
+@component(checks=(_check_curated,))
 def schema_gen(
     statistics: Input[ExampleStatistics],
     schema: Output[Schema],
@@ -37,7 +42,7 @@ def schema_gen(
     from components.statistics_gen import read_statistics, splits_of
 
     inferred = infer_schema([read_statistics(statistics, split) for split in splits_of(statistics)])
-    chosen = _without_absent(_read_curated(curated), inferred) if use_curated else inferred
+    chosen = _without_absent(read_curated(curated), inferred) if use_curated else inferred
     found = disagreements(inferred, chosen)
     for difference in found:
         logger.warning("The data and the curated schema disagree: %s", difference)
@@ -60,15 +65,16 @@ def _without_absent(curated: schema_pb2.Schema, inferred: schema_pb2.Schema) -> 
 
 def read_schema(schema: Schema) -> schema_pb2.Schema:
     """Returns the schema that SchemaGen chose."""
-    return _read_curated(schema.schema_file)
+    return read_curated(schema.schema_file)
 
 
-def _read_curated(path: Path) -> schema_pb2.Schema:
+def read_curated(path: Path) -> schema_pb2.Schema:
+    """Returns the schema in a file; raises UserError when it cannot be read."""
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
+        return text_format.Parse(path.read_text(encoding="utf-8-sig"), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise UserError(
             f"The schema {path} cannot be read.",

@@ -9,7 +9,7 @@ from pydantic import Field
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, HyperParameters, Model
 from pipeline.contract.component import Input, Logs, Output, Scratch, component
-from pipeline.contract.errors import suggest
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_json
 from pipeline.contract.progress import Progress
 
@@ -19,7 +19,38 @@ if TYPE_CHECKING:
     from models.training import Task
 
 
-@component
+def _check_profile(profile_batches: tuple[int, int] | None) -> None:
+    if profile_batches is not None and not 1 <= profile_batches[0] <= profile_batches[1]:
+        raise UserError(
+            "trainer.profile_batches is no range of batches.",
+            expected="first and last batch, counted from 1 through all epochs, such as [10, 20]",
+            received=str(list(profile_batches)),
+            next_step="correct trainer.profile_batches, or leave it out",
+        )
+
+
+def _check_batches(examples: Examples, batch_size: int, epochs: int, profile_batches: tuple[int, int] | None) -> None:
+    images = int(examples.properties.get("train", 0))
+    if not images:  # examples of version 0.1 have no record of their number
+        return
+    if images < batch_size:
+        raise UserError(
+            "trainer.batch_size is larger than the training split.",
+            expected=f"at most {images} images a batch",
+            received=str(batch_size),
+            next_step="set a smaller trainer.batch_size",
+        )
+    batches = epochs * (images // batch_size)
+    if profile_batches is not None and profile_batches[1] > batches:
+        raise UserError(
+            "trainer.profile_batches lies beyond the end of the training.",
+            expected=f"batches 1 to {batches:,}: {epochs} epochs of {images // batch_size:,}",
+            received=str(list(profile_batches)),
+            next_step="correct trainer.profile_batches, or leave it out",
+        )
+
+
+@component(checks=(_check_profile, _check_batches))
 def trainer(
     examples: Input[Examples],
     hyperparameters: Input[HyperParameters],

@@ -41,7 +41,39 @@ Family = Annotated[Literal["compact", "plain", "quick"], BeforeValidator(_reject
 Width = Annotated[int, Field(ge=8, le=512, multiple_of=8)]
 
 
-@component
+def _check_warm_start(warm_start: Path | None, families: tuple[Family, ...], widths: tuple[Width, ...]) -> None:
+    from analysis.search.space import SearchSpace
+
+    if warm_start is not None:
+        _read_values(warm_start, SearchSpace({"family": families, "width": widths}))
+
+
+def _check_batch(search_examples: int, batch_size: int) -> None:
+    if search_examples < batch_size:
+        raise UserError(
+            "The search has fewer examples than a batch holds.",
+            expected=f"tuner.search_examples of at least {batch_size} (tuner.batch_size)",
+            received=str(search_examples),
+            next_step="set a smaller tuner.batch_size or more tuner.search_examples",
+        )
+
+
+def _read_values(warm_start: Path, space: SearchSpace) -> Any:
+    """Returns the values in a file, all of which lie in the space."""
+    with suggest("correct the file, or leave tuner.warm_start out"):
+        try:
+            values = json.loads(warm_start.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"The search cannot start from {warm_start}.",
+                expected="the best_hyperparameters.json of an earlier search",
+                received=str(error),
+            ) from None
+        space.check(values, str(warm_start))
+        return values
+
+
+@component(checks=(_check_warm_start, _check_batch))
 def tuner(
     examples: Input[Examples],
     hyperparameters: Output[HyperParameters],
@@ -128,16 +160,7 @@ def _first_recipe(space: SearchSpace, warm_start: Path | None) -> Recipe:
 
     if warm_start is None:
         return space.nearest(Recipe())
-    with suggest("Correct the file, or leave tuner.warm_start out."):
-        try:
-            values = json.loads(warm_start.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"The search cannot start from {warm_start}.",
-                expected="the best_hyperparameters.json of an earlier search",
-                received=str(error),
-            ) from None
-        return space.read(values, str(warm_start))
+    return space.read(_read_values(warm_start, space), str(warm_start))
 
 
 def _read_task(

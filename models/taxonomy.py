@@ -47,7 +47,7 @@ class Taxonomy:
         """
         path = Path(path) if path is not None else DEFAULT_PATH
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TaxonomyError(
                 f"The taxonomy {path} cannot be read.", expected="a TOML file", received=str(error)

@@ -137,7 +137,7 @@ def load(name: str, directory: Path = STUDIES) -> Experiment:
     if not path.exists():
         raise unknown("experiment", name, names(directory))
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         return Experiment(name=name, **table)
     except (ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
         raise DeclarationError(
@@ -217,7 +217,7 @@ def check_settings(
 def _number(path: Path) -> int:
     # `load` reports a file that cannot be read, with the reason.
     with suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
-        number = tomllib.loads(path.read_text(encoding="utf-8")).get("number")
+        number = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("number")
         return number if isinstance(number, int) else 0
     return 0
 

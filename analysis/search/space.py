@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from models.recipe import Recipe
 from pipeline.contract.errors import UserError
+
+if TYPE_CHECKING:
+    from models.recipe import Recipe
 
 Sampling = Literal["linear", "log"]
 
@@ -48,6 +50,8 @@ class SearchSpace:
 
     def nearest(self, recipe: Recipe) -> Recipe:
         """Returns the recipe of the space that is nearest to one that may lie outside it."""
+        from models.recipe import Recipe
+
         values = recipe.to_values()
         for name, choices in self.choices.items():
             values[name] = _nearest_choice(values[name], choices)
@@ -65,15 +69,20 @@ class SearchSpace:
         Raises:
             SearchSpaceError: They are no table, or a name is unknown, or a value lies outside the space.
         """
-        default = searched_values(self.nearest(Recipe()))
+        from models.recipe import Recipe
+
+        self.check(values, source)
+        return Recipe.from_values(searched_values(self.nearest(Recipe())) | values)
+
+    def check(self, values: Any, source: str) -> None:
+        """Checks the values that `read` takes, and imports no heavy library; arguments and errors as of `read`."""
         if not isinstance(values, dict):
             raise _outside(source, "a table of values by name", repr(values))
-        if unknown := sorted(values.keys() - default.keys()):
-            raise _outside(source, f"some of {', '.join(default)}", ", ".join(unknown))
+        if unknown := sorted(values.keys() - set(NAMES)):
+            raise _outside(source, f"some of {', '.join(NAMES)}", ", ".join(unknown))
         for name, value in values.items():
             if expected := self._expected(name, value):
                 raise _outside(source, expected, repr(value))
-        return Recipe.from_values(default | values)
 
     def _expected(self, name: str, value: Any) -> str:
         """Returns the values that a name may have, or nothing where `value` is one of them."""

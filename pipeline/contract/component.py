@@ -12,13 +12,17 @@
 A runner reads the declaration (`label_grouping.spec`), gives the function directories to read and to write, and calls
 `label_grouping.run(...)`. A definition chains it with `pipeline.add(label_grouping, section, examples=...)`. The
 parameters with a default are the component's section of the configuration; the definition sets the others.
+
+What the types of the parameters cannot express, a component checks in functions that it declares with
+`@component(checks=(check_split,))`. Such a function takes some of the component's inputs and parameters by name and
+raises `UserError`. The runner calls it as early as it can: before the first stage, or as soon as the inputs are there.
 """
 
 from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -70,6 +74,10 @@ def nothing_outside(parameters: Mapping[str, Any]) -> Mapping[str, str]:
     return {}
 
 
+Check = Callable[..., None]
+"""Raises `UserError` for values that the component cannot use; its arguments are some of the component's, by name."""
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument of a component, as its signature declares it."""
@@ -91,6 +99,7 @@ class ComponentSpec:
         summary: The first line of its docstring.
         arguments: In the order of the signature.
         outside: Returns digests of what it reads that is neither input nor file; they belong to the cache key.
+        checks: Functions that check inputs and parameters before the component runs.
     """
 
     name: str
@@ -98,6 +107,7 @@ class ComponentSpec:
     summary: str
     arguments: tuple[Argument, ...]
     outside: Outside = nothing_outside
+    checks: tuple[Check, ...] = ()
 
     def by_role(self, role: Role) -> dict[str, Argument]:
         """Returns the arguments of one role by name, in the order of the signature."""
@@ -107,9 +117,11 @@ class ComponentSpec:
 class Component:
     """A declared component: `spec` is what its signature says, `run` the function itself."""
 
-    def __init__(self, function: Callable[..., None], outside: Outside = nothing_outside) -> None:
+    def __init__(
+        self, function: Callable[..., None], outside: Outside = nothing_outside, checks: Sequence[Check] = ()
+    ) -> None:
         self.run = function
-        self.spec = _read_signature(function, outside)
+        self.spec = _read_signature(function, outside, checks)
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -119,31 +131,45 @@ class Component:
 @overload
 def component(function: Callable[..., None], /) -> Component: ...
 @overload
-def component(*, outside: Outside = nothing_outside) -> Callable[[Callable[..., None]], Component]: ...
 def component(
-    function: Callable[..., None] | None = None, /, *, outside: Outside = nothing_outside
+    *, outside: Outside = nothing_outside, checks: Sequence[Check] = ()
+) -> Callable[[Callable[..., None]], Component]: ...
+def component(
+    function: Callable[..., None] | None = None,
+    /,
+    *,
+    outside: Outside = nothing_outside,
+    checks: Sequence[Check] = (),
 ) -> Component | Callable[[Callable[..., None]], Component]:
     """Declares a function as a component.
 
     Args:
         function: The function; its type hints are the declaration.
         outside: Returns digests of what the component reads that is neither input nor file. Defaults to none.
+        checks: Functions that check inputs and parameters before the component runs. Defaults to none.
 
     Raises:
-        TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, or no docstring.
+        TypeError: A parameter without a type hint or before the `*`, an output that is no artifact, no docstring, or a
+            check with an argument that is neither input nor parameter.
     """
     if function is not None:
-        return Component(function, outside)
-    return lambda f: Component(f, outside)
+        return Component(function, outside, checks)
+    return lambda f: Component(f, outside, checks)
 
 
-def _read_signature(function: Callable[..., None], outside: Outside) -> ComponentSpec:
+def _read_signature(function: Callable[..., None], outside: Outside, checks: Sequence[Check]) -> ComponentSpec:
     hints = inspect.get_annotations(function, eval_str=True)
     arguments = tuple(_read_argument(function, p, hints) for p in inspect.signature(function).parameters.values())
     summary = (inspect.getdoc(function) or "").split("\n", 1)[0]
     if not summary:
         raise TypeError(f"Component {function.__name__} has no docstring; its first line is shown to users.")
-    return ComponentSpec(function.__name__, function.__module__, summary, arguments, outside)
+    known = {a.name for a in arguments if a.role in (Role.INPUT, Role.PARAMETER)}
+    for check in checks:
+        if unknown := sorted(set(inspect.signature(check).parameters) - known):
+            raise TypeError(
+                f"{function.__name__}: {check.__name__} takes {', '.join(unknown)}, which it does not have."
+            )
+    return ComponentSpec(function.__name__, function.__module__, summary, arguments, outside, tuple(checks))
 
 
 def _read_argument(function: Callable[..., None], parameter: inspect.Parameter, hints: dict[str, Any]) -> Argument:

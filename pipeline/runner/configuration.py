@@ -7,17 +7,20 @@ parameter is declared once, with its type, bounds and description, and read by e
 from __future__ import annotations
 
 import inspect
+import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pipeline.contract.component import Component, Role
 from pipeline.contract.errors import UserError
 from pipeline.contract.suggestions import nearest
+
+Model = TypeVar("Model", bound=BaseModel)
 
 PROFILES = Path(__file__).resolve().parents[1] / "profiles"
 
@@ -94,7 +97,7 @@ def load_configuration(
     kind = configuration_type(tuple(components))
     sections = {c.spec.name: _section(c) for c in components}
     try:
-        values = Configuration.model_validate({k: v for k, v in content.items() if k not in sections})
+        values = _parse(Configuration, {k: v for k, v in content.items() if k not in sections})
     except ValidationError as error:
         raise _explain(error, kind, []) from None
     # Pydantic takes a quarter of a second to build the validators of all sections, so only those in use are built.
@@ -105,16 +108,24 @@ def load_configuration(
 def _validate(section: type[BaseModel], name: str, content: Any) -> BaseModel:
     """Returns a section with its values checked; one that nothing sets has the defaults, which need no check."""
     try:
-        return section.model_construct() if content is None else section.model_validate(content)
+        return section.model_construct() if content is None else _parse(section, content)
     except ValidationError as error:
         raise _explain(error, section, [name]) from None
+
+
+def _parse(kind: type[Model], content: Any) -> Model:
+    """Returns TOML content as a model; a value that pydantic would convert to another type is an error.
+
+    Strict JSON is what TOML needs: a text may be a path and an array a tuple, but `true` is not the number 1.
+    """
+    return kind.model_validate_json(json.dumps(content, default=str), strict=True)
 
 
 def _read_profile(profile: str) -> dict[str, Any]:
     path = Path(profile) if profile.endswith(".toml") else PROFILES / f"{profile}.toml"
     known = sorted(p.stem for p in PROFILES.glob("*.toml"))
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError:
         raise UserError(
             f"There is no profile {profile!r}.{nearest(profile, known)}",
@@ -154,6 +165,8 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
 
 
 def _value(text: str) -> Any:
+    if text in ("True", "False"):  # as Python spells them
+        return text == "True"
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -22,7 +22,7 @@ from pipeline.contract.files import sync, sync_tree
 from pipeline.contract.progress import Progress
 from pipeline.runner.fingerprint import digest_json, manifest
 from pipeline.runner.metadata_store import ArtifactRecord
-from pipeline.runner.plan import Decision
+from pipeline.runner.plan import Decision, read_artifact
 from pipeline.runner.workspace import Workspace
 
 RECORD = "execution.json"
@@ -169,11 +169,7 @@ class Stage:
                 return self.decision.node.parameters[argument.name]
 
     def _input(self, argument: Argument, record: ArtifactRecord | None) -> Artifact | None:
-        if record is None:
-            return None
-        properties = {name: value for name, value in record.properties.items() if name != "manifest"}
-        artifact: Artifact = argument.type(self.workspace.root / record.uri, properties)
-        return artifact
+        return None if record is None else read_artifact(argument.type, record, self.workspace)
 
     def _record(self, name: str, output: Artifact) -> dict[str, Any]:
         files = manifest(output.path)

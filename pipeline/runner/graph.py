@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from pipeline.contract.artifacts import Artifact
-from pipeline.contract.component import Argument, Component, Role
+from pipeline.contract.component import Argument, Check, Component, Role
 from pipeline.contract.errors import UserError
 from pipeline.contract.suggestions import nearest
 
@@ -70,6 +70,13 @@ class Node:
     def upstream(self) -> set[str]:
         """Returns the names of the nodes whose outputs this one reads in the same run."""
         return {source.node for source in self.sources.values() if isinstance(source, Channel)}
+
+    def checks(self) -> Iterator[tuple[Check, dict[str, Channel], dict[str, Any]]]:
+        """Yields the component's checks, each with the channels and the parameters that it takes, by name."""
+        for check in self.component.spec.checks:
+            names = inspect.signature(check).parameters
+            channels = {n: s for n, s in self.sources.items() if n in names and isinstance(s, Channel)}
+            yield check, channels, {n: value for n, value in self.parameters.items() if n in names}
 
 
 class Pipeline:

@@ -128,10 +128,14 @@ class LocalRunner:
             for node in needed:
                 decision = planner.decide(node, available, selected, fresh)
                 if decision.action == "run":
+                    if not self._seconds:
+                        planner.check(node.name, selected, available)
                     available[node.name] = self._execute(store, run, decision)
                 else:
                     available[node.name] = decision.outputs
                     self._reuse(store, run, decision)
+                if self._seconds:
+                    planner.check(node.name, selected, available, finished=node.name)
         return available
 
     def _reuse(self, store: MetadataStore, run: int, decision: Decision) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
+from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Role
 from pipeline.contract.errors import UserError
 from pipeline.runner.fingerprint import ROOT, SourceReader, differences, digest_json, manifest
@@ -63,6 +64,12 @@ class Decision:
         return digest_json(self.parts)
 
 
+def read_artifact(kind: type[Artifact], record: ArtifactRecord, workspace: Workspace) -> Artifact:
+    """Returns an artifact as a component reads it: its directory, and its properties without the manifest."""
+    properties = {name: value for name, value in record.properties.items() if name != "manifest"}
+    return kind(workspace.root / record.uri, properties)
+
+
 Available = dict[str, Mapping[str, ArtifactRecord]]
 """Stage name to the artifacts it has in this run, by output; a stage that would run has none yet."""
 
@@ -87,12 +94,41 @@ class Planner:
     def explain(self, selected: Sequence[str], fresh: bool = False) -> list[Decision]:
         """Decides about every stage as a run would; stages after one that would run count as running as well."""
         available: Available = {}
-        decisions = []
+        decisions: list[Decision] = []
         for node in self._pipeline.needed(selected):
             decision = self.decide(node, available, selected, fresh)
+            if decision.action == "run" and all(d.action != "run" for d in decisions):
+                self.check(node.name, selected, available)
             available[node.name] = decision.outputs
             decisions.append(decision)
         return decisions
+
+    def check(self, start: str, selected: Sequence[str], available: Available, finished: str = "") -> None:
+        """Runs the checks of a stage and of the selected ones after it that need no input, or one that is there.
+
+        So the first stage to run is the moment at which mistakes in the parameters of all later ones are found.
+
+        Args:
+            start: The stage to begin with, in running order.
+            selected: The names of the stages of the run.
+            available: Stage name to the artifacts that it has.
+            finished: Check only what the outputs of this stage decide. Defaults to all that can be checked.
+
+        Raises:
+            UserError: A path cannot be read, or a component cannot use its parameters, or an input with them.
+        """
+        names = list(self._pipeline.nodes)
+        for node in (self._pipeline.nodes[n] for n in names[names.index(start) :] if n in selected):
+            if not finished:
+                parameters_of(node, self._workspace)
+            for check, channels, parameters in node.checks():
+                upstream = {channel.node for channel in channels.values()}
+                if (finished in upstream or not finished) and all(available.get(stage) for stage in upstream):
+                    inputs = {name: self._artifact(channel, available) for name, channel in channels.items()}
+                    check(**inputs, **parameters)
+
+    def _artifact(self, channel: Channel, available: Available) -> Artifact:
+        return read_artifact(channel.type, available[channel.node][channel.output], self._workspace)
 
     def decide(self, node: Node, available: Available, selected: Sequence[str], fresh: bool) -> Decision:
         """Decides about one stage from the artifacts that the stages before it have in this run.
@@ -213,9 +249,10 @@ def parameters_of(node: Node, workspace: Workspace) -> dict[str, Any]:
     root = workspace.root.absolute()
 
     def plain(name: str, value: Any) -> Any:
-        if isinstance(value, Path) and value.absolute().is_relative_to(root):
+        own = isinstance(value, Path) and not _by_content(declared[name].type)
+        if own and value.absolute().is_relative_to(root):
             return f"WORKSPACE/{value.absolute().relative_to(root).as_posix()}"
-        return _plain(name, value, declared[name].type)
+        return _plain(f"{node.name}.{name}", value, declared[name].type)
 
     return {name: plain(name, value) for name, value in node.parameters.items()}
 
@@ -272,14 +309,15 @@ def _version(library: str) -> str:
 def _plain(name: str, value: Any, hint: Any) -> Any:
     """Returns a parameter as JSON content; a path declared `ExternalPath` as the digest of what it holds."""
     if isinstance(value, Path) and _by_content(hint):
-        if not value.exists():
+        try:
+            return {"content": digest_json(manifest(value))}
+        except OSError as error:
             raise UserError(
-                f"The path for {name!r} does not exist.",
-                expected="a file or directory",
-                received=str(value),
-                next_step="correct the path, then run again",
-            )
-        return {"content": digest_json(manifest(value))}
+                f"The path in {name} cannot be read.",
+                expected="a file or directory that exists and that this user may read",
+                received=f"{error.filename or value}: {error.strerror or error}",
+                next_step=f"correct {name}, or leave it out",
+            ) from None
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, tuple | list):

@@ -92,13 +92,6 @@ def test_without_a_pushed_model_nothing_is_scored(infer: Any) -> None:
     assert [path.name for path in inference.path.iterdir()] == ["inference.json"]
 
 
-def test_the_test_split_is_refused(infer: Any) -> None:
-    """The error lists the splits that can be scored."""
-    with pytest.raises(UserError, match="does not read the official test split") as error:
-        infer(split="test")
-    assert error.value.expected == "train, validation"
-
-
 def test_unusable_model(infer: Any, model: Model, tmp_path: Path) -> None:
     """A model that cannot be loaded is a user error with a next step."""
     lacking = without_signature(model, "serving_examples", tmp_path / "lacking")

@@ -9,8 +9,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from analysis.data.examples import read_arrays, read_columns
+from analysis.data.examples import read_arrays, read_columns, read_record_batches
 from analysis.data.slicing_features import FEATURES, assign_bins, quantile_edges
+from components.evaluator import known_features
 from components.label_grouping import label_grouping
 from components.schema_gen import CURATED
 from models.taxonomy import Taxonomy
@@ -60,6 +61,12 @@ def test_every_example_has_its_group(grouped: Examples) -> None:
         assert read["group"].tolist() == [TAXONOMY.group_of[g] for g in read["garment"]]
         assert read["group_name"].tolist() == [TAXONOMY.groups[g] for g in read["group"]]
         assert read["garment_name"].tolist() == [TAXONOMY.garments[g] for g in read["garment"]]
+
+
+def test_the_features_are_those_that_the_evaluator_knows(grouped: Examples) -> None:
+    """So a name in `evaluator.slice_by` can be checked before there are examples; only a catalogue has texts."""
+    batch = next(iter(read_record_batches(grouped.split("test")[0], 1)))
+    assert {*batch.schema.names, "title", "description"} == known_features()
 
 
 def test_existing_features_are_unchanged(grouped: Examples) -> None:

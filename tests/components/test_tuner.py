@@ -235,7 +235,7 @@ def test_bad_warm_start_is_rejected(tmp_path: Path, examples: Examples, content:
     with pytest.raises(UserError, match="cannot start from") as caught:
         run_tuner(tmp_path, examples, warm_start=tmp_path / "best.json")
     assert message in str(caught.value)
-    assert caught.value.next_step == "Correct the file, or leave tuner.warm_start out."
+    assert caught.value.next_step == "correct the file, or leave tuner.warm_start out"
 
 
 def test_fewer_examples_than_a_batch_are_rejected(tmp_path: Path, examples: Examples) -> None:

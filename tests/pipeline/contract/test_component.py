@@ -47,3 +47,15 @@ def test_component_without_docstring_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no docstring"):
         component(undocumented)
+
+
+def test_check_takes_arguments_of_the_component() -> None:
+    """A check of something that the component does not have is found when the module is imported."""
+
+    def check(examples: Examples, cuont: int) -> None: ...
+
+    def counting(examples: Input[Examples], *, count: int) -> None:
+        """Does nothing."""
+
+    with pytest.raises(TypeError, match="counting: check takes cuont"):
+        component(checks=(check,))(counting)

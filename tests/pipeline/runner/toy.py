@@ -44,7 +44,12 @@ def source(
     (cache / f"download-{seed}").touch()
 
 
-@component
+def _check_steps(examples: Examples, steps: int) -> None:
+    if steps > 10 * int(examples.properties["count"]):
+        raise UserError("There are more steps than the numbers allow.", received=str(steps))
+
+
+@component(checks=(_check_steps,))
 def learn(
     examples: Input[Examples],
     model: Output[Model],
@@ -87,7 +92,12 @@ def _go_wrong(how: str, directory: Path) -> None:
             file.write("x")
 
 
-@component
+def _check_bound(at_least: int) -> None:
+    if at_least > 1000:
+        raise UserError("No model can know so large a total.", received=str(at_least))
+
+
+@component(checks=(_check_bound,))
 def judge(
     model: Input[Model],
     baseline: Input[Model] | None,

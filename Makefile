@@ -1,5 +1,4 @@
 # A newcomer needs two commands: `make run` and `make test`.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
@@ -32,13 +31,23 @@ check: setup ## Check format, lint, types, import contracts and documents
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.documents.style
 
-setup: $(VENV)/.installed ## Create .venv with the locked dependencies
+setup: $(VENV)/.installed ## Create .venv with the locked dependencies; PYTHON=python3.12 chooses another Python than the newest
+
+# `make PYTHON=python3.12 setup` chooses the Python. An environment of another version is created anew, and so is one
+# whose Python is gone, as after an upgrade of the system.
+version = $(shell $(1) -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)
+stale := $(shell test -x "$(BIN)/python" || echo yes)
+ifdef PYTHON
+ifneq ($(call version,$(PYTHON)),$(call version,$(BIN)/python))
+stale := yes
+endif
+endif
+ifeq ($(stale),yes)
+.PHONY: $(VENV)/.installed
+endif
 
 $(VENV)/.installed: requirements.lock setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "Python 3.11 is needed; received: $$($(PYTHON) --version). Next: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-		{ echo "Python cannot create a virtual environment. Next: sudo apt-get install python3.11-venv"; exit 1; }
+	@bash scripts/get_python.sh "$(VENV)" "$(PYTHON)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
@@ -85,8 +94,8 @@ site: setup ## Build the documentation site in build/site/html; ARGS=--serve ser
 	@$(BIN)/python -m scripts.documents.site $(ARGS)
 
 lock: ## Resolve the dependencies of setup.py into requirements.lock
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \
-		--extra develop --custom-compile-command "make lock" --output-file requirements.lock setup.py
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 --extra develop --custom-compile-command "make lock" --output-file requirements.lock setup.py
 
 format: setup ## Format the code and apply the linter's fixes
 	$(BIN)/ruff format .

@@ -64,14 +64,11 @@ def _all(workspace: Workspace) -> list[Path]:
 def _unused(workspace: Workspace) -> list[Path]:
     if not workspace.store.exists():
         return []
-    store = MetadataStore(workspace.store)
-    try:
+    with MetadataStore(workspace.store) as store:
         used = store.latest_executions()
         # The newest blessed model is the next candidate's baseline, whether or not the latest run used it.
         used_paths = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
         logs = {f"{e.type}/{e.cache_key[:16]}" for e in used}
-    finally:
-        store.close()
     artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in used_paths]
     logged = [p for p in workspace.logs.glob("*/*") if str(p.relative_to(workspace.logs)) not in logs]
     return [*artifacts, *logged]

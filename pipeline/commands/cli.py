@@ -93,18 +93,22 @@ def explain(
 ) -> None:
     """Explain for every stage whether `fashion run` would run or reuse it, and why."""
     workspace = Workspace(directory)
-    pipeline, _ = assemble("fashion", workspace, profile, set_)
+    pipeline, configuration = assemble("fashion", workspace, profile, set_)
+    from pipeline.commands.summary import planned_training_time
     from pipeline.runner.metadata_store import MetadataStore
     from pipeline.runner.plan import Planner
 
     # Before the first run there is nothing to compare with, and no file is written.
-    store = MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:"))
-    decisions = Planner(pipeline, workspace, store).explain(pipeline.select(from_, until, only), fresh)
+    with MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:")) as store:
+        decisions = Planner(pipeline, workspace, store).explain(pipeline.select(from_, until, only), fresh)
     if as_json:
         _print_json([{"stage": d.node.name, "action": d.action, "reasons": d.reasons} for d in decisions])
         return
     for decision in decisions:
         print(f"{decision.node.name:<18} {decision.action:<6} {'; '.join(decision.reasons)}")
+    running = [decision.node.name for decision in decisions if decision.action == "run"]
+    if text := planned_training_time(running, profile, configuration.expected_minutes):
+        print(text)
 
 
 @app.command()
@@ -139,7 +143,8 @@ def status(directory: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     from pipeline.commands.summary import latest_run, latest_run_text
 
     workspace = Workspace(directory)
-    table = latest_run(_open_store(workspace), workspace)
+    with _open_store(workspace) as store:
+        table = latest_run(store, workspace)
     if as_json:
         _print_json(table)
     else:
@@ -156,7 +161,8 @@ def lineage(
     from pipeline.runner import lineage as tracing
 
     workspace = Workspace(directory)
-    tree = tracing.trace(_open_store(workspace), workspace, artifact)
+    with _open_store(workspace) as store:
+        tree = tracing.trace(store, workspace, artifact)
     if as_json:
         _print_json(tree)
     else:

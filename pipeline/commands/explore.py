@@ -113,8 +113,8 @@ def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
         events = store.events(execution.id, "INPUT") | store.events(execution.id, "OUTPUT")
         return {name: workspace.root / artifact.uri for name, artifact in events.items()}
 
-    store = MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:"))
-    evaluated, explored = paths("evaluator", "fashion run"), paths("explorer", "fashion explore")
+    with MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:")) as store:
+        evaluated, explored = paths("evaluator", "fashion run"), paths("explorer", "fashion explore")
     return NotebookArtifacts(
         examples=Examples(explored["examples"]),
         neighbours=ImageNeighbours(explored["neighbours"]),

@@ -50,6 +50,15 @@ def expected_time(profile: str, minutes: float | None, quickest: float | None, b
     return f"{text} Quicker: --profile {QUICKEST}, about {SLOWER_WITHOUT_BFLOAT16 * quickest:.0f} minutes."
 
 
+def expected_time_here(profile: str, minutes: float | None) -> str:
+    """Returns how long a profile takes on this processor; empty where it has bfloat16 arithmetic, or is not known."""
+    from pipeline import definition
+    from pipeline.runner.configuration import load_configuration
+
+    quickest = load_configuration(definition.COMPONENTS, QUICKEST).expected_minutes
+    return expected_time(profile, minutes, quickest, has_bfloat16())
+
+
 def expected_time_announcer(
     pipeline: Pipeline, selected: Collection[str], profile: str, minutes: float | None, announce: Callable[[str], None]
 ) -> Callable[[str], None]:
@@ -66,14 +75,17 @@ def expected_time_announcer(
     def before_stage(stage: str) -> None:
         if stage in waiting:
             waiting.clear()
-            from pipeline import definition
-            from pipeline.runner.configuration import load_configuration
-
-            quickest = load_configuration(definition.COMPONENTS, QUICKEST).expected_minutes
-            if text := expected_time(profile, minutes, quickest, has_bfloat16()):
+            if text := expected_time_here(profile, minutes):
                 announce(text)
 
     return before_stage
+
+
+def planned_training_time(running: Collection[str], profile: str, minutes: float | None) -> str:
+    """Returns the expected time on this processor where the Trainer is among the stages that would run; else empty."""
+    from components.trainer import trainer
+
+    return expected_time_here(profile, minutes) if trainer.spec.name in running else ""
 
 
 def refusals(result: RunResult, selected: Collection[str]) -> list[str]:

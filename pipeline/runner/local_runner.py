@@ -110,15 +110,11 @@ class LocalRunner:
         Raises:
             UserError: The workspace is locked or damaged, a stage failed, or the user interrupted.
         """
-        with self._workspace.lock():
-            store = MetadataStore(self._workspace.store)
-            try:
-                self._clear_killed_runs(store)
-                run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
-                available = self._run_stages(store, run, selected, fresh)
-                return RunResult(self._workspace.root, run, available, self._seconds, _peak_mebibytes())
-            finally:
-                store.close()
+        with self._workspace.lock(), MetadataStore(self._workspace.store) as store:
+            self._clear_killed_runs(store)
+            run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
+            available = self._run_stages(store, run, selected, fresh)
+            return RunResult(self._workspace.root, run, available, self._seconds, _peak_mebibytes())
 
     def _run_stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
         planner = Planner(self._pipeline, self._workspace, store)

@@ -85,7 +85,7 @@ class StoreVersionError(UserError):
 
 
 class MetadataStore:
-    """Reads and writes the metadata store; every method that writes is one transaction."""
+    """Reads and writes the metadata store, until it is closed; every method that writes is one transaction."""
 
     def __init__(self, path: Path) -> None:
         """Opens the store: creates one where there is none, and migrates one that an earlier version wrote.
@@ -98,10 +98,20 @@ class MetadataStore:
         with self._readable():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._open_version()
+            try:
+                self._db.row_factory = sqlite3.Row
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._open_version()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> MetadataStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _version(self) -> int:
         version: int = self._db.execute("PRAGMA user_version").fetchone()[0]

@@ -42,17 +42,14 @@ def repair(workspace: Workspace) -> tuple[Path | None, list[str]]:
     with workspace.lock():
         moved = None
         try:
-            store = MetadataStore(workspace.store)
-            store.check()
+            with MetadataStore(workspace.store) as store:
+                store.check()
         except StoreVersionError:
             raise
         except UserError:
             moved = _move_damaged_store(workspace)
-            store = MetadataStore(workspace.store)
-        try:
+        with MetadataStore(workspace.store) as store:
             return moved, adopt_finished(store, workspace)
-        finally:
-            store.close()
 
 
 def _move_damaged_store(workspace: Workspace) -> Path:

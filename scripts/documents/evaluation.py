@@ -55,8 +55,7 @@ class FinishedRun:
     def read(cls, workspace: Workspace) -> FinishedRun:
         """Reads the metadata store of a workspace."""
         executions, outputs = {}, {}
-        store = MetadataStore(workspace.store)
-        try:
+        with MetadataStore(workspace.store) as store:
             latest = {execution.type: execution for execution in store.latest_executions()}
             for name in default_parameters():
                 artifacts = store.events(latest[name].id, "OUTPUT")
@@ -65,8 +64,6 @@ class FinishedRun:
                 executions[name] = producers[0]
                 if name == "trainer":
                     properties = artifacts["model"].properties
-        finally:
-            store.close()
         return cls(executions, outputs, {name: properties[name] for name in ("parameters", "validation_macro_f1")})
 
     def describe(self) -> dict[str, Any]:

@@ -92,8 +92,8 @@ def draw_panel(workspace: Path, target: Path) -> None:
 
 def draw_report(workspace: Path, target: Path) -> None:
     """Draws the first screen of the Evaluator's report."""
-    store = MetadataStore(Workspace(workspace).store)
-    report = workspace / store.artifacts(ModelEvaluation.__name__)[-1].uri / "report.html"
+    with MetadataStore(Workspace(workspace).store) as store:
+        report = workspace / store.artifacts(ModelEvaluation.__name__)[-1].uri / "report.html"
     with browser_tab(width=1100) as tab:
         tab.goto(report.resolve().as_uri())
         tab.wait_for_load_state("networkidle")

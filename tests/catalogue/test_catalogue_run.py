@@ -47,9 +47,8 @@ class Pipeline:
     def reasons(self) -> dict[str, tuple[str, ...]]:
         """The reasons why stages would run, by stage."""
         pipeline, _ = assemble("fashion", self.workspace, str(PROFILE), self.options)
-        store = MetadataStore(self.workspace.store)
-        decisions = Planner(pipeline, self.workspace, store).explain(STAGES)
-        store.close()
+        with MetadataStore(self.workspace.store) as store:
+            decisions = Planner(pipeline, self.workspace, store).explain(STAGES)
         return {d.node.name: d.reasons for d in decisions if d.action == "run"}
 
     def change(self, statement: str) -> None:
@@ -106,7 +105,8 @@ def test_without_psycopg_the_message_names_the_extra(dsn: str, tmp_path: Path, m
 
     def explain() -> None:
         pipeline, _ = assemble("fashion", Workspace(tmp_path), str(PROFILE), options)
-        Planner(pipeline, Workspace(tmp_path), MetadataStore(Path(":memory:"))).explain(["example_gen"])
+        with MetadataStore(Path(":memory:")) as store:
+            Planner(pipeline, Workspace(tmp_path), store).explain(["example_gen"])
 
     with pytest.raises(UserError, match="needs psycopg") as caught:
         explain()

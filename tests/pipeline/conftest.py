@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,13 @@ from tests.pipeline.runner.toy import configured
 
 Run = Callable[..., RunResult]
 Explain = Callable[..., dict[str, Decision]]
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a SQLite file, and commits and closes it; sqlite3's own context manager does not close."""
+    with closing(sqlite3.connect(path)) as db, db:
+        yield db
 
 
 @pytest.fixture
@@ -43,8 +52,9 @@ def explain(workspace: Workspace) -> Explain:
 
     def go(*overrides: str, root: Path | None = None) -> dict[str, Decision]:
         pipeline = configured(*overrides, workspace=workspace)
-        arguments = (pipeline, workspace, MetadataStore(workspace.store))
-        planner = Planner(*arguments) if root is None else Planner(*arguments, root)
-        return {d.node.name: d for d in planner.explain(list(pipeline.nodes))}
+        with MetadataStore(workspace.store) as store:
+            arguments = (pipeline, workspace, store)
+            planner = Planner(*arguments) if root is None else Planner(*arguments, root)
+            return {d.node.name: d for d in planner.explain(list(pipeline.nodes))}
 
     return go

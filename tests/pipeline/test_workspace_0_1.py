@@ -10,8 +10,8 @@ Logs are left out. Files over 1,500 bytes are replaced by a line of text; the di
 
 from __future__ import annotations
 
-import sqlite3
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from pipeline.runner.plan import Decision, Planner
 from pipeline.runner.store_recovery import repair
 from pipeline.runner.workspace import Workspace
 from serving.versions import versions
+from tests.pipeline.conftest import open_database
 
 STAGES = [
     "example_gen", "statistics_gen", "schema_gen", "example_validator", "label_grouping", "tuner", "trainer",
@@ -44,9 +45,10 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def store(workspace: Workspace) -> MetadataStore:
+def store(workspace: Workspace) -> Iterator[MetadataStore]:
     """Its metadata store, opened by the code of today."""
-    return MetadataStore(workspace.store)
+    with MetadataStore(workspace.store) as store:
+        yield store
 
 
 def decide(workspace: Workspace, store: MetadataStore, *selected: str) -> dict[str, Decision]:
@@ -103,7 +105,8 @@ def test_lost_store_is_made_again_from_the_records(workspace: Workspace) -> None
     workspace.store.write_bytes(b"this is no database" * 100)
     moved, stages = repair(workspace)
     assert moved is not None and sorted(set(stages)) == sorted(STAGES)
-    assert len(MetadataStore(workspace.store).artifacts("Model")) == 2
+    with MetadataStore(workspace.store) as store:
+        assert len(store.artifacts("Model")) == 2
 
 
 def test_store_goes_through_the_migrations(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +114,9 @@ def test_store_goes_through_the_migrations(workspace: Workspace, monkeypatch: py
     first = ("CREATE TABLE Tag (execution_id INTEGER)", "INSERT INTO Tag SELECT id FROM Execution")
     monkeypatch.setattr(metadata_store, "MIGRATIONS", (first, ("ALTER TABLE Tag ADD COLUMN name TEXT",)))
     for _ in range(2):
-        assert len(latest_run(MetadataStore(workspace.store), workspace)["stages"]) == len(STAGES)
-    with sqlite3.connect(workspace.store) as db:
+        with MetadataStore(workspace.store) as store:
+            assert len(latest_run(store, workspace)["stages"]) == len(STAGES)
+    with open_database(workspace.store) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (3,)
         assert db.execute("SELECT COUNT(*), MAX(name) FROM Tag").fetchone() == (22, None)
 
@@ -123,8 +127,9 @@ def test_failed_migration_leaves_the_store_as_it_was(workspace: Workspace, monke
     with pytest.raises(UserError, match="cannot be used"):
         MetadataStore(workspace.store)
     monkeypatch.undo()
-    assert latest_run(MetadataStore(workspace.store), workspace)["run"] == 2
-    with sqlite3.connect(workspace.store) as db:
+    with MetadataStore(workspace.store) as store:
+        assert latest_run(store, workspace)["run"] == 2
+    with open_database(workspace.store) as db:
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'Tag'").fetchone()
 
 
@@ -132,6 +137,6 @@ def test_new_store_has_the_newest_version(tmp_path: Path, monkeypatch: pytest.Mo
     """A new store goes the way of an old one, so both have the same tables."""
     monkeypatch.setattr(metadata_store, "MIGRATIONS", (("CREATE TABLE Tag (id INTEGER)",),))
     MetadataStore(tmp_path / "metadata.sqlite").close()
-    with sqlite3.connect(tmp_path / "metadata.sqlite") as db:
+    with open_database(tmp_path / "metadata.sqlite") as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
         assert db.execute("SELECT 1 FROM sqlite_master WHERE name = 'Tag'").fetchone()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands import summary
+from pipeline.commands.cli import main
 from pipeline.commands.options import assemble
 from pipeline.commands.summary import expected_time, expected_time_announcer
 from pipeline.contract.artifacts import Blessing, Examples, Model, ModelBlessing, PushedModel
@@ -81,6 +82,30 @@ def test_the_time_is_announced_once_and_only_before_training(
     for stage in stages:
         before_stage(stage)
     assert len(announced) == count and all("no bfloat16" in text for text in announced)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "until", "stated"), [(False, "pusher", True), (False, "tuner", False), (True, "pusher", False)]
+)
+def test_explain_states_the_time_where_it_would_train(
+    bfloat16: bool,
+    until: str,
+    stated: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The plan of a run ends with the minutes of a processor without bfloat16; JSON stays JSON."""
+    monkeypatch.setattr(summary, "has_bfloat16", lambda: bfloat16)
+    for form in ([], ["--json"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["explain", "--workspace", str(tmp_path), "--until", until, *form])
+        assert ended.value.code == 0
+        output = capsys.readouterr().out
+        if form:
+            assert json.loads(output)
+        else:
+            assert ("no bfloat16 arithmetic: the profile default takes about" in output) == stated
 
 
 def test_artifacts_of_a_run_are_found_by_type(run: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from importlib import metadata
@@ -23,7 +22,7 @@ from pipeline.runner.local_runner import InterruptedRunError, LocalRunner, RunRe
 from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.store_recovery import repair
 from pipeline.runner.workspace import Workspace
-from tests.pipeline.conftest import Explain, Run
+from tests.pipeline.conftest import Explain, Run, open_database
 from tests.pipeline.runner.toy import configured
 
 STAGES = ["source", "learn", "judge"]
@@ -192,8 +191,8 @@ def test_interrupt_keeps_what_finished(run: Run, workspace: Workspace) -> None:
     """Ctrl-C in a stage is recorded as CANCELED, and the next run resumes there."""
     with pytest.raises(InterruptedRunError, match="Interrupted in learn"):
         run('learn.fail="interrupt"')
-    store = MetadataStore(workspace.store)
-    assert [e.state for e in store.run_executions(1)] == ["COMPLETE", "CANCELED"]
+    with MetadataStore(workspace.store) as store:
+        assert [e.state for e in store.run_executions(1)] == ["COMPLETE", "CANCELED"]
     assert set(run().seconds) == {"learn", "judge"}
 
 
@@ -209,14 +208,14 @@ def test_kill_loses_at_most_the_running_step(workspace: Workspace, run: Run) -> 
     assert result.artifacts["learn"]["model"].properties["resumed_at"] == 2
     assert model(result, workspace) == {"total": 1 + 2 + 3, "steps": 4}
     assert not list(workspace.artifacts.glob("learn/.unfinished-*")) and not list(workspace.scratch.glob("learn/*"))
-    states = [e.state for e in MetadataStore(workspace.store).run_executions(2)]
-    assert states == ["CACHED", "FAILED"]
+    with MetadataStore(workspace.store) as store:
+        assert [e.state for e in store.run_executions(2)] == ["CACHED", "FAILED"]
 
 
 def test_kill_between_finishing_and_recording_loses_nothing(run: Run, workspace: Workspace) -> None:
     """A stage that was renamed into place but not recorded is recorded by the next run."""
     run()
-    with sqlite3.connect(workspace.store) as db:
+    with open_database(workspace.store) as db:
         db.execute("DELETE FROM Event WHERE execution_id = 3")
         db.execute("DELETE FROM Artifact WHERE type = 'ModelBlessing'")
         db.execute("UPDATE Execution SET state = 'RUNNING' WHERE id = 3")
@@ -254,13 +253,13 @@ def test_lost_store_is_rebuilt(run: Run, workspace: Workspace) -> None:
 def test_workspace_of_another_version_is_refused(run: Run, workspace: Workspace) -> None:
     """Neither a run nor repair changes the store of a later version, and the error names the next step."""
     run()
-    with sqlite3.connect(workspace.store) as db:
+    with open_database(workspace.store) as db:
         db.execute("PRAGMA user_version = 99")
     for command in (run, lambda: repair(workspace)):
         with pytest.raises(UserError, match="another version") as caught:
             command()
         assert "version 99" in caught.value.received and "fashion clean --all" in caught.value.next_step
-    with sqlite3.connect(workspace.store) as db:
+    with open_database(workspace.store) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (99,)
 
 
@@ -297,8 +296,8 @@ def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspa
 def test_record_is_enough_to_reproduce_an_execution(run: Run, workspace: Workspace) -> None:
     """Every execution has parameters, library versions, inputs, commit, memory and duration."""
     run()
-    store = MetadataStore(workspace.store)
-    execution = store.latest_execution("source")
+    with MetadataStore(workspace.store) as store:
+        execution = store.latest_execution("source")
     assert execution is not None and execution.end_time is not None
     assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None, "table": ""}
     versions = {"numpy": metadata.version("numpy"), "a_library_of_an_extra": "not installed"}

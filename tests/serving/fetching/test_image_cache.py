@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -101,9 +102,8 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     """Images of another fitting are neither mixed with ours nor deleted."""
     path = tmp_path / "images"
     ImageCache(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {VERSION + 1}")
-    db.close()
     with pytest.raises(CacheError, match=f"Expected: version {VERSION}\nReceived: version {VERSION + 1}\nNext: "):
         ImageCache(path)
 
@@ -177,11 +177,10 @@ def test_a_killed_process_loses_no_stored_image(tmp_path: Path) -> None:
 
 def assert_whole(path: Path, count: int) -> None:
     """Checks the integrity of the file, that every URL has an image, and the number of URLs."""
-    db = sqlite3.connect(path)
-    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-    assert db.execute("SELECT count(*) FROM url JOIN image ON image.id = url.image").fetchone() == (count,)
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.execute("SELECT count(*) FROM url JOIN image ON image.id = url.image").fetchone() == (count,)
 
 
 def test_the_version_is_that_of_the_fitting() -> None:

@@ -12,6 +12,10 @@ Only this module and `models.image_files` import TensorFlow, so that any Keras b
 Outputs of each: `group` string [N], `group_probabilities` float32 [N, groups], `garment` string [N],
 `garment_probabilities` float32 [N, garments], `confidence` float32 [N] (the calibrated probability of the group),
 `prediction_set` bool [N, groups] (conformal), `abstain` bool [N] (the set holds not exactly one group).
+
+The signature `taxonomy` describes garments instead of images, so that a client can name every probability. Its input is
+`garment_index`, int64 [N]. Its outputs are `garment` string [N], `group_index` int64 [N], `group` string [N] and
+`colour` string [N], the group's hex colour.
 """
 
 from __future__ import annotations
@@ -69,9 +73,25 @@ def export_model(
         ("serving_examples", predict_examples, tf.TensorSpec((None,), tf.string, name="examples")),
     ):
         archive.add_endpoint(name=name, fn=function, input_signature=[spec])
+    _add_taxonomy_signature(archive, taxonomy)
     if text_evidence is not None:
         _add_text_signature(archive, predict, text_evidence)
     archive.write_out(str(directory), verbose=False)
+
+
+def _add_taxonomy_signature(archive: keras.export.ExportArchive, taxonomy: Taxonomy) -> None:
+    def describe(garment_index: tf.Tensor) -> dict[str, tf.Tensor]:
+        group_index = tf.gather(tf.constant(taxonomy.group_of, tf.int64), garment_index)
+        return {
+            "garment": tf.gather(tf.constant(taxonomy.garments), garment_index),
+            "group_index": group_index,
+            "group": tf.gather(tf.constant(taxonomy.groups), group_index),
+            "colour": tf.gather(tf.constant(taxonomy.colours), group_index),
+        }
+
+    # One row a garment, in and out: a server that joins requests into batches requires it.
+    spec = tf.TensorSpec((None,), tf.int64, name="garment_index")
+    archive.add_endpoint(name="taxonomy", fn=describe, input_signature=[spec])
 
 
 def _add_text_signature(archive: keras.export.ExportArchive, predict: Predict, text_evidence: keras.Model) -> None:

@@ -6,7 +6,7 @@ from components.bulk_inferrer import bulk_inferrer
 from components.cross_validator import cross_validator
 from components.embedder import embedder
 from components.evaluator import evaluator
-from components.example_gen import example_gen
+from components.example_gen import check_garments, example_gen
 from components.example_validator import example_validator
 from components.explorer import explorer
 from components.infra_validator import infra_validator
@@ -33,7 +33,7 @@ COMPONENTS = (
 
 def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     """Chains the stages from the images to the served model; no stage runs and no heavy library is imported."""
-    taxonomy = Taxonomy.load(c.taxonomy)
+    taxonomy = _taxonomy(c)
     pipeline = Pipeline("fashion")
 
     ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)
@@ -100,7 +100,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
 
 def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
     """Chains the stages of `fashion explore`; it shares the first stage with `fashion`, so its result is reused."""
-    taxonomy = Taxonomy.load(c.taxonomy)
+    taxonomy = _taxonomy(c)
     pipeline = Pipeline("exploration")
 
     examples = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)["examples"]
@@ -134,3 +134,10 @@ def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
         seed=c.seed,
     )
     return pipeline
+
+
+def _taxonomy(c: Configuration) -> Taxonomy:
+    """Returns the configured taxonomy; raises UserError if the images' labels do not fit it."""
+    taxonomy = Taxonomy.load(c.taxonomy)
+    check_garments(taxonomy.garments, c.example_gen.source, c.example_gen.verify_checksums)
+    return taxonomy

@@ -7,8 +7,10 @@ with Client("http://127.0.0.1:8501") as client:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -16,16 +18,20 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from models.taxonomy import Taxonomy
 from pipeline.contract.image_limits import IMAGE_SIDE, ImageLimits
 from serving.client.errors import ClientError, InvalidRequest, call_until_answered
 from serving.client.image_sources import Payload, Source, load_payload
-from serving.client.predictions import Failure, ImagesFailed, Prediction, to_prediction
+from serving.client.predictions import ClassNames, Failure, ImagesFailed, Prediction, to_prediction
 from serving.fetching.errors import DownloadError
 from serving.images.encoding import ImageError
 
 MAX_REQUEST_BYTES = 20_000_000
 """The most image bytes in one request: in base64 they fit into the 32 MiB that the embedded server accepts."""
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = tuple(field.name for field in fields(Prediction) if field.name not in ("source", "version"))
+"""The outputs of every signature for images."""
 
 Arrays = dict[str, NDArray[Any]]
 Answer = TypeVar("Answer")
@@ -66,7 +72,6 @@ class Client:
         allow_private: Whether the URL of an image may lead to an address that is not on the public internet. Defaults
             to False.
         download_seconds: The time limit for downloading one image. Defaults to 10.
-        taxonomy: The names of groups and garments. Defaults to the project's own.
 
     Raises:
         ClientError: The URL has another scheme or no host.
@@ -85,14 +90,14 @@ class Client:
         limits: ImageLimits | None = None,
         allow_private: bool = False,
         download_seconds: float = 10.0,
-        taxonomy: Taxonomy | None = None,
     ) -> None:
         if version is not None and label:
             raise ValueError(f"Set either a version or a label, not both. Received: {version} and {label!r}")
         self._transport = _transport(url, model, version, label)
         self._timeout, self._retries, self._batch_size = timeout_seconds, retries, max(batch_size, 1)
         self._limits, self._allow_private, self._download_seconds = limits, allow_private, download_seconds
-        self._taxonomy = taxonomy or Taxonomy.load()
+        self._names: dict[int | None, ClassNames | None] = {}
+        self._warned = False
 
     def __enter__(self) -> Client:
         return self
@@ -143,6 +148,8 @@ class Client:
             except (ImageError, DownloadError) as error:
                 results[position] = Failure(name, error.one_line)
         deadline = time.monotonic() + self._timeout
+        # Without a known version, the server may have loaded another model since the last call.
+        self._names.pop(None, None)
         for signature, payloads in requests.items():
             for batch in _batches(payloads, self._batch_size):
                 results |= self._predict_batch(signature, batch, deadline)
@@ -183,14 +190,43 @@ class Client:
                 return {position: Failure(name, f"The server rejects {name}: {error.one_line}")}
             left, right = batch[: len(batch) // 2], batch[len(batch) // 2 :]
             return self._predict_batch(signature, left, deadline) | self._predict_batch(signature, right, deadline)
-        if missing := [name for name in ("group", "confidence", "abstain") if len(outputs.get(name, ())) != len(batch)]:
+        if missing := [name for name in OUTPUTS if len(outputs.get(name, ())) != len(batch)]:
             raise ClientError(
-                "The answer comes from another kind of model.", expected=f"a {missing[0]} an image", received="none"
+                "The answer comes from another kind of model.",
+                expected=f"the output {missing[0]} for each image",
+                received="none",
             )
+        names = self._class_names(outputs, version, deadline)
         return {
-            position: to_prediction(name, {key: v[row] for key, v in outputs.items()}, version, self._taxonomy)
+            position: to_prediction(name, {key: v[row] for key, v in outputs.items()}, version, names)
             for row, (position, name, _) in enumerate(batch)
         }
+
+    def _class_names(self, outputs: Arrays, version: int | None, deadline: float) -> ClassNames | None:
+        """Returns the names of the groups and garments of the version that answered; None if the model has none."""
+        known = self._names.get(version)
+        if version not in self._names or (known and not known.fit(outputs)):
+            self._read_names(outputs["garment_probabilities"].shape[1], version, deadline)
+            known = self._names.get(version)
+        # A name of another version would be worse than none.
+        return known if known and known.fit(outputs) else None
+
+    def _read_names(self, garments: int, version: int | None, deadline: float) -> None:
+        """Asks the model for its names and keeps them for the version that answers."""
+        inputs = {"garment_index": np.arange(garments, dtype=np.int64)}
+        try:
+            outputs, answered = call_until_answered(
+                lambda left: self._transport.call("taxonomy", inputs, left), self._retries, deadline
+            )
+            self._names[answered] = ClassNames.from_outputs(outputs)
+        except InvalidRequest:
+            self._names[version] = None
+            if not self._warned:
+                logger.warning(
+                    "The model does not name its groups and garments: it has no signature `taxonomy`. Only the most "
+                    "likely ones have names here, the others have numbers. Train and push a new version for all names."
+                )
+            self._warned = True
 
 
 def _transport(url: str, model: str, version: int | None, label: str | None) -> Transport:

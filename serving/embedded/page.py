@@ -22,7 +22,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from models.taxonomy import Taxonomy
 from pipeline.contract.image_limits import IMAGE_SIDE, MAX_IMAGE_BYTES
 from serving.images.encoding import ImageError
 from serving.images.fitting import fit_file
@@ -37,17 +36,15 @@ HEADERS: Final = {
 }
 
 
-def routes(models: Callable[[], Sequence[str]], taxonomy: Taxonomy | None = None) -> list[Route]:
+def routes(models: Callable[[], Sequence[str]]) -> list[Route]:
     """Returns the routes of the page.
 
     Args:
         models: Returns the names of the served models; the page selects the first.
-        taxonomy: Names and colours of the groups. Defaults to the five groups of the shop.
     """
-    taxonomy = taxonomy or Taxonomy.load()
 
     async def page(request: Request) -> Response:
-        html, policy = _render(tuple(models()), taxonomy)
+        html, policy = _render(tuple(models()))
         return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
 
     slots = asyncio.Semaphore(MAX_CONCURRENT_IMAGES)
@@ -75,32 +72,18 @@ async def _read_body(request: Request) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _render(models: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str, str]:
+def _render(models: tuple[str, ...]) -> tuple[str, str]:
     """Returns the page for these models, and a security policy that allows its own style and script only."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    html = template.render(configuration=_configuration(models, taxonomy))
+    html = template.render(configuration={"models": models, "maxBytes": MAX_IMAGE_BYTES, "side": IMAGE_SIDE})
     style, script = (re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)[0] for tag in ("style", "script"))
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return html, policy
-
-
-def _configuration(models: tuple[str, ...], taxonomy: Taxonomy) -> dict[str, object]:
-    return {
-        "models": models,
-        "maxBytes": MAX_IMAGE_BYTES,
-        "side": IMAGE_SIDE,
-        "groups": [
-            {"name": name, "colour": colour} for name, colour in zip(taxonomy.groups, taxonomy.colours, strict=True)
-        ],
-        "garments": [
-            {"name": name, "group": group} for name, group in zip(taxonomy.garments, taxonomy.group_of, strict=True)
-        ],
-    }
 
 
 def _digest(text: str) -> str:

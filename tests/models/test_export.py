@@ -90,6 +90,24 @@ def test_outputs_follow_from_the_logits(served: Any) -> None:
     np.testing.assert_array_equal(outputs["abstain"], outputs["prediction_set"].sum(axis=1) != 1)
 
 
+def test_garments_are_described_by_index(served: Any) -> None:
+    """The signature `taxonomy` returns name, group and colour of each garment, in any order."""
+    describe, order = served[0]["taxonomy"], [9, 0, 3, 3]
+    found = {
+        name: value.numpy().tolist() for name, value in describe(garment_index=tf.constant(order, tf.int64)).items()
+    }
+    groups = [TAXONOMY.group_of[index] for index in order]
+    assert found == {
+        "garment": [TAXONOMY.garments[index].encode() for index in order],
+        "group_index": groups,
+        "group": [TAXONOMY.groups[group].encode() for group in groups],
+        "colour": [TAXONOMY.colours[group].encode() for group in groups],
+    }
+    for wrong in (-1, 10):
+        with tf.device("/CPU:0"), pytest.raises(tf.errors.InvalidArgumentError):
+            describe(garment_index=tf.constant([wrong], tf.int64))
+
+
 def test_garments_sum_up_to_their_groups(served: Any) -> None:
     """To the last digit of float32, calibrated or not."""
     outputs = predictions(served)[0]
@@ -119,7 +137,7 @@ def test_only_the_exported_graphs_import_tensorflow() -> None:
 
 
 FILES = [encoded(image) for image in IMAGES]
-PLAIN = {"serving_default", "serving_bytes", "serving_examples"}
+PLAIN = {"serving_default", "serving_bytes", "serving_examples", "taxonomy"}
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +206,7 @@ def test_images_and_descriptions_come_in_pairs(served_with_text: Any) -> None:
 
 @pytest.mark.slow
 def test_without_a_text_model_nothing_is_added(network: keras.Model, served_with_text: Any, tmp_path: Path) -> None:
-    """There are three signatures, whose outputs a text model beside them does not change."""
+    """There are no further signatures, and a text model beside them does not change their outputs."""
     export_model(network, CALIBRATION, TAXONOMY, tmp_path)
     plain = tf.saved_model.load(str(tmp_path))
     assert set(plain.signatures) == PLAIN and set(served_with_text.signatures) == PLAIN | {"serving_text"}

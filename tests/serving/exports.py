@@ -23,7 +23,25 @@ CALIBRATION = Calibration(
 )
 
 
-def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), texts: bool = False) -> Model:
+TWO_GROUPS = Taxonomy.from_table(
+    {
+        "garments": list(Taxonomy.load().garments),
+        "group": [
+            {"name": "Shoes & <bags>", "colour": "#0072B2", "garments": list(Taxonomy.load().garments[5:])},
+            {"name": "Röcke, Hosen", "colour": "#E69F00", "garments": list(Taxonomy.load().garments[:5])},
+        ],
+    }
+)
+"""A taxonomy that differs from the default in the number, order and names of its groups."""
+
+
+def export_small(
+    path: Path,
+    seed: int = 0,
+    weights: Sequence[np.ndarray] = (),
+    texts: bool = False,
+    taxonomy: Taxonomy | None = None,
+) -> Model:
     """Writes a Model artifact of a linear network: `saved_model/`, `model.keras`, `calibration.json`.
 
     Args:
@@ -31,6 +49,7 @@ def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), 
         seed: The seed of random weights.
         weights: From 784 pixels in 0..1 to the garments' logits: [784, 10] and [10]. Defaults to random ones.
         texts: Whether the model also reads descriptions. Defaults to False.
+        taxonomy: The groups, which are then not calibrated. Defaults to the five groups.
     """
     import keras
 
@@ -42,10 +61,21 @@ def export_small(path: Path, seed: int = 0, weights: Sequence[np.ndarray] = (), 
     if weights:
         network.set_weights(weights)
     model = Model(path)
-    export_model(network, CALIBRATION, Taxonomy.load(), model.saved_model, plain_evidence() if texts else None)
+    calibration = CALIBRATION if taxonomy is None else uncalibrated(taxonomy)
+    evidence = plain_evidence() if texts else None
+    export_model(network, calibration, taxonomy or Taxonomy.load(), model.saved_model, evidence)
     network.save(path / "model.keras")
-    (path / "calibration.json").write_text(json.dumps(CALIBRATION.to_json()))
+    (path / "calibration.json").write_text(json.dumps(calibration.to_json()))
     return model
+
+
+def uncalibrated(taxonomy: Taxonomy) -> Calibration:
+    """A calibration that changes no probability."""
+    count = len(taxonomy.groups)
+    scaling = LevelScaling(
+        Affine(np.eye(count), np.zeros(count)), within=1.0, membership=np.array(taxonomy.membership())
+    )
+    return Calibration(scaling=scaling, thresholds=np.full(count, 0.2), coverage=0.95)
 
 
 def plain_evidence() -> Any:

@@ -29,12 +29,13 @@ from serving.client import (
     Prediction,
     Unreachable,
 )
-from serving.engines.engine import MONITORING, Embedded, Flags, free_port
+from serving.engines.engine import BATCHING, MONITORING, Embedded, Flags, free_port
 from serving.engines.server_process import ServerProcess
 from serving.versions import push
-from tests.serving.exports import export_small
+from tests.serving.exports import TWO_GROUPS, export_small
 from tests.serving.images.test_encoding import encoded
-from tests.serving.web import Answer, Request, web
+from tests.serving.web import Answer, Request, Web, web
+from tests.waiting import wait_until
 
 TAXONOMY = Taxonomy.load()
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
@@ -54,9 +55,32 @@ def row(confidence: float = 0.9) -> dict[str, Any]:
     }
 
 
+def described(taxonomy: Taxonomy, indices: list[int]) -> Answer:
+    """Returns the answer of the signature `taxonomy`."""
+    groups = [taxonomy.group_of[index] for index in indices]
+    rows = [
+        {
+            "garment": taxonomy.garments[index],
+            "group_index": group,
+            "group": taxonomy.groups[group],
+            "colour": taxonomy.colours[group],
+        }
+        for index, group in zip(indices, groups, strict=True)
+    ]
+    return Answer(body=json.dumps({"predictions": rows}).encode())
+
+
 def answered(request: Request) -> Answer:
-    """Answers every image with the same outputs."""
-    return Answer(body=json.dumps({"predictions": [row() for _ in json.loads(request.body)["instances"]]}).encode())
+    """Answers every image with the same outputs, and names the groups and garments."""
+    body = json.loads(request.body)
+    if body["signature_name"] == "taxonomy":
+        return described(TAXONOMY, body["instances"])
+    return Answer(body=json.dumps({"predictions": [row() for _ in body["instances"]]}).encode())
+
+
+def of_images(server: Web) -> list[Request]:
+    """Returns the requests for predictions, without those for names."""
+    return [request for request in server.requests if b'"signature_name":"taxonomy"' not in request.body]
 
 
 def refused(status: int, message: str = "no", **headers: str) -> Answer:
@@ -106,7 +130,7 @@ def test_images_are_sent_in_batches_over_one_connection() -> None:
     """Five images with two a request are three requests over one connection; the order stays."""
     with web(answered) as server, Client(server.url, batch_size=2) as client:
         assert [p.source for p in client.predict(PIXELS)] == [f"image {n}" for n in range(1, 6)]
-        assert [len(json.loads(request.body)["instances"]) for request in server.requests] == [2, 2, 1]
+        assert [len(json.loads(request.body)["instances"]) for request in of_images(server)] == [2, 2, 1]
         assert len({request.client for request in server.requests}) == 1
 
 
@@ -116,7 +140,7 @@ def test_large_files_do_not_share_a_request() -> None:
     file = encoded(Image.fromarray(noise), "PNG", compress_level=0)
     with web(answered) as server, Client(server.url) as client:
         assert len(client.predict([file] * 3)) == 3
-        assert [len(json.loads(request.body)["instances"]) for request in server.requests] == [2, 1]
+        assert [len(json.loads(request.body)["instances"]) for request in of_images(server)] == [2, 1]
 
 
 @pytest.mark.parametrize("answer", [refused(503), refused(429), Answer(0)])
@@ -124,8 +148,8 @@ def test_overload_and_broken_connections_are_retried(answer: Answer) -> None:
     """The same request is sent again after an overload and after a reset."""
     with web(first(answer, answer)) as server, Client(server.url) as client:
         assert len(client.predict(PNG)) == 1
-        assert len(server.requests) == 3
-        assert len({request.body for request in server.requests}) == 1
+        assert len(of_images(server)) == 3
+        assert len({request.body for request in of_images(server)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,15 +230,84 @@ def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
     assert [p.source for p in caught.value.predictions] == ["image 1", "image 4", "image 5", "image 7"]
 
 
-def test_the_taxonomy_of_another_model() -> None:
-    """A model with another taxonomy has its probabilities by number, never by wrong names."""
-    other = row() | {"group": "Hats"}
-    with (
-        web(lambda _: Answer(body=json.dumps({"predictions": [other]}).encode())) as server,
-        Client(server.url) as client,
-    ):
+class Model:
+    """A server whose model can be replaced, and that may lack the signature `taxonomy`."""
+
+    def __init__(self, taxonomy: Taxonomy, winner: int = 0, named: bool = True) -> None:
+        self.taxonomy, self.winner, self.named = taxonomy, winner, named
+
+    def __call__(self, request: Request) -> Answer:
+        body, taxonomy, group = json.loads(request.body), self.taxonomy, self.taxonomy.group_of[self.winner]
+        if body["signature_name"] == "taxonomy":
+            if self.named:
+                return described(taxonomy, body["instances"])
+            return refused(400, 'Serving signature name: "taxonomy" not found in signature def')
+        outputs = row() | {
+            "group": taxonomy.groups[group],
+            "group_probabilities": [0.9 if index == group else 0.1 for index in range(len(taxonomy.groups))],
+            "garment": taxonomy.garments[self.winner],
+            "garment_probabilities": [
+                0.82 if index == self.winner else 0.02 for index in range(len(taxonomy.garments))
+            ],
+            "prediction_set": [True] * len(taxonomy.groups),
+        }
+        return Answer(body=json.dumps({"predictions": [outputs] * len(body["instances"])}).encode())
+
+
+@pytest.mark.parametrize("options", [{}, {"version": 3}, {"label": "canary"}])
+def test_names_come_from_the_served_model(options: dict[str, Any]) -> None:
+    """Whatever the client's own taxonomy, every probability has the name and the order that the model gives it."""
+    with web(Model(TWO_GROUPS)) as server, Client(server.url, **options) as client:
         answer = client.predict(PNG)[0]
-    assert list(answer.group_probabilities) == ["0", "1", "2", "3", "4"] and answer.prediction_set == ("0",)
+    assert answer.group_probabilities == {"Shoes & <bags>": 0.1, "Röcke, Hosen": 0.9} and answer.group == "Röcke, Hosen"
+    assert answer.prediction_set == ("Shoes & <bags>", "Röcke, Hosen")
+    assert answer.garment_probabilities == {
+        name: 0.82 if index == 0 else 0.02 for index, name in enumerate(TWO_GROUPS.garments)
+    }
+    described = [json.loads(request.body) for request in server.requests if request not in of_images(server)]
+    assert described == [{"signature_name": "taxonomy", "instances": list(range(10))}]
+    assert len({request.path for request in server.requests}) == 1
+
+
+def test_a_replaced_model_has_its_own_names() -> None:
+    """Without a version in the answers, the names are read again for each call, even if the predicted group stays."""
+    renamed = Taxonomy(TWO_GROUPS.garments, ("Other", "Röcke, Hosen"), TWO_GROUPS.group_of, TWO_GROUPS.colours)
+    model = Model(TWO_GROUPS)
+    with web(model) as server, Client(server.url) as client, Client(server.url, version=1) as pinned:
+        assert set(client.predict(PNG)[0].group_probabilities) == {"Shoes & <bags>", "Röcke, Hosen"}
+        model.taxonomy = renamed
+        assert set(client.predict(PNG)[0].group_probabilities) == {"Other", "Röcke, Hosen"}
+        for _ in range(2):
+            pinned.predict(PNG)
+        assert sum("versions/1" in r.path and r not in of_images(server) for r in server.requests) == 1
+
+
+def test_a_model_without_names_has_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    """An older model names only its most likely group and garment; a warning says so, once."""
+    with web(Model(TWO_GROUPS, winner=9, named=False)) as server, Client(server.url) as client:
+        for _ in range(2):
+            answer = client.predict(PNG)[0]
+    assert answer.group_probabilities == {"Shoes & <bags>": 0.9, "group 1": 0.1}
+    assert answer.prediction_set == ("Shoes & <bags>", "group 1")
+    assert list(answer.garment_probabilities) == [f"garment {index}" for index in range(9)] + ["Ankle boot"]
+    assert [record.message for record in caplog.records if "no signature `taxonomy`" in record.message] == [
+        record.message for record in caplog.records
+    ] and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("wrong", [TWO_GROUPS, Taxonomy(TAXONOMY.garments, tuple("abcde"), TAXONOMY.group_of, ()),
+                                   Taxonomy(tuple("abcdefghij"), TAXONOMY.groups, TAXONOMY.group_of, ())])  # fmt: skip
+def test_names_that_contradict_the_answer_are_not_used(wrong: Taxonomy) -> None:
+    """Where a server exchanges the model between the two requests, numbers replace the names of the other model."""
+    model = Model(Taxonomy(wrong.garments, wrong.groups, wrong.group_of, ("#000000",) * 5))
+
+    def exchanged(request: Request) -> Answer:
+        return model(request) if request not in of_images(server) else answered(request)
+
+    with web(exchanged) as server, Client(server.url) as client:
+        answer = client.predict(PNG)[0]
+    assert list(answer.group_probabilities) == ["Upper part", "group 1", "group 2", "group 3", "group 4"]
+    assert answer.prediction_set == ("Upper part",)
 
 
 def test_numbers_that_json_does_not_define() -> None:
@@ -309,9 +402,26 @@ def test_rest_and_grpc_agree(embedded: ServerProcess) -> None:
             assert (one.source, one.group, one.abstain) == (other.source, other.group, other.abstain)
             assert one.group_probabilities == pytest.approx(other.group_probabilities, abs=1e-6)
             assert (one.version, other.version) == (None, 1)
+            assert list(one.group_probabilities) == list(other.group_probabilities) == list(TAXONOMY.groups)
+            assert list(one.garment_probabilities) == list(other.garment_probabilities) == list(TAXONOMY.garments)
         assert rest.status() == by_grpc.status() == [(1, "AVAILABLE", "")]
         outputs = [set(c.metadata()["serving_bytes"]["outputs"]) for c in (rest, by_grpc)]
         assert outputs[0] == outputs[1] == set(row())
+
+
+def test_a_real_server_names_the_groups_of_its_model(tmp_path: Path) -> None:
+    """Over REST and gRPC, and with requests in batches; the next version, with other groups, has other names."""
+    push(export_small(tmp_path / "two", taxonomy=TWO_GROUPS).saved_model, tmp_path / "fashion")
+    flags = Flags(tmp_path / "fashion", "fashion", free_port(), free_port(), BATCHING, MONITORING)
+    with Embedded().start(flags, tmp_path / "server.log") as running:
+        running.wait_until_ready(120)
+        with Client(running.rest_url) as rest, Client(f"grpc://{running.grpc_address}") as by_grpc:
+            for client in (rest, by_grpc):
+                assert {tuple(answer.group_probabilities) for answer in client.predict(PIXELS)} == {TWO_GROUPS.groups}
+            push(export_small(tmp_path / "five").saved_model, tmp_path / "fashion")
+            wait_until(lambda: {(2, "AVAILABLE", ""), (1, "END", "")} <= set(rest.status()), "version 2 replaces 1")
+            for client in (rest, by_grpc):
+                assert {tuple(answer.group_probabilities) for answer in client.predict(PIXELS)} == {TAXONOMY.groups}
 
 
 def test_an_image_that_the_server_cannot_decode_is_named(embedded: ServerProcess) -> None:

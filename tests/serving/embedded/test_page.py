@@ -25,6 +25,7 @@ from serving.engines.server_process import ServerProcess
 from serving.images.fitting import fit_file
 from serving.versions import push
 from tests.serving.embedded.conftest import Start
+from tests.serving.exports import TWO_GROUPS, export_small, without_signature
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -156,8 +157,42 @@ def test_the_page_shows_the_servers_answer(visit: Open, server: ServerProcess, w
     assert percentages == [f"{100 * p:.1f}%" for p in answer["group_probabilities"]]
     marks = page.locator("#groups .mark").all_text_contents()
     assert [mark == "possible" for mark in marks] == answer["prediction_set"]
+    assert page.locator("#groups th").all_text_contents() == list(Taxonomy.load().groups)
     expect(page.locator("#seen")).to_have_text("What the model saw: 28 × 28 pixels")
     assert page.evaluate(SEEN)[::4] == fit_file(file).ravel().tolist()
+
+
+def shown(page: Page, table: str) -> list[tuple[str, str]]:
+    """The names in a table of the page, each with the colour of its bar."""
+    read = "all => all.map(row => [row.cells[0].textContent, getComputedStyle(row.querySelector('i')).backgroundColor])"
+    return [(name, colour) for name, colour in page.locator(f"#{table} tr").evaluate_all(read)]
+
+
+def css(colour: str) -> str:
+    """A hex colour as the browser computes it."""
+    return f"rgb({', '.join(str(int(colour[start : start + 2], 16)) for start in (1, 3, 5))})"
+
+
+def test_names_and_colours_are_those_of_the_model(visit: Open, start: Start, tmp_path: Path) -> None:
+    """A model with other groups shows its own names, in its order; one that does not tell them shows numbers."""
+    model = export_small(tmp_path / "model", taxonomy=TWO_GROUPS)
+    push(model.saved_model, tmp_path / "fashion")
+    running = start(tmp_path / "fashion")
+    page = visit(running, allow="400|ERR_CONNECTION_REFUSED")
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+    expect(page.locator("#groups tr")).to_have_count(2)
+    assert shown(page, "groups") == list(zip(TWO_GROUPS.groups, map(css, TWO_GROUPS.colours), strict=True))
+    colours = [css(TWO_GROUPS.colours[group]) for group in TWO_GROUPS.group_of]
+    assert shown(page, "garments") == list(zip(TWO_GROUPS.garments, colours, strict=True))
+
+    push(without_signature(model, "taxonomy", tmp_path / "older").saved_model, tmp_path / "fashion")
+    expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.", timeout=60_000)
+    page.locator("#file").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": picture()})
+    expect(page.locator("#facts")).to_contain_text("version 2")
+    answer = predicted(running, picture())
+    names = ["Group 0", "Group 1"]
+    names[TWO_GROUPS.groups.index(answer["group"])] = answer["group"]
+    assert [name for name, _ in shown(page, "groups")] == names
 
 
 def test_a_picture_in_another_format_is_converted(visit: Open) -> None:

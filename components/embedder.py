@@ -9,7 +9,7 @@ from pydantic import Field
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Examples, ImageEmbedding, Model, OutOfFoldPredictions
 from pipeline.contract.component import Input, Output, component
-from pipeline.contract.errors import suggest
+from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,15 @@ def _trained_features(model: Model, data: Data, rows: np.ndarray, embedding: Ima
     logits = network.predict(data.images[data.test_rows], batch_size=PREDICT_BATCH, verbose=0)
     with suggest("fashion run, then fashion explore"):
         calibration = Calibration.from_json(model.calibration())
-    groups = calibration.group_probabilities(logits).argmax(axis=1)
+    if logits.shape[1] != len(data.taxonomy.garments):
+        raise UserError(
+            "The newest model predicts other garments than those of the taxonomy.",
+            expected=f"{len(data.taxonomy.garments)} garments: {', '.join(data.taxonomy.garments)}",
+            received=f"a model of {logits.shape[1]} garments",
+            next_step="fashion run with the same --set taxonomy, then fashion explore",
+        )
+    # The model may be of other groups over the same garments.
+    groups = (calibration.garment_probabilities(logits) @ np.array(data.taxonomy.membership())).argmax(axis=1)
     np.savez_compressed(embedding.trained_file, groups=groups.astype(np.int64))
     # A network with flip TTA contains the network that was trained.
     inner = next((layer for layer in network.layers if isinstance(layer, keras.Model)), network)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.taxonomy import Taxonomy
 from pipeline.commands.options import (
     DEFAULT_WORKSPACE,
     FreshOption,
@@ -82,6 +83,7 @@ class NotebookArtifacts:
         evaluation: The newest evaluation.
         model: The model that it evaluated.
         grouped: The examples that it was evaluated on.
+        taxonomy: The groups that it was evaluated with.
     """
 
     examples: Examples
@@ -90,6 +92,7 @@ class NotebookArtifacts:
     evaluation: ModelEvaluation
     model: Model
     grouped: Examples
+    taxonomy: Taxonomy
 
 
 def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
@@ -99,9 +102,9 @@ def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
         UserError: The workspace lacks one of them.
     """
     from pipeline.contract.artifacts import Examples, ImageNeighbours, Model, ModelEvaluation, OutOfFoldPredictions
-    from pipeline.runner.metadata_store import MetadataStore
+    from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
 
-    def paths(stage: str, command: str) -> dict[str, Path]:
+    def latest(stage: str, command: str) -> tuple[ExecutionRecord, dict[str, Path]]:
         execution = store.latest_execution(stage)
         if execution is None:
             raise UserError(
@@ -111,10 +114,11 @@ def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
                 next_step=f"{command} --workspace {workspace.root}",
             )
         events = store.events(execution.id, "INPUT") | store.events(execution.id, "OUTPUT")
-        return {name: workspace.root / artifact.uri for name, artifact in events.items()}
+        return execution, {name: workspace.root / artifact.uri for name, artifact in events.items()}
 
     with MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:")) as store:
-        evaluated, explored = paths("evaluator", "fashion run"), paths("explorer", "fashion explore")
+        execution, evaluated = latest("evaluator", "fashion run")
+        _, explored = latest("explorer", "fashion explore")
     return NotebookArtifacts(
         examples=Examples(explored["examples"]),
         neighbours=ImageNeighbours(explored["neighbours"]),
@@ -122,6 +126,7 @@ def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
         evaluation=ModelEvaluation(evaluated["evaluation"]),
         model=Model(evaluated["model"]),
         grouped=Examples(evaluated["examples"]),
+        taxonomy=Taxonomy.from_table(execution.properties["key_parts"]["parameters"]["taxonomy"]),
     )
 
 

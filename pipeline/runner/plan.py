@@ -36,6 +36,9 @@ KINDS = {
 }
 """The parts of a cache key, and what a reason calls a member of each."""
 
+MAX_SHOWN_VALUES = 40
+"""Lists whose text is longer, old and new together, are compared member by member."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -289,9 +292,35 @@ def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     for name in sorted(names):
         if before.get(name) == now.get(name):
             continue
-        values = f": {before.get(name, 'nothing')} -> {now.get(name, 'nothing')}"
+        values = f": {'; '.join(_value_changes(before.get(name, 'nothing'), now.get(name, 'nothing')))}"
         changes.append(f"{KINDS[kind]} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
     return changes
+
+
+def _value_changes(before: Any, now: Any, path: str = "") -> list[str]:
+    """Returns how a value changed: "old -> new", and of tables and long lists only the members that differ."""
+    where, pair = f"{path}: " if path else "", (before, now)
+    if all(isinstance(value, Mapping) for value in pair):
+        old, new = before, now
+    elif len(f"{before}{now}") <= MAX_SHOWN_VALUES or not all(isinstance(value, list) for value in pair):
+        return [f"{where}{before} -> {now}"]
+    else:
+        old, new = _members(before), _members(now)
+    changes = []
+    if removed := [str(name) for name in old if name not in new]:
+        changes.append(f"{where}{', '.join(removed)} removed")
+    if added := [str(name) for name in new if name not in old]:
+        changes.append(f"{where}{', '.join(added)} added")
+    for name in old:
+        if name in new and old[name] != new[name]:
+            changes += _value_changes(old[name], new[name], f"{path} {name}".strip())
+    return changes or [f"{where}in another order"]
+
+
+def _members(values: Sequence[Any]) -> dict[str, Any]:
+    """Returns the members of a list under their names: the key `name` of a table, else the value as text."""
+    tables = all(isinstance(value, Mapping) and "name" in value for value in values)
+    return {str(value["name"] if tables else value): value for value in values}
 
 
 @cache

@@ -20,6 +20,8 @@ from pipeline.contract.suggestions import nearest
 DEFAULT_PATH = Path(__file__).with_name("fashion.toml")
 KEYS = ("garments", "group")
 GROUP_KEYS = ("name", "colour", "garments")
+MARKUP = "<>*`[]|\\"
+"""Signs that HTML in figures, Markdown in pages or markup in terminals would interpret, so no name contains them."""
 MIN_GROUPS = 2
 """With one group every answer is right, and no calibration or metric is defined."""
 
@@ -126,12 +128,18 @@ def _names(values: Any, what: str) -> tuple[str, ...]:
 
 
 def _name(value: Any, what: str) -> str:
-    """Returns a name; control characters would break tables and terminals, and a blank at an end is not visible."""
-    if isinstance(value, str) and value and value == value.strip() and value.isprintable():
+    """Returns a name that every page, figure and terminal shows as it is."""
+    if (
+        isinstance(value, str)
+        and value
+        and value == value.strip()
+        and value.isprintable()
+        and not set(MARKUP) & {*value}
+    ):
         return value
     raise TaxonomyError(
         f"{what} cannot be used.",
-        expected="visible text without blanks at its ends, tabs or line breaks",
+        expected=f"visible text without blanks at its ends, tabs, line breaks and {' '.join(MARKUP)}",
         received=_received(value),
     )
 

@@ -27,7 +27,7 @@ TWO_GROUPS = Taxonomy.from_table(
     {
         "garments": list(Taxonomy.load().garments),
         "group": [
-            {"name": "Shoes & <bags>", "colour": "#0072B2", "garments": list(Taxonomy.load().garments[5:])},
+            {"name": "Shoes & bags", "colour": "#0072B2", "garments": list(Taxonomy.load().garments[5:])},
             {"name": "Röcke, Hosen", "colour": "#E69F00", "garments": list(Taxonomy.load().garments[:5])},
         ],
     }

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,8 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from analysis.data.examples import read_arrays, write_shards
 from components.trainer import trainer
-from models.calibration import Calibration
+from models.calibration import Calibration, calibrate
 from models.taxonomy import Taxonomy
+from models.training import PREDICT_BATCH
 from pipeline.contract.artifacts import Examples, HyperParameters, Model
 from pipeline.contract.errors import UserError
 from serving.requests.prediction_log import answer, load, predict_request
@@ -71,6 +73,22 @@ def test_export_predicts_as_the_saved_network_with_the_saved_calibration(trained
     served = tf.saved_model.load(str(trained.model.saved_model)).signatures["serving_default"]
     answer = served(image=tf.constant(images))
     np.testing.assert_allclose(answer["garment_probabilities"].numpy(), expected, atol=1e-5)
+
+
+def test_calibration_is_fitted_on_the_validation_split(trained: Run) -> None:
+    """Its numbers are those of the saved network on these images; the training images give others."""
+    network = keras.models.load_model(trained.model.path / "model.keras", compile=False)
+    membership, saved = np.array(Taxonomy.load().membership()), trained.model.calibration()
+
+    def fitted_on(split: str) -> dict[str, Any]:
+        columns = read_arrays(trained.examples.split(split), ("image", "garment"))
+        logits = network.predict(columns["image"], batch_size=PREDICT_BATCH, verbose=0)
+        return calibrate(logits, columns["garment"], membership, saved["coverage"]).to_json()
+
+    validation, train = fitted_on("validation"), fitted_on("train")
+    assert saved["within"] == pytest.approx(validation["within"], rel=1e-3)
+    np.testing.assert_allclose(saved["between"]["weights"], validation["between"]["weights"], rtol=1e-2, atol=1e-3)
+    assert saved["within"] != pytest.approx(train["within"], rel=1e-2)
 
 
 def test_flip_tta_makes_the_flipped_image_the_same(trained: Run) -> None:

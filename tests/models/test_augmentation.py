@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -19,13 +21,23 @@ def random(seed: int = 0) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("pixels", [1, 2])
-def test_flipped_and_shifted_images_are_windows_of_the_original(pixels: int) -> None:
-    """Every image is the original, flipped or not, cut out of a black ground at most so many pixels off."""
-    rng = random()
-    for image, changed in zip(IMAGES, shift(flip(IMAGES, rng), pixels, rng), strict=True):
-        grounds = [np.pad(version, pixels) for version in (image, image[:, ::-1])]
-        steps = range(2 * pixels + 1)
-        assert any((changed == g[y : y + 28, x : x + 28]).all() for g in grounds for y in steps for x in steps)
+def test_flips_and_shifts_of_every_size_are_drawn(pixels: int) -> None:
+    """An image comes out flipped and not, at every offset up to the largest, about equally often; the rest is black."""
+    image, rng, count = random(9).integers(1, 256, (28, 28), np.uint8), random(), 4000
+    steps = range(-pixels, pixels + 1)
+    frames = [np.pad(version, pixels) for version in (image, image[:, ::-1])]
+    possible = {
+        frame[pixels + y : pixels + y + 28, pixels + x : pixels + x + 28].tobytes(): (flipped, y, x)
+        for flipped, frame in enumerate(frames)
+        for y in steps
+        for x in steps
+    }
+    drawn = Counter(
+        possible[changed.tobytes()] for changed in shift(flip(np.repeat(image[None], count, axis=0), rng), pixels, rng)
+    )
+    assert len(drawn) == len(possible) == 2 * len(steps) ** 2
+    expected = count / len(possible)
+    assert all(abs(times - expected) < 5 * expected**0.5 for times in drawn.values())
 
 
 def test_erasing_touches_a_rectangle_in_a_share_of_the_images() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,19 @@ def test_garments_are_described_by_index(served: Any) -> None:
     for wrong in (-1, 10):
         with tf.device("/CPU:0"), pytest.raises(tf.errors.InvalidArgumentError):
             describe(garment_index=tf.constant([wrong], tf.int64))
+
+
+def test_empty_and_ambiguous_prediction_sets_abstain(network: keras.Model, tmp_path: Path) -> None:
+    """The model answers for a set of exactly one group; for none, as for several, it abstains."""
+    probabilities = CALIBRATION.group_probabilities(np.asarray(network(IMAGES)))
+    # Thresholds so near the top of each group's own probabilities that some images have no group and some several.
+    thresholds = np.quantile(probabilities, 0.85, axis=0)
+    export_model(network, replace(CALIBRATION, thresholds=thresholds), TAXONOMY, tmp_path)
+    outputs = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](image=tf.constant(IMAGES))
+    sizes = (probabilities >= thresholds).sum(axis=1)
+    assert {0, 1, 2} <= set(sizes.tolist())
+    np.testing.assert_array_equal(outputs["prediction_set"].numpy().sum(axis=1), sizes)
+    np.testing.assert_array_equal(outputs["abstain"].numpy(), sizes != 1)
 
 
 def test_garments_sum_up_to_their_groups(served: Any) -> None:

@@ -54,6 +54,19 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(task: Task) ->
     assert any((a != b).any() for a, b in zip(weights(one.model), weights(other.model), strict=True))
 
 
+def test_seed_determines_the_first_weights(task: Task) -> None:
+    """Trained without a step that changes anything, two seeds differ in every kernel, and one agrees with itself."""
+    still = Recipe(family="plain", width=8, peak_learning_rate=0.0, weight_decay=0.0)
+
+    def kernels(seed: int) -> list[np.ndarray]:
+        network = train(still, task, plan(epochs=1, seed=seed)).model
+        return [np.asarray(w) for w in network.trainable_weights if "kernel" in w.path]
+
+    one, again, other = kernels(5), kernels(5), kernels(6)
+    assert all((a == b).all() for a, b in zip(one, again, strict=True))
+    assert len(one) > 2 and all((a != b).any() for a, b in zip(one, other, strict=True))
+
+
 def test_resumed_training_ends_with_the_same_weights(task: Task, tmp_path: Path) -> None:
     """Stopped after any epoch and resumed, the weights and the history are those of an uninterrupted training."""
     whole = train(RECIPE, task, plan())

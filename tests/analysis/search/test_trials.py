@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from analysis.search.oracles import Budget
+from analysis.search.oracles import OBJECTIVE, Algorithm, Budget, make_oracle
 from analysis.search.space import SearchSpace
-from analysis.search.trials import TrialJournal, search, stratified_sample
+from analysis.search.trials import Outcome, TrialJournal, search, stratified_sample
 from models.augmentation import AUGMENTATIONS
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
@@ -27,6 +28,44 @@ def test_diverging_trial_is_recorded_as_failed(tmp_path: Path) -> None:
     outcomes = search("random", space, first, journal, Budget(2, 3600), tmp_path, lambda outcomes: None)
     assert [o.status for o in outcomes] == ["failed", "completed"]
     assert outcomes[0].score is None and "diverged" in outcomes[0].message
+
+
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+def test_seed_of_the_search_determines_the_proposals(algorithm: Algorithm, tmp_path: Path) -> None:
+    """The same seed proposes the same recipes, another seed others; the first is the known good one for any seed."""
+    space, budget = SearchSpace({"family": ("compact", "plain"), "width": (8, 16, 24)}), Budget(8, 3600)
+
+    def proposals(seed: int) -> list[dict[str, Any]]:
+        plan = Plan(1, 32, seed, AUGMENTATIONS["none"])
+        oracle = make_oracle(algorithm, space, Recipe(width=16), plan, budget, lambda: 0.0)
+        oracle._set_project_dir(str(tmp_path), f"seed{seed}")
+        found = []
+        for _ in range(3):
+            trial = oracle.create_trial("tuner0")
+            found.append(trial.hyperparameters.values)
+            oracle.update_trial(trial.trial_id, {OBJECTIVE: 0.5})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+        return found
+
+    one, again, other = proposals(1), proposals(1), proposals(2)
+    assert one == again and one[0] == other[0]
+    assert one[1:] != other[1:]
+
+
+@pytest.mark.slow
+def test_seed_of_a_trial_follows_from_the_search_and_the_recipe(tmp_path: Path) -> None:
+    """Two searches with different seeds train one recipe from different weights; so do two recipes of one search."""
+    task = Task(*images_and_garments(64, 0), *images_and_garments(30, 1), np.array(Taxonomy.load().membership()))
+
+    def outcome(seed: int, width: int, place: str) -> Outcome:
+        journal = TrialJournal(task, Plan(1, 32, seed, AUGMENTATIONS["none"], "float32"), tmp_path / place)
+        return journal.run("0", Recipe(family="plain", width=width), 1)
+
+    one, again, other = outcome(1, 8, "one"), outcome(1, 8, "again"), outcome(2, 8, "other")
+    assert (one.seed, one.history[0]["loss"]) == (again.seed, again.history[0]["loss"])
+    assert one.seed != other.seed and one.history[0]["loss"] != other.history[0]["loss"]
+    assert outcome(1, 16, "one").seed != one.seed
 
 
 def test_sample_is_stratified() -> None:

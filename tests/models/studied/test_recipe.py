@@ -99,6 +99,20 @@ def test_compiled_model_trains_and_can_be_saved_and_loaded(optimizer: str, tmp_p
     assert isinstance(keras.models.load_model(path).loss, GroupedCrossEntropy)
 
 
+def test_averaged_weights_are_those_of_the_trained_network(task: Task) -> None:
+    """An average so slow that it stays where it began, after the first step, leaves the network almost untrained."""
+    still = StudiedRecipe(family="plain", width=8, peak_learning_rate=0.0, weight_decay=0.0)
+    slow = StudiedRecipe(family="plain", width=8, ema_momentum=1 - 1e-9)
+
+    def trainable(recipe: StudiedRecipe) -> np.ndarray:
+        network = train(recipe, task, plan(epochs=1)).model
+        return np.concatenate([np.asarray(w).ravel() for w in network.trainable_weights])
+
+    first, averaged, last = (trainable(recipe) for recipe in (still, slow, RECIPE))
+    # The first step has a twentieth of the peak learning rate.
+    assert np.abs(averaged - first).max() < RECIPE.peak_learning_rate / 10 < np.abs(last - first).max() / 2
+
+
 def test_a_side_of_28_changes_nothing(task: Task) -> None:
     """The weights and the network are those of a training without resizing."""
     full = StudiedAugmentation(side=28, side_until=0.5)

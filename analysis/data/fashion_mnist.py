@@ -37,6 +37,9 @@ IDX_SHA256 = {
 UINT8_CODE = 8
 """The type byte of an IDX file of uint8."""
 
+LARGEST_RATIO = 1032
+"""The most bytes that one byte of a gzip file decompresses to (https://www.zlib.net/zlib_tech.html)."""
+
 CANONICAL_SHA256 = {
     "train": "cdc8fa65fd596d6e047440c69da447c35fd4d908b75a3b1845204891a5975706",
     "test": "af1fd82af8f726343c307e13fa0bb5d22174b1e75e236f76c9dbcae609aa712a",
@@ -131,14 +134,26 @@ def read_idx(path: Path, rank: int, sha256: str | None = None) -> npt.NDArray[np
     Raises:
         DataError: The file is missing, truncated, not an IDX file, of another rank or type, or has another digest.
     """
-    content = _decompress(path)
-    shape, offset = _read_header(path, content, rank)
-    expected, received = math.prod(shape), len(content) - offset
-    if received != expected:
+    try:
+        with gzip.open(path) as file:
+            header = file.read(4 + 4 * rank)
+            shape = _read_header(path, header, rank)
+            # Not to the end of the file, as a few megabytes can decompress to more than the memory holds.
+            content = header + file.read(min(math.prod(shape), LARGEST_RATIO * path.stat().st_size))
+            too_long = bool(file.read(1))
+    except (OSError, EOFError, zlib.error) as error:
+        # gzip.BadGzipFile is an OSError, as is a file that is missing or not readable.
+        raise DataError(
+            f"The IDX file {path} cannot be read.",
+            expected="a whole gzip file",
+            received=str(error),
+        ) from None
+    offset, expected = len(header), math.prod(shape)
+    if (received := len(content) - offset) < expected or too_long:
         raise DataError(
             f"The IDX file {path} is {'truncated' if received < expected else 'too long'}.",
             expected=f"{expected} values for shape {shape}",
-            received=f"{received} values",
+            received=f"{'more than ' if too_long else ''}{received} values",
         )
     if sha256 is not None and (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise DataError(
@@ -188,26 +203,16 @@ def _load_idx(directory: Path, verify: bool) -> dict[str, LabelledImages]:
     return splits
 
 
-def _decompress(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        # gzip.BadGzipFile is an OSError, as is a file that is missing or not readable.
-        raise DataError(
-            f"The IDX file {path} cannot be read.", expected="a whole gzip file", received=str(error)
-        ) from None
-
-
-def _read_header(path: Path, content: bytes, rank: int) -> tuple[tuple[int, ...], int]:
-    offset = 4 + 4 * rank
+def _read_header(path: Path, header: bytes, rank: int) -> tuple[int, ...]:
+    """Returns the shape that the first bytes of an IDX file promise."""
     magic = struct.pack("BBBB", 0, 0, UINT8_CODE, rank)
-    if content[:4] != magic or len(content) < offset:
+    if header[:4] != magic or len(header) < 4 + 4 * rank:
         raise DataError(
             f"The file {path} is not an IDX file of rank {rank}.",
             expected=f"it begins with {magic.hex(' ')} and {rank} dimensions",
-            received=content[:offset].hex(" ") or "an empty file",
+            received=header.hex(" ") or "an empty file",
         )
-    return struct.unpack(f">{rank}I", content[4:offset]), offset
+    return struct.unpack(f">{rank}I", header[4:])
 
 
 def _load_tfds(source: Source) -> dict[str, LabelledImages]:

@@ -27,7 +27,10 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.predict import predict
 from pipeline.commands.serve import serve
+from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.interrupts import EXIT_CODE, handle_interrupts, was_interrupted
+from pipeline.runner.display import open_standard_streams
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ UntilOption = Annotated[Optional[str], typer.Option("--until", help="Stop after 
 OnlyOption = Annotated[Optional[str], typer.Option("--only", help="Run this stage alone.")]
 
 NOT_BLESSED = 3
+DEBUG = "the same command with --debug"
 
 
 @app.command()
@@ -255,6 +259,8 @@ def _print_json(content: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line; a user's error is printed as a paragraph, and with a stack trace under `--debug`."""
+    open_standard_streams()
+    handle_interrupts()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
@@ -262,24 +268,34 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         if renamed := renamed_option(["fashion", *arguments]):
             raise renamed
-        app(arguments, prog_name="fashion", standalone_mode=True)
-    except UserError as error:
-        if debug:
-            raise
-        print(f"\n{error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        try:
+            app(arguments, prog_name="fashion", standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        if debug:
+        sys.exit(EXIT_CODE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception as error:
+        shown = _as_user_error(error)
+        if debug or shown is None:
             raise
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(0)
-        headline = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        print(f"\n{headline}\nNext: the same command with --debug", file=sys.stderr)
-        sys.exit(1)
+        print(f"\n{shown}", file=sys.stderr)
+        sys.exit(EXIT_CODE if was_interrupted() else shown.exit_code)
     sys.exit(0)
+
+
+def _as_user_error(error: Exception) -> UserError | None:
+    """Returns the error to print instead of a stack trace; None for one that nobody expected."""
+    if isinstance(error, UserError):
+        return error
+    if was_interrupted():
+        return UserError("Interrupted.")
+    if isinstance(error, OSError):
+        headline = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        return full_disk_error(error, Path(error.filename or ".").parent) or UserError(headline, next_step=DEBUG)
+    return None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,11 +93,34 @@ class Display(Protocol):
         """Shows a line of text."""
 
 
+def open_standard_streams() -> None:
+    """Opens standard input, output and error on the null device where the caller has closed them, as `>&-` does.
+
+    Otherwise the next file that is opened would become the standard output, and get what a stage prints.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+
+
 def terminal_console() -> Console:
-    """Returns a console on a copy of standard output, which stays the terminal while the log captures a stage's."""
+    """Returns a console on a copy of standard output, which stays the terminal while the log captures a stage's.
+
+    When the reader of a pipe has gone, as in `fashion run | head`, the console is silent and the run goes on.
+    """
     from rich.console import Console
 
-    return Console(file=os.fdopen(os.dup(1), "w", encoding="utf-8"), highlight=False)
+    class TerminalConsole(Console):
+        def on_broken_pipe(self) -> None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    return TerminalConsole(file=os.fdopen(os.dup(1), "w", encoding="utf-8"), highlight=False)
 
 
 def display_for(console: Console) -> Display:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Argument, Role
+from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError
 from pipeline.contract.files import sync, sync_tree
 from pipeline.contract.progress import Progress
@@ -110,11 +110,14 @@ class Stage:
             sync_tree(self.temporary)
             self.temporary.rename(self.final)
             sync(self.final.parent)
-        except BaseException as error:
+        except KeyboardInterrupt:
             shutil.rmtree(self.temporary, ignore_errors=True)
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise _as_user_error(error, self.workspace) from error
+            raise
+        except BaseException as error:
+            # Before the unfinished output is removed: the free space is that of the failure.
+            failure = _as_user_error(error, self.workspace)
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            raise failure from error
         return recorded
 
     def _write_record(self, outputs: Mapping[str, Any]) -> None:
@@ -184,15 +187,7 @@ class Stage:
 def _as_user_error(error: BaseException, workspace: Workspace) -> UserError:
     if isinstance(error, UserError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(workspace.root).free / 2**20
-        return UserError(
-            "The disk is full.",
-            expected="room for the stage's output",
-            received=f"{free:,.0f} MiB free at {workspace.root}; unfinished output is removed",
-            next_step="fashion clean, or free the disk",
-        )
-    return UserError(f"{type(error).__name__}: {error}")
+    return full_disk_error(error, workspace.root) or UserError(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

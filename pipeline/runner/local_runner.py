@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pipeline.contract.artifacts import Artifact
 from pipeline.contract.errors import UserError
+from pipeline.contract.interrupts import EXIT_CODE, was_interrupted
 from pipeline.runner.display import Display
 from pipeline.runner.execution import Stage, StageError
 from pipeline.runner.fingerprint import ROOT
@@ -31,7 +32,7 @@ T = TypeVar("T", bound=Artifact)
 class InterruptedRunError(UserError):
     """The user pressed Ctrl-C; the results of finished stages stay."""
 
-    exit_code = 130
+    exit_code = EXIT_CODE
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,11 @@ class LocalRunner:
         Raises:
             UserError: The workspace is locked or damaged, a stage failed, or the user interrupted.
         """
-        with self._workspace.lock(), MetadataStore(self._workspace.store) as store:
+        with (
+            self._workspace.lock(),
+            self._workspace.temporary_files(),
+            MetadataStore(self._workspace.store) as store,
+        ):
             self._clear_killed_runs(store)
             run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
             available = self._run_stages(store, run, selected, fresh)
@@ -122,6 +127,8 @@ class LocalRunner:
         needed = self._pipeline.needed(selected)
         with self._display.watch([node.name for node in needed]):
             for node in needed:
+                if was_interrupted():  # and the stage before has swallowed the KeyboardInterrupt
+                    raise self._interrupted(f"before {node.name}")
                 decision = planner.decide(node, available, selected, fresh)
                 if decision.action == "run":
                     if not self._seconds:
@@ -155,11 +162,11 @@ class LocalRunner:
         try:
             written = stage.run(self._display.progress(node.name))
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
+            interrupted = isinstance(error, KeyboardInterrupt) or was_interrupted()
             self._display.failed(node.name)
             with suppress(UserError):  # a full disk must not hide why the stage failed
                 store.finish_execution(execution, "CANCELED" if interrupted else "FAILED")
-            raise self._failure(error, stage) from error
+            raise self._failure(error, stage, interrupted) from error
         self._seconds[node.name] = time.perf_counter() - begun
         inputs = {name: artifact.id for name, artifact in decision.inputs.items()}
         more = {"peak_mebibytes": _peak_mebibytes()}
@@ -169,12 +176,15 @@ class LocalRunner:
         self._display.finished(node.name, self._seconds[node.name], _properties_text(outputs))
         return outputs
 
-    def _failure(self, error: BaseException, stage: Stage) -> BaseException:
-        if isinstance(error, KeyboardInterrupt):
-            return InterruptedRunError(
-                f"Interrupted in {stage.name}. The results of finished stages stay.", next_step=self._resume
-            )
+    def _failure(self, error: BaseException, stage: Stage, interrupted: bool) -> BaseException:
+        if interrupted:
+            return self._interrupted(f"in {stage.name}")
         return StageError(stage.name, error, stage.log, self._resume) if isinstance(error, UserError) else error
+
+    def _interrupted(self, moment: str) -> InterruptedRunError:
+        return InterruptedRunError(
+            f"Interrupted {moment}. The results of finished stages stay.", next_step=self._resume
+        )
 
     def _clear_killed_runs(self, store: MetadataStore) -> None:
         """Records the stages that a killed run finished, and removes the unfinished output that it left."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ from pathlib import Path
 
 from pipeline.contract.errors import UserError
 from pipeline.contract.files import exclusive_lock
+
+TMPDIR = "TMPDIR"
+"""The variable by which programs and libraries find the directory for temporary files."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class Workspace:
     def source_cache(self) -> Path | None:
         """`cache/modules.json`: digests of our source files. None before the first run, when no file may be written."""
         return self.cache / "modules.json" if self.store.exists() else None
+
+    @property
+    def temporary(self) -> Path:
+        """`tmp/`: temporary files of the stages and of the libraries that they use; only while a run goes on."""
+        return self.root / "tmp"
 
     @property
     def store(self) -> Path:
@@ -92,3 +102,22 @@ class Workspace:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    @contextmanager
+    def temporary_files(self) -> Iterator[None]:
+        """Directs the temporary files of this process and of its children to `tmp/` in the workspace, which is locked.
+
+        The directory is removed at the end, and with what a killed run has left there at the beginning.
+        """
+        directory = self.temporary.absolute()
+        before, variable = tempfile.tempdir, os.environ.get(TMPDIR)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        tempfile.tempdir = os.environ[TMPDIR] = str(directory)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+            os.environ.pop(TMPDIR)
+            os.environ.update({TMPDIR: variable} if variable is not None else {})
+            shutil.rmtree(directory, ignore_errors=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -220,14 +222,38 @@ def test_other_rank_is_refused(file: Path) -> None:
         read_idx(file, 1)
 
 
-@pytest.mark.parametrize(("change", "fault"), [(-1, "truncated"), (1, "too long")])
-def test_wrong_count_is_refused(file: Path, change: int, fault: str) -> None:
+@pytest.mark.parametrize(("change", "fault", "received"), [(-1, "truncated", "23"), (1, "too long", "more than 24")])
+def test_wrong_count_is_refused(file: Path, change: int, fault: str, received: str) -> None:
     """The header's count must be the number of values that follow."""
     content = gzip.decompress(file.read_bytes())
     repack(file, content[:change] if change < 0 else content + b"\0")
     with pytest.raises(
-        DataError, match=rf"{fault}.\nExpected: 24 values for shape \(2, 3, 4\)\nReceived: {24 + change}"
+        DataError, match=rf"{fault}.\nExpected: 24 values for shape \(2, 3, 4\)\nReceived: {received} values"
     ):
+        read_idx(file, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "fault"),
+    [((2, 3, 4), 50_000_000, "too long"), ((2**20, 2**20, 2**20), 1000, "truncated")],
+)
+def test_a_gzip_bomb_takes_no_memory(file: Path, shape: tuple[int, ...], values: int, fault: str) -> None:
+    """Neither what follows the promised values nor a promise that the file cannot hold is read into the memory."""
+    repack(file, b"\0\0\x08\x03" + struct.pack(">3I", *shape) + bytes(values))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=fault):
+            read_idx(file, 3)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compressed", [0, 255])
+def test_a_damaged_end_is_noticed(file: Path, compressed: int) -> None:
+    """The checksum at the end of the gzip file counts, though all values have been read before it."""
+    file.write_bytes(file.read_bytes()[:-8] + bytes([compressed]) * 8)
+    with pytest.raises(DataError, match="cannot be read"):
         read_idx(file, 3)
 
 

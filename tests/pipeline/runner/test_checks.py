@@ -24,7 +24,8 @@ def test_a_parameter_of_the_last_stage_is_checked_before_the_first(run: Run, wor
     with pytest.raises(UserError, match="No model can know"):
         run("judge.at_least=1001")
     assert not workspace.artifacts.exists()
-    assert MetadataStore(workspace.store).run_executions(1) == []
+    with MetadataStore(workspace.store) as store:
+        assert store.run_executions(1) == []
 
 
 def test_an_input_is_checked_as_soon_as_it_is_there(run: Run, workspace: Workspace) -> None:
@@ -69,13 +70,14 @@ def test_a_changed_file_in_the_workspace_changes_the_key(run: Run, workspace: Wo
     assert "source" in run(f"source.extra={extra}").seconds
 
 
-def checker(directory: Path) -> Any:
-    """Returns a function that checks the default pipeline with overrides, as a run in an empty workspace does."""
+def checker(directory: Path, profile: str = "default") -> Any:
+    """Returns a function that checks the pipeline with overrides, as a run in an empty workspace does."""
 
     def check(*overrides: str) -> None:
         workspace = Workspace(directory / "workspace")
-        pipeline = definition.fashion(load_configuration(definition.COMPONENTS, "default", overrides), workspace)
-        Planner(pipeline, workspace, MetadataStore(Path(":memory:"))).check("example_gen", list(pipeline.nodes), {})
+        pipeline = definition.fashion(load_configuration(definition.COMPONENTS, profile, overrides), workspace)
+        with MetadataStore(Path(":memory:")) as store:
+            Planner(pipeline, workspace, store).check("example_gen", list(pipeline.nodes), {})
 
     return check
 
@@ -156,10 +158,7 @@ def test_files_that_editors_save_with_a_byte_order_mark_are_read(mark: str, tmp_
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(mark + text, encoding="utf-8")
-    workspace = Workspace(tmp_path / "workspace")
-    configuration = load_configuration(definition.COMPONENTS, str(tmp_path / "profile.toml"))
-    pipeline = definition.fashion(configuration, workspace)
-    Planner(pipeline, workspace, MetadataStore(Path(":memory:"))).check("example_gen", list(pipeline.nodes), {})
+    checker(tmp_path, str(tmp_path / "profile.toml"))()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
+import tempfile
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +62,7 @@ def learn(
     progress: Progress,
     *,
     steps: Annotated[int, Field(ge=1)] = 4,
-    fail: Annotated[str, Field(description="How to go wrong: kill, error, bug, full, or not.")] = "",
+    fail: Annotated[str, Field(description="How to go wrong; not by default.")] = "",
 ) -> None:
     """Adds the numbers up in steps that survive a kill, and prints to both streams."""
     os.write(1, b"native output\n")
@@ -82,6 +87,19 @@ def _go_wrong(how: str, directory: Path) -> None:
         raise KeyError("nobody expected this")
     if how == "interrupt":
         raise KeyboardInterrupt
+    if how == "interrupts":
+        _press_ctrl_c()
+    if how == "swallowed":
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+    if how == "converted":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy failed to import") from None
+    if how == "temporary":
+        tempfile.mkdtemp(prefix="toy-")
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "extra":
         import a_library_of_an_extra
 
@@ -95,6 +113,19 @@ def _go_wrong(how: str, directory: Path) -> None:
 def _check_bound(at_least: int) -> None:
     if at_least > 1000:
         raise UserError("No model can know so large a total.", received=str(at_least))
+
+
+def _press_ctrl_c() -> None:
+    """Sends SIGINT five times: now, while the runner clears up, and while the interpreter exits."""
+    atexit.register(time.sleep, 0.6)
+
+    def press() -> None:
+        for _ in range(5):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    time.sleep(60)
 
 
 @component(checks=(_check_bound,))

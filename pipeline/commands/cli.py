@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
@@ -32,9 +32,6 @@ from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.interrupts import EXIT_CODE, handle_interrupts, was_interrupted
 from pipeline.runner.display import open_standard_streams
 from pipeline.runner.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pipeline.runner.metadata_store import MetadataStore
 
 app = typer.Typer(
     help="The reference pipeline for grouped fashion classification. Every command takes --debug for stack traces.",
@@ -101,9 +98,10 @@ def explain(
     from pipeline.commands.summary import planned_training_time
     from pipeline.runner.metadata_store import MetadataStore
     from pipeline.runner.plan import Planner
+    from pipeline.runner.store_recovery import adopt_finished
 
-    # Before the first run there is nothing to compare with, and no file is written.
-    with MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:")) as store:
+    with MetadataStore(workspace.store, read_only=True) as store:
+        adopt_finished(store, workspace)  # as the run would do
         decisions = Planner(pipeline, workspace, store).explain(pipeline.select(from_, until, only), fresh)
     if as_json:
         _print_json([{"stage": d.node.name, "action": d.action, "reasons": d.reasons} for d in decisions])
@@ -145,10 +143,11 @@ def show(
 def status(directory: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show the latest run: the state of every stage, its duration, and the paths of its artifacts."""
     from pipeline.commands.summary import latest_run, latest_run_text
+    from pipeline.runner.store_recovery import read_store
 
     workspace = Workspace(directory)
-    with _open_store(workspace) as store:
-        table = latest_run(store, workspace)
+    with read_store(workspace) as (store, recovered):
+        table = latest_run(store, workspace, recovered)
     if as_json:
         _print_json(table)
     else:
@@ -163,9 +162,10 @@ def lineage(
 ) -> None:
     """Trace an artifact back to the data that it was made from."""
     from pipeline.runner import lineage as tracing
+    from pipeline.runner.store_recovery import read_store
 
     workspace = Workspace(directory)
-    with _open_store(workspace) as store:
+    with read_store(workspace) as (store, _):
         tree = tracing.trace(store, workspace, artifact)
     if as_json:
         _print_json(tree)
@@ -234,23 +234,13 @@ def repair(directory: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
 
     workspace = Workspace(directory)
     lost = not workspace.store.exists()
-    moved, stages = rebuild(workspace)
+    recovered = rebuild(workspace)
+    moved, stages = recovered.damaged_store, recovered.stages
     intact = "There was no metadata store." if lost else "The metadata store was intact."
     print(intact if moved is None else f"The damaged file was moved to {moved}.")
     print(f"Executions recorded again: {len(stages)}{' (' + ', '.join(stages) + ')' if stages else ''}")
-
-
-def _open_store(workspace: Workspace) -> MetadataStore:
-    from pipeline.runner.metadata_store import MetadataStore
-
-    if not workspace.store.exists():
-        raise UserError(
-            f"Nothing has run in the workspace {workspace.root}.",
-            expected=f"a metadata store at {workspace.store}",
-            received="none",
-            next_step="fashion run",
-        )
-    return MetadataStore(workspace.store)
+    for file in recovered.unreadable:
+        print(f"Not recorded, because it cannot be read: {file}")
 
 
 def _print_json(content: Any) -> None:

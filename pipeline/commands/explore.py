@@ -116,7 +116,7 @@ def newest_artifacts(workspace: Workspace) -> NotebookArtifacts:
         events = store.events(execution.id, "INPUT") | store.events(execution.id, "OUTPUT")
         return execution, {name: workspace.root / artifact.uri for name, artifact in events.items()}
 
-    with MetadataStore(workspace.store if workspace.store.exists() else Path(":memory:")) as store:
+    with MetadataStore(workspace.store, read_only=True) as store:
         execution, evaluated = latest("evaluator", "fashion run")
         _, explored = latest("explorer", "fashion explore")
     return NotebookArtifacts(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.runner.graph import Pipeline
     from pipeline.runner.local_runner import RunResult
     from pipeline.runner.metadata_store import ExecutionRecord, MetadataStore
+    from pipeline.runner.store_recovery import Recovered
 
 QUICKEST = "quick"
 SLOWER_WITHOUT_BFLOAT16 = 4.36
@@ -207,8 +208,14 @@ def _pushed_numbers(workspace: Workspace) -> list[int]:
     return [version.number for version in reversed(versions(workspace.serving))]
 
 
-def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:
-    """Returns the latest run with its stages as JSON content; without a run, an empty list of stages."""
+def latest_run(store: MetadataStore, workspace: Workspace, recovered: Recovered | None = None) -> dict[str, Any]:
+    """Returns the latest run with its stages as JSON content; without a run, an empty list of stages.
+
+    Args:
+        store: The metadata store.
+        workspace: Its workspace. A stage that the store has as RUNNING is INTERRUPTED when nobody locks the workspace.
+        recovered: What the next run will record first. Defaults to nothing.
+    """
     found = store.latest_run()
     run, properties = found or (None, {})
     executions = store.run_executions(run) if run is not None else []
@@ -218,16 +225,19 @@ def latest_run(store: MetadataStore, workspace: Workspace) -> dict[str, Any]:
         "git_commit": properties.get("git_commit"),
         "profile": properties.get("profile"),
         "stages": [_stage(store, workspace, e) for e in executions],
+        "unrecorded_stages": list(recovered.stages) if recovered else [],
+        "unreadable_records": list(recovered.unreadable) if recovered else [],
         "pushed_versions": _pushed_numbers(workspace),
     }
 
 
 def _stage(store: MetadataStore, workspace: Workspace, execution: ExecutionRecord) -> dict[str, Any]:
     outputs = store.events(execution.id, "OUTPUT")
+    killed = execution.state == "RUNNING" and not workspace.is_in_use()
     return {
         "stage": execution.type,
         "execution": execution.id,
-        "state": execution.state,
+        "state": "INTERRUPTED" if killed else execution.state,
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(execution.start_time)),
         "seconds": round(execution.seconds, 1),
         "peak_mebibytes": execution.properties.get("peak_mebibytes"),
@@ -239,11 +249,18 @@ def _stage(store: MetadataStore, workspace: Workspace, execution: ExecutionRecor
 
 def latest_run_text(table: Mapping[str, Any]) -> str:
     """Returns the latest run as lines: a stage a line, its artifacts under it."""
-    if table["run"] is None:
-        return "No run is recorded yet. Next: fashion run"
-    lines = [f"run {table['run']} of {table['pipeline']}, profile {table['profile']}, commit {table['git_commit']}"]
+    lines = ["No run is recorded."]
+    if table["run"] is not None:
+        lines = [f"run {table['run']} of {table['pipeline']}, profile {table['profile']}, commit {table['git_commit']}"]
     for stage in table["stages"]:
-        lines.append(f"{stage['stage']:<18} {stage['state']:<9} {stage['seconds']:>7.1f} s  {stage['started']}")
+        lines.append(f"{stage['stage']:<18} {stage['state']:<11} {stage['seconds']:>7.1f} s  {stage['started']}")
         lines += [f"    {a['type']} {a['artifact']}: {a['path']}" for a in stage["artifacts"].values()]
     versions = ", ".join(map(str, table["pushed_versions"])) or "none"
-    return "\n".join([*lines, f"pushed versions, newest first: {versions}"])
+    lines.append(f"pushed versions, newest first: {versions}")
+    interrupted = [stage["stage"] for stage in table["stages"] if stage["state"] == "INTERRUPTED"]
+    if interrupted:
+        lines.append(f"The run was killed in {', '.join(interrupted)}; fashion run resumes it.")
+    if unrecorded := table["unrecorded_stages"]:
+        lines.append(f"Finished but not in the metadata store: {', '.join(unrecorded)}. fashion run records them.")
+    lines += [f"Not a record of an execution: {file}" for file in table["unreadable_records"]]
+    return "\n".join(lines)

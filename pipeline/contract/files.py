@@ -78,6 +78,18 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
         yield file
 
 
+def is_locked(path: Path) -> bool:
+    """Returns whether a process holds the lock on the file `path`; a file that does not exist is not locked."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 @contextmanager
 def exclusive_directory_lock(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds a lock on a directory itself, for directories in which a lock file would be in the way.

@@ -188,8 +188,11 @@ class LocalRunner:
 
     def _clear_killed_runs(self, store: MetadataStore) -> None:
         """Records the stages that a killed run finished, and removes the unfinished output that it left."""
-        for stage in adopt_finished(store, self._workspace):
+        recovered = adopt_finished(store, self._workspace)
+        for stage in recovered.stages:
             self._display.message(f"{stage}: finished in an earlier run, recorded now")
+        for file in recovered.unreadable:
+            self._display.message(f"not recovered: {file}")
         for execution in store.abandon_running():
             self._display.message(f"{execution.type}: killed in an earlier run")
         for leftover in self._workspace.artifacts.glob("*/.unfinished-*"):

@@ -8,13 +8,16 @@ executions into it. See https://github.com/google/ml-metadata/blob/master/g3doc/
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.contract.errors import UserError
 
@@ -87,8 +90,12 @@ class StoreVersionError(UserError):
 class MetadataStore:
     """Reads and writes the metadata store, until it is closed; every method that writes is one transaction."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         """Opens the store: creates one where there is none, and migrates one that an earlier version wrote.
+
+        Args:
+            path: The file.
+            read_only: Whether to work on a copy in memory, which needs no right to write. Defaults to False.
 
         Raises:
             UserError: The file is damaged.
@@ -96,9 +103,12 @@ class MetadataStore:
         """
         self.path = path
         with self._readable():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(":memory:" if read_only else path, isolation_level=None, timeout=10)
             try:
+                if read_only and path.exists():
+                    _load(path, self._db)
                 self._db.row_factory = sqlite3.Row
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -336,6 +346,21 @@ class MetadataStore:
         return next(
             ((row["id"], {"pipeline": row["name"], **self._properties("Context", row["id"])}) for row in rows), None
         )
+
+
+def _load(path: Path, target: sqlite3.Connection) -> None:
+    """Copies a store into a connection, and writes nothing beside it."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as source:
+            source.backup(target)
+    except sqlite3.OperationalError:
+        # Even a reader of a store in WAL mode needs files beside it, which cannot be written in this directory.
+        with TemporaryDirectory() as directory:
+            for name in (path.name, f"{path.name}-wal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(path.with_name(name), Path(directory, name))
+            with closing(sqlite3.connect(Path(directory, path.name))) as source:
+                source.backup(target)
 
 
 def _insert_properties(db: sqlite3.Connection, kind: str, id: int | None, properties: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contract.errors import UserError
-from pipeline.contract.files import exclusive_lock
+from pipeline.contract.files import exclusive_lock, is_locked
 
 TMPDIR = "TMPDIR"
 """The variable by which programs and libraries find the directory for temporary files."""
@@ -72,6 +72,15 @@ class Workspace:
         """`serving_models/fashion/<version>/`: what TensorFlow Serving loads."""
         return self.root / "serving_models" / "fashion"
 
+    @property
+    def lock_file(self) -> Path:
+        """`lock`: the file that a run locks; it holds the number of the process."""
+        return self.root / "lock"
+
+    def is_in_use(self) -> bool:
+        """Returns whether a run, or another command that writes, holds the lock now."""
+        return is_locked(self.lock_file)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Locks the workspace for this process; the operating system releases the lock when the process ends.
@@ -79,7 +88,7 @@ class Workspace:
         Raises:
             UserError: Another process holds the lock, or the directory cannot be written.
         """
-        path = self.root / "lock"
+        path = self.lock_file
         with ExitStack() as stack:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)

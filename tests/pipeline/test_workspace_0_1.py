@@ -103,8 +103,8 @@ def test_stages_run_once_more_because_modules_have_moved(workspace: Workspace, s
 def test_lost_store_is_made_again_from_the_records(workspace: Workspace) -> None:
     """The files beside the artifacts are enough to record the finished executions again."""
     workspace.store.write_bytes(b"this is no database" * 100)
-    moved, stages = repair(workspace)
-    assert moved is not None and sorted(set(stages)) == sorted(STAGES)
+    recovered = repair(workspace)
+    assert recovered.damaged_store is not None and sorted(set(recovered.stages)) == sorted(STAGES)
     with MetadataStore(workspace.store) as store:
         assert len(store.artifacts("Model")) == 2
 

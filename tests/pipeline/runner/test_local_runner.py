@@ -236,8 +236,9 @@ def test_damaged_store_is_repaired_from_the_artifacts(run: Run, workspace: Works
     with pytest.raises(UserError, match="damaged") as caught:
         run()
     assert caught.value.next_step == "fashion repair"
-    moved, stages = repair(workspace)
-    assert moved is not None and moved.exists() and stages == STAGES
+    recovered = repair(workspace)
+    assert recovered.damaged_store is not None and recovered.damaged_store.exists()
+    assert list(recovered.stages) == STAGES and not recovered.unreadable
     assert not run().seconds
 
 

@@ -13,6 +13,7 @@ import typer
 from pipeline.commands.catalogue import catalogue
 from pipeline.commands.experiment import experiment
 from pipeline.commands.explore import explore
+from pipeline.commands.next_steps import DEBUG, next_step_after
 from pipeline.commands.options import (
     DEFAULT_WORKSPACE,
     FreshOption,
@@ -46,7 +47,6 @@ UntilOption = Annotated[Optional[str], typer.Option("--until", help="Stop after 
 OnlyOption = Annotated[Optional[str], typer.Option("--only", help="Run this stage alone.")]
 
 NOT_BLESSED = 3
-DEBUG = "the same command with --debug"
 
 
 @app.command()
@@ -271,9 +271,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         shown = _as_user_error(error)
         if debug or shown is None:
             raise
+        if shown.exit_code != EXIT_CODE:  # an interrupted command is resumed by repeating it
+            shown.next_step = shown.next_step and next_step_after(arguments, shown.next_step, _takes_workspace)
         print(f"\n{shown}", file=sys.stderr)
         sys.exit(EXIT_CODE if was_interrupted() else shown.exit_code)
     sys.exit(0)
+
+
+def _takes_workspace(command: str) -> bool:
+    found = typer.main.get_command(app).commands.get(command)  # type: ignore[attr-defined]
+    return found is not None and any("--workspace" in parameter.opts for parameter in found.params)
 
 
 def _as_user_error(error: Exception) -> UserError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,6 +45,29 @@ def _sentence(text: str) -> str:
     """Returns the text on one line, with one mark at its end: a question or exclamation mark stays."""
     text = " ".join(text.split()).rstrip(".")
     return text if text.endswith(("?", "!")) else f"{text}."
+
+
+def same_command(first: str, second: str) -> bool:
+    """Returns whether two texts are one `fashion` command, whatever the order and the workspace of its options."""
+    commands = [_command_words(text) for text in (first, second)]
+    return bool(commands[0]) and commands[0] == commands[1]
+
+
+def _command_words(text: str) -> list[str]:
+    """Returns the words of a command, sorted, without the options that change where it works or what it prints."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return []
+    if words[:1] != ["fashion"]:
+        return []
+    kept: list[str] = []
+    skipped = False
+    for word in words:
+        if not skipped and not word.startswith("--workspace=") and word not in ("-w", "--workspace", "--debug"):
+            kept.append(word)
+        skipped = word in ("-w", "--workspace")
+    return sorted(kept)
 
 
 @contextmanager

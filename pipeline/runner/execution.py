@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Argument, Role
 from pipeline.contract.disk_space import full_disk_error
-from pipeline.contract.errors import UserError
+from pipeline.contract.errors import UserError, same_command
 from pipeline.contract.files import sync, sync_tree
 from pipeline.contract.progress import Progress
 from pipeline.runner.fingerprint import digest_json, manifest
@@ -32,11 +32,12 @@ class StageError(UserError):
     """A stage failed; `log` is the file with its output and the stack trace."""
 
     def __init__(self, stage: str, cause: UserError, log: Path, resume: str) -> None:
+        own = "" if same_command(cause.next_step, resume) else cause.next_step
         super().__init__(
             f"{stage}: {cause.headline}",
             expected=cause.expected,
             received=cause.received,
-            next_step=f"{cause.next_step}; then {resume}" if cause.next_step else resume,
+            next_step=f"{own or 'remove the cause, which the log shows'}; then {resume}",
         )
         self.log = log
 

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.errors import UserError, same_command, suggest
 from pipeline.contract.suggestions import nearest
 
 ERROR = UserError("There is no x.", expected="an x", received="a y.", next_step="fashion run")
@@ -61,3 +61,22 @@ def test_suggest_completes_an_error_without_a_next_step(own: str, expected: str)
 def test_nearest_suggests_the_whole_key(name: str, prefix: str, expected: str) -> None:
     """The suggestion begins with what the user types before the name; a name without a near one gets none."""
     assert nearest(name, ["epochs", "batch_size"], prefix) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("fashion run", "fashion run", True),
+        ("fashion run --workspace 'a b' --debug", "fashion run", True),
+        ("fashion run -w a --only learn", "fashion run --only learn --workspace=b", True),
+        ("fashion run --only learn", "fashion run", False),
+        ("fashion run --set trainer.epochs=3", "fashion run --set trainer.epochs=4", False),
+        ("fashion status", "fashion run", False),
+        ("correct the file", "correct the file", False),
+        ("don't", "don't", False),
+        ("", "", False),
+    ],
+)
+def test_a_command_is_the_same_in_another_workspace(first: str, second: str, same: bool) -> None:
+    """The workspace and --debug make no other command; a sentence is none."""
+    assert same_command(first, second) is same_command(second, first) is same

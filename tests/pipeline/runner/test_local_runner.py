@@ -183,8 +183,9 @@ def test_full_disk_is_reported_and_leaves_no_unfinished_output(run: Run, workspa
 
 def test_bug_in_a_component_names_the_exception(run: Run) -> None:
     """An unexpected exception ends in the same paragraph, with its type."""
-    with pytest.raises(StageError, match="KeyError.*nobody expected this"):
+    with pytest.raises(StageError, match="KeyError.*nobody expected this") as caught:
         run('learn.fail="bug"')
+    assert caught.value.next_step == "remove the cause, which the log shows; then fashion run"
 
 
 def test_interrupt_keeps_what_finished(run: Run, workspace: Workspace) -> None:

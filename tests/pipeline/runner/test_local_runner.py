@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from pipeline.contract.artifacts import Exploration
 from pipeline.contract.errors import UserError
 from pipeline.runner import plan
 from pipeline.runner.display import PlainDisplay
@@ -23,7 +24,7 @@ from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.store_recovery import repair
 from pipeline.runner.workspace import Workspace
 from tests.pipeline.conftest import Explain, Run, open_database
-from tests.pipeline.runner.toy import configured
+from tests.pipeline.runner.toy import configured, describing
 
 STAGES = ["source", "learn", "judge"]
 
@@ -225,8 +226,10 @@ def test_kill_between_finishing_and_recording_loses_nothing(run: Run, workspace:
 
 def test_second_run_names_the_process_that_holds_the_lock(run: Run, workspace: Workspace) -> None:
     """While one run holds the lock, another one ends with an error that names the process."""
-    with workspace.lock(), pytest.raises(UserError, match=f"process {os.getpid()}"):
-        run()
+    for _ in range(2):
+        with workspace.lock(), pytest.raises(UserError) as caught:
+            run()
+        assert caught.value.received == f"a lock of process {os.getpid()}"
     run()
 
 
@@ -293,6 +296,43 @@ def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspa
     assert baseline(run("source.count=5")) == 10
     assert baseline(run("source.count=2", "judge.at_least=100")) == 15
     assert baseline(run("source.count=6")) == 15, "a refused model is no baseline"
+
+
+def test_the_newest_intact_artifact_of_another_pipeline_is_read(run: Run, workspace: Workspace) -> None:
+    """The newest model is read, the one before it when that is damaged, and none before there is one."""
+
+    def described() -> list[str]:
+        result = LocalRunner(describing(), workspace, PlainDisplay(Console(quiet=True))).run(["describe"])
+        exploration = result.last(Exploration)
+        return [] if exploration is None else exploration.findings()
+
+    assert described() == []
+    first, second = run(), run("source.count=5")
+    models = [Path(result.artifacts["learn"]["model"].uri).parent.name for result in (first, second)]
+    assert described() == [models[1]]
+    (workspace.root / second.artifacts["learn"]["model"].uri / "model.json").unlink()
+    assert described() == [models[0]]
+
+
+def test_a_stage_resumes_only_from_its_own_key(run: Run, workspace: Workspace) -> None:
+    """What an interrupted execution left is not for one with another parameter."""
+    with pytest.raises(InterruptedRunError):
+        run("learn.steps=3", 'learn.fail="interrupt"')
+    assert len(list(workspace.scratch.glob("learn/*/step.txt"))) == 1
+    assert run("learn.steps=5").artifacts["learn"]["model"].properties["resumed_at"] == 0
+
+
+def test_reused_executions_count_as_the_newest(run: Run, workspace: Workspace) -> None:
+    """A stage whose earlier result was reused last is compared with that, and keeps it when it is not selected."""
+    first = run()
+    run("learn.steps=5")
+    run()
+    assert run("learn.steps=7", only="judge", fresh=True).artifacts["learn"] == first.artifacts["learn"]
+    with MetadataStore(workspace.store) as store:
+        newest = {e.type: (e.id, e.state) for e in store.latest_executions()}
+        assert newest["learn"] == (max(e.id for e in store.run_executions(4) if e.type == "learn"), "CACHED")
+        producer = store.producer(first.artifacts["learn"]["model"].id)
+        assert producer is not None and (producer.id, producer.state) == (2, "COMPLETE")
 
 
 def test_record_is_enough_to_reproduce_an_execution(run: Run, workspace: Workspace) -> None:

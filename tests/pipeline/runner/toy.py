@@ -17,12 +17,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from pipeline.contract.artifacts import Examples, Model, ModelBlessing
+from pipeline.contract.artifacts import Examples, Exploration, Model, ModelBlessing
 from pipeline.contract.component import Cache, ExternalPath, Input, Output, Scratch, component
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import Progress
 from pipeline.runner.configuration import Configuration, load_configuration
-from pipeline.runner.graph import LatestBlessed, Pipeline
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
 from pipeline.runner.workspace import Workspace
 
 
@@ -145,7 +145,13 @@ def judge(
     blessing.properties["blessed"] = total >= at_least
 
 
-COMPONENTS = (source, learn, judge)
+@component
+def describe(trained: Input[Model] | None, exploration: Output[Exploration]) -> None:
+    """Describes the newest model of the workspace, if there is one."""
+    exploration.write_json("findings.json", [] if trained is None else [trained.path.parts[-2]])
+
+
+COMPONENTS = (source, learn, judge, describe)
 
 
 def toy(c: Configuration, workspace: Workspace) -> Pipeline:
@@ -154,6 +160,13 @@ def toy(c: Configuration, workspace: Workspace) -> Pipeline:
     examples = pipeline.add(source, c.source, seed=c.seed)["examples"]
     model = pipeline.add(learn, c.learn, examples=examples)["model"]
     pipeline.add(judge, c.judge, model=model, baseline=LatestBlessed(model), destination=workspace.serving)
+    return pipeline
+
+
+def describing() -> Pipeline:
+    """Returns a pipeline whose one stage reads what another pipeline has written."""
+    pipeline = Pipeline("describing")
+    pipeline.add(describe, trained=Latest(Model))
     return pipeline
 
 

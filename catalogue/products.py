@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DSN_VARIABLE: Final = "FASHION_CATALOGUE_DSN"
 """The environment variable that names a catalogue where no parameter does; no record contains it."""
+LIBPQ_VARIABLES: Final = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")
+"""The variables of psql that name a server or a database; with one of them, libpq finds the rest by itself."""
 
 IMAGE_CACHE: Final = "images.sqlite"
 """The cache of downloaded images, a file in `workspace/cache/`."""
@@ -44,7 +46,7 @@ def require_dsn(
     setting: str = "example_gen.dsn",
     next_step: str = "fashion run --profile catalogue --set example_gen.dsn=postgresql://USER@HOST/DATABASE",
 ) -> str:
-    """Returns the DSN of a setting, or else of the environment.
+    """Returns the DSN of a setting, or else of the environment; an empty DSN where libpq's own variables name it.
 
     Args:
         dsn: The value of the setting; None or empty where it is not set.
@@ -56,10 +58,12 @@ def require_dsn(
     """
     if found := dsn or os.environ.get(DSN_VARIABLE):
         return found
+    if any(os.environ.get(name) for name in LIBPQ_VARIABLES):
+        return ""
     raise UserError(
         "No catalogue is named.",
-        expected=f"{setting}, or {DSN_VARIABLE} in the environment",
-        received="neither",
+        expected=f"{setting}, or {DSN_VARIABLE} or psql's {', '.join(LIBPQ_VARIABLES)} in the environment",
+        received="none of them",
         next_step=next_step,
     )
 
@@ -111,13 +115,13 @@ class Failure:
     """A product without an example: a line of `failures.jsonl`.
 
     Attributes:
-        product: The product's id.
+        product: The product's id; a UUID as a text.
         url: The URL of its image, without a password.
         reason: A stable word: a reason of `serving.fetching`, or `unknown_garment`, `blank` or `placeholder`.
         message: A sentence.
     """
 
-    product: int
+    product: int | str
     url: str
     reason: str
     message: str
@@ -138,6 +142,20 @@ class Selection:
     garments: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+
+def record_id(product: Product) -> int | str:
+    """Returns a product's id as records have it: a number, or a text."""
+    return product.id if isinstance(product.id, int) else str(product.id)
+
+
+def count_content(products: list[Product]) -> dict[str, int]:
+    """Returns the numbers of `products`, of those with `images`, and of those with `texts`."""
+    return {
+        "products": len(products),
+        "images": sum(product.url is not None for product in products),
+        "texts": sum(product.description is not None for product in products),
+    }
 
 
 def catalogue_state(parameters: Mapping[str, Any]) -> Mapping[str, str]:
@@ -173,7 +191,9 @@ def select_products(catalogue: Catalogue) -> Selection:
             selected.counts["without_image"] += 1
         elif garment not in known:
             error = UserError("Its garment is not known.", expected=", ".join(known), received=repr(garment[:80]))
-            selected.failures.append(Failure(product.id, redact_url(product.url), "unknown_garment", error.one_line))
+            selected.failures.append(
+                Failure(record_id(product), redact_url(product.url), "unknown_garment", error.one_line)
+            )
         else:
             selected.products.append(product)
             selected.garments.append(known[garment])
@@ -184,14 +204,17 @@ def _read_labelled(catalogue: Catalogue) -> Iterator[tuple[Product, str | None]]
     """Yields the products with the names of their garments, None where there is none."""
     require_psycopg()
     from sql.extract import read_garments, read_products
+    from sql.inspection import inspect
 
+    for warning in inspect(catalogue.dsn, country=catalogue.country, image_index=catalogue.image_index):
+        logger.warning("%s", warning)
     garments = read_garments(catalogue.dsn)
     lists = read_products(
         catalogue.dsn,
         country=catalogue.country,
         image_index=catalogue.image_index,
         on_reconnect=lambda after, error: logger.warning(
-            "%s Continuing after product %d with a new snapshot.", error.headline, after
+            "%s Continuing after product %s with a new snapshot.", error.headline, after
         ),
     )
     for products in lists:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from catalogue.products import IMAGE_CACHE
+from catalogue.products import IMAGE_CACHE, count_content
 from pipeline.contract.errors import UserError, suggest
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Summary:
     """The result of scoring a catalogue.
 
     Attributes:
+        read: The numbers of all `products` of the catalogue, and of those with `images` and with `texts`.
         scored: Products that received a group.
         abstained: Those of them for which the model abstains.
         failed: Products that received none, by reason.
@@ -42,6 +43,7 @@ class Summary:
         failed_share: The share of all products in the table whose image could not be fetched.
     """
 
+    read: Counter[str] = field(default_factory=Counter)
     scored: int = 0
     abstained: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -86,6 +88,7 @@ class CatalogueScorer:
         image_index: int = 0,
         timeout: float = 60.0,
         report: Callable[[int], None] = lambda more: None,
+        max_lost_share: float = 1.0,
     ) -> Summary:
         """Scores the products without a current prediction of this version, and writes each batch when it is complete.
 
@@ -97,15 +100,25 @@ class CatalogueScorer:
             image_index: Which of a product's images; 0 is the first.
             timeout: Seconds that the database may take for an answer.
             report: Called with the number of products that were finished since the last call.
+            max_lost_share: The largest share of the products with a result that may lose their group, because they or
+                their images are no longer in the catalogue. Defaults to all.
 
         Raises:
-            CatalogueError: The catalogue cannot be read or written.
+            CatalogueError: The catalogue cannot be read or written, or too many products would lose their group.
             UserError: The image cache cannot be used, or the model fails.
         """
         from serving.fetching.image_cache import ImageCache
-        from sql.write_back import failed_share, prepare, read_pending, remove_orphans, write_predictions
+        from sql.write_back import (
+            check_losses,
+            failed_share,
+            prepare,
+            read_pending,
+            remove_orphans,
+            write_predictions,
+        )
 
         prepare(dsn, timeout=timeout)
+        check_losses(dsn, image_index, max_lost_share, timeout=timeout)
         summary, max_age_seconds = Summary(), self.policy.max_age_seconds
         with ImageCache(self.cache / IMAGE_CACHE) as cache:
             lists = read_pending(
@@ -116,11 +129,12 @@ class CatalogueScorer:
                 content_of=lambda url: _cached_content(cache, url, max_age_seconds),
                 max_age_seconds=max_age_seconds,
                 timeout=timeout,
+                on_read=lambda products: summary.read.update(count_content(products)),
             )
             products = (product for some in lists for product in some)
             rows = summary.count(self._predict_all(products, cache), report)
             write_predictions(dsn, rows, batch_rows=BATCH, timeout=timeout)
-        summary.removed = remove_orphans(dsn, timeout=timeout)
+        summary.removed = remove_orphans(dsn, max_lost_share, timeout=timeout)
         summary.failed_share = failed_share(dsn, timeout=timeout)
         return summary
 
@@ -184,14 +198,17 @@ class CatalogueScorer:
             scored_at=datetime.now(UTC),
             fingerprint=fingerprint(product),
             image_content=result.sha256 if isinstance(result, Fetched) else None,
+            url=product.url,
         )
 
 
 def _predict(model: Any, fetched: list[tuple[Product, Fetched]]) -> list[tuple[str, float, bool]]:
     """Returns group, confidence and whether the model abstains, for products with their images.
 
-    A model with a text signature receives the descriptions; for an empty one it predicts from the image alone.
+    A model with a text signature receives the descriptions; for an empty one it predicts from the image alone. A blank
+    image is always left to a human.
     """
+    from serving.images.fitting import shows_one_colour
     from serving.requests.prediction_log import TEXT, answer, predict_request
 
     signature = TEXT if TEXT in model.signatures else "serving_default"
@@ -200,9 +217,11 @@ def _predict(model: Any, fetched: list[tuple[Product, Fetched]]) -> list[tuple[s
     with suggest("fashion run --from trainer"):
         answers = answer(model, request)
     groups, confidences, abstains = (answers[name] for name in ("group", "confidence", "abstain"))
+    # An image of one colour shows no item, however certain the model is.
+    blank = [shows_one_colour(image) for image in images]
     return [
-        (group.decode(), float(np.clip(confidence, 0, 1)), bool(abstain))
-        for group, confidence, abstain in zip(groups, confidences, abstains, strict=True)
+        (group.decode(), float(np.clip(confidence, 0, 1)), bool(abstain) or empty)
+        for group, confidence, abstain, empty in zip(groups, confidences, abstains, blank, strict=True)
     ]
 
 

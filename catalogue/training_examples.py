@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from catalogue.products import IMAGE_CACHE, Catalogue, Failure, Selection, select_products
+from catalogue.products import IMAGE_CACHE, Catalogue, Failure, Selection, record_id, select_products
 from pipeline.contract.errors import UserError
 from serving.fetching.errors import redact_url
 
@@ -71,7 +71,8 @@ def read_catalogue(
     selected = select_products(catalogue)
     images = _fetch(selected, policy, cache, report)
     columns = _drop_placeholders(_columns(selected, images), selected, max_products_per_image)
-    selected.failures.sort(key=lambda failure: failure.product)
+    # All ids of a catalogue have one type.
+    selected.failures.sort(key=lambda failure: cast(Any, failure.product))
     _check_failures(selected, len(columns["image"]), max_failed_share)
     return CatalogueExamples(columns, selected.failures, selected.counts)
 
@@ -91,7 +92,7 @@ def _fetch(
         )
         for result in fetcher:
             if isinstance(result, Failed):
-                product = selected.products[result.position].id
+                product = record_id(selected.products[result.position])
                 selected.failures.append(Failure(product, redact_url(result.url), result.reason, result.message))
             else:
                 found[result.position] = result.pixels
@@ -117,7 +118,7 @@ def _columns(selected: Selection, images: dict[int, np.ndarray]) -> dict[str, An
         "description": np.array([product.description or "" for product in products], dtype=object),
     }
     # By content, so that the first examples of a file are a fair sample of it, whatever the ids mean.
-    order = np.lexsort(([product.id for product in products], columns["name"]))
+    order = np.lexsort(([record_id(product) for product in products], columns["name"]))
     return {name: values[order] for name, values in columns.items()}
 
 
@@ -129,15 +130,15 @@ def _drop_placeholders(columns: dict[str, Any], selected: Selection, max_product
 
     _, inverse, counts = np.unique(columns["name"], return_inverse=True, return_counts=True)
     shared, blank = counts[inverse], np.array([shows_one_colour(image) for image in columns["image"]], bool)
-    urls = {product.id: product.url for product in selected.products}
+    by_name = {f"product/{product.id}": product for product in selected.products}
     for row in np.flatnonzero(blank | (shared > max_products)):
-        product = int(columns["source_id"][row].removeprefix("product/"))
+        product = by_name[columns["source_id"][row]]
         reason: PictureReason = "placeholder"
         expected, received = f"an image of at most {max_products} products", f"an image of {shared[row]}"
         if blank[row]:
             reason, expected, received = "blank", "an item in front of a background", "one colour"
         error = UserError("Its image does not show a product.", expected=expected, received=received)
-        selected.failures.append(Failure(product, redact_url(urls[product]), reason, error.one_line))
+        selected.failures.append(Failure(record_id(product), redact_url(product.url), reason, error.one_line))
     return {name: values[~blank & (shared <= max_products)] for name, values in columns.items()}
 
 
@@ -148,7 +149,7 @@ def _check_failures(selected: Selection, examples: int, max_failed_share: float)
     if examples and failed <= max_failed_share * labelled:
         return
     for failure in selected.failures:
-        logger.warning("Product %d: %s: %s", failure.product, failure.reason, failure.message)
+        logger.warning("Product %s: %s: %s", failure.product, failure.reason, failure.message)
     if not labelled:
         counts = selected.counts
         raise UserError(

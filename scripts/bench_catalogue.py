@@ -24,7 +24,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from sql.django_catalogue import configure
-from sql.extract import PRODUCTS, read_products
+from sql.extract import read_products
+from sql.indexes import PRODUCTS, PRODUCTS_SET_BASED
 from sql.server import find_programs, running_server
 from sql.tables import CATALOGUE, read_script
 
@@ -32,28 +33,13 @@ PARAMETERS: dict[str, Any] = {"country": "us", "image_index": 0}
 CHUNK = 5000
 """Rows per fetch."""
 
-# The same rows as sql/products.sql, computed for all products at once.
-DISTINCT_ON = r"""
-SELECT Product.Id, Product.Title, Image.Url, best_text.Content
-FROM Product
-LEFT JOIN (
-    SELECT DISTINCT ON (ProductId) ProductId, ImageId
-    FROM ProductImages WHERE ImageIndex = %(image_index)s ORDER BY ProductId, ImageId
-) AS first_image ON first_image.ProductId = Product.Id
-LEFT JOIN Image ON Image.Id = first_image.ImageId
-LEFT JOIN (
-    SELECT DISTINCT ON (ProductId) ProductId, candidate.Content
-    FROM ProductDescription
-    CROSS JOIN LATERAL (VALUES (1, TranslatedText), (2, OriginalText)) AS candidate (Rank, Content)
-    WHERE CountryCode = %(country)s AND candidate.Content ~
-      '[^\t-\r\u001C-\u0020\u0085\u00A0\u1680\u2000-\u200B\u2028\u2029\u202F\u205F\u2060\u3000\uFEFF]'
-    ORDER BY ProductId, candidate.Rank, ProductDescription.Id
-) AS best_text ON best_text.ProductId = Product.Id
-ORDER BY Product.Id
-"""
 # A cursor is declared for the statement, so it cannot end in a semicolon.
 PLAIN = read_script("products_plain.sql").rstrip().rstrip(";")
-QUERIES = {"sql/products.sql": PRODUCTS, "DISTINCT ON": DISTINCT_ON, "sql/products_plain.sql": PLAIN}
+QUERIES = {
+    "sql/products.sql": PRODUCTS,
+    "sql/products_set_based.sql": PRODUCTS_SET_BASED,
+    "sql/products_plain.sql": PLAIN,
+}
 
 # For n products 1.6 n images and 2 n descriptions, in an order that has nothing to do with the keys, as in old tables.
 # One product in 20 has no image at index 0; one in 50 of the further images is a second one there; one first text in 30

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -66,12 +67,20 @@ def parse_dsn(dsn: str) -> dict[str, str]:
 
 
 def redact_dsn(dsn: str) -> str:
-    """Returns a DSN without its secrets, as "host=... user=...", for messages and records."""
-    public = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar not in _SECRET}
+    """Returns a DSN without its secrets, as "host=... user=...", for messages and records.
+
+    An empty DSN is read as psql reads it, from the environment.
+    """
+    public = [option for option in pq.Conninfo.get_defaults() if option.dispchar not in _SECRET]
     try:
-        return make_conninfo("", **{name: value for name, value in parse_dsn(dsn).items() if name in public})
+        parameters = parse_dsn(dsn)
     except CatalogueError:
         return "(an unreadable DSN)"
+    if not parameters:
+        # psql's variables name the catalogue.
+        parameters = {option.keyword.decode(): os.environ.get((option.envvar or b"").decode(), "") for option in public}
+    names = {option.keyword.decode() for option in public}
+    return make_conninfo("", **{name: value for name, value in parameters.items() if value and name in names})
 
 
 @contextmanager
@@ -93,7 +102,8 @@ def connected(dsn: str, timeout: float = TIMEOUT) -> Iterator[psycopg.Connection
     }
     parameters = defaults | parse_dsn(dsn) | {"client_encoding": "utf8"}
     try:
-        connection = _Connection.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
+        # No prepared statements: a pooler in transaction mode gives the next transaction another session.
+        connection = _Connection.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
     except (psycopg.Error, UnicodeError) as error:
         # Without its cause, here and below: psycopg's exceptions hold all of the connection, the password too.
         raise _connection_refused(error, dsn) from None
@@ -105,6 +115,7 @@ def connected(dsn: str, timeout: float = TIMEOUT) -> Iterator[psycopg.Connection
     except UnicodeError as error:
         raise _not_utf8(dsn, str(error)) from None
     finally:
+        _end_transaction(connection)
         connection.close()
 
 
@@ -140,6 +151,14 @@ class _Connection(psycopg.Connection[Any]):
             raise
 
 
+def _end_transaction(connection: _Connection) -> None:
+    """Rolls an open transaction back: a pooler closes the session of a client that leaves in the middle of one."""
+    if connection.info.transaction_status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
+        connection.response_timeout = _SERVER_MARGIN_SECONDS
+        with suppress(psycopg.Error):
+            connection.rollback()
+
+
 def _is_torn(dsn: str, parameters: dict[str, str]) -> bool:
     """Whether a URI is cut in the wrong places, as one with @ or / in its password is: libpq would quote the pieces."""
     if not dsn.startswith(("postgresql://", "postgres://")):
@@ -157,15 +176,32 @@ def _unreadable_dsn(received: str) -> CatalogueError:
     )
 
 
+_REFUSALS: Final = {
+    "server does not support SSL": "sslmode=prefer in the DSN if you trust the network; else turn SSL on in the server",
+    "no encryption": "sslmode=require in the DSN, or an entry for this user without SSL in the server's pg_hba.conf",
+    "SSL off": "sslmode=require in the DSN, or an entry for this user without SSL in the server's pg_hba.conf",
+    "certificate": "sslrootcert=FILE in the DSN with the certificate authority of the server, for sslmode=verify-full; "
+    "sslmode=require encrypts without this check",
+    "SSL": "another sslmode in the DSN (disable, prefer, require, verify-full), as the server requires",
+    "unsupported startup parameter: options": "no options in the DSN, as the pooler refuses them: set search_path by "
+    "ALTER ROLE ... SET search_path",
+}
+"""The next step by a part of the server's message; the first that matches counts."""
+
+
 def _connection_refused(error: Exception, dsn: str) -> LostConnectionError:
     connection = error.pgconn if isinstance(error, psycopg.Error) else None
+    message = _server_message(error)
+    if connection is not None and connection.needs_password:
+        next_step = "set the password in PGPASSWORD or ~/.pgpass"
+    else:
+        known = (step for part, step in _REFUSALS.items() if part in message)
+        next_step = next(known, "check host, port, user, password and database; psql takes the same DSN")
     return LostConnectionError(
         f"There is no connection to the catalogue ({redact_dsn(dsn)}).",
         expected="a PostgreSQL that accepts this user",
-        received=_server_message(error),
-        next_step="set the password in PGPASSWORD or ~/.pgpass"
-        if connection is not None and connection.needs_password
-        else "check host, port, user, password and database; psql takes the same DSN",
+        received=message,
+        next_step=next_step,
     )
 
 
@@ -173,6 +209,14 @@ def _to_catalogue_error(error: psycopg.Error, dsn: str, timeout: float) -> Catal
     server, message = redact_dsn(dsn), _server_message(error)
     match error:
         case errors.QueryCanceled() | errors.LockNotAvailable():
+            if holders := _lock_holders(dsn):
+                return CatalogueError(
+                    f"A table of the catalogue is locked ({server}).",
+                    expected=f"every lock within {timeout:g} s",
+                    received=f"{message}; {'; '.join(holders)}",
+                    next_step="wait until the other session ends its transaction, or end it: "
+                    "SELECT pg_terminate_backend(PROCESS)",
+                )
             return CatalogueError(
                 f"The catalogue took too long ({server}).",
                 expected=f"every answer within {timeout:g} s",
@@ -191,10 +235,16 @@ def _to_catalogue_error(error: psycopg.Error, dsn: str, timeout: float) -> Catal
         case errors.InsufficientPrivilege():
             return CatalogueError(
                 f"The database does not permit this user to do that ({server}).",
-                expected="SELECT on Product, Image, ProductImages and ProductDescription, and on ProductGarment for "
-                "training",
+                expected="the rights that docs/catalogue_query.md lists",
                 received=message,
                 next_step="GRANT the missing right, or connect as another user",
+            )
+        case errors.ProtocolViolation() if "pooling mode" in message:
+            return CatalogueError(
+                f"The connection pooler does not permit transactions ({server}).",
+                expected="PgBouncer with pool_mode = transaction or session",
+                received=message,
+                next_step="change pool_mode, or use the DSN of the server behind the pooler",
             )
         case _ if _is_lost(error):
             return LostConnectionError(
@@ -216,6 +266,27 @@ def _to_catalogue_error(error: psycopg.Error, dsn: str, timeout: float) -> Catal
         received=message,
         next_step="compare the database with sql/schema.sql",
     )
+
+
+# Readers wait for the first, writers for all of them.
+_LOCK_HOLDERS: Final = """
+SELECT DISTINCT format('process %s (%s, %s) holds %s on %s', pid, usename, application_name, mode, relation::regclass)
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE granted AND pid <> pg_backend_pid() AND pg_table_is_visible(relation)
+  AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
+  AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY 1 LIMIT 5
+"""
+
+
+def _lock_holders(dsn: str) -> list[str]:
+    """Returns which sessions hold strong locks on tables, one sentence each; empty where that cannot be read."""
+    try:
+        parameters = {"connect_timeout": "5"} | parse_dsn(dsn)
+        with psycopg.connect(**parameters, autocommit=True, prepare_threshold=None) as connection:  # type: ignore[arg-type]
+            return [sentence for (sentence,) in connection.execute(_LOCK_HOLDERS)]
+    except psycopg.Error:
+        return []
 
 
 def _is_lost(error: psycopg.Error) -> bool:

@@ -23,8 +23,8 @@ from sql.connection import (
     connected,
     retry_lost_connection,
 )
-from sql.extract import Product, read_products
-from sql.tables import CATALOGUE, CLASSIFICATION, check_tables
+from sql.extract import Key, Product, read_products
+from sql.tables import CATALOGUE, CLASSIFICATION, check_tables, current_user, key_type
 
 BATCH_ROWS: Final = 5000
 NO_IMAGE: Final = "no_image"
@@ -44,9 +44,10 @@ class Classification(NamedTuple):
         scored_at: The time of the prediction, with a time zone. The later of two predictions for a product stays.
         fingerprint: Of title, URL and description, by `fingerprint`.
         image_content: The name of the image's content, such as its SHA-256; None where it is not known.
+        url: The URL of the image; None where there is none.
     """
 
-    product_id: int
+    product_id: Key
     model_version: str
     product_group: str | None
     confidence: float | None
@@ -55,12 +56,13 @@ class Classification(NamedTuple):
     scored_at: datetime
     fingerprint: str
     image_content: str | None
+    url: str | None = None
 
 
 class _Earlier(NamedTuple):
     """The part of an earlier prediction that decides whether it still holds."""
 
-    product_id: int
+    product_id: Key
     model_version: str
     fingerprint: str
     image_content: str | None
@@ -68,7 +70,11 @@ class _Earlier(NamedTuple):
     age_seconds: float
 
 
-_EXISTS: Final = "SELECT to_regclass('product_classification'), to_regclass('product_to_review')"
+# The table, as far as it is of this version, and the view.
+_EXISTS: Final = """
+SELECT to_regclass('product_classification'), to_regclass('product_to_review'),
+       EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('product_classification') AND attname = 'url')
+"""
 _UNIQUE_KEY: Final = """
 SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
 WHERE indrelid = to_regclass('product_classification') AND attname = 'product_id'
@@ -78,11 +84,21 @@ _PRIMARY_KEY: Final = """
 SELECT quote_ident(conname) FROM pg_constraint
 WHERE conrelid = to_regclass('product_classification') AND contype = 'p'
 """
+# As statements that grant them; the table does not exist before the first run.
 _MISSING_RIGHTS: Final = """
-SELECT kind || ' on product_classification' FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
-WHERE NOT has_table_privilege('product_classification', kind)
+SELECT 'SELECT ON ' || name FROM unnest(%(tables)s::text[]) AS wanted (name)
+WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
 UNION ALL
-SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
+SELECT string_agg(kind, ', ') || ' ON product_classification'
+FROM unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS kind
+WHERE NOT has_table_privilege(to_regclass('product_classification'), kind)
+HAVING count(*) > 0
+UNION ALL
+SELECT format('CREATE ON SCHEMA %%I', current_schema())
+WHERE to_regclass('product_classification') IS NULL AND NOT has_schema_privilege(current_schema(), 'CREATE')
+UNION ALL
+SELECT format('TEMPORARY ON DATABASE %%I', current_database())
+WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 """
 _NAMES: Final = ", ".join(Classification._fields)
 _EARLIER: Final = """
@@ -100,11 +116,22 @@ ON CONFLICT (product_id) DO UPDATE SET {
     ", ".join(
         f"{name} = CASE WHEN {_STAYS} THEN earlier.{name} ELSE excluded.{name} END"
         for name in Classification._fields
-        if name != "failure"
+        if name not in ("failure", "url")
     )
-}, failure = excluded.failure
+}, failure = excluded.failure, url = excluded.url
 WHERE excluded.scored_at >= least(earlier.scored_at, clock_timestamp()) AND CASE WHEN {_STAYS}
-    THEN excluded.failure IS DISTINCT FROM earlier.failure ELSE excluded IS DISTINCT FROM earlier END
+    THEN (excluded.failure, excluded.url) IS DISTINCT FROM (earlier.failure, earlier.url)
+    ELSE excluded IS DISTINCT FROM earlier END
+"""
+_LOSSES: Final = """
+SELECT count(*) FILTER (WHERE Product.Id IS NULL),
+       count(*) FILTER (WHERE product_group IS NOT NULL AND pictured.ProductId IS NULL AND Product.Id IS NOT NULL),
+       count(*)
+FROM product_classification
+LEFT JOIN (SELECT DISTINCT Id FROM Product) AS Product ON Product.Id = product_id
+LEFT JOIN (
+    SELECT DISTINCT ProductId FROM ProductImages JOIN Image ON Image.Id = ImageId WHERE ImageIndex = %s
+) AS pictured ON pictured.ProductId = product_id
 """
 _FAILED: Final = f"SELECT count(*) FILTER (WHERE failure <> '{NO_IMAGE}'), count(*) FROM product_classification"
 
@@ -121,6 +148,7 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
         CatalogueError: There is no catalogue, another table has that name, or the user may not create or write it.
     """
     with connected(dsn, timeout) as connection:
+        _check_rights(connection)
         check_tables(connection, CATALOGUE)
         if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
             raise CatalogueError(
@@ -130,11 +158,12 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
                 next_step="the same command with the DSN of the primary server",
             )
         # Not where they exist: a user who may write to the table need not own it.
-        table, view = connection.execute(_EXISTS).fetchone() or (None, None)
-        if table:
+        table, view, current = connection.execute(_EXISTS).fetchone() or (None, None, False)
+        if table and current:
             check_tables(connection, CLASSIFICATION)
-        if not (table and view):
+        if not (table and view and current):
             _create_tables(connection, timeout)
+            check_tables(connection, CLASSIFICATION)
         if not connection.execute(_UNIQUE_KEY).rowcount:
             (key,) = connection.execute(_PRIMARY_KEY).fetchone() or ("",)
             raise CatalogueError(
@@ -143,13 +172,6 @@ def prepare(dsn: str, *, timeout: float = TIMEOUT) -> None:
                 received="no unique index on product_id that is checked at once",
                 next_step=f"ALTER TABLE product_classification {key and f'DROP CONSTRAINT {key}, '}"
                 "ADD PRIMARY KEY (product_id)",
-            )
-        if missing := [right for (right,) in connection.execute(_MISSING_RIGHTS)]:
-            raise CatalogueError(
-                "This user may not write predictions back.",
-                expected="SELECT, INSERT, UPDATE and DELETE on product_classification, and temporary tables",
-                received=f"no {', no '.join(missing)}",
-                next_step=f"GRANT {missing[0]} TO the user",
             )
 
 
@@ -162,6 +184,7 @@ def read_pending(
     content_of: Callable[[str], str | None] = lambda url: None,
     max_age_seconds: float = math.inf,
     timeout: float = TIMEOUT,
+    on_read: Callable[[list[Product]], None] = lambda products: None,
 ) -> Iterator[list[Product]]:
     """Yields the products without a current prediction of this model version, in the order of id.
 
@@ -179,6 +202,7 @@ def read_pending(
         max_age_seconds: The age at which a prediction expires where the present content of its image is not known.
             Defaults to never: then an image counts as changed only when its URL has.
         timeout: Seconds that the server may take for a list.
+        on_read: Called with each list of all products, pending or not. Defaults to a function that ignores them.
 
     Raises:
         CatalogueError: As `read_products`; or `prepare` was never called.
@@ -187,6 +211,7 @@ def read_pending(
         check_tables(connection, CLASSIFICATION)
     lists = read_products(dsn, country=country, image_index=image_index, one_snapshot=False, timeout=timeout)
     for products in lists:
+        on_read(products)
         earlier = retry_lost_connection(partial(_read_earlier, dsn, [product.id for product in products], timeout))
         changed = [
             p for p in products if not _is_current(earlier.get(p.id), p, model_version, content_of, max_age_seconds)
@@ -220,17 +245,41 @@ def write_predictions(
     return written
 
 
-def remove_orphans(dsn: str, *, timeout: float = TIMEOUT) -> int:
+def check_losses(dsn: str, image_index: int, most_lost_share: float, *, timeout: float = TIMEOUT) -> None:
+    """Raises an error where too many products would lose their group: they are gone, or have no image any more.
+
+    A wrong image index and an emptied table look the same as products that were really removed.
+
+    Args:
+        dsn: What libpq reads.
+        image_index: As for `read_products`.
+        most_lost_share: The largest share of the products with a group that may lose it.
+        timeout: Seconds that the server may take.
+
+    Raises:
+        CatalogueError: More would lose it; or as `write_predictions`.
+    """
+    with connected(dsn, timeout) as connection:
+        check_tables(connection, CLASSIFICATION)
+        begin_transaction(connection, timeout, "READ ONLY")
+        gone, without_image, total = connection.execute(_LOSSES, [image_index]).fetchone() or (0, 0, 0)
+    lost = f"{gone:,} that are no longer in Product, {without_image:,} without an image at index {image_index}"
+    _check_lost(gone + without_image, total, most_lost_share, lost)
+
+
+def remove_orphans(dsn: str, most_lost_share: float = 1.0, *, timeout: float = TIMEOUT) -> int:
     """Removes the predictions for products that are no longer in the catalogue; returns how many.
 
     Raises:
-        CatalogueError: As `write_predictions`.
+        CatalogueError: They are more than `most_lost_share` of all; then none is removed. Or as `write_predictions`.
     """
     with connected(dsn, timeout) as connection:
         check_tables(connection, CLASSIFICATION)
         begin_transaction(connection, timeout)
         orphan = "NOT EXISTS (SELECT FROM Product WHERE Product.Id = product_id)"
+        [(total,)] = connection.execute("SELECT count(*) FROM product_classification").fetchall()
         removed = connection.execute(f"DELETE FROM product_classification WHERE {orphan}").rowcount
+        _check_lost(removed, total, most_lost_share, f"{removed:,} that are no longer in Product")
         connection.execute("COMMIT")
     return removed
 
@@ -248,12 +297,38 @@ def failed_share(dsn: str, *, timeout: float = TIMEOUT) -> float:
     return failed / max(total, 1)
 
 
+def _check_lost(lost: int, total: int, most_lost_share: float, received: str) -> None:
+    if lost > most_lost_share * total:
+        raise CatalogueError(
+            "Too many products would lose their group. Nothing was removed.",
+            expected=f"at most {most_lost_share:.0%} of {total:,} products with a result",
+            received=received,
+            next_step="check Product, ProductImages and --image-index; to remove the groups all the same, "
+            "--max-failed-share 1",
+        )
+
+
+def _check_rights(connection: Connection[Any]) -> None:
+    """Raises a CatalogueError with all rights that the user lacks, before anything is read, created or written."""
+    if missing := [right for (right,) in connection.execute(_MISSING_RIGHTS, {"tables": list(CATALOGUE.columns)})]:
+        user = current_user(connection)
+        raise CatalogueError(
+            "This user may not write predictions back.",
+            expected="SELECT on the catalogue; SELECT, INSERT, UPDATE and DELETE on product_classification, or CREATE "
+            "on the schema where it does not exist; and temporary tables",
+            received=f"no {'; no '.join(missing)}",
+            next_step=" ".join(f"GRANT {right} TO {user};" for right in missing)
+            + (f" or psql -f {CLASSIFICATION.script}, as the owner" if "CREATE ON" in " ".join(missing) else ""),
+        )
+
+
 def _create_tables(connection: Connection[Any], timeout: float) -> None:
+    statement = CLASSIFICATION.statement.replace("bigint PRIMARY KEY", f"{key_type(connection)} PRIMARY KEY")
     begin_transaction(connection, timeout)
     try:
         # Other processes may be about to create them too, and IF NOT EXISTS does not wait for these.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('product_classification'))")
-        connection.execute(CLASSIFICATION.statement)
+        connection.execute(statement)
         connection.execute("COMMIT")
     except InsufficientPrivilege as error:
         script = CLASSIFICATION.script
@@ -284,7 +359,7 @@ def _storable(text: str | None) -> str | None:
     return text and text.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _read_earlier(dsn: str, ids: list[int], timeout: float) -> dict[int, _Earlier]:
+def _read_earlier(dsn: str, ids: list[Key], timeout: float) -> dict[Key, _Earlier]:
     with connected(dsn, timeout) as connection, connection.cursor(row_factory=args_row(_Earlier)) as cursor:
         begin_transaction(connection, timeout, "READ ONLY")
         return {row.product_id: row for row in cursor.execute(_EARLIER, [ids])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from serving.fetching.fetch_policy import FetchPolicy
 
 if TYPE_CHECKING:
     from sql.connection import LostConnectionError
-    from sql.extract import Product
+    from sql.extract import Key, Product
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -34,7 +35,7 @@ DsnOption = Annotated[
     typer.Option(
         envvar="FASHION_CATALOGUE_DSN",
         help='The database, as psql takes it: postgresql://user@host/database or "host=... dbname=...". Put passwords '
-        "into PGPASSWORD or ~/.pgpass: other users can read a command line.",
+        "into PGPASSWORD or ~/.pgpass: other users can read a command line. Defaults to PGHOST, PGDATABASE and so on.",
     ),
 ]
 CountryOption = Annotated[str, typer.Option(help="The country code of the description; compared exactly.")]
@@ -72,12 +73,13 @@ def query(
             next_step="fashion catalogue query --out products.parquet",
         )
     dsn = _require_dsn(dsn)
+    _print_warnings(dsn, country, image_index, timeout)
     from sql.extract import estimate, read_ahead, read_products
     from sql.product_files import write_csv, write_file
 
-    lost: list[int] = []
+    lost: list[Key] = []
 
-    def report_reconnect(after: int, error: LostConnectionError) -> None:
+    def report_reconnect(after: Key, error: LostConnectionError) -> None:
         lost.append(after)
         print(f"{error.headline} Continuing after product {after}.", file=sys.stderr)
 
@@ -85,12 +87,13 @@ def query(
         read = read_products(
             dsn, country=country, image_index=image_index, timeout=timeout, on_reconnect=report_reconnect
         )
-        batches = _counted(read_ahead(read), advance)
+        counts: Counter[str] = Counter()
+        batches = _counted(read_ahead(read), counts, advance)
         with _write_errors(out):
-            rows = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
+            _ = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
             sys.stdout.flush()
     snapshots = f", from {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
-    print(f"{rows:,} products{snapshots}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
+    print(f"{_describe(counts)}{snapshots}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
 
 
 @catalogue.command()
@@ -113,7 +116,13 @@ def classify(
         float, typer.Option(min=0, help="The age in days from which cached images are revalidated with their server.")
     ] = 30.0,
     max_failed_share: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of products whose image may fail before the command fails.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The share of products whose image may fail, and the share of results that may be removed because the "
+            "product or its image is gone, before the command fails.",
+        ),
     ] = 0.1,
     timeout: TimeoutOption = 60.0,
 ) -> None:
@@ -126,6 +135,7 @@ def classify(
     dsn, version = _require_dsn(dsn), newest_version(workspace)
     from catalogue.scoring import CatalogueScorer
 
+    _print_warnings(dsn, country, image_index, timeout)
     policy = FetchPolicy(
         allow_private=allow_private,
         files_below=files_below,
@@ -135,8 +145,9 @@ def classify(
     )
     scorer = CatalogueScorer(version, workspace.cache, policy)
     with _bar(None) as advance:
-        summary = scorer.score(dsn, country, image_index, timeout, advance)
+        summary = scorer.score(dsn, country, image_index, timeout, advance, max_failed_share)
     failed = ", ".join(f"{count:,} {reason}" for reason, count in summary.failed.most_common())
+    print(_describe(summary.read))
     print(
         f"{summary.scored:,} products scored by version {scorer.name}, {summary.abstained:,} of them for a human; "
         f"{summary.failed.total():,} failed{f' ({failed})' if failed else ''}; {summary.removed:,} removed"
@@ -223,10 +234,26 @@ def _bar(expected: int | None, visible: bool = True) -> Iterator[Callable[[int],
         yield lambda count: progress.advance(task, count)
 
 
-def _counted(batches: Iterator[list[Product]], advance: Callable[[int], None]) -> Iterator[list[Product]]:
+def _counted(
+    batches: Iterator[list[Product]], counts: Counter[str], advance: Callable[[int], None]
+) -> Iterator[list[Product]]:
+    from catalogue.products import count_content
+
     for batch in batches:
         yield batch
+        counts.update(count_content(batch))
         advance(len(batch))
+
+
+def _describe(counts: Counter[str]) -> str:
+    return f"{counts['products']:,} products, {counts['images']:,} with an image and {counts['texts']:,} with a text"
+
+
+def _print_warnings(dsn: str, country: str, image_index: int, timeout: float) -> None:
+    from sql.inspection import inspect
+
+    for warning in inspect(dsn, country=country, image_index=image_index, timeout=timeout):
+        print(f"Warning: {warning}", file=sys.stderr)
 
 
 def _until_interrupted() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from ssl import SSLContext
 from typing import Any
 
@@ -25,19 +25,51 @@ UNICAST = IPv6Network("2000::/3")
 where the position of the IPv4 address is unknown to others."""
 SPECIAL = (IPv6Network("3fff::/20"), IPv4Network("192.88.99.0/24"))
 """Not public, although Python 3.11 says so: documentation (RFC 9637), and the relays of 6to4 (RFC 7526)."""
+COMPATIBLE = IPv6Network("::/96")
+"""RFC 4291, 2.5.5.1: the last 32 bits are an IPv4 address, except for :: and ::1."""
+CLOSED = tuple(
+    map(
+        ip_network,
+        (
+            "169.254.0.0/16",  # link-local (RFC 3927), and the metadata of AWS, Azure, Google Cloud, OpenStack
+            "fe80::/10",  # link-local (RFC 4291)
+            "fd00:ec2::/32",  # AWS over IPv6
+            "fd20:ce::254/128",  # Google Cloud over IPv6
+            "100.100.100.200/32",  # Alibaba Cloud
+            "168.63.129.16/32",  # Azure's platform, which is a public address
+            "192.0.0.192/32",  # Oracle Cloud
+        ),
+    )
+)
+"""Link-local addresses and the metadata services of clouds, which give credentials to any program on the machine."""
+
+
+def is_closed(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is link-local or a cloud's metadata service, in whatever form it is written."""
+    inner = _embedded(address)
+    return any(each in network for network in CLOSED for each in (address, inner) if each is not None)
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address belongs to the public internet, in whatever form it is written."""
+    if is_closed(address):
+        return False
     if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
+        inner = _embedded(address)
+        if inner is not None and address not in COMPATIBLE:
             return is_public(inner)
         if address not in UNICAST:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL)
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """Returns the IPv4 address to which an IPv6 address leads, where the form of the address says so."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in NAT64 or address in COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
 
 
 class PublicNetworkBackend(httpcore.NetworkBackend):
@@ -45,6 +77,7 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
 
     Args:
         allow_private: Whether to connect also to addresses outside the public internet: this machine, its network.
+            Link-local addresses and the metadata services of clouds stay closed.
 
     Attributes:
         redacted_url: The URL that is being fetched, for messages.
@@ -126,6 +159,13 @@ class PublicNetworkBackend(httpcore.NetworkBackend):
                 received=str(reason),
             ) from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if closed := [a for a in addresses if is_closed(ip_address(a))]:
+            raise DownloadError(
+                f"{self.redacted_url} is not fetched.",
+                "private_address",
+                expected="an address that is neither link-local nor a cloud's metadata service; none is permitted",
+                received=closed[0],
+            )
         private = [a for a in addresses if not is_public(ip_address(a))]
         if private and not self._allow_private:
             raise DownloadError(

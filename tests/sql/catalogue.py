@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import psycopg
 from hypothesis import strategies as st
 
-from sql.extract import PRODUCTS
+from sql.indexes import PRODUCTS
 from sql.tables import read_script
 
 INVISIBLE = "\u200b\u2060\ufeff"

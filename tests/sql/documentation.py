@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from sql.extract import PRODUCTS
 from sql.tables import CATALOGUE, CLASSIFICATION, read_script
 from tests.sql.catalogue import Catalogue, Description
 from tests.sql.edge_cases import EDGE_CASES, MEGABYTE, catalogue_of
@@ -34,7 +33,7 @@ def parts() -> dict[str, str]:
         "plain_orm": _plain_orm(),
         "example": _example(),
         "answer": _table(("title", "url", "description"), [row[1:] for row in EXAMPLE.listing()]),
-        "sql": PRODUCTS,
+        "sql": read_script("products.sql"),
         "orm": _orm(),
         "differences": _differences(),
         "edges": _edge_cases(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.connection import CatalogueError, LostConnectionError, connected
+from sql.connection import (
+    CatalogueError,
+    LostConnectionError,
+    _to_catalogue_error,
+    begin_transaction,
+    connected,
+)
 from sql.extract import Product, estimate, read_ahead, read_products
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue, catalogues, countries, indexes
@@ -132,13 +139,25 @@ def test_a_server_that_does_not_accept_the_session(dsn: str) -> None:
         read(f"{before.dsn} connect_timeout=2")
 
 
-def test_a_locked_table_is_an_error(dsn: str, put: Put) -> None:
-    """A table that stays locked gives an error with the server's message, and no retry."""
-    with psycopg.connect(dsn) as other:
-        other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(CatalogueError, match="(?s)took too long.*within 0.1 s.*statement timeout") as raised:
-            read(dsn, timeout=0.1)
+@pytest.mark.parametrize("call", [lambda dsn: read(dsn, timeout=0.1), lambda dsn: estimate(dsn, timeout=0.1)])
+def test_a_locked_table_is_an_error(dsn: str, put: Put, call: Callable[[str], object]) -> None:
+    """A table that stays locked gives an error that names the table and the session, and no retry."""
+    with psycopg.connect(dsn, application_name="vacuum full") as other:
+        other.execute("LOCK TABLE Product IN ACCESS EXCLUSIVE MODE")
+        holder = f"process {other.info.backend_pid} .*, vacuum full. holds AccessExclusiveLock on product"
+        with pytest.raises(CatalogueError, match=f"(?s)is locked.*within 0.1 s.*statement timeout; {holder}") as raised:
+            call(dsn)
     assert not isinstance(raised.value, LostConnectionError)
+
+
+def test_a_slow_statement_is_not_a_lock(dsn: str, put: Put) -> None:
+    """Without a lock, the error blames the time-out."""
+    with connected(dsn, 0.1) as connection:
+        begin_transaction(connection, 0.1)
+        with pytest.raises(psycopg.errors.QueryCanceled) as slow:
+            connection.execute("SELECT pg_sleep(60)")
+    message = str(_to_catalogue_error(slow.value, dsn, 0.1))
+    assert re.search("(?s)took too long.*within 0.1 s.*statement timeout", message)
 
 
 def test_an_impossible_request_is_not_a_lost_connection(dsn: str, put: Put) -> None:
@@ -146,7 +165,7 @@ def test_an_impossible_request_is_not_a_lost_connection(dsn: str, put: Put) -> N
     schema = conninfo_to_dict(dsn)["options"]
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE Image IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(CatalogueError, match="(?s)took too long.*lock timeout") as raised:
+        with pytest.raises(CatalogueError, match="(?s)is locked.*lock timeout") as raised:
             read(make_conninfo(dsn, options=f"{schema} -clock_timeout=100ms"))
     assert not isinstance(raised.value, LostConnectionError)
     with (

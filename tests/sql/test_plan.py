@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from scripts.bench_catalogue import fill
-from sql.extract import PRODUCTS, PRODUCTS_AFTER
+from sql.indexes import PRODUCTS
 
 PARAMETERS = {"country": "us", "image_index": 0}
+PRODUCTS_AFTER = f"SELECT * FROM ({PRODUCTS}) AS listing WHERE id > %(after)s ORDER BY id"
 LOOKUPS = {
     "productimages_by_index": ("productid", "imageindex"),
     "image_pkey": ("id",),

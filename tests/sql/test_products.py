@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sql.extract import PRODUCTS
+from sql.indexes import PRODUCTS
 from tests.sql.catalogue import (
     PLAIN_QUERIES,
     QUERIES,

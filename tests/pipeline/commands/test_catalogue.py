@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow.parquet
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.main import get_command
 
 from catalogue.demonstration import next_commands
+from catalogue.products import require_dsn
 from pipeline.commands.cli import app
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
@@ -55,12 +57,14 @@ def from_csv(text: str) -> list[Product]:
 
 def test_files_and_standard_output(dsn: str, rows: list[Product], fashion: Fashion, tmp_path: Path) -> None:
     """Parquet, CSV and standard output hold the same rows; the DSN may come from the environment."""
+    pictured, described = (sum(cell is not None for cell in column) for column in (*zip(*rows, strict=True),)[2:])
+    summary = f"3,000 products, {pictured:,} with an image and {described:,} with a text"
     for name in ("products.parquet", "products.csv"):
         done = fashion("catalogue", "query", "--dsn", dsn, "--out", str(tmp_path / name))
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
-        assert done.stderr == f"3,000 products: {tmp_path / name}\n"
+        assert done.stderr == f"{summary}: {tmp_path / name}\n"
     done = fashion("catalogue", "query", env={"FASHION_CATALOGUE_DSN": dsn})
-    assert (done.returncode, done.stderr) == (0, "3,000 products\n")
+    assert (done.returncode, done.stderr) == (0, f"{summary}\n")
     assert (tmp_path / "products.csv").read_text() == done.stdout
     assert from_csv(done.stdout) == rows
     assert [Product(**row) for row in pyarrow.parquet.read_table(tmp_path / "products.parquet").to_pylist()] == rows
@@ -75,12 +79,47 @@ def test_country_and_index(dsn: str, fashion: Fashion) -> None:
 
 def test_a_lost_connection_is_reported(dsn: str, rows: list[Product], fashion: Fashion) -> None:
     """All rows are written, and the command reports that they come from two snapshots."""
-    # The first connection is the estimate's.
-    with proxy(dsn, Fault(b"no such word"), Fault(b"FETCH", 2, 10_000)) as before:
+    # The first connections are those of the warnings and the estimate.
+    with proxy(dsn, Fault(b"no such word"), Fault(b"no such word"), Fault(b"FETCH", 2, 10_000)) as before:
         done = fashion("catalogue", "query", "--dsn", before.dsn)
     assert from_csv(done.stdout) == rows
     assert "The connection to the catalogue broke" in done.stderr and "Continuing after product 100." in done.stderr
-    assert "3,000 products, from 2 snapshots" in done.stderr
+    assert "3,000 products, " in done.stderr and "with a text, from 2 snapshots" in done.stderr
+
+
+def test_psql_variables_name_the_catalogue(dsn: str, fashion: Fashion) -> None:
+    """Without --dsn, the variables that psql reads are enough; an error shows what they name, without the password."""
+    parameters = conninfo_to_dict(dsn)
+    psql = {"PGHOST": str(parameters["host"]), "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "sesame"}
+    done = fashion("catalogue", "query", env={"FASHION_CATALOGUE_DSN": "", **psql})
+    assert (done.returncode, len(from_csv(done.stdout))) == (0, 3000)
+    done = fashion("catalogue", "query", env={"FASHION_CATALOGUE_DSN": "", **psql, "PGPORT": "1"})
+    assert done.returncode == 1 and f"host={parameters['host']} port=1" in done.stderr and "sesame" not in done.stderr
+
+
+def test_the_option_wins_over_the_environment(dsn: str, fashion: Fashion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DSN on the command line or in a parameter counts, whatever the environment names."""
+    elsewhere = "host=127.0.0.1 port=1"
+    done = fashion("catalogue", "query", "--dsn", dsn, env={"FASHION_CATALOGUE_DSN": elsewhere, "PGHOST": "127.0.0.1"})
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("FASHION_CATALOGUE_DSN", elsewhere)
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    assert require_dsn(dsn) == dsn
+    assert require_dsn(None) == require_dsn("") == elsewhere
+
+
+def test_a_country_without_texts_and_missing_indexes_are_warnings(dsn: str, fashion: Fashion) -> None:
+    """The command reads all the same, and prints the existing countries and the statements for the indexes."""
+    done = fashion("catalogue", "query", "--dsn", dsn, "--country", "uk", env={"FASHION_CATALOGUE_DSN": ""})
+    assert done.returncode == 0 and "Warning: No text is for the country uk." in done.stderr
+    assert "CountryCode has: " in done.stderr and "gb" in done.stderr and "3,000 products, " in done.stderr
+    index = "CREATE INDEX ProductImages_by_index ON ProductImages (ProductId, ImageIndex, ImageId);"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP INDEX ProductImages_by_index")
+        slow = fashion("catalogue", "query", "--dsn", dsn)
+        connection.execute(index)
+    assert slow.returncode == 0 and f"\n  {index}\n" in slow.stderr
+    assert slow.stdout == fashion("catalogue", "query", "--dsn", dsn).stdout
 
 
 def test_a_reader_that_closes_the_pipe(dsn: str) -> None:

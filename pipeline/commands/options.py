@@ -35,7 +35,11 @@ SetOption = Annotated[
 ]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Run stages even where nothing has changed.")]
 AllowPrivateOption = Annotated[
-    bool, typer.Option("--allow-private", help="Also fetch URLs that resolve to private or loopback addresses; link-local ones stay closed.")
+    bool,
+    typer.Option(
+        "--allow-private",
+        help="Also fetch URLs that resolve to private or loopback addresses; link-local ones stay closed.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -21,7 +21,7 @@ from components.tuner import tuner
 from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import Model
 from pipeline.runner.configuration import Configuration
-from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline, Previous
 from pipeline.runner.workspace import Workspace
 
 COMPONENTS = (
@@ -43,9 +43,12 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     validated = pipeline.add(
         example_validator,
         c.example_validator,
+        examples=ingested["examples"],
         statistics=described["statistics"],
         schema=expected["schema"],
+        previous=Previous(ingested["examples"], same=("source", "garments")),
         source=c.example_gen.source,
+        garments=taxonomy.garments,
     )
 
     grouped = pipeline.add(

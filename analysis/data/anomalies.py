@@ -19,6 +19,15 @@ Kind = anomalies_pb2.AnomalyInfo
 Dataset: TypeAlias = statistics_pb2.DatasetFeatureStatistics
 Statistics: TypeAlias = statistics_pb2.FeatureNameStatistics
 
+STRUCTURAL = (
+    Kind.SCHEMA_MISSING_COLUMN,
+    Kind.UNEXPECTED_DATA_TYPE,
+    Kind.FEATURE_TYPE_LOW_FRACTION_PRESENT,
+    Kind.INVALID_FEATURE_SHAPE,
+    Kind.ENUM_TYPE_UNEXPECTED_STRING_VALUES,
+)
+"""Kinds of anomalies after which the examples cannot be read and compared."""
+
 
 @dataclass(frozen=True)
 class Anomaly:
@@ -31,6 +40,7 @@ class Anomaly:
         headline: The anomaly in a few words.
         expected: The value that the schema or the bounds allow.
         received: The value in the split.
+        severity: `AnomalyInfo.ERROR`, which can stop a run, or `AnomalyInfo.WARNING`, which never does.
     """
 
     split: str
@@ -39,6 +49,12 @@ class Anomaly:
     headline: str
     expected: str
     received: str
+    severity: anomalies_pb2.AnomalyInfo.Severity = Kind.ERROR
+
+    @property
+    def prevents_reading(self) -> bool:
+        """Whether images and labels cannot be read and compared: a feature is absent or malformed."""
+        return self.kind in STRUCTURAL
 
     def __str__(self) -> str:
         return f"{self.split}: {self.feature}: {self.headline} (expected {self.expected}, received {self.received})"
@@ -97,7 +113,7 @@ def to_proto(anomalies: list[Anomaly], schema: schema_pb2.Schema) -> anomalies_p
     for anomaly in anomalies:
         info = proto.anomaly_info[anomaly.feature]
         info.path.step[:] = [anomaly.feature]
-        info.severity = Kind.ERROR
+        info.severity = max(info.severity, anomaly.severity)
         detail = f"{anomaly.headline}: expected {anomaly.expected}, received {anomaly.received}"
         info.reason.add(type=anomaly.kind, short_description=anomaly.headline, description=detail)
         info.short_description = "; ".join(reason.short_description for reason in info.reason)

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.contract.component import Role
 from pipeline.runner.configuration import Configuration
 from pipeline.runner.fingerprint import SourceReader
-from pipeline.runner.graph import Latest, LatestBlessed, Node, Pipeline, Source
+from pipeline.runner.graph import Latest, LatestBlessed, Node, Pipeline, Previous, Source
 
 
 def as_text(pipeline: Pipeline) -> str:
@@ -29,6 +29,8 @@ def _origin(source: Source) -> str:
         return f"the newest {source.type.__name__} of the workspace, if there is one"
     if isinstance(source, LatestBlessed):
         return f"the latest blessed {source.channel.type.__name__} other than {_origin(source.channel)}"
+    if isinstance(source, Previous):
+        return f"the previous {source.channel.type.__name__} other than {_origin(source.channel)}"
     return f"{source.node}[{source.output}]"
 
 
@@ -64,6 +66,8 @@ def _arrow(source: Source) -> str:
         return f"earlier[(an earlier run)] -. newest {source.type.__name__} .->"
     if isinstance(source, LatestBlessed):
         return f"{source.channel.node} -. latest blessed .->"
+    if isinstance(source, Previous):
+        return f"{source.channel.node} -. previous .->"
     return f"{source.node} -- {source.type.__name__} -->"
 
 

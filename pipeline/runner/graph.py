@@ -44,7 +44,22 @@ class Latest:
     type: type[Artifact]
 
 
-Source = Channel | LatestBlessed | Latest
+@dataclass(frozen=True)
+class Previous:
+    """The artifact of a channel that the stage read last in an execution that finished, other than the current one.
+
+    There may be none, so only an optional input may take it.
+
+    Attributes:
+        channel: The channel, which another input of the stage takes, too.
+        same: Parameters of the stage; executions with other values of these do not count.
+    """
+
+    channel: Channel
+    same: tuple[str, ...] = ()
+
+
+Source = Channel | LatestBlessed | Latest | Previous
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ class Pipeline:
             _check_type(component, declared, source.type, "the workspace")
         else:
             self._check_channel(component, declared, source)
-        if isinstance(source, LatestBlessed | Latest) and not declared.optional:
+        if isinstance(source, LatestBlessed | Latest | Previous) and not declared.optional:
             raise UserError(
                 f"{component} needs {declared.name!r}, and there may be none yet.",
                 expected=f"Input[{declared.type.__name__}] | None",
@@ -130,7 +145,7 @@ class Pipeline:
         return found
 
     def _check_channel(self, component: str, declared: Argument, source: Any) -> None:
-        channel = source.channel if isinstance(source, LatestBlessed) else source
+        channel = source.channel if isinstance(source, LatestBlessed | Previous) else source
         if not isinstance(channel, Channel) or channel.node not in self.nodes:
             raise UserError(
                 f"{component} has no source for its input {declared.name!r}.",

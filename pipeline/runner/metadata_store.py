@@ -308,6 +308,10 @@ class MetadataStore:
         )
         return None if rows[0]["id"] is None else self.execution(rows[0]["id"])
 
+    def finished_executions(self, type: str) -> list[ExecutionRecord]:
+        """Returns the executions of a stage that ran to their end, newest first; reused results do not count."""
+        return self._executions("type = ? AND state = 'COMPLETE'", type)[::-1]
+
     def latest_executions(self) -> list[ExecutionRecord]:
         """Returns the newest execution with outputs of every stage."""
         return self._executions(

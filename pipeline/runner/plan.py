@@ -21,7 +21,7 @@ from pipeline.contract.artifacts import Artifact
 from pipeline.contract.component import Role
 from pipeline.contract.errors import UserError
 from pipeline.runner.fingerprint import ROOT, SourceReader, differences, digest_json, manifest
-from pipeline.runner.graph import Channel, Latest, LatestBlessed, Node, Pipeline, Source
+from pipeline.runner.graph import Channel, Latest, LatestBlessed, Node, Pipeline, Previous, Source
 from pipeline.runner.metadata_store import ArtifactRecord, ExecutionRecord, MetadataStore
 from pipeline.runner.workspace import Workspace
 
@@ -201,11 +201,24 @@ class Planner:
             return available[source.node][source.output]
         if isinstance(source, LatestBlessed):
             return self._latest_blessed(node, source, available)
-        return self._latest(source)
+        return self._previous(node, source, available) if isinstance(source, Previous) else self._latest(source)
 
     def _latest(self, source: Latest) -> ArtifactRecord | None:
         newest_first = reversed(self._store.artifacts(source.type.__name__))
         return next((artifact for artifact in newest_first if not self.damage(artifact)), None)
+
+    def _previous(self, node: Node, source: Previous, available: Available) -> ArtifactRecord | None:
+        """Returns the newest other artifact that a finished execution of this stage read from the channel."""
+        current = available[source.channel.node][source.channel.output]
+        read_as = next(name for name, other in node.sources.items() if other == source.channel)
+        now = parameters_of(node, self._workspace)
+        for execution in self._store.finished_executions(node.name):
+            before = execution.properties["key_parts"]["parameters"]
+            earlier = self._store.events(execution.id, "INPUT").get(read_as)
+            comparable = all(before.get(name) == now[name] for name in source.same)
+            if comparable and earlier and earlier.digest != current.digest and not self.damage(earlier):
+                return earlier
+        return None
 
     def _latest_blessed(self, node: Node, source: LatestBlessed, available: Available) -> ArtifactRecord | None:
         """Returns the artifact that this stage blessed last, as the input that takes the channel itself."""

@@ -11,6 +11,7 @@ from analysis.data.examples import write_shards
 from components.example_validator import example_validator
 from components.schema_gen import schema_gen
 from components.statistics_gen import statistics_gen
+from models.taxonomy import Taxonomy
 from pipeline.contract.artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
 from pipeline.contract.progress import silent
 from tests.synthetic import base_columns, images_and_garments
@@ -57,12 +58,15 @@ def choose_schema(directory: Path, statistics: ExampleStatistics, **parameters: 
     return schema
 
 
-def validate(directory: Path, splits: Splits, **parameters: Any) -> ExampleAnomalies:
+def validate(directory: Path, splits: Splits, previous: Examples | None = None, **parameters: Any) -> ExampleAnomalies:
     """Writes the splits and runs the three stages up to ExampleValidator."""
-    statistics = describe(directory / "statistics", write_splits(directory / "examples", splits))
+    examples = write_splits(directory / "examples", splits)
+    statistics = describe(directory / "statistics", examples)
     schema = choose_schema(directory / "schema", statistics)
     anomalies = ExampleAnomalies(directory / "anomalies")
     anomalies.path.mkdir()
-    settings = {"source": "fashion_mnist"} | parameters
-    example_validator.run(statistics=statistics, schema=schema, anomalies=anomalies, **settings)
+    settings = {"source": "fashion_mnist", "garments": Taxonomy.load().garments} | parameters
+    example_validator.run(
+        examples=examples, statistics=statistics, schema=schema, previous=previous, anomalies=anomalies, **settings
+    )
     return anomalies

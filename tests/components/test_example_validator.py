@@ -10,7 +10,9 @@ import pytest
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipeline.contract.errors import UserError
-from tests.components.data_validation import Splits, select_rows, valid_splits, validate
+from tests.components.data_validation import Splits, select_rows, valid_splits, validate, write_splits
+
+NOTHING_FOUND = {"anomalies": 0, "warnings": 0}
 
 
 def missing_class(splits: Splits) -> None:
@@ -62,6 +64,16 @@ def missing_feature(splits: Splits) -> None:
     del splits["validation"]["near_duplicate_count"]
 
 
+def grey_image(splits: Splits) -> None:
+    """Paints one validation image in one grey."""
+    splits["validation"]["image"][17] = 128
+
+
+def leaked_images(splits: Splits) -> None:
+    """Copies all test images over training images."""
+    splits["train"]["image"][:200] = splits["test"]["image"]
+
+
 def unknown_split(splits: Splits) -> None:
     """Uses a split name that the schema does not define."""
     splits["train"]["split"][0] = "holdout"
@@ -77,6 +89,8 @@ CASES: list[tuple[Callable[[Splits], None], str]] = [
     (skewed_classes, "test: garment: distributed differently than in train (expected L-infinity distance at most 0.02"),
     (darker_split, "test: image: distributed differently than in train (expected Jensen-Shannon divergence"),
     (missing_feature, "validation: near_duplicate_count: no example has it (expected a feature, received none)"),
+    (grey_image, "validation: image: image of one colour (expected at most 0, received 1: train/"),
+    (leaked_images, "test: image: images that another split has, too (expected none, received 200 of 200: test/"),
     (unknown_split, "train: split: unknown value (expected train, validation, test, received holdout)"),
 ]
 
@@ -85,7 +99,7 @@ def test_valid_examples_pass(tmp_path: Path) -> None:
     """Valid examples have no anomaly, even in small splits."""
     anomalies = validate(tmp_path, valid_splits())
     assert anomalies.anomalies() == []
-    assert anomalies.properties == {"anomalies": 0}
+    assert anomalies.properties == NOTHING_FOUND
 
 
 @pytest.mark.slow
@@ -114,19 +128,47 @@ def test_warnings_continue_the_run_and_are_recorded(tmp_path: Path) -> None:
     ).anomaly_info
 
 
+def test_warnings_about_leakage_and_labels_do_not_stop(tmp_path: Path) -> None:
+    """Near-duplicates of test images and changed labels are warnings, in the list and in the proto."""
+    previous = write_splits(tmp_path / "previous", valid_splits())
+    splits = valid_splits()
+    splits["test"]["near_duplicate_count"][:100] = 1
+    splits["train"]["garment"][splits["train"]["garment"] == 1] = 3
+    splits["train"]["garment"][np.flatnonzero(splits["train"]["garment"] == 3)[:40]] = 1
+    anomalies = validate(tmp_path / "run", splits, previous)
+    found = [(a["split"], a["feature"], a["severity"], a["headline"]) for a in anomalies.anomalies()]
+    assert found == [
+        ("test", "image", "warning", "more near-duplicates in training than the training images have"),
+        ("train", "garment", "warning", "images have another garment than in the examples of an earlier run"),
+    ]
+    assert anomalies.properties == {"anomalies": 0, "warnings": 2}
+    proto = anomalies_pb2.Anomalies.FromString((anomalies.path / "Split-train/SchemaDiff.pb").read_bytes())
+    assert proto.anomaly_info["garment"].severity == anomalies_pb2.AnomalyInfo.WARNING
+
+
+def test_labels_of_official_splits_are_compared(tmp_path: Path) -> None:
+    """Two garments that exchange their labels in the training files alone are a warning; a catalogue has one file."""
+    splits = valid_splits()
+    garments = splits["train"]["garment"]
+    garments[np.flatnonzero(garments < 2)] ^= 1
+    (found,) = {a["headline"] for a in validate(tmp_path / "official", splits).anomalies()}
+    assert found == "labels disagree with the nearest images of the test split"
+    assert validate(tmp_path / "catalogue", splits, source="catalogue").properties == NOTHING_FOUND
+
+
 def test_bounds_are_configurable(tmp_path: Path) -> None:
     """Wider bounds in the configuration remove the anomaly."""
     splits = valid_splits()
     black_image(splits)
     uneven_classes(splits)
-    assert validate(tmp_path, splits, max_black_images=1, class_share_bound=0.07).properties == {"anomalies": 0}
+    assert validate(tmp_path, splits, max_black_images=1, class_share_bound=0.07).properties == NOTHING_FOUND
 
 
 def test_a_catalogue_may_be_unbalanced(tmp_path: Path) -> None:
     """A catalogue's shares have a bound only where it is configured; all other checks apply."""
     splits = valid_splits()
     uneven_classes(splits)
-    assert validate(tmp_path / "any", splits, source="catalogue").properties == {"anomalies": 0}
+    assert validate(tmp_path / "any", splits, source="catalogue").properties == NOTHING_FOUND
     with pytest.raises(UserError, match="class share off"):
         validate(tmp_path / "bounded", splits, source="catalogue", class_share_bound=0.02)
     black_image(splits)

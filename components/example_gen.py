@@ -34,6 +34,10 @@ FASHION_MNIST_GARMENTS = (
 SPLITS = ("train", "validation", "test")
 SECONDS_PER_DAY = 86_400
 
+MAX_BLANK_SHARE = 0.05
+"""The largest share of images of one colour. Fashion-MNIST has none; ExampleValidator names a few in a valid data set.
+All of them would be near-duplicates of each other."""
+
 
 @component(outside=catalogue_state)
 def example_gen(
@@ -118,6 +122,7 @@ def example_gen(
     else:
         with suggest("sh scripts/get_data.sh, or set FASHION_MNIST_DIR to a directory with the original files"):
             columns = _read_fashion_mnist(examples, idx_dir, verify_checksums)
+            _check_contrast(columns)
         shares = {"validation": validation_share}
     progress(0, len(columns["image"]), "examples", "comparing images")
     with suggest("set a lower near_duplicate_rmse and near_duplicate_slice_rmse in [example_gen]"):
@@ -194,6 +199,21 @@ def _read_fashion_mnist(examples: Examples, idx_dir: Path | None, verify: bool) 
     examples.properties["source"] = str(source)
     parts = [_ordered_by_content(origin, official[origin]) for origin in ("train", "test")]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_contrast(columns: dict[str, Any]) -> None:
+    """Raises UserError for a data set in which many images show nothing."""
+    from analysis.data.content_checks import is_blank
+
+    blank = is_blank(columns["image"])
+    if blank.mean() > MAX_BLANK_SHARE:
+        black = int((columns["image"][blank, 0, 0] == 0).sum())
+        raise UserError(
+            "Too many images show nothing: all their pixels are equal.",
+            expected=f"garments on a background; at most {MAX_BLANK_SHARE:.0%} of the images of one colour",
+            received=f"{blank.sum():,} of {len(blank):,} images of one colour, {black:,} of them black; for example "
+            f"{columns['source_id'][blank.argmax()]}",
+        )
 
 
 def _ordered_by_content(origin: str, split: Any) -> dict[str, Any]:

@@ -59,10 +59,15 @@ class Contents:
         )
 
 
+def is_blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Marks the images, uint8 [N, 28, 28], whose pixels are all equal, bool [N]."""
+    flat = images.reshape(len(images), -1)
+    return np.asarray((flat == flat[:, :1]).all(axis=1))
+
+
 def find_blank_images(split: str, contents: Contents, most: int) -> list[Anomaly]:
     """Returns an anomaly for more than `most` images of one colour; the statistics already report all-black ones."""
-    flat = contents.images.reshape(len(contents.images), -1)
-    blank = np.flatnonzero((flat == flat[:, :1]).all(axis=1) & (flat[:, 0] > 0))
+    blank = np.flatnonzero(is_blank(contents.images) & (contents.images[:, 0, 0] > 0))
     if len(blank) <= most:
         return []
     received = f"{len(blank)}: {_some(contents.names[blank])}"

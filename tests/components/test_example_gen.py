@@ -97,6 +97,19 @@ def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:
     assert caught.value.next_step.startswith("sh scripts/get_data.sh")
 
 
+def test_images_that_show_nothing_stop(tmp_path: Path, idx: Path) -> None:
+    """More than 5% of images of one colour are an error that counts them, before they count as near-duplicates."""
+    images, _ = images_and_garments(600, 0)
+    images[:40] = np.arange(40, dtype=np.uint8)[:, None, None]
+    write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
+    ingest(tmp_path / "few", idx)
+    images[40:50] = 0
+    write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
+    with pytest.raises(UserError, match="Too many images show nothing") as caught:
+        ingest(tmp_path / "many", idx)
+    assert caught.value.received.startswith("50 of 800 images of one colour, 11 of them black; for example train/")
+
+
 def test_a_truncated_file_stops(tmp_path: Path, idx: Path) -> None:
     """The error names the truncated file."""
     file = idx / "t10k-images-idx3-ubyte.gz"

@@ -283,19 +283,39 @@ def test_unselected_stage_without_result_is_an_error(run: Run) -> None:
     assert caught.value.next_step == "fashion run --until learn"
 
 
+def verdict(result: RunResult, workspace: Workspace) -> dict[str, int | None]:
+    """The content that the judge wrote."""
+    path = workspace.root / result.artifacts["judge"]["blessing"].uri / "verdict.json"
+    content: dict[str, int | None] = json.loads(path.read_text())
+    return content
+
+
 def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspace) -> None:
     """The judge gets the model blessed last that is not the candidate, and none before there is one."""
 
-    def baseline(result: RunResult) -> int | None:
-        path = workspace.root / result.artifacts["judge"]["blessing"].uri / "verdict.json"
-        value: int | None = json.loads(path.read_text())["baseline"]
-        return value
+    def baseline(*overrides: str) -> int | None:
+        return verdict(run(*overrides), workspace)["baseline"]
 
-    assert baseline(run()) is None
-    assert baseline(run("source.count=4")) == 6
-    assert baseline(run("source.count=5")) == 10
-    assert baseline(run("source.count=2", "judge.at_least=100")) == 15
-    assert baseline(run("source.count=6")) == 15, "a refused model is no baseline"
+    assert baseline() is None
+    assert baseline("source.count=4") == 6
+    assert baseline("source.count=5") == 10
+    assert baseline("source.count=2", "judge.at_least=100") == 15
+    assert baseline("source.count=6") == 15, "a refused model is no baseline"
+
+
+def test_previous_is_what_the_stage_read_last(run: Run, workspace: Workspace) -> None:
+    """The judge gets the other model that it finished with last, blessed or not, and with the same parameter alone."""
+
+    def previous(*overrides: str) -> int | None:
+        return verdict(run(*overrides), workspace)["previous"]
+
+    assert previous() is None
+    assert previous("source.count=4") == 6
+    assert set(run("source.count=4").seconds) == set(), "the same model is not its own predecessor"
+    assert previous("source.count=6") == 10
+    assert previous("source.count=7", "judge.at_least=100") is None
+    assert previous("source.count=8", "judge.at_least=100") == 28
+    assert previous("source.count=9") == 21
 
 
 def test_the_newest_intact_artifact_of_another_pipeline_is_read(run: Run, workspace: Workspace) -> None:

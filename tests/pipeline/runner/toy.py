@@ -22,7 +22,7 @@ from pipeline.contract.component import Cache, ExternalPath, Input, Output, Scra
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import Progress
 from pipeline.runner.configuration import Configuration, load_configuration
-from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline, Previous
 from pipeline.runner.workspace import Workspace
 
 
@@ -132,6 +132,7 @@ def _press_ctrl_c() -> None:
 def judge(
     model: Input[Model],
     baseline: Input[Model] | None,
+    previous: Input[Model] | None,
     blessing: Output[ModelBlessing],
     *,
     destination: Path,
@@ -140,8 +141,11 @@ def judge(
     """Blesses a model that knows a large total."""
     destination.mkdir(parents=True, exist_ok=True)
     total = json.loads((model.path / "model.json").read_text())["total"]
-    before = None if baseline is None else json.loads((baseline.path / "model.json").read_text())["total"]
-    blessing.write_json("verdict.json", {"blessed": total >= at_least, "total": total, "baseline": before})
+    totals = {
+        name: None if model is None else json.loads((model.path / "model.json").read_text())["total"]
+        for name, model in (("baseline", baseline), ("previous", previous))
+    }
+    blessing.write_json("verdict.json", {"blessed": total >= at_least, "total": total} | totals)
     blessing.properties["blessed"] = total >= at_least
 
 
@@ -159,7 +163,14 @@ def toy(c: Configuration, workspace: Workspace) -> Pipeline:
     pipeline = Pipeline("toy")
     examples = pipeline.add(source, c.source, seed=c.seed)["examples"]
     model = pipeline.add(learn, c.learn, examples=examples)["model"]
-    pipeline.add(judge, c.judge, model=model, baseline=LatestBlessed(model), destination=workspace.serving)
+    pipeline.add(
+        judge,
+        c.judge,
+        model=model,
+        baseline=LatestBlessed(model),
+        previous=Previous(model, same=("at_least",)),
+        destination=workspace.serving,
+    )
     return pipeline
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contract.artifacts import Blessing, ModelBlessing, ModelEvaluation, PushedModel
+from pipeline.contract.artifacts import Blessing, ExampleAnomalies, ModelBlessing, ModelEvaluation, PushedModel
 from pipeline.contract.processor import has_bfloat16
 from pipeline.runner.display import format_duration
 from pipeline.runner.workspace import Workspace
@@ -105,7 +105,7 @@ def print_summary(console: Console, result: RunResult, workspace: Workspace) -> 
         console.print()
         console.print(_ladder(metrics))
         console.print()
-    for line in [*_verdict(result, workspace), *_times(result), *_paths(evaluation, workspace)]:
+    for line in [*_warnings(result), *_verdict(result, workspace), *_times(result), *_paths(evaluation, workspace)]:
         console.print(line, soft_wrap=True, markup=False)
     if not result.seconds:
         console.print(f"All {len(result.artifacts)} stages were reused; nothing has changed.")
@@ -145,6 +145,13 @@ def _interval(figure: Mapping[str, Any] | None) -> str:
         return "not defined"
     low, high = (100 * end for end in figure["interval"])
     return f"{100 * figure['value']:.2f} [{low:.1f}, {high:.1f}]"
+
+
+def _warnings(result: RunResult) -> list[str]:
+    """Returns what the validation of the examples found and did not stop at."""
+    found = [a for anomalies in result.find(ExampleAnomalies).values() for a in anomalies.anomalies()]
+    lines = [f"  - {a['split']}: {a['headline']} (expected {a['expected']}, received {a['received']})" for a in found]
+    return [f"Warnings about the examples: {len(found)}", *lines, ""] if lines else []
 
 
 def _verdict(result: RunResult, workspace: Workspace) -> list[str]:

@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pipeline.commands import summary
 from pipeline.commands.cli import main
 from pipeline.commands.options import assemble
 from pipeline.commands.summary import expected_time, expected_time_announcer
 from pipeline.contract.artifacts import Blessing, Examples, Model, ModelBlessing, PushedModel
+from pipeline.contract.files import write_json
 from pipeline.contract.processor import has_bfloat16
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
+from pipeline.runner.local_runner import RunResult
+from pipeline.runner.metadata_store import ArtifactRecord
 from pipeline.runner.workspace import Workspace
 from tests.conftest import ROOT
 from tests.pipeline.conftest import Run
@@ -106,6 +110,20 @@ def test_explain_states_the_time_where_it_would_train(
             assert json.loads(output)
         else:
             assert ("no bfloat16 arithmetic: the profile default takes about" in output) == stated
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_warnings_about_the_examples_are_in_the_panel(count: int, tmp_path: Path) -> None:
+    """The panel lists what ExampleValidator found without stopping, also where its result was reused."""
+    anomaly = {"split": "test", "headline": "more near-duplicates", "expected": "10.0%", "received": "30.0% of 200"}
+    write_json(tmp_path / "validated" / "anomalies.json", [anomaly] * count)
+    record = ArtifactRecord(1, "ExampleAnomalies", "validated", "", 0.0)
+    console = Console(record=True, width=200)
+    result = RunResult(tmp_path, 1, {"example_validator": {"anomalies": record}}, {}, 0.0)
+    summary.print_summary(console, result, Workspace(tmp_path))
+    lines = console.export_text().splitlines()
+    line = "  - test: more near-duplicates (expected 10.0%, received 30.0% of 200)"
+    assert lines.count(line) == count and (f"Warnings about the examples: {count}" in lines) == bool(count)
 
 
 def test_artifacts_of_a_run_are_found_by_type(run: Run) -> None:

@@ -93,6 +93,22 @@ def slow() -> Any:
     return tf.function(wait, input_signature=[spec(tf.float32, "x")])
 
 
+def until_file() -> Any:
+    """Returns a function that creates the file `begun`, and runs until the file `end` exists."""
+
+    def wait(begun: Any, end: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.io.write_file(begun[0], "")]):
+            exists = tf.while_loop(
+                lambda exists: tf.logical_not(exists),
+                lambda exists: [tf.size(tf.io.matching_files(end[0])) > 0],
+                [tf.constant(False)],
+            )
+        with tf.control_dependencies(exists):
+            return {"end": tf.identity(end)}
+
+    return tf.function(wait, input_signature=[spec(tf.string, "begun"), spec(tf.string, "end")])
+
+
 def sizes() -> Any:
     """Returns a function that returns for each row how many rows were run together."""
     return tf.function(

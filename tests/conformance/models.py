@@ -109,7 +109,7 @@ def _constant(item: dict[str, Any]) -> Any:
 def _write_special_models(folder: Path) -> None:
     signatures, count = model_graphs.counter()
     save(folder / "counter" / "1", signatures, count)
-    save(folder / "slow" / "1", {"serving_default": model_graphs.slow()})
+    save(folder / "slow" / "1", {"serving_default": model_graphs.slow(), "until_file": model_graphs.until_file()})
     save(folder / "sizes" / "1", {"serving_default": model_graphs.sizes()})
     save(folder / "total" / "1", {"serving_default": model_graphs.total()})
     save(folder / "refusing" / "1", {"serving_default": model_graphs.failing()})

@@ -137,7 +137,7 @@ def _batching(models: Path, server: Server) -> Mapping[str, str]:
         "batching_parameters_file": str(server.folder / "batching.config"),
         "num_request_iterations_for_warmup": "3",
         "allow_version_labels_for_unavailable_models": "true",
-        "rest_api_timeout_in_ms": "1000",
+        "rest_api_timeout_in_ms": "3000",
     }
 
 

@@ -18,7 +18,6 @@ from tests.conformance.server import Entry, Server, add_versions, add_warm_up_fi
 from tests.waiting import wait_until
 
 PARAMETERS = "batching_params.pbtxt"
-CONCURRENT_REQUESTS = 6
 
 
 def reload_request(server: Server, **entries: Entry) -> Any:
@@ -57,10 +56,10 @@ def _a_reload_returns_when_the_new_model_answers(run: Run) -> None:
     old = Entry(add_versions(run.pool.models, server, "grpc_46_a", ["1"]))
     new = Entry(add_versions(run.pool.models, server, "grpc_46_b", ["1"]))
     reload(server, grpc_46_a=old)
-    assert rest_calls.predict(server.url, "grpc_46_a", [1.0]).status == 200
+    grpc_calls.predict(server.grpc, "grpc_46_a", x=[1.0])
     answer = reload(server, grpc_46_b=new)
     assert answer.status.error_code == run.expect["response_status"]["error_code"]
-    assert rest_calls.predict(server.url, "grpc_46_b", [1.0]).json == {"predictions": [2.5]}
+    assert list(grpc_calls.predict(server.grpc, "grpc_46_b", x=[1.0])["y"].float_val) == [2.5]
     await_end(server, "grpc_46_a", 1)
     reload(server)
 
@@ -127,29 +126,26 @@ def _a_batched_output_needs_a_batch_dimension(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _busy(server: Server, model: str, seconds: float) -> Iterator[None]:
+def _busy(server: Server, model: str) -> Iterator[None]:
     """Keeps the one thread for batches busy until the block ends."""
-    request = grpc_calls.predict_request(model, x=[seconds])
+    begun, end = (server.folder / f"{model}.{name}" for name in ("begun", "end"))
+    request = grpc_calls.predict_request(model, "until_file")
+    for name, path in (("begun", begun), ("end", end)):
+        text = {"dtype": "DT_STRING", "tensor_shape": [1], "string_val": [str(path)]}
+        grpc_calls.fill_tensor(request.inputs[name], text)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(grpc_calls.call, server.grpc, "Predict", request)
-        wait_until(lambda: running.done() or _is_waiting(server, model), "the thread is busy")
-        yield
+        try:
+            wait_until(lambda: running.done() or begun.exists(), "the thread is busy")
+            yield
+        finally:
+            end.touch()
         running.result()
-
-
-def _is_waiting(server: Server, model: str) -> bool:
-    """Returns whether a request that takes no time has to wait for another one."""
-    request = grpc_calls.predict_request(model, x=[0.0])
-    try:
-        grpc_calls.call(server.grpc, "Predict", request, timeout=0.5)
-    except grpc.RpcError as error:
-        return error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    return False
 
 
 def _predict_while_busy(run: Run, model: str, parameters: str) -> rest_calls.Answer:
     """Returns the answer to a request whose time-out ends before the one thread for batches is free."""
-    with _loaded(run, model, parameters, "slow"), _busy(run.server, model, 4.0):
+    with _loaded(run, model, parameters, "slow"), _busy(run.server, model):
         return rest_calls.predict(run.server.url, model, [0.0])
 
 
@@ -162,14 +158,17 @@ def _a_request_may_wait_too_long(run: Run) -> None:
 
 @scenario("life-55", "httpcode-unavailable")
 def _a_full_queue_refuses(run: Run) -> None:
-    name = run.case.id.replace("-", "_")
+    server, name = run.server, run.case.id.replace("-", "_")
     parameters = "max_batch_size { value: 1 } max_enqueued_batches { value: 1 }"
-    with _loaded(run, name, parameters, "slow"), ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
-        requests = [pool.submit(rest_calls.predict, run.server.url, name, [0.5]) for _ in range(CONCURRENT_REQUESTS)]
-        answers = [each.result() for each in requests]
-    refused = [answer for answer in answers if answer.status == run.expect["http_status"]]
-    assert refused and any(answer.status == 200 for answer in answers)
-    assert all(run.expect["error_contains"] in answer.error for answer in refused)
+    with _loaded(run, name, parameters, "slow"), ThreadPoolExecutor(2) as pool:
+        with _busy(server, name):
+            # One of the two waits in the queue, so the other one is refused, and everything after it.
+            pair = [pool.submit(grpc_calls.predict, server.grpc, name, x=[0.0]) for _ in range(2)]
+            wait_until(lambda: any(request.done() for request in pair), "one of two requests is refused")
+            answer = rest_calls.predict(server.url, name, [0.0])
+        assert [request.exception() is None for request in pair].count(True) == 1
+    assert answer.status == run.expect["http_status"], answer.text
+    assert run.expect["error_contains"] in answer.error
 
 
 @scenario("life-56")

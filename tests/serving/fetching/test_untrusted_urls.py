@@ -94,7 +94,7 @@ def test_passwords_in_malformed_urls_are_hidden(url: str, files_below: Path | No
     """No part of them appears in the URL or in the parser's error."""
     (result,) = fetched([url], files_below=files_below, retries=0, attempt_seconds=1.0, allow_private=False)
     assert isinstance(result, Failed)
-    for text in (result.message, redact_url(url)):
+    for text in (result.message.replace(str(files_below), ""), redact_url(url)):
         assert not re.search("s3|cret|bob", text), text
 
 

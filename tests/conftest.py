@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,28 @@ PROFILE = ROOT / "tests" / "tiny.toml"
 # On a busy machine the first example of a property can exceed any deadline.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+if sys.version_info < (3, 13):
+
+    class _Connection(sqlite3.Connection):
+        """A connection that reports that nobody closed it, as all do from Python 3.13 on; pytest makes it an error."""
+
+        closed = True
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.closed = False
+
+        def close(self) -> None:
+            super().close()
+            self.closed = True
+
+        def __del__(self) -> None:
+            if not self.closed:
+                warnings.warn(f"unclosed database in {self!r}", ResourceWarning, source=self, stacklevel=1)
+
+    sqlite3.connect = partial(sqlite3.connect, factory=_Connection)  # type: ignore[assignment]
+
 
 MARKERS = {
     "running_server": "postgres",

@@ -141,7 +141,7 @@ def test_hostile_rows_become_failures_and_the_stage_continues(dsn: str, image_se
         "x" * 1_000_000: "bad_url",
     }
     named = add_products(dsn, list(urls), first=2001)
-    ingested = ingest(tmp_path / "out", dsn, max_failed_share=0.5, attempt_seconds=1.0)
+    ingested = ingest(tmp_path / "out", dsn, max_failed_share=0.5, attempt_seconds=4.0)
     expected = dict(zip(served, HOSTILE.values(), strict=True)) | dict(zip(named, urls.values(), strict=True))
     assert ingested.reasons() == expected
     rows = ingested.rows()

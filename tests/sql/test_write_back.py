@@ -237,7 +237,7 @@ def test_a_server_that_stalls(dsn: str, edges: list[Product]) -> None:
     """A server that stalls during a write gives an error and stores nothing of the batch."""
     stall = Fault(b"INSERT INTO", kind="stall")
     with proxy(dsn, stall) as before, pytest.raises(LostConnectionError, match="does not respond"):
-        write_predictions(before.dsn, map(answer, edges), timeout=1.0)
+        write_predictions(before.dsn, map(answer, edges), timeout=3.0)
     assert stored(dsn) == []
 
 

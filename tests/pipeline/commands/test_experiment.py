@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from pipeline.commands.experiment import next_step, parse_seconds
 from pipeline.contract.errors import UserError
 from tests.conftest import ROOT, Fashion, TinyRun
+from tests.waiting import wait_until
 
 DECLARED = """
 number = 1
@@ -71,11 +70,11 @@ def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Decla
     study = declare(tmp_path_factory.mktemp("killed"), tiny_run)
     command = [sys.executable, "-m", "pipeline.commands.cli", "experiment", "run", "tiny", *study.options]
     process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not study.csv.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        wait_until(lambda: study.csv.exists() or process.poll() is not None, "the first run is written", 900)
+    finally:
+        process.kill()
+        process.wait()
     assert study.csv.exists()
     return study
 

@@ -52,7 +52,7 @@ def ports(workspace: Path) -> Iterator[tuple[int, int]]:
         assert _answers(port) and _accepts(grpc_port)
         yield port, grpc_port
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+        assert server.wait(120) == 0
         assert [line.split()[0] for line in server.stderr.read().splitlines()] == ["REST", "gRPC", "Page"]
 
 
@@ -64,14 +64,14 @@ def port(ports: tuple[int, int]) -> int:
 
 def _answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/fashion", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/fashion", timeout=60) as answer:
             return answer.status == 200
     except OSError:
         return False
 
 
 def _accepts(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
+    with socket.create_connection(("127.0.0.1", port), timeout=60):
         return True
 
 
@@ -99,7 +99,7 @@ def test_images_are_answered_by_version_and_label(port: int, tmp_path: Path) -> 
 
 def test_the_page_is_there(port: int) -> None:
     """The server serves the page to try the model at /."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         assert b"<html" in answer.read()
 
 

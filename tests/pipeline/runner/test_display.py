@@ -119,7 +119,7 @@ def test_output_of_a_stage_does_not_disturb_the_table(tmp_path: Path) -> None:
             except OSError:
                 break
             output += read
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
     os.close(master)
     assert b"judge" in output and b"done" in output and b"native output" not in output
     logs = list((tmp_path / "workspace" / "logs" / "learn").glob("*/stage.log"))

@@ -140,7 +140,7 @@ def test_concurrent_readers_do_not_fail(tree: Path, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tree), str(cache_file)]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
 
 
 def test_libraries_are_those_that_the_reached_modules_import(tree: Path) -> None:

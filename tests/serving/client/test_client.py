@@ -193,10 +193,11 @@ def test_a_pause_beyond_the_deadline_is_not_begun(wait: str) -> None:
 def test_a_time_out_is_not_retried() -> None:
     """A server that does not answer in time gets one request."""
     hold = threading.Event()
-    with web(lambda _: Answer(body=b"{}", hold=hold)) as server, Client(server.url, timeout_seconds=0.3) as client:
+    with web(lambda _: Answer(body=b"{}", hold=hold)) as server, Client(server.url, timeout_seconds=1.0) as client:
         try:
             with pytest.raises(DeadlineExceeded):
                 client.predict(PNG)
+            wait_until(lambda: server.requests, "the server has seen a request")
             assert len(server.requests) == 1
         finally:
             hold.set()

@@ -24,9 +24,9 @@ CHUNKED = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n
 
 @pytest.fixture(scope="module")
 def short_timeout_server(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Iterator[ServerProcess]:
-    """A server with a time-out of one second."""
+    """A server with a time-out of three seconds."""
     log = tmp_path_factory.mktemp("log") / "server.log"
-    flags = Flags(base, "fashion", free_port(), free_port(), extra=("--rest_api_timeout_in_ms=1000",))
+    flags = Flags(base, "fashion", free_port(), free_port(), extra=("--rest_api_timeout_in_ms=3000",))
     with Embedded().start(flags, log) as running:
         running.wait_until_ready(READY_SECONDS)
         yield running
@@ -36,7 +36,7 @@ def connect(server: ServerProcess) -> socket.socket:
     """Returns a connection with a small receive buffer."""
     url = urlsplit(server.rest_url)
     connection = socket.socket()
-    connection.settimeout(30)
+    connection.settimeout(60)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((url.hostname or "", url.port or 0))
     return connection
@@ -76,7 +76,7 @@ def test_a_request_that_arrives_too_slowly_is_refused(
     with connect(short_timeout_server) as connection:
         connection.sendall(begin.encode())
         head, _, body = read_until_closed(connection, drip.encode()).partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.1 408") and "within 1 seconds" in json.loads(body)["error"]
+    assert head.startswith("HTTP/1.1 408") and "within 3 seconds" in json.loads(body)["error"]
     assert send(short_timeout_server, "GET", "/v1/models/fashion")[0] == 200
 
 

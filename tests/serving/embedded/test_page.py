@@ -261,7 +261,7 @@ def test_the_page_notices_a_new_version_and_a_stopped_server(
     expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.", timeout=60_000)
     expect(page.locator("#status")).to_contain_text("version 2, ready")
     running.stop()
-    expect(page.locator("#status")).to_contain_text("The server does not answer.", timeout=30_000)
+    expect(page.locator("#status")).to_contain_text("The server does not answer.", timeout=60_000)
     page.get_by_role("button", name="Bag").click()
     expect(page.get_by_role("alert")).to_have_text("The server does not answer. Is it still running?")
 

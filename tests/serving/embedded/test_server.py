@@ -170,7 +170,7 @@ def test_a_broken_image_does_not_fail_its_batch(server: ServerProcess) -> None:
 def test_a_body_over_the_limit_is_refused_unread(server: ServerProcess) -> None:
     """A body whose stated length exceeds the limit is refused before the client sends it."""
     url = urlsplit(server.rest_url)
-    with socket.create_connection((url.hostname or "", url.port or 0), timeout=30) as connection:
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as connection:
         connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {2**33}\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
@@ -290,7 +290,7 @@ def test_a_request_that_waits_too_long_gets_429_with_retry_after(start: Start, s
     base = tmp_path / "fashion"
     push(small, base)
     (tmp_path / "batching.config").write_text("batch_timeout_micros { value: 60000000 }")
-    server = start(base, "--rest_api_timeout_in_ms=300", batching=tmp_path / "batching.config")
+    server = start(base, "--rest_api_timeout_in_ms=2000", batching=tmp_path / "batching.config")
     status, document, headers = send(server, "POST", PREDICT, ROW)
     assert status == 429 and "waiting in batching queue" in document["error"] and headers["retry-after"] == "1"
 
@@ -331,7 +331,7 @@ def test_running_requests_finish_before_the_server_stops(start: Start, small: Pa
         server.process.send_signal(signal.SIGTERM)
         connection.sendall(ROW[100:].encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    assert server.process.wait(30) == 0
+    assert server.process.wait(120) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from serving.engines.engine import LOOPBACK, free_port
 from serving.engines.server_process import NotServingError, ServerProcess
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 PARENT = """
@@ -41,14 +41,6 @@ def start(log: Path, *command: str, port: int = 9, cleanup: tuple[str, ...] = ()
     )
 
 
-def says(running: ServerProcess, words: str) -> bool:
-    """Waits until the program has printed a line; returns False after ten seconds."""
-    deadline = time.monotonic() + 10
-    while running.last_line() != words and time.monotonic() < deadline:
-        select.select([], [], [], 0.01)
-    return running.last_line() == words
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """The file for the output of the program."""
@@ -68,7 +60,7 @@ def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
             running.wait_until_ready(1)
         states[1]["state"] = "AVAILABLE"
         status.write_text(json.dumps({"model_version_status": states}))
-        assert running.wait_until_ready(30) == 2
+        assert running.wait_until_ready(120) == 2
 
 
 @pytest.mark.parametrize(
@@ -117,7 +109,7 @@ def test_a_program_that_ignores_sigterm(log: Path, tmp_path: Path) -> None:
     left.touch()
     command = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
     running = start(log, *command, cleanup=("rm", str(left)))
-    assert says(running, "deaf")
+    wait_until(lambda: running.last_line() == "deaf", "the program ignores SIGTERM")
     assert running.stop(grace_seconds=0.1) == -signal.SIGKILL
     assert not left.exists()
 
@@ -129,6 +121,6 @@ def test_does_not_outlive_its_parent(log: Path) -> None:
     server = os.pidfd_open(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    ended, _, _ = select.select([server], [], [], 30)
+    ended, _, _ = select.select([server], [], [], 120)
     os.close(server)
     assert ended

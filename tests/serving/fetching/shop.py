@@ -119,7 +119,7 @@ class Counting(Shop):
                 self._full.set()
             if self._inside > self._expected:
                 self._crowded.set()
-        self._full.wait(15)
+        self._full.wait(60)
         self._crowded.wait(0.2)
         with self._lock:
             self._inside -= 1

@@ -76,10 +76,9 @@ def test_a_large_amount_is_not_overtaken() -> None:
     assert order == [10, 1]
 
 
-@pytest.fixture
-def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The pixels fitted at a time, with files that wait a moment for each other."""
-    lock, found = threading.Lock(), [0]
+def record_pixels(monkeypatch: pytest.MonkeyPatch, expected: int) -> list[int]:
+    """Returns a list that receives the pixels fitted at a time; files wait until they are the expected number."""
+    lock, full, found = threading.Lock(), threading.Event(), [0]
     inside = 0
 
     def slow(content: bytes) -> Any:
@@ -88,6 +87,9 @@ def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         with lock:
             inside += pixels
             found.append(inside)
+            if inside >= expected:
+                full.set()
+        full.wait(60)
         threading.Event().wait(0.1)
         with lock:
             inside -= pixels
@@ -98,19 +100,19 @@ def most(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(("edge", "at_once"), [(100, 1), (70, 2), (10, 2)])
-def test_pixels_are_counted_not_files(
-    most: list[int], edge: int, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pixels_are_counted_not_files(edge: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest image is decoded alone, half as large ones in pairs, and small ones one for each core."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    most = record_pixels(monkeypatch, at_once * edge**2)
     file = encoded(Image.new("RGB", (edge, edge)), "PNG")
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         run_in_threads(*[lambda: decoders.fit(file, "a")] * 6)
     assert max(most) == at_once * edge**2
 
 
-def test_small_images_wait_for_a_large_one(most: list[int]) -> None:
+def test_small_images_wait_for_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small and large images have separate threads and one common limit."""
+    most = record_pixels(monkeypatch, 0)
     files = [encoded(Image.new("RGB", (edge, edge)), "PNG") for edge in (10, 100)]
     with closing(DecoderPool(ImageLimits(pixels=10_000))) as decoders:
         run_in_threads(*[lambda file=file: decoders.fit(file, "a") for file in files * 4])  # type: ignore[misc]

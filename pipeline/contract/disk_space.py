@@ -27,19 +27,22 @@ def full_disk_error(error: BaseException, directory: Path) -> UserError | None:
         return None
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     states = {path: os.statvfs(path) for path in (existing, Path(tempfile.gettempdir()))}
-    for path, state in states.items():
-        if state.f_files and not state.f_favail:
-            return UserError(
-                "The disk has no free inodes.",
-                expected="room for more files",
-                received=f"{report}; none of {state.f_files:,} inodes free at {path}",
-                next_step="fashion clean, or remove files from the disk",
-            )
-    free, path = min((state.f_bavail * state.f_frsize / 2**20, path) for path, state in states.items())
+    # What is scarcer, as a share: the library may have removed files before its error arrives here.
+    blocks, path = min((state.f_bavail / max(state.f_blocks, 1), path) for path, state in states.items())
+    # Some file systems have no fixed number of inodes, and say 0.
+    inodes, fullest = min((s.f_favail / s.f_files if s.f_files else 1.0, path) for path, s in states.items())
+    if inodes < min(blocks, 0.2):
+        state = states[fullest]
+        return UserError(
+            "The disk has no free inodes.",
+            expected="room for more files",
+            received=f"{report}; {state.f_favail:,} of {state.f_files:,} inodes free at {fullest}",
+            next_step="fashion clean, or remove files from the disk",
+        )
     return UserError(
         "The disk is full.",
         expected="room for the output",
-        received=f"{report}; {free:,.0f} MiB free at {path}",
+        received=f"{report}; {states[path].f_bavail * states[path].f_frsize / 2**20:,.0f} MiB free at {path}",
         next_step="fashion clean, or free the disk",
     )
 

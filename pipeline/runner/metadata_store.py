@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError
 
 SCHEMA = """
@@ -159,7 +160,7 @@ class MetadataStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise UserError(
+            raise full_disk_error(error, self.path.parent) or UserError(
                 f"The metadata store {self.path} cannot be used.",
                 expected="a file that this user may read and write, on a disk with room",
                 received=str(error),

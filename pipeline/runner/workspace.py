@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError
 from pipeline.contract.files import exclusive_lock, is_locked
 
@@ -101,7 +102,7 @@ class Workspace:
                     next_step="wait for it, or fashion run --workspace OTHER",
                 ) from None
             except OSError as error:
-                raise UserError(
+                raise full_disk_error(error, self.root) or UserError(
                     f"The workspace {self.root} cannot be written.",
                     expected="a directory that this user may write",
                     received=error.strerror or str(error),

@@ -31,6 +31,7 @@ from pipeline.commands.serve import serve
 from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.interrupts import EXIT_CODE, handle_interrupts, was_interrupted
+from pipeline.contract.printable import printable_lines
 from pipeline.runner.display import open_standard_streams
 from pipeline.runner.workspace import Workspace
 
@@ -151,7 +152,7 @@ def status(directory: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     if as_json:
         _print_json(table)
     else:
-        print(latest_run_text(table))
+        print(printable_lines(latest_run_text(table)))
 
 
 @app.command()
@@ -170,7 +171,7 @@ def lineage(
     if as_json:
         _print_json(tree)
     else:
-        print(tracing.as_text(tree))
+        print(printable_lines(tracing.as_text(tree)))
 
 
 @app.command()
@@ -273,7 +274,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         if shown.exit_code != EXIT_CODE:  # an interrupted command is resumed by repeating it
             shown.next_step = shown.next_step and next_step_after(arguments, shown.next_step, _takes_workspace)
-        print(f"\n{shown}", file=sys.stderr)
+        print(f"\n{printable_lines(shown)}", file=sys.stderr)
         sys.exit(EXIT_CODE if was_interrupted() else shown.exit_code)
     sys.exit(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from bisect import insort
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -19,13 +20,17 @@ from pipeline.commands.options import (
     newest_version,
 )
 from pipeline.contract.errors import UserError, suggest
+from pipeline.contract.printable import printable
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
+    from serving.client import Client
     from serving.client.predictions import Failure, Prediction
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 BATCH = 64
+MAX_ALIKE = 3
+"""Names of images with the same error that are printed with it."""
 
 
 def predict(
@@ -40,7 +45,7 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     allow_private: AllowPrivateOption = False,
     timeout: Annotated[
-        float, typer.Option(min=0.001, help="Seconds to fetch a URL, and seconds for a request of 64 images.")
+        float, typer.Option(min=0.001, help="Seconds to fetch a URL, and seconds for each request to the server.")
     ] = 10.0,
     examples: Annotated[
         Optional[str],
@@ -64,34 +69,56 @@ def predict(
     with suggest(f"fashion predict --url {DEFAULT_URL} IMAGE"):
         client = Client(url, model, version, label, timeout, allow_private=allow_private, download_seconds=timeout)
     with client:
-        answers, obstacle = _answers(client, sources)
+        answers, obstacle = _answers(client, sources, timeout)
     from serving.client.predictions import Failure, Prediction
 
     _print([a for a in answers if isinstance(a, Prediction)], as_json, as_csv)
     failures = [a for a in answers if isinstance(a, Failure)]
-    for failure in failures:
-        print(failure.reason, file=sys.stderr)
+    for line in _describe_failures(failures):
+        print(printable(line), file=sys.stderr)
     if obstacle:
         raise obstacle
     if failures:
         raise typer.Exit(1)
 
 
-def _answers(client: Any, sources: list[str]) -> tuple[list[Prediction | Failure], UserError | None]:
+def _answers(client: Client, sources: list[str], timeout: float) -> tuple[list[Prediction | Failure], UserError | None]:
     """Returns the answers, and the error that prevented the rest: a server that stops halfway loses no answer."""
     from serving.client.errors import ClientError
     from serving.client.predictions import Failure
 
     answers: list[Prediction | Failure] = []
+    obstacle: UserError | None = None
     for batch in _batches(sources):
-        failures = [source for source in batch if isinstance(source, Failure)]
-        answers += failures
+        answered: list[tuple[int, Prediction | Failure]] = []
+        answers += [source for source in batch if isinstance(source, Failure)]
         try:
-            answers += client.predict_each([source for source in batch if isinstance(source, str)])
+            for position, answer in client.predict_as_answered([s for s in batch if isinstance(s, str)]):
+                insort(answered, (position, answer), key=lambda item: item[0])
         except ClientError as error:
-            error.next_step = error.next_step or _next_step(error)
-            return answers, error
-    return answers, None
+            error.next_step = error.next_step or _next_step(error, timeout)
+            obstacle = error
+        answers += [answer for _, answer in answered]
+        if obstacle:
+            break
+    return answers, obstacle
+
+
+def _describe_failures(failures: list[Failure]) -> list[str]:
+    """Returns a line for each failure; of several that differ in the image alone, the first, a count and some names."""
+    alike: dict[str, list[Failure]] = {}
+    for failure in failures:
+        alike.setdefault(failure.reason.replace(failure.source, "\0"), []).append(failure)
+    lines = []
+    for first, *others in alike.values():
+        lines.append(first.reason)
+        if len(others) < MAX_ALIKE:
+            lines += [failure.reason for failure in others]
+        else:
+            names = ", ".join(failure.source for failure in others[:MAX_ALIKE])
+            more = f" and {len(others) - MAX_ALIKE:,} more" if len(others) > MAX_ALIKE else ""
+            lines.append(f"The same error for {len(others):,} further images: {names}{more}")
+    return lines
 
 
 def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
@@ -115,7 +142,7 @@ def _batches(sources: list[str]) -> Iterator[list[str | Failure]]:
         yield batch
 
 
-def _next_step(error: Exception) -> str:
+def _next_step(error: Exception, timeout: float) -> str:
     from serving.client.errors import DeadlineExceeded, NotFound, Overloaded, Unreachable
 
     match error:
@@ -124,7 +151,7 @@ def _next_step(error: Exception) -> str:
         case Overloaded():
             return "the same command, later"
         case DeadlineExceeded():
-            return "the same command with --timeout 60"
+            return f"the same command with --timeout {max(60, 6 * timeout):g}"
         case NotFound():
             return "fashion serve, or --model, --version, --label"
     return "look at the server's log"
@@ -136,7 +163,11 @@ def _print(predictions: list[Prediction], as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["file", "group", "confidence", "abstain"])
-        writer.writerows([p.source, p.group, f"{p.confidence:.6f}", str(p.abstain).lower()] for p in predictions)
+        # A file gets the names as they are.
+        shown = printable if sys.stdout.isatty() else str
+        writer.writerows(
+            [shown(p.source), shown(p.group), f"{p.confidence:.6f}", str(p.abstain).lower()] for p in predictions
+        )
     elif predictions:
         _print_table(predictions)
 
@@ -160,7 +191,9 @@ def _print_table(predictions: list[Prediction]) -> None:
     table.add_column("abstain")
     for p in predictions:
         # Text, because square brackets in a name are not markup.
-        table.add_row(Text(p.source), Text(p.group), f"{p.confidence:.1%}", "yes" if p.abstain else "no")
+        table.add_row(
+            Text(printable(p.source)), Text(printable(p.group)), f"{p.confidence:.1%}", "yes" if p.abstain else "no"
+        )
     Console(highlight=False).print(table)
 
 

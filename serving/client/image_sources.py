@@ -70,10 +70,14 @@ def expand_folders(sources: Iterable[str]) -> list[str]:
     """Replaces folders by the image files in and below them, sorted; leaves everything else as it is.
 
     Raises:
-        ImageError: A folder contains no image file.
+        ImageError: A folder contains no image file, or a name is empty, which would mean the current directory.
     """
     expanded: list[str] = []
     for source in sources:
+        if not source:
+            raise ImageError(
+                "A source has no name.", expected="a file, a folder or a URL; . is the current directory", received='""'
+            )
         if is_url(source) or not Path(source).is_dir():
             expanded.append(source)
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,14 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.contract.image_limits import IMAGE_SIDE, ImageLimits
-from serving.client.errors import ClientError, InvalidRequest, call_until_answered
+from serving.client.errors import ClientError, DeadlineExceeded, InvalidRequest, call_until_answered
 from serving.client.image_sources import Payload, Source, load_payload
 from serving.client.predictions import ClassNames, Failure, ImagesFailed, Prediction, to_prediction
 from serving.fetching.errors import DownloadError
 from serving.images.encoding import ImageError
+from serving.images.headers import decoded_pixels
 
 MAX_REQUEST_BYTES = 20_000_000
 """The most image bytes in one request: in base64 they fit into the 32 MiB that the embedded server accepts."""
+MAX_REQUEST_PIXELS = 12_500_000
+"""The most pixels in one request, about half a second of work; a larger image has a request of its own."""
+MAX_UNANSWERED = 3
+"""Requests that time out before the client gives up on a server that has not answered any."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +69,8 @@ class Client:
         model: The model's name. Defaults to "fashion".
         version: The version to use. Defaults to the newest.
         label: The version label to use instead, such as "canary".
-        timeout_seconds: The time limit for a whole call, with all its requests, retries and pauses. It starts after
-            the images are read. Defaults to 10.
+        timeout_seconds: The time limit for each request, with its retries and pauses. Large images have requests of
+            their own, so a slow one takes no time from the others. Defaults to 10.
         retries: The most retries of a request after an overload or a broken connection. Other errors are not retried.
             Defaults to 3.
         batch_size: The most images in a request. Defaults to 64.
@@ -131,7 +137,18 @@ class Client:
         Raises:
             ClientError: The server does not answer.
         """
-        results: dict[int, Prediction | Failure] = {}
+        return [result for _, result in sorted(self.predict_as_answered(images), key=lambda item: item[0])]
+
+    def predict_as_answered(
+        self, images: Sequence[Source] | NDArray[np.uint8] | Source
+    ) -> Iterator[tuple[int, Prediction | Failure]]:
+        """Yields the position and the result of each image as soon as its request is answered.
+
+        Small images come first. An image that is not answered in time becomes a failure, and the others follow.
+
+        Raises:
+            ClientError: The server does not answer, or answers none of the first requests in time.
+        """
         requests: dict[str, list[_NamedPayload]] = {"serving_default": [], "serving_bytes": []}
         for position, image in enumerate(_iterate_images(images)):
             name = str(image) if isinstance(image, str | Path) else f"image {position + 1}"
@@ -146,14 +163,35 @@ class Client:
                 signature = "serving_bytes" if isinstance(payload, bytes) else "serving_default"
                 requests[signature].append((position, name, payload))
             except (ImageError, DownloadError) as error:
-                results[position] = Failure(name, error.one_line)
-        deadline = time.monotonic() + self._timeout
+                yield position, Failure(name, error.one_line)
         # Without a known version, the server may have loaded another model since the last call.
         self._names.pop(None, None)
-        for signature, payloads in requests.items():
-            for batch in _batches(payloads, self._batch_size):
-                results |= self._predict_batch(signature, batch, deadline)
-        return [results[position] for position in sorted(results)]
+        waiting = deque(
+            (signature, batch)
+            for signature, payloads in requests.items()
+            for batch in _batches(payloads, self._batch_size)
+        )
+        answered, late = False, 0
+        while waiting:
+            signature, batch = waiting.popleft()
+            try:
+                yield from self._predict_batch(signature, batch, time.monotonic() + self._timeout)
+                answered = True
+            except (InvalidRequest, DeadlineExceeded) as error:
+                answered, late = answered or isinstance(error, InvalidRequest), late + 1
+                # The batch is halved until the images that cause the error stand alone.
+                if half := len(batch) // 2:
+                    waiting.extendleft([(signature, batch[half:]), (signature, batch[:half])])
+                else:
+                    position, name, _ = batch[0]
+                    yield position, Failure(name, self._describe(error, name))
+                if not answered and (late == MAX_UNANSWERED or not waiting):
+                    raise
+
+    def _describe(self, error: ClientError, name: str) -> str:
+        if isinstance(error, DeadlineExceeded):
+            return f"The server does not answer within {self._timeout:g} seconds for {name}."
+        return f"The server rejects {name}: {error.one_line}"
 
     def call(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Sends arrays to a signature unchanged and returns its outputs; strings are object arrays of bytes.
@@ -176,20 +214,13 @@ class Client:
 
     def _predict_batch(
         self, signature: str, batch: list[_NamedPayload], deadline: float
-    ) -> dict[int, Prediction | Failure]:
-        """Returns the results by position; halves a rejected batch until the images that cause it stand alone."""
+    ) -> list[tuple[int, Prediction | Failure]]:
+        """Returns the position and the prediction of each image of one request."""
         payloads = [payload for _, _, payload in batch]
         inputs = {"image_bytes": _strings(payloads)} if signature == "serving_bytes" else {"image": np.stack(payloads)}
-        try:
-            outputs, version = call_until_answered(
-                lambda left: self._transport.call(signature, inputs, left), self._retries, deadline
-            )
-        except InvalidRequest as error:
-            if len(batch) == 1:
-                position, name, _ = batch[0]
-                return {position: Failure(name, f"The server rejects {name}: {error.one_line}")}
-            left, right = batch[: len(batch) // 2], batch[len(batch) // 2 :]
-            return self._predict_batch(signature, left, deadline) | self._predict_batch(signature, right, deadline)
+        outputs, version = call_until_answered(
+            lambda left: self._transport.call(signature, inputs, left), self._retries, deadline
+        )
         if missing := [name for name in OUTPUTS if len(outputs.get(name, ())) != len(batch)]:
             raise ClientError(
                 "The answer comes from another kind of model.",
@@ -197,10 +228,10 @@ class Client:
                 received="none",
             )
         names = self._class_names(outputs, version, deadline)
-        return {
-            position: to_prediction(name, {key: v[row] for key, v in outputs.items()}, version, names)
+        return [
+            (position, to_prediction(name, {key: v[row] for key, v in outputs.items()}, version, names))
             for row, (position, name, _) in enumerate(batch)
-        }
+        ]
 
     def _class_names(self, outputs: Arrays, version: int | None, deadline: float) -> ClassNames | None:
         """Returns the names of the groups and garments of the version that answered; None if the model has none."""
@@ -253,14 +284,17 @@ def _iterate_images(images: Any) -> Iterator[Source]:
 
 
 def _batches(payloads: list[_NamedPayload], batch_size: int) -> Iterator[list[_NamedPayload]]:
+    """Yields the images of each request, small images first, so that they do not wait for large ones."""
     batch: list[_NamedPayload] = []
-    size = 0
-    for named in payloads:
-        if batch and (len(batch) == batch_size or size + len(named[2]) > MAX_REQUEST_BYTES):
+    size = pixels = 0
+    with_pixels = [(decoded_pixels(named[2]) if isinstance(named[2], bytes) else 0, named) for named in payloads]
+    for more, named in sorted(with_pixels, key=lambda item: item[0]):
+        full = len(batch) == batch_size or size + len(named[2]) > MAX_REQUEST_BYTES
+        if batch and (full or pixels + more > MAX_REQUEST_PIXELS):
             yield batch
-            batch, size = [], 0
+            batch, size, pixels = [], 0, 0
         batch.append(named)
-        size += len(named[2])
+        size, pixels = size + len(named[2]), pixels + more
     if batch:
         yield batch
 

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from serving.embedded.config_files import Batching
 from serving.embedded.errors import ServingError, invalid
+from serving.embedded.load_limits import row_pixels, trim_heap
 from serving.embedded.servable import Servable, as_serving_error
 from serving.embedded.signatures import Signature
 
@@ -29,6 +30,12 @@ Observe = Callable[[float], None]
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full"
 WAITED_TOO_LONG = "Run() timeout exceeded while waiting in batching queue"
 TIMED_OUT = "Timed out waiting for the model to run"
+STOPPING = "The server is shutting down"
+BATCH_PIXELS = 12_500_000
+"""The most pixels of image files in a batch. A larger image runs alone, and only one such image runs at once: its run
+takes a second, and up to 1.3 GB for 50 million pixels."""
+TRIM_PIXELS, TRIM_SECONDS = 3_000_000, 1.0
+"""After a run with more pixels, malloc returns its free pages, at most once in this time."""
 
 
 @dataclass(eq=False)
@@ -40,6 +47,7 @@ class Task:
     deadline: float
     answer: asyncio.Future[dict[str, NDArray[Any]]]
     arrived: float
+    pixels: int = 0
     started: bool = False
 
 
@@ -49,16 +57,27 @@ class Batch:
 
     tasks: list[Task] = field(default_factory=list)
     size: int = 0
+    pixels: int = 0
 
     def add(self, task: Task) -> None:
         """Adds a task."""
         self.tasks.append(task)
         self.size += task.size
+        self.pixels += task.pixels
+
+    def has_room(self, task: Task, rows: int) -> bool:
+        """Whether a task fits into the batch."""
+        return self.size + task.size <= rows and self.pixels + task.pixels <= BATCH_PIXELS
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the batch is one large image."""
+        return self.pixels > BATCH_PIXELS
 
 
 @dataclass(eq=False)
 class Queue:
-    """Batches that wait for one signature of one version, with equal shapes and outputs."""
+    """Batches that wait for one signature of one version, with equal shapes and outputs; large images apart."""
 
     servable: Servable
     signature: Signature
@@ -80,6 +99,9 @@ class BatchScheduler:
         self._observe = observe_wait
         self._threads = ThreadPoolExecutor(threads, "batch")
         self._idle = threads
+        self._heavy_runs = False
+        self._trimming: asyncio.TimerHandle | None = None
+        self._stopping = False
         # In the order of their turn. A queue without batches is dropped, with its reference to the version.
         self._queues: dict[Any, Queue] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -113,23 +135,48 @@ class BatchScheduler:
         size = _rows(inputs)
         limit = parameters.max_batch_size
         if size > limit and not parameters.enable_large_batch_splitting:
-            raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
+            raise invalid(
+                f"Task size {size} is larger than maximum input batch size {limit}. Send at most {limit} rows in a "
+                "request, or start the server with enable_large_batch_splitting in its batching parameters"
+            )
+        if self._stopping:
+            raise ServingError(StatusCode.UNAVAILABLE, STOPPING)
         parts = self._submit(servable, signature, inputs, tuple(outputs), size, deadline, parameters)
         self._schedule()
         try:
             answers = [await part.answer for part in parts]
         finally:
-            # Parts that are still queued are not run when their caller has gone.
-            for part in parts:
-                part.answer.cancel()
-                self._pending.discard(part)
+            self._forget(parts)
         if len(answers) == 1:
             return answers[0]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
 
+    def refuse_waiting(self) -> None:
+        """Fails the tasks that no run has begun, and all later ones; runs go on."""
+        self._stopping = True
+        for task in self._pending:
+            if not task.started and not task.answer.done():
+                task.answer.set_exception(ServingError(StatusCode.UNAVAILABLE, STOPPING))
+        self._queues.clear()
+
     def close(self) -> None:
         """Stops the threads after their running batches."""
         self._threads.shutdown()
+
+    def _forget(self, parts: list[Task]) -> None:
+        """Drops the parts of a request that are still queued: their caller has its answer, or has gone."""
+        waiting = False
+        for part in parts:
+            part.answer.cancel()
+            self._pending.discard(part)
+            waiting = waiting or not part.started
+        if not waiting:
+            return
+        for key, queue in list(self._queues.items()):
+            kept = [batch for batch in queue.batches if any(not task.answer.done() for task in batch.tasks)]
+            queue.batches = deque(kept)
+            if not kept:
+                del self._queues[key]
 
     def _submit(
         self,
@@ -142,29 +189,33 @@ class BatchScheduler:
         parameters: Batching,
     ) -> list[Task]:
         shapes = tuple((name, array.shape[1:]) for name, array in inputs.items())
-        key = (id(servable), signature.name, outputs, shapes)
-        queue = self._queues.get(key) or Queue(servable, signature, outputs, parameters)
         loop, now, step = asyncio.get_running_loop(), time.monotonic(), parameters.execution_size
+        pixels = row_pixels(inputs)
+        # Large images have a queue of their own, behind which no other request waits.
+        heavy = pixels is not None and bool((pixels > BATCH_PIXELS).any())
+        key = (id(servable), signature.name, outputs, shapes, heavy)
+        queue = self._queues.get(key) or Queue(servable, signature, outputs, parameters)
         # Checked before the split: rows may be empty, and then a request of a few bytes has any number of them.
         needed, (batches, rows) = max(-(-size // step), 1), self._room(queue)
         if (needed > 1 or size > rows) and needed > batches:
             raise ServingError(StatusCode.UNAVAILABLE, QUEUE_FULL)
         parts = [
             Task(
-                inputs if size <= step else _slice(inputs, start, step),
-                min(step, size - start),
+                inputs if stop - start == size else _slice(inputs, start, stop),
+                stop - start,
                 deadline,
                 loop.create_future(),
                 now,
+                0 if pixels is None else int(pixels[start:stop].sum()),
             )
-            for start in range(0, max(size, 1), step)
+            for start, stop in _ranges(size, step, pixels)
         ]
         self._queues[key] = queue
         self._pending.update(parts)
         if deadline < self._next_sweep:
             self._sweep_at(deadline)
         for part in parts:
-            if not queue.batches or queue.batches[-1].size + part.size > step:
+            if not queue.batches or not queue.batches[-1].has_room(part, step):
                 queue.batches.append(Batch())
             queue.batches[-1].add(part)
         return parts
@@ -188,6 +239,8 @@ class BatchScheduler:
         now, soonest = time.monotonic(), None
         for key, queue in self._queues.items():
             first = queue.batches[0]
+            if first.heavy and self._heavy_runs:
+                continue
             due = first.tasks[0].arrived + queue.parameters.batch_timeout_micros / 1e6
             if due <= now or len(queue.batches) > 1 or first.size >= queue.parameters.execution_size:
                 return key, queue
@@ -228,12 +281,17 @@ class BatchScheduler:
         if not batch.tasks:
             return
         self._idle -= 1
+        self._heavy_runs = self._heavy_runs or batch.heavy
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, queue, batch.tasks)
-        running.add_done_callback(lambda done: self._end(batch.tasks, done.result()))
+        running.add_done_callback(lambda done: self._end(batch, done.result()))
 
-    def _end(self, tasks: list[Task], answers: list[Any]) -> None:
+    def _end(self, batch: Batch, answers: list[Any]) -> None:
         self._idle += 1
-        for task, answer in zip(tasks, answers, strict=True):
+        if batch.heavy:
+            self._heavy_runs = False
+        if batch.pixels > TRIM_PIXELS:
+            self._trim_later()
+        for task, answer in zip(batch.tasks, answers, strict=True):
             if task.answer.done():
                 continue
             if isinstance(answer, ServingError):
@@ -241,6 +299,11 @@ class BatchScheduler:
             else:
                 task.answer.set_result(answer)
         self._schedule()
+
+    def _trim_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._trimming is None or self._trimming.when() < loop.time():
+            self._trimming = loop.call_later(TRIM_SECONDS, lambda: loop.run_in_executor(None, trim_heap))
 
     def _run(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         """Returns the outputs or the error of every task; called in a thread."""
@@ -281,8 +344,22 @@ def _rows(inputs: Arrays) -> int:
     return sizes.pop() if sizes else 1
 
 
-def _slice(inputs: Arrays, start: int, step: int) -> dict[str, NDArray[Any]]:
-    return {name: array[start : start + step] for name, array in inputs.items()}
+def _ranges(size: int, step: int, pixels: NDArray[np.int64] | None) -> Iterator[tuple[int, int]]:
+    """Yields the first and last row (exclusive) of each part: at most `step` rows and `BATCH_PIXELS`, but one row."""
+    if pixels is None:
+        yield from ((start, min(start + step, size)) for start in range(0, max(size, 1), step))
+        return
+    start, held = 0, 0
+    for row, count in enumerate(pixels.tolist()):
+        if row > start and (row - start == step or held + count > BATCH_PIXELS):
+            yield start, row
+            start, held = row, 0
+        held += count
+    yield start, size
+
+
+def _slice(inputs: Arrays, start: int, stop: int) -> dict[str, NDArray[Any]]:
+    return {name: array[start:stop] for name, array in inputs.items()}
 
 
 def _concatenate(arrays: list[NDArray[Any]], padding: int) -> NDArray[Any]:

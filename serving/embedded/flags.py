@@ -72,6 +72,9 @@ class ServerFlags:
     request_log_sampling_rate: float = _flag(0.0, "Share of the requests to log.", ours=True)
     request_log_max_bytes: int = _flag(64 * 2**20, "Size at which a new request log begins.", ours=True)
     request_log_max_files: int = _flag(8, "Request logs to keep; older ones are deleted.", ours=True)
+    request_log_original_files: bool = _flag(
+        False, "Log image files as clients send them; by default the 28 x 28 pixels that the model sees.", ours=True
+    )
 
 
 def parse_flags(arguments: Sequence[str]) -> ServerFlags:

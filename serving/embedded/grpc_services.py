@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -26,6 +27,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.input_pb2 import Input
 
+from serving.embedded.batching import STOPPING
 from serving.embedded.config_files import PLATFORM, model_sources
 from serving.embedded.errors import OVERLOADED, ServingError, invalid
 from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
@@ -42,6 +44,47 @@ NO_DEADLINE = 365 * 86400.0
 RETRY_MILLISECONDS = "1000"
 
 
+class RunningCalls:
+    """The calls that are being answered."""
+
+    def __init__(self) -> None:
+        """Begins without calls."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+
+    @contextmanager
+    def include(self) -> Iterator[None]:
+        """Counts the call of the current task during the block.
+
+        Raises:
+            ServingError: The server is shutting down.
+        """
+        if self.stopping:
+            raise ServingError(StatusCode.UNAVAILABLE, STOPPING)
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.stopping and task not in self._tasks:  # not by its client
+                raise ServingError(StatusCode.UNAVAILABLE, STOPPING) from None
+            raise
+
+    async def finish(self, seconds: float) -> None:
+        """Refuses further calls, waits for the running ones, and ends those that take longer as UNAVAILABLE."""
+        self.stopping = True
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        late = set(self._tasks)
+        self._tasks.clear()
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1)
+
+
 def rpc_method(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Wraps a handler `(self, request, deadline)` into a servicer's method that reports errors by their gRPC codes."""
 
@@ -49,7 +92,8 @@ def rpc_method(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         remaining = context.time_remaining()
         deadline = time.monotonic() + (NO_DEADLINE if remaining is None else remaining)
         try:
-            return await handler(self, request, deadline)
+            with self.calls.include():
+                return await handler(self, request, deadline)
         except ServingError as error:
             if error.code in OVERLOADED:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", RETRY_MILLISECONDS),))
@@ -66,14 +110,15 @@ def rpc_method(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, predictor: Predictor, as_content: bool) -> None:
+    def __init__(self, predictor: Predictor, calls: RunningCalls, as_content: bool) -> None:
         """Keeps its parameters.
 
         Args:
             predictor: Runs the models.
+            calls: Counts the running calls.
             as_content: Whether responses carry tensors as raw bytes in `tensor_content`.
         """
-        self._predictor, self._as_content = predictor, as_content
+        self._predictor, self.calls, self._as_content = predictor, calls, as_content
 
     @rpc_method
     async def Predict(self, request: predict_pb2.PredictRequest, deadline: float) -> predict_pb2.PredictResponse:
@@ -174,9 +219,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        """Keeps the predictor, whose lifecycle has the models."""
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, calls: RunningCalls) -> None:
+        """Keeps the predictor, whose lifecycle has the models, and the counter of running calls."""
+        self._predictor, self.calls = predictor, calls
 
     @rpc_method
     async def GetModelStatus(self, request: Any, deadline: float) -> get_model_status_pb2.GetModelStatusResponse:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
-from serving.embedded.batching import TIMED_OUT, BatchScheduler
+from serving.embedded.batching import BATCH_PIXELS, TIMED_OUT, BatchScheduler
 from serving.embedded.errors import ServingError, invalid
+from serving.embedded.load_limits import ByteBudget, count_bytes, row_pixels
 from serving.embedded.metrics import Metrics
 from serving.embedded.request_log import RequestLog
 from serving.embedded.servable import Servable
@@ -56,6 +57,7 @@ class Predictor:
         threads: int,
         scheduler: BatchScheduler,
         request_log: RequestLog | None = None,
+        max_bytes: int = 2**28,
     ) -> None:
         """Starts the threads for requests without batching.
 
@@ -65,11 +67,18 @@ class Predictor:
             threads: The number of requests that run at once.
             scheduler: Runs the requests of versions with batching parameters.
             request_log: Stores a sample of the requests. Defaults to none.
+            max_bytes: The most bytes that all requests hold together. Defaults to 256 MiB.
         """
         self.lifecycle, self.metrics = lifecycle, metrics
+        self.memory = ByteBudget(max_bytes)
+        self._large_images = asyncio.Lock()
         self._threads = ThreadPoolExecutor(threads, "run")
         self._scheduler = scheduler
         self._log = request_log
+
+    def refuse_waiting(self) -> None:
+        """Fails the requests that wait for a batch, and all later ones."""
+        self._scheduler.refuse_waiting()
 
     def close(self) -> None:
         """Stops the threads after their running requests."""
@@ -122,10 +131,12 @@ class Predictor:
             ServingError: The run fails, or does not end in time.
         """
         begun = time.perf_counter()
-        if servable.batching:
-            answers = await self._scheduler.run(servable, signature, inputs, outputs, deadline, servable.batching)
-        else:
-            answers = await self._run_unbatched(servable, signature, inputs, outputs, deadline)
+        with self.memory.request() as allowance:
+            allowance.add(count_bytes(inputs))
+            if servable.batching:
+                answers = await self._scheduler.run(servable, signature, inputs, outputs, deadline, servable.batching)
+            else:
+                answers = await self._run_unbatched(servable, signature, inputs, outputs, deadline)
         self.metrics.runtime.observe(servable.model, api, "TF1", microseconds=1e6 * (time.perf_counter() - begun))
         self._count_examples(servable.model, inputs)
         return answers
@@ -178,22 +189,29 @@ class Predictor:
         """
         if self._log and self._log.is_sampled():
             self._log.write(servable, build())
-            self.metrics.logged.add(servable.model, "OK")
 
     async def _run_unbatched(
         self, servable: Servable, signature: Signature, inputs: Tensors, outputs: Sequence[str], deadline: float
     ) -> dict[str, NDArray[Any]]:
-        # The request may time out while the graph still runs: the version must not be unloaded meanwhile.
-        if not servable.acquire(again=True):
-            raise ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")
-
         def run() -> dict[str, NDArray[Any]]:
+            # The request may time out while the graph still runs: the version must not be unloaded meanwhile.
+            if not servable.acquire(again=True):
+                raise ServingError(StatusCode.UNAVAILABLE, "The version is being unloaded")
             with servable:
                 return servable.run(signature, inputs, outputs)
 
+        pixels = row_pixels(inputs)
+        large = pixels is not None and int(pixels.sum()) > BATCH_PIXELS
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+                if large:
+                    await self._large_images.acquire()
+                running = self._threads.submit(run)
+                if large:
+                    # Not when the caller stops waiting, but when the run has ended.
+                    loop = asyncio.get_running_loop()
+                    running.add_done_callback(lambda _: loop.call_soon_threadsafe(self._large_images.release))
+                return await asyncio.wrap_future(running)
         except TimeoutError:
             raise ServingError(StatusCode.DEADLINE_EXCEEDED, TIMED_OUT) from None
 

@@ -8,9 +8,10 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import unquote
 
 from google.protobuf import json_format
@@ -19,10 +20,12 @@ from grpc import StatusCode
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.embedded.batching import STOPPING
 from serving.embedded.errors import HTTP_STATUS, OVERLOADED, ServingError, invalid
 from serving.embedded.json_requests import read_examples, read_inputs, read_signature_name
 from serving.embedded.json_responses import write_classifications, write_outputs, write_regressions
 from serving.embedded.json_text import dumps, parse
+from serving.embedded.load_limits import Allowance
 from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
 from serving.embedded.request_log import predict_log
 from serving.embedded.servable import Servable
@@ -42,6 +45,7 @@ LARGE_BODY = 2**18
 """Size in bytes from which a body is parsed in a thread: it would block the event loop for more than 2 ms."""
 RETRY_AFTER_SECONDS = "1"
 
+Result = TypeVar("Result")
 Api = Literal["predict", "classify", "regress", "status", "metadata"]
 
 _VERSION_OR_LABEL: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -100,6 +104,8 @@ class RestApi:
             others: The application for all other paths.
         """
         self._predictor, self._options, self._others = predictor, options, others
+        # One thread, because parsers hold Python's lock: further ones would only take it from the event loop.
+        self._large_bodies = ThreadPoolExecutor(1, "large-body")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -132,6 +138,8 @@ class RestApi:
             return _error(HTTP_STATUS[error.code], error.message, headers)
         except _DisconnectedError:
             return Response(status_code=499)
+        except asyncio.CancelledError:  # the client has gone, or the server ends before the answer
+            return _error(503, STOPPING, {**headers, "Connection": "close"})
         except Exception:  # a bug is reported to the client, and never ends the server
             log.exception("%s %s could not be answered", method, path)
             return _error(500, "The server has failed; its log says where.", headers)
@@ -139,12 +147,13 @@ class RestApi:
 
     async def _dispatch(self, method: str, path: str, scope: Scope, receive: Receive) -> bytes:
         deadline = time.monotonic() + self._options.timeout_seconds
-        body = await self._body(scope, receive)
-        route = parse_path(method, path)
-        answer = getattr(self, f"_{route.api}")
-        with self._predictor.count_request(route.model, "" if method == "GET" else route.api, "REST"):
-            result: bytes = await answer(route, body, deadline)
-            return result
+        with self._predictor.memory.request() as allowance:
+            body = await self._body(scope, receive, allowance)
+            route = parse_path(method, path)
+            answer = getattr(self, f"_{route.api}")
+            with self._predictor.count_request(route.model, "" if method == "GET" else route.api, "REST"):
+                result: bytes = await answer(route, body, deadline)
+                return result
 
     async def _predict(self, route: Route, body: bytes, deadline: float) -> bytes:
         document = await self._parsed(body)
@@ -153,7 +162,8 @@ class RestApi:
             signature = servable.signatures.get(name)
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
-            inputs, form = read_inputs(document, signature.inputs, b"true" in body or b"false" in body)
+            has_booleans = b"true" in body or b"false" in body
+            inputs, form = await self._work(body, read_inputs, document, signature.inputs, has_booleans)
             outputs = await self._predictor.run(servable, signature, inputs, list(signature.outputs), deadline)
             self._predictor.log(servable, lambda: _record(servable, name, inputs, outputs))
             return write_outputs(outputs, form)
@@ -178,18 +188,26 @@ class RestApi:
             return _metadata_json(servable)
 
     async def _parsed(self, body: bytes) -> dict[str, Any]:
-        if len(body) < LARGE_BODY:
-            return parse(body)
-        return await asyncio.get_running_loop().run_in_executor(None, parse, body)
+        return await self._work(body, parse, body)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _work(self, body: bytes, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Calls a function on a body or its content, for a large one in the thread for that."""
+        if len(body) < LARGE_BODY:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._large_bodies, function, *arguments)
+
+    async def _body(self, scope: Scope, receive: Receive, allowance: Allowance) -> bytes:
         headers = dict(scope["headers"])
         limit = self._options.max_body_bytes
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _TooLargeError(limit)
-        body = await _read_chunks(receive, limit)  # `http_limits` bounds how long it may take
-        return _decompress(body, limit) if headers.get(b"content-encoding") == b"gzip" else body
+        body = await _read_chunks(receive, limit, allowance)  # `http_limits` bounds how long it may take
+        if headers.get(b"content-encoding") != b"gzip":
+            return body
+        content = _decompress(body, limit)
+        allowance.add(len(content))
+        return content
 
     def _metrics(self, path: str) -> Response:
         wanted = self._options.metrics_path
@@ -200,7 +218,10 @@ class RestApi:
 
 class _TooLargeError(Exception):
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The request body is too large. Expected: at most {limit} bytes.")
+        super().__init__(
+            f"The request body is too large. Expected: at most {limit} bytes. Send fewer instances in a request, or "
+            "start the server with a larger --rest_api_max_body_bytes."
+        )
 
 
 class _DisconnectedError(Exception):
@@ -258,7 +279,7 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
     await _html(404, "Not Found")(scope, receive, send)
 
 
-async def _read_chunks(receive: Receive, limit: int) -> bytes:
+async def _read_chunks(receive: Receive, limit: int, allowance: Allowance) -> bytes:
     chunks, size, more = [], 0, True
     while more:
         message = await receive()
@@ -268,6 +289,7 @@ async def _read_chunks(receive: Receive, limit: int) -> bytes:
         size += len(chunks[-1])
         if size > limit:
             raise _TooLargeError(limit)
+        allowance.add(len(chunks[-1]))
         more = message.get("more_body", False)
     return b"".join(chunks)
 

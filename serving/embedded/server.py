@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import uvicorn
@@ -27,8 +28,9 @@ from serving.embedded.batching import BatchScheduler
 from serving.embedded.config_files import Batching, ModelSource, read_batching, read_metrics_path, read_models
 from serving.embedded.errors import ServingError
 from serving.embedded.flags import ServerFlags
-from serving.embedded.grpc_services import ModelService, PredictionService
-from serving.embedded.http_limits import bounded_protocol
+from serving.embedded.grpc_services import ModelService, PredictionService, RunningCalls
+from serving.embedded.http_limits import IDLE_SECONDS, bounded_protocol
+from serving.embedded.load_limits import BODIES
 from serving.embedded.metrics import Metrics
 from serving.embedded.page import routes
 from serving.embedded.prediction import Predictor
@@ -39,7 +41,11 @@ from serving.embedded.version_loader import VersionLoader
 
 log = logging.getLogger("serving")
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 6.0
+"""How long running requests may take after SIGTERM. With what follows, the server ends before `docker stop` and our own
+`ServerProcess` kill it, after 10 s."""
+UNLOAD_SECONDS = 1.0
+ACCEPT_SECONDS = 0.05
 SWITCH_SECONDS = 0.0005
 """Python's thread switch interval. At the default of 5 ms, a version that loads in the background adds that much to
 every request."""
@@ -66,10 +72,18 @@ class Server:
         self._metrics_path = (
             read_metrics_path(Path(flags.monitoring_config_file)) if flags.monitoring_config_file else None
         )
-        self._log = _request_log(flags)
+        self._log = _request_log(flags, self.metrics)
         self.lifecycle = Lifecycle(VersionLoader(flags, batching, self.metrics).load, _options(flags))
         scheduler = BatchScheduler(batching.num_batch_threads, self._observe_wait)
-        self.predictor = Predictor(self.lifecycle, self.metrics, flags.rest_api_num_threads, scheduler, self._log)
+        self.predictor = Predictor(
+            self.lifecycle,
+            self.metrics,
+            flags.rest_api_num_threads,
+            scheduler,
+            self._log,
+            BODIES * flags.rest_api_max_body_bytes,
+        )
+        self._calls = RunningCalls()
         self._stop = asyncio.Event()
 
     def run(self) -> None:
@@ -107,29 +121,36 @@ class Server:
         await stopping
         watching.cancel()
         await self._shut_down(services, rest)
+        # Not by the end of the event loop, which ends calls that have just arrived as CANCELLED, and waits for the runs
+        # of clients that have gone. A connection that the operating system closes is UNAVAILABLE to its client.
+        logging.shutdown()
+        os._exit(0)
 
     async def _stopped(self) -> None:
         await self._stop.wait()
 
-    async def _shut_down(self, services: grpc.aio.Server | None, rest: Any) -> None:
+    async def _shut_down(self, services: _Services | None, rest: _Rest | None) -> None:
+        """Answers running requests, refuses those that take too long, and unloads the versions."""
+        ending = [self._calls.finish(DRAIN_SECONDS)]
+        if services and services.checks:
+            ending.append(services.checks.enter_graceful_shutdown())
         if rest:
-            server, serving = rest
-            server.should_exit = True
-            await serving
-        if services:
-            await services.stop(DRAIN_SECONDS)
-        await asyncio.get_running_loop().run_in_executor(None, self.lifecycle.stop)
-        self.predictor.close()
+            ending.append(rest.stop())
+        await asyncio.gather(*ending)
+        self.predictor.refuse_waiting()
+        unloading = asyncio.get_running_loop().run_in_executor(None, self.lifecycle.stop)
+        await asyncio.wait([unloading], timeout=UNLOAD_SECONDS)
         if self._log:
             self._log.close()
 
-    async def _start_grpc(self) -> grpc.aio.Server:
+    async def _start_grpc(self) -> _Services:
         flags = self._flags
         limits = [("grpc.max_receive_message_length", 2**31 - 1), ("grpc.max_send_message_length", 2**31 - 1)]
         server = grpc.aio.server(options=[*limits, ("grpc.so_reuseport", 0)])
-        prediction = PredictionService(self.predictor, flags.enable_serialization_as_tensor_content)
+        prediction = PredictionService(self.predictor, self._calls, flags.enable_serialization_as_tensor_content)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.predictor), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.predictor, self._calls), server)
+        checks = None
         if flags.enable_grpc_healthcheck_service:
             checks = health.aio.HealthServicer()
             health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -143,9 +164,9 @@ class Server:
                 "The gRPC port cannot be opened.", expected=f"{address} free", received="it is taken"
             ) from None
         await server.start()
-        return server
+        return _Services(server, checks)
 
-    async def _start_rest(self, sockets: list[socket.socket]) -> tuple[uvicorn.Server, asyncio.Future[None]]:
+    async def _start_rest(self, sockets: list[socket.socket]) -> _Rest:
         flags = self._flags
         options = RestOptions(
             timeout_seconds=flags.rest_api_timeout_in_ms / 1000,
@@ -169,7 +190,7 @@ class Server:
         serving = asyncio.ensure_future(server.serve(sockets))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        return server, serving
+        return _Rest(server, sockets, serving)
 
     def _other_routes(self) -> ASGIApp:
         if not self._flags.ui:
@@ -199,6 +220,40 @@ class Server:
         log.info("Ready %.2f s after the imports", time.perf_counter() - IMPORTED)
 
 
+@dataclass(frozen=True)
+class _Services:
+    """The gRPC server, and its health checks if they are enabled.
+
+    The server is never stopped, because calls that arrive after that end as CANCELLED, which clients do not retry. It
+    answers UNAVAILABLE until the process ends.
+    """
+
+    server: grpc.aio.Server
+    checks: health.aio.HealthServicer | None
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """The REST server with its listening sockets, and the task that serves."""
+
+    server: uvicorn.Server
+    sockets: list[socket.socket]
+    serving: asyncio.Future[None]
+
+    async def stop(self) -> None:
+        """Closes the sockets, and the connections after their responses or the time-out."""
+        # Connections that wait to be accepted would be reset: none may join them, and the event loop accepts the rest.
+        for each in self.sockets:
+            each.listen(0)
+        await asyncio.sleep(ACCEPT_SECONDS)
+        self.server.should_exit = True
+        await self.serving
+        # Uvicorn cancels the requests that take too long, but does not wait for their responses.
+        if late := set(self.server.server_state.tasks):
+            await asyncio.wait(late, timeout=1)
+            await asyncio.sleep(IDLE_SECONDS)
+
+
 class _Uvicorn(uvicorn.Server):
     """A uvicorn server that does not handle signals, because gRPC has to stop as well."""
 
@@ -222,14 +277,21 @@ def _options(flags: ServerFlags) -> Options:
     )
 
 
-def _request_log(flags: ServerFlags) -> RequestLog | None:
+def _request_log(flags: ServerFlags, metrics: Metrics) -> RequestLog | None:
     if not (flags.request_log_prefix and flags.request_log_sampling_rate):
         return None
+    if flags.request_log_original_files:
+        log.warning(
+            "The request log stores image files as clients send them. They may show persons and hold places and names: "
+            "docs/privacy.md says what that requires"
+        )
     return RequestLog(
         Path(flags.request_log_prefix),
         flags.request_log_sampling_rate,
         flags.request_log_max_bytes,
         flags.request_log_max_files,
+        original_files=flags.request_log_original_files,
+        count=metrics.logged.add,
     )
 
 

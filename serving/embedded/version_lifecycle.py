@@ -6,8 +6,6 @@ old one is unloaded (tensorflow_serving/core/availability_preserving_policy.h).
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import threading
 import time
@@ -20,6 +18,7 @@ from grpc import StatusCode
 
 from serving.embedded.config_files import ModelSource, aspired_versions
 from serving.embedded.errors import ServingError, invalid
+from serving.embedded.load_limits import return_free_memory
 from serving.embedded.servable import Servable, as_serving_error
 
 log = logging.getLogger("serving")
@@ -317,20 +316,9 @@ def _unload(name: str, version: Version) -> None:
     if servable and not servable.close(DRAIN_SECONDS):
         log.warning("Version %d of %s was unloaded while requests were running", version.number, name)
     del servable
-    _free_memory()
+    return_free_memory()
     version.state = State.END
     log.info("Version %d of %s is unloaded", version.number, name)
-
-
-def _free_memory() -> None:
-    """Returns the memory of an unloaded version to the operating system.
-
-    A graph is a cycle of Python objects, which stays until the next garbage collection. Memory that is freed under load
-    lies between blocks in use, in malloc's arena of one thread, where the next version cannot use it.
-    """
-    gc.collect()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it, musl does not
-        trim(0)
 
 
 def _labelled_version(model: Model | None, label: str) -> int:

@@ -17,7 +17,7 @@ import httpcore
 import httpx
 
 from pipeline.contract.retries import parse_retry_after
-from serving.fetching.errors import DownloadError, DownloadReason, Status, printable, redact_url
+from serving.fetching.errors import DownloadError, DownloadReason, Status, excerpt, redact_url
 from serving.fetching.public_addresses import PublicNetworkBackend
 
 MAX_REDIRECTS = 5
@@ -84,7 +84,7 @@ def parse_url(url: str) -> httpx.URL:
         host = parts.host
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         # httpx quotes the part that it cannot parse, which in a malformed URL may be a piece of the password.
-        received = "one that cannot be read" if "@" in str(url) else printable(error)
+        received = "one that cannot be read" if "@" in str(url) else excerpt(error)
         raise DownloadError(
             f"{redact_url(url)} is no URL.", "bad_url", expected="http or https", received=received
         ) from None
@@ -206,7 +206,7 @@ class Downloader:
             retryable=response.status == httpx.codes.TOO_MANY_REQUESTS or response.status >= 500,
             retry_after=parse_retry_after(_header(response, b"retry-after")),
             expected="status 200",
-            received=printable(status),
+            received=excerpt(status),
         )
 
     def _drain(self, response: httpcore.Response) -> None:
@@ -238,7 +238,7 @@ class Downloader:
                 retryable=True,
                 unanswered=unanswered,
                 expected=expected,
-                received=printable(error) or "none",
+                received=excerpt(error) or "none",
             ) from None
 
 

@@ -9,6 +9,7 @@ import re
 from typing import Literal, NewType
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.printable import printable
 
 MAX_SHOWN = 200
 MAX_PORT = 65_535
@@ -68,16 +69,11 @@ def redact_url(url: object) -> str:
     """
     whole = URL.fullmatch(str(url))
     if whole and int(whole["port"] or 0) <= MAX_PORT:
-        return printable(whole["scheme"] + whole["rest"])
-    return printable(str(url).rpartition("@")[2])
+        return excerpt(whole["scheme"] + whole["rest"])
+    return excerpt(str(url).rpartition("@")[2])
 
 
-def printable(text: object) -> str:
-    """Returns untrusted text for a log or terminal: control characters escaped, at most 200 characters.
-
-    Line feeds could forge lines of the log; escape sequences and direction marks could change what a terminal shows.
-    """
-    text = str(text)
-    start = text[: MAX_SHOWN + 1]
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in start)
+def excerpt(text: object) -> str:
+    """Returns untrusted text for a log or terminal: control characters escaped, at most 200 characters."""
+    safe = printable(str(text)[: MAX_SHOWN + 1])
     return safe if len(safe) <= MAX_SHOWN else f"{safe[:MAX_SHOWN]}..."

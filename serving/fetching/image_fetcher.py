@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from serving.fetching.download_workers import DownloadWorkers, Job, Loaded
 from serving.fetching.downloader import parse_url
-from serving.fetching.errors import DownloadError, DownloadReason, Status, printable, redact_url
+from serving.fetching.errors import DownloadError, DownloadReason, Status, excerpt, redact_url
 from serving.fetching.fetch_policy import FetchPolicy
 from serving.fetching.image_cache import CachedImage, ImageCache, url_key
 from serving.images.encoding import ImageReason
@@ -156,7 +156,7 @@ class ImageFetcher:
             parts = httpx.URL(url)
             path, host = Path(parts.path).resolve(), parts.host
         except (httpx.InvalidURL, OSError, ValueError) as error:
-            received = "one that cannot be read" if "@" in url else printable(error)
+            received = "one that cannot be read" if "@" in url else excerpt(error)
             headline = f"{redact_url(url)} is no URL."
             raise DownloadError(headline, "bad_url", expected="the URL of a file", received=received) from None
         if host not in ("", "localhost") or not path.is_relative_to(self._files_below):

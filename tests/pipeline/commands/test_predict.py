@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,70 @@ def test_unknown_model(folder: Path) -> None:
         done = predict(folder, "--url", server.url)
     assert done.returncode == 1 and "has no such model" in done.stderr
     assert "Servable not found" in done.stderr
+
+
+def test_an_empty_source_is_not_the_current_directory(folder: Path) -> None:
+    """An unset variable in a script must not send all images of the current directory; the others are classified."""
+    with web(answered) as server:
+        done = predict("", folder, "--url", server.url, "--csv")
+        assert sum(request.body.count(b"b64") for request in server.requests) == 2
+    assert done.returncode == 1 and "A source has no name. Expected: " in done.stderr
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_the_same_error_is_printed_once_with_a_count(folder: Path) -> None:
+    """Of many images with one error, the first has its line; the others are counted, and some are named."""
+    for number in range(100):
+        (folder / f"junk-{number:03}.png").write_bytes(b"junk")
+    with web(answered) as server:
+        done = predict(folder, folder / "none.png", "--url", server.url, "--csv")
+    assert done.returncode == 1
+    first, others, missing = done.stderr.splitlines()
+    assert "junk-000.png is no image" in first and "none.png cannot be read" in missing
+    assert others.startswith("The same error for 99 further images: ") and others.endswith(" and 96 more")
+    assert others.count("junk-") == 3 and "junk-001.png" in others
+
+
+def test_no_escape_sequence_reaches_the_terminal(folder: Path) -> None:
+    """Names of files and messages of servers are untrusted: control characters are printed as escapes."""
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e"
+    (folder / f"junk{evil}.png").write_bytes(b"junk")
+    (folder / f"good{evil}.png").write_bytes((folder / "a[red].png").read_bytes())
+    named = Answer(body=json.dumps({"predictions": [row() | {"group": evil}] * 3}).encode())
+
+    def with_evil_group(request: Request) -> Answer:
+        return refused(400) if b"taxonomy" in request.body else named
+
+    outputs = []
+    for answer in (answered, lambda _: refused(404, evil), with_evil_group):
+        with web(answer) as server:
+            done = predict(folder, "--url", server.url)
+            outputs += [done.stdout, done.stderr]
+    assert r"good\x1b]0;owned\x07" in outputs[0] and r"junk\x1b]0;owned\x07" in outputs[1]
+    assert r"\x1b[2J\u202e" in outputs[3] and r"\x1b[2J\u202e" in outputs[4]
+    assert not any(character in output for output in outputs for character in "\x1b\x07\u202e")
+
+
+def test_slow_images_do_not_cost_the_others_their_results(tmp_path: Path) -> None:
+    """Every image has its own time limit: the one after two without an answer is printed all the same."""
+    for name in ("1.jpg", "2.jpg"):
+        Image.new("RGB", (4000, 3000)).save(tmp_path / name)
+    Image.new("RGB", (7, 7)).save(tmp_path / "3.png")
+    hold = threading.Event()
+
+    def slow_for_large(request: Request) -> Answer:
+        return answered(request) if len(request.body) < 10_000 else Answer(body=b"{}", hold=hold)
+
+    with web(slow_for_large) as server:
+        try:
+            done = predict(tmp_path, "--url", server.url, "--csv", "--timeout", 5)
+        finally:
+            hold.set()
+    assert done.returncode == 1
+    assert [line.split(",")[0] for line in done.stdout.splitlines()[1:]] == [str(tmp_path / "3.png")]
+    assert done.stderr.splitlines() == [
+        f"The server does not answer within 5 seconds for {tmp_path / name}." for name in ("1.jpg", "2.jpg")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,33 @@
-"""The request log on a full disk."""
+"""The request log: what it stores of an image, and what it counts when the disk is full or slow."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+from serving.embedded import request_log
+from serving.embedded.request_log import RequestLog, predict_log
+from serving.images.fitting import fit_file
+from serving.requests.prediction_log import read_logs
+from tests.serving.images.test_encoding import encoded
 
 ROOT = Path(__file__).resolve().parents[3]
 
 FULL = """
 import resource, sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from serving.embedded.request_log import RequestLog, predict_log
@@ -19,7 +35,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tests.waiting import wait_until
 
 served = SimpleNamespace(model="fashion", version=1)
-log = RequestLog(Path(sys.argv[1]), rate=1, max_bytes=200, max_files=3)
+counts = Counter()
+count = lambda model, status: counts.update([status])
+log = RequestLog(Path(sys.argv[1]), rate=1, max_bytes=200, max_files=3, count=count)
 record = lambda number: predict_log(PredictRequest(output_filter=[f"{number:0150}"]), None)
 
 def write(numbers):
@@ -31,9 +49,12 @@ def write(numbers):
 write(range(3))
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 write(range(3, 13))
+# At the time, not at the end.
+assert counts == {"OK": 3, "DATA_LOSS": 10}, counts
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 write([13])
 log.close()
+assert counts == {"OK": 4, "DATA_LOSS": 10}, counts
 print(log.dropped)
 """
 
@@ -51,7 +72,56 @@ def test_a_full_disk_only_drops_records(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert int(done.stdout) > 0
+    assert int(done.stdout) == 10
     logged = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     assert len(logged) == 3 and all(logged)
     assert f"{13:0150}".encode() in logged[-1] and f"{2:0150}".encode() in logged[-2]
+
+
+def test_records_that_the_disk_cannot_follow_are_counted_as_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is counted once, as written or as dropped, when that happens; waiting bytes are bounded."""
+    monkeypatch.setattr(request_log, "MAX_QUEUED_BYTES", 1000)
+    counts: Counter[str] = Counter()
+    slow = RequestLog(tmp_path / "log", 1, 2**20, 3, count=lambda _, status: counts.update([status]))
+    written, held = threading.Event(), threading.Event()
+    write = slow._write
+
+    def wait(record: bytes) -> None:
+        held.set()
+        assert written.wait(60)
+        write(record)
+
+    monkeypatch.setattr(slow, "_write", wait)
+    servable: Any = SimpleNamespace(model="fashion", version=1)
+    for number in range(20):
+        slow.write(servable, predict_log(PredictRequest(output_filter=["x" * 150]), None))
+        if number == 0:
+            assert held.wait(60)
+    assert 10 < counts["RESOURCE_EXHAUSTED"] < 19 and not counts["OK"]
+    written.set()
+    slow.close()
+    assert counts.total() == 20 and counts["OK"] == 20 - slow.dropped
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_the_log_has_what_the_model_sees(tmp_path: Path, original: bool) -> None:
+    """A photograph is stored as the 28 x 28 pixels that the network gets; as a file only when that is chosen."""
+    photo = encoded(Image.effect_mandelbrot((60, 40), (-2, -1, 1, 1), 100).convert("RGB"), "JPEG")
+    request = PredictRequest()
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([photo]))
+    request.inputs["description"].CopyFrom(tf.make_tensor_proto([b"a shoe"]))
+    log = RequestLog(tmp_path / "log", 1, 2**20, 3, original_files=original)
+    log.write(cast(Any, SimpleNamespace(model="fashion", version=1)), predict_log(request, None))
+    log.close()
+    (logged,) = read_logs(next(tmp_path.iterdir()))
+    inputs = logged.predict_log.request.inputs
+    (file,) = tf.make_ndarray(inputs["image_bytes"])
+    assert list(tf.make_ndarray(inputs["description"])) == [b"a shoe"]
+    if original:
+        assert file == photo
+    else:
+        seen = np.asarray(Image.open(io.BytesIO(file)))
+        np.testing.assert_array_equal(seen, fit_file(photo))
+        np.testing.assert_array_equal(fit_file(file), seen)

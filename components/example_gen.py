@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -37,6 +36,34 @@ SECONDS_PER_DAY = 86_400
 MAX_BLANK_SHARE = 0.05
 """The largest share of images of one colour. Fashion-MNIST has none; ExampleValidator names a few in a valid data set.
 All of them would be near-duplicates of each other."""
+
+
+def check_garments(garments: tuple[str, ...], source: str, verify_checksums: bool) -> None:
+    """Raises UserError if a taxonomy gives the labels of Fashion-MNIST other names than the data set does.
+
+    Fashion-MNIST holds labels as numbers, so another order of the names would silently exchange garments. A catalogue
+    holds names, for which any order is right. IDX files that need not be the published ones may hold other garments.
+
+    Args:
+        garments: The names by label, from the taxonomy.
+        source: ExampleGen's source of the images.
+        verify_checksums: Whether only the published data set is accepted.
+    """
+    published = sorted(garments) == sorted(FASHION_MNIST_GARMENTS)
+    if source != "fashion_mnist" or garments == FASHION_MNIST_GARMENTS or not (published or verify_checksums):
+        return
+    pairs = zip_longest(FASHION_MNIST_GARMENTS, garments)
+    label, expected, received = next((n, wanted, got) for n, (wanted, got) in enumerate(pairs) if wanted != got)
+    raise UserError(
+        "The garments of the taxonomy are not in the order of Fashion-MNIST's labels."
+        if published
+        else "The garments of the taxonomy are not those of Fashion-MNIST.",
+        expected=f"label {label} is {expected}; in all: {', '.join(FASHION_MNIST_GARMENTS)}"
+        if expected
+        else f"{label} garments: {', '.join(FASHION_MNIST_GARMENTS)}",
+        received=f"label {label} is {received or 'missing'}",
+        next_step="copy `garments` from models/fashion.toml into the taxonomy; groups may have any names and order",
+    )
 
 
 @component(outside=catalogue_state)
@@ -132,34 +159,6 @@ def example_gen(
         _cut(columns, split, share, seed)
     _count_near_duplicates(columns, pairs.within(near_duplicate_slice_rmse))
     _write(columns, examples, shard_size, progress)
-
-
-def check_garments(garments: Sequence[str], source: str, verify_checksums: bool) -> None:
-    """Raises UserError if a taxonomy gives the labels of Fashion-MNIST other names than the data set does.
-
-    Fashion-MNIST holds labels as numbers, so another order of the names would silently exchange garments. A catalogue
-    holds names, for which any order is right. IDX files that need not be the published ones may hold other garments.
-
-    Args:
-        garments: The names by label, from the taxonomy.
-        source: ExampleGen's source of the images.
-        verify_checksums: Whether only the published data set is accepted.
-    """
-    published = sorted(garments) == sorted(FASHION_MNIST_GARMENTS)
-    if source != "fashion_mnist" or tuple(garments) == FASHION_MNIST_GARMENTS or not (published or verify_checksums):
-        return
-    pairs = zip_longest(FASHION_MNIST_GARMENTS, garments)
-    label, expected, received = next((n, wanted, got) for n, (wanted, got) in enumerate(pairs) if wanted != got)
-    raise UserError(
-        "The garments of the taxonomy are not in the order of Fashion-MNIST's labels."
-        if published
-        else "The garments of the taxonomy are not those of Fashion-MNIST.",
-        expected=f"label {label} is {expected}; in all: {', '.join(FASHION_MNIST_GARMENTS)}"
-        if expected
-        else f"{label} garments: {', '.join(FASHION_MNIST_GARMENTS)}",
-        received=f"label {label} is {received or 'missing'}",
-        next_step="copy `garments` from models/fashion.toml into the taxonomy; groups may have any names and order",
-    )
 
 
 def _record_catalogue(read: CatalogueExamples, dsn: str, examples: Examples, failures: IngestionFailures) -> None:

@@ -18,7 +18,8 @@ from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.suggestions import nearest
 
 DEFAULT_PATH = Path(__file__).with_name("fashion.toml")
-KEYS = ("garments", "group")
+KEYS = ("garments", "group", "rules")
+"""The keys of a file; `analysis.evaluation.verdict` reads the `[[rules]]`, by which the Evaluator judges."""
 GROUP_KEYS = ("name", "colour", "garments")
 MARKUP = "<>*`[]|\\"
 """Signs that HTML in figures, Markdown in pages or markup in terminals would interpret, so no name contains them."""

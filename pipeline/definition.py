@@ -140,7 +140,10 @@ def exploration(c: Configuration, workspace: Workspace) -> Pipeline:
 
 
 def _taxonomy(c: Configuration) -> Taxonomy:
-    """Returns the configured taxonomy; raises UserError if the images' labels do not fit it."""
+    """Returns the configured taxonomy; raises UserError if the data set's labels do not fit it.
+
+    No check of ExampleGen: a run that starts at a later stage must not exchange garments either.
+    """
     taxonomy = Taxonomy.load(c.taxonomy)
     check_garments(taxonomy.garments, c.example_gen.source, c.example_gen.verify_checksums)
     return taxonomy

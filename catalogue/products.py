@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import AfterValidator
 
 from pipeline.contract.errors import UserError
+from pipeline.contract.suggestions import nearest
 from serving.fetching.errors import redact_url
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def select_products(catalogue: Catalogue) -> Selection:
         UserError: The catalogue cannot be read, or has no table of garments.
     """
     known = {name: index for index, name in enumerate(catalogue.garments)}
-    selected = Selection()
+    selected, unknown = Selection(), Counter[str]()
     for product, garment in _read_labelled(catalogue):
         selected.counts["products"] += 1
         if garment is None:
@@ -190,6 +191,7 @@ def select_products(catalogue: Catalogue) -> Selection:
         elif product.url is None:
             selected.counts["without_image"] += 1
         elif garment not in known:
+            unknown[garment[:80]] += 1
             error = UserError("Its garment is not known.", expected=", ".join(known), received=repr(garment[:80]))
             selected.failures.append(
                 Failure(record_id(product), redact_url(product.url), "unknown_garment", error.one_line)
@@ -197,6 +199,11 @@ def select_products(catalogue: Catalogue) -> Selection:
         else:
             selected.products.append(product)
             selected.garments.append(known[garment])
+    if unknown:
+        listed = "; ".join(f"{name!r} ({count:,}){nearest(name, known)}" for name, count in unknown.most_common(10))
+        logger.warning(
+            "Products whose garment the taxonomy does not have, by garment: %s. It has: %s.", listed, ", ".join(known)
+        )
     return selected
 
 

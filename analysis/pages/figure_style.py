@@ -16,6 +16,8 @@ SEQUENTIAL = [[0.0, "rgba(0,114,178,0)"], [1.0, "rgba(0,114,178,1)"]]
 """A colour scale from nothing to blue, for counts and shares: its zero is the background, light or dark."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 """Markers that distinguish the garments of one group, whose colours are alike."""
+MORE_SYMBOLS = ("triangle-down", "star", "hexagon", "pentagon", "hourglass", "bowtie")
+"""Markers for the seventh garment of a group and the following ones."""
 SIDE_LEGEND = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
 """A legend to the right of the figure, for many entries."""
 HEIGHT = 420
@@ -58,8 +60,9 @@ def garment_colours(taxonomy: Taxonomy) -> tuple[str, ...]:
 
 
 def garment_symbols(taxonomy: Taxonomy) -> tuple[str, ...]:
-    """Returns a marker for each garment, different from those of its group's other garments."""
-    return tuple(SYMBOLS[_rank_in_group(taxonomy, garment) % len(SYMBOLS)] for garment in range(len(taxonomy.garments)))
+    """Returns a marker for each garment, different from those of up to 11 other garments of its group."""
+    symbols = (*SYMBOLS, *MORE_SYMBOLS)
+    return tuple(symbols[_rank_in_group(taxonomy, garment) % len(symbols)] for garment in range(len(taxonomy.garments)))
 
 
 def matrix(values: Sequence[Sequence[float]], names: Sequence[str], text: str = ".0%") -> go.Figure:

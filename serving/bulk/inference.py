@@ -40,6 +40,9 @@ class Summary:
         images_per_second: The images that this run scored in a second; 0 if none were left to score.
         model_version: The version of the model in the rows.
         signature: The signature of the model.
+        group_names: The groups in the order of `group_probabilities` and `prediction_set`; none for a model that does
+            not name them.
+        garment_names: The garments in the order of `garment_probabilities`; likewise.
     """
 
     images: int
@@ -52,6 +55,8 @@ class Summary:
     images_per_second: float
     model_version: str
     signature: str
+    group_names: list[str]
+    garment_names: list[str]
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def score(
     parameters = {"batch_size": batch_size, "shard_size": shard_size, "log_rate": log_rate}
     key = {"model": fingerprint, "model_version": version, **parameters, "input": describe_files(files)}
     # Before anything is written: a model without the signature cannot score any image.
-    signature = Scorer(job.saved_model, job.digest, version, units[0].kind).signature
+    scorer = Scorer(job.saved_model, job.digest, version, units[0].kind)
     with open_result(output, key, start_over):
         shards = [Shard(output, index, len(units)) for index in range(len(units))]
         waiting = [(shard, unit) for shard, unit in zip(shards, units, strict=True) if not shard.path.exists()]
@@ -134,7 +139,9 @@ def score(
             seconds=round(seconds, 3),
             images_per_second=round((total - reused) / seconds, 1) if waiting else 0.0,
             model_version=version,
-            signature=signature,
+            signature=scorer.signature,
+            group_names=[*scorer.names.groups] if scorer.names else [],
+            garment_names=[*scorer.names.garments] if scorer.names else [],
         )
         write_json(output / SUMMARY, asdict(summary))
     return summary

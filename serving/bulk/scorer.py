@@ -14,6 +14,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.bulk.shards import COLUMNS, OUTPUTS
 from serving.bulk.sources import BATCH_BYTES, SIGNATURES, Batch, BulkError, to_input
+from serving.client.predictions import ClassNames
 from serving.requests.prediction_log import INPUTS, MODEL_NAME, Answers, load, short_message, with_answers
 
 Scores = list[tuple[list[int], Answers]]
@@ -28,6 +29,7 @@ class Scorer:
 
     Attributes:
         signature: The name of the signature.
+        names: The names of the model's groups and garments; None for a model without the signature `taxonomy`.
     """
 
     def __init__(self, saved_model: str, digest: str, version: str, kind: str) -> None:
@@ -43,7 +45,9 @@ class Scorer:
             BulkError: The model cannot be loaded, or lacks the signature or one of its outputs.
         """
         self.signature = SIGNATURES[kind]
-        self._function = _signature(_load(saved_model, digest), self.signature)
+        model = _load(saved_model, digest)
+        self._function = _signature(model, self.signature)
+        self.names = _class_names(model, self._function)
         self._kind = kind
         self._version = version
 
@@ -158,6 +162,14 @@ def _signature(model: Any, name: str) -> Any:
             received=f"{', '.join(sorted(inputs))} -> {', '.join(sorted(outputs))}",
         )
     return function
+
+
+def _class_names(model: Any, function: Any) -> ClassNames | None:
+    if "taxonomy" not in model.signatures:
+        return None
+    garments = tf.range(function.structured_outputs["garment_probabilities"].shape[1], dtype=tf.int64)
+    outputs = model.signatures["taxonomy"](garment_index=garments)
+    return ClassNames.from_outputs({name: values.numpy() for name, values in outputs.items()})
 
 
 def _column(parts: list[Any], kind: pa.DataType) -> pa.Array:

@@ -11,6 +11,8 @@
 | `model_version` | string |
 | `error` | string: why the image has no prediction; its other columns are null then |
 
+The lists are in the order of `group_names` and `garment_names` in `summary.json`.
+
 After these come the other columns of a Parquet source: numbers, texts, dates and booleans, under their own names, or as
 `input_<name>` if the result has a column of that name.
 """

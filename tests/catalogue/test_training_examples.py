@@ -204,8 +204,10 @@ def test_placeholders_and_blank_images_are_failures(dsn: str, tmp_path: Path) ->
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
 
 
-def test_unknown_garments_are_failures(dsn: str, image_server: Web, tmp_path: Path) -> None:
-    """The failure names the garment and the garments of the taxonomy."""
+def test_unknown_garments_are_failures(
+    dsn: str, image_server: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure names the garment and the garments of the taxonomy, and the log counts each unknown name."""
     products = add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
@@ -213,6 +215,10 @@ def test_unknown_garments_are_failures(dsn: str, image_server: Web, tmp_path: Pa
     (line,) = ingested.listed()
     assert (line["product"], line["reason"]) == (7, "unknown_garment") and len(ingested.rows()) == len(products) - 1
     assert "Expected: T-shirt/top, Trouser" in line["message"] and "Received: 'Scarf'" in line["message"]
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE ProductGarment SET Garment = 'Ankle boots' WHERE ProductId IN (8, 9)")
+    ingest(tmp_path / "again", dsn)
+    assert "by garment: 'Ankle boots' (2) Did you mean 'Ankle boot'?; 'Scarf' (1). It has: T-shirt/top," in caplog.text
 
 
 def test_a_catalogue_without_garments_is_a_user_error(dsn: str, tmp_path: Path) -> None:

@@ -219,10 +219,8 @@ def test_explain_names_what_changed_in_the_taxonomy(run: TaxonomyRun, fashion: F
     file = write(tmp_path / "taxonomy.toml", members)
     options = ["-w", str(run.workspace), *run.options, "--set", f"taxonomy={file}", "--json"]
     decisions = {each["stage"]: each for each in json.loads(fashion("explain", *options).stdout)}
-    assert decisions["example_gen"]["action"] == "reuse"
-    assert decisions["label_grouping"]["reasons"] == [
-        f"parameter taxonomy changed: group: {last} removed; group: New {last} added"
-    ]
+    changed = f"parameter taxonomy changed: group: {last} removed; group: New {last} added"
+    assert changed in decisions["label_grouping"]["reasons"]
 
 
 def test_the_client_names_the_groups_of_the_served_model(

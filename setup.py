@@ -115,5 +115,5 @@ setup(
     # For experiments on a GPU without TensorFlow's support: KERAS_BACKEND=jax fashion experiment run NAME. By itself
     # JAX computes on the CPU; its plugin for the GPU at hand comes on top, such as jax[cuda12]==0.10.* for NVIDIA's.
     extras_require={"catalogue": CATALOGUE, "develop": DEVELOP, "jax": ["jax==0.10.*"]},
-    entry_points={"console_scripts": ["fashion=pipeline.commands.cli:main"]},
+    entry_points={"console_scripts": ["fashion=pipeline.commands.entry:main"]},
 )

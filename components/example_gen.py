@@ -66,7 +66,17 @@ def check_garments(garments: tuple[str, ...], source: str, verify_checksums: boo
     )
 
 
-@component(outside=catalogue_state)
+def _check_files_below(files_below: Path | None) -> None:
+    if files_below is not None and not files_below.is_dir():
+        raise UserError(
+            "example_gen.files_below is no folder.",
+            expected="the folder whose files a catalogue may name by file: URLs",
+            received=str(files_below),
+            next_step="correct example_gen.files_below, or leave it out",
+        )
+
+
+@component(outside=catalogue_state, checks=(_check_files_below,))
 def example_gen(
     examples: Output[Examples],
     failures: Output[IngestionFailures],

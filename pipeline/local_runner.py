@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.commands.cli import main
+from pipeline.commands.entry import main
 
 if __name__ == "__main__":
     main(["run", *sys.argv[1:]])

@@ -92,6 +92,7 @@ def checker(directory: Path, profile: str = "default") -> Any:
         ("trainer.profile_batches=[7, 3]", "no range of batches"),
         ("tuner.search_examples=255", "fewer examples than a batch holds"),
         ("infra_validator.engine=tensorflow_model_server", "tensorflow_model_server"),
+        ("example_gen.files_below=/nowhere", "no folder"),
         ("seed=true", "a valid integer"),
         ("trainer.epochs=true", "a valid integer"),
         ("trainer.coverage=false", "a valid number"),

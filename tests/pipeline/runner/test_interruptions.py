@@ -63,6 +63,23 @@ def test_every_ctrl_c_ends_with_130_and_one_paragraph(workspace: Workspace, how:
     assert not list(workspace.artifacts.glob("*/.unfinished-*"))
 
 
+def test_ctrl_c_while_the_command_line_is_imported_ends_with_130() -> None:
+    """Nothing but the exit code: no stack trace of an import."""
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Press:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            for _ in range(5): os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "from pipeline.commands.entry import main\n"
+        "main(['--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(workspace: Workspace) -> None:
     """A shell's background job is not ended by the Ctrl-C for another program."""
     code = TOY_RUN.replace("default_int_handler)", "SIG_IGN)")

@@ -85,7 +85,7 @@ def test_second_run_reuses_everything_without_tensorflow(tiny_run: TinyRun) -> N
         "    print('heavy:', sorted(heavy & set(sys.modules)))\n"
     )
     command = [sys.executable, "-c", code, "run", "-w", str(tiny_run.workspace), *tiny_run.options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "All 11 stages were reused" in done.stdout and "heavy: []" in done.stdout
 
@@ -100,7 +100,7 @@ def test_read_only_commands_import_nothing_heavy(tiny_run: TinyRun, arguments: l
         "finally:\n    assert not {'tensorflow', 'keras', 'apache_beam', 'numpy'} & set(sys.modules), 'heavy'\n"
     )
     command = [sys.executable, "-c", code, *arguments, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -156,7 +156,7 @@ component.run = disturbed
 main(sys.argv[1:])
 """
     command = [sys.executable, "-c", code, "run", "-w", str(workspace), *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=600, check=False).returncode
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.conformance.server import Server
 from tests.conformance.server_pool import ENGINES, Pool
 from tests.conftest import ROOT
 
-BUILD_SECONDS = 300
+BUILD_SECONDS = 900
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,7 +32,7 @@ def command(workspace: Workspace) -> Command:
         bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
         return subprocess.run(
             [*bound, sys.executable, "-m", "pipeline.commands.cli", *words, "-w", str(workspace.root)],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
 
     return run

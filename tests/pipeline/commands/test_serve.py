@@ -78,7 +78,7 @@ def _accepts(port: int) -> bool:
 def _fashion(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "160"}
     return subprocess.run(
-        [*FASHION, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, env=environment
+        [*FASHION, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False, env=environment
     )
 
 
@@ -125,7 +125,7 @@ def test_python_of_the_readme_works(snippet: str, ports: tuple[int, int], tmp_pa
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "shoe.jpg")
     snippet = snippet.replace("127.0.0.1:8500", f"127.0.0.1:{ports[1]}").replace(', "https://shop.example/1.png"', "")
     command = [sys.executable, "-c", snippet]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert any(group in done.stdout for group in Taxonomy.load().groups), done.stdout
 

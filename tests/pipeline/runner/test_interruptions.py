@@ -41,7 +41,7 @@ def run_toy(workspace: Workspace, *overrides: str, **options: Any) -> subprocess
     """Runs the toy pipeline as a command in a process of its own."""
     command = [sys.executable, "-c", TOY_RUN, str(workspace.root), *(overrides or ["seed=1"])]
     settings: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.run(command, cwd=ROOT, timeout=60, check=False, **settings)
+    return subprocess.run(command, cwd=ROOT, timeout=600, check=False, **settings)
 
 
 def states(workspace: Workspace) -> list[str]:
@@ -85,7 +85,7 @@ def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(workspace: Workspace)
     code = TOY_RUN.replace("default_int_handler)", "SIG_IGN)")
     done = subprocess.run(
         [sys.executable, "-c", code, str(workspace.root), "learn.fail=swallowed"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -46,7 +46,7 @@ def run_in_process(workspace: Workspace, *overrides: str) -> subprocess.Complete
         "LocalRunner(pipeline, workspace, PlainDisplay(Console())).run(list(pipeline.nodes))\n"
     )
     command = [sys.executable, "-c", code, str(workspace.root), *overrides]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_second_run_reuses_everything(run: Run) -> None:

@@ -262,7 +262,7 @@ def test_a_killed_run_continues(model: Path, source: Path, tmp_path: Path) -> No
     score(pattern, model, tmp_path / "whole", **options)  # type: ignore[arg-type]
     output = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, pattern, str(model), str(output)]
-    killed = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, timeout=300, check=False)
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, timeout=600, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     finished = {p.name: p.stat().st_mtime_ns for p in output.glob("predictions-*")}
     assert len(finished) == 6 and not (output / "summary.json").exists()

@@ -13,7 +13,7 @@ from serving.engines.server_process import ServerProcess
 from serving.versions import push
 from tests.serving.exports import export_small
 
-READY_SECONDS = 120
+READY_SECONDS = 300
 
 Start = Callable[..., ServerProcess]
 

@@ -43,6 +43,10 @@ class LostConnectionError(CatalogueError):
     """There is no connection, it broke, or the server stopped responding: a retry may succeed."""
 
 
+class ConflictError(LostConnectionError):
+    """Another transaction was in the way, by a deadlock or a serialization failure: the same one may succeed now."""
+
+
 def parse_dsn(dsn: str) -> dict[str, str]:
     """Returns the parameters of a DSN by their libpq names.
 
@@ -126,11 +130,11 @@ def begin_transaction(connection: psycopg.Connection[Any], timeout: float, chara
     connection.execute(f"BEGIN {characteristics}; {settings}")
 
 
-def retry_lost_connection(attempt: Callable[[], Result], retries: int = RETRIES) -> Result:
-    """Calls `attempt` and retries it where it loses its connection; returns its result."""
-    return call_with_retries(
-        attempt, is_transient=lambda error: isinstance(error, LostConnectionError), retries=retries
-    )
+def retry_lost_connection(
+    attempt: Callable[[], Result], retries: int = RETRIES, kind: type[LostConnectionError] = LostConnectionError
+) -> Result:
+    """Calls `attempt` and retries it where it fails with an error of this kind; returns its result."""
+    return call_with_retries(attempt, is_transient=lambda error: isinstance(error, kind), retries=retries)
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -246,6 +250,13 @@ def _to_catalogue_error(error: psycopg.Error, dsn: str, timeout: float) -> Catal
                 received=message,
                 next_step="change pool_mode, or use the DSN of the server behind the pooler",
             )
+        case _ if (error.sqlstate or "").startswith("40"):
+            return ConflictError(
+                f"Another transaction of the catalogue was in the way ({server}).",
+                expected="no deadlock and no serialization failure, after some retries",
+                received=message,
+                next_step="run the same command again",
+            )
         case _ if _is_lost(error):
             return LostConnectionError(
                 f"The connection to the catalogue broke ({server}).",
@@ -290,14 +301,14 @@ def _lock_holders(dsn: str) -> list[str]:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    """Whether another connection may succeed: this one is gone, or its transaction was in another's way.
+    """Whether another connection may succeed, because this one is gone.
 
     A full disk or a statement that is too complex is an OperationalError too, and the next connection would meet it.
     """
     if error.diag.severity_nonlocalized == "FATAL":
         return True
     return isinstance(error, psycopg.OperationalError) and (
-        error.sqlstate is None or error.sqlstate[:2] in ("08", "40") or error.sqlstate[:3] == "57P"
+        error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
     )
 
 

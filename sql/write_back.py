@@ -19,6 +19,8 @@ from sql.connection import (
     RETRIES,
     TIMEOUT,
     CatalogueError,
+    ConflictError,
+    LostConnectionError,
     begin_transaction,
     connected,
     retry_lost_connection,
@@ -231,7 +233,8 @@ def write_predictions(
     """Writes predictions over earlier ones, one transaction a batch; returns how many it received.
 
     A batch is written whole or not at all, and writing it again changes nothing: after a kill, `read_pending` yields
-    the rest. A batch whose connection is lost is sent again, except the first one, which shows that there is a server.
+    the rest. A batch is sent again after a conflict with another transaction, and after a lost connection, except the
+    first one, which shows that there is a server.
     The latest prediction for a product stays; but where an image cannot be fetched, an earlier group stays as it is,
     and only the failure is written.
 
@@ -240,7 +243,9 @@ def write_predictions(
     """
     written, rest = 0, iter(predictions)
     while batch := list(islice(rest, batch_rows)):
-        retry_lost_connection(partial(_write_batch, dsn, batch, timeout), retries if written else 0)
+        retry_lost_connection(
+            partial(_write_batch, dsn, batch, timeout), retries, LostConnectionError if written else ConflictError
+        )
         written += len(batch)
     return written
 
@@ -273,6 +278,10 @@ def remove_orphans(dsn: str, most_lost_share: float = 1.0, *, timeout: float = T
     Raises:
         CatalogueError: They are more than `most_lost_share` of all; then none is removed. Or as `write_predictions`.
     """
+    return retry_lost_connection(partial(_remove_orphans, dsn, most_lost_share, timeout))
+
+
+def _remove_orphans(dsn: str, most_lost_share: float, timeout: float) -> int:
     with connected(dsn, timeout) as connection:
         check_tables(connection, CLASSIFICATION)
         begin_transaction(connection, timeout)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from sql.extract import Product, read_products
 from sql.product_files import SCHEMA, write_csv, write_file, write_parquet
+from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue, anything, ids, texts
 from tests.sql.edge_cases import edge_case_catalogue
 
@@ -53,6 +57,32 @@ def test_the_format_of_csv() -> None:
     sink = io.BytesIO()
     write_csv([[Product(-1, 'a "b", c', None, "")], [Product(2, "é\n", "1.jpg", None)]], sink)
     assert sink.getvalue().decode() == ('"id","title","url","description"\n-1,"a ""b"", c",,""\n2,"é\n","1.jpg",\n')
+
+
+def test_unfinished_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    """They go when the same file is written again; a file that another process still writes, and other names, stay."""
+    stale, alive = (tmp_path / f".products.{number}.unfinished.csv" for number in (1, 2))
+    others = [tmp_path / name for name in (".other.1.unfinished.csv", ".products.1.unfinished.parquet", "products.txt")]
+    for path in (stale, alive, *others):
+        path.write_text("half")
+    with alive.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        write_file([[Product(1, "Shirt", None, None)]], tmp_path / "products.csv")
+    assert {*tmp_path.iterdir()} == {alive, *others, tmp_path / "products.csv"}
+
+
+def test_a_file_that_is_being_written_is_not_stale(tmp_path: Path) -> None:
+    """A second process that writes the same file leaves the unfinished one of the first alone."""
+
+    def batches() -> Iterator[list[Product]]:
+        yield [Product(1, "Shirt", None, None)]
+        words = (
+            "from sql.product_files import write_file; import pathlib, sys; write_file([], pathlib.Path(sys.argv[1]))"
+        )
+        subprocess.run([sys.executable, "-c", words, tmp_path / "products.csv"], cwd=ROOT, check=True)
+
+    assert write_file(batches(), tmp_path / "products.csv") == 1
+    assert "Shirt" in (tmp_path / "products.csv").read_text() and len([*tmp_path.iterdir()]) == 1
 
 
 @pytest.mark.parametrize("name", ["products.parquet", "products.CSV"])

@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
-from sql.connection import CatalogueError, LostConnectionError
+from sql.connection import CatalogueError, ConflictError, LostConnectionError
 from sql.extract import Product
 from sql.write_back import (
     Classification,
@@ -262,6 +262,73 @@ def test_a_writer_that_is_killed(dsn: str, edges: list[Product]) -> None:
     assert rest == edges[8:]
     write_predictions(dsn, map(answer, rest))
     assert stored(dsn) == [*map(answer, edges)]
+
+
+FAILING = """
+CREATE SEQUENCE failures;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF new.product_id = {product} AND nextval('failures') = 1 THEN
+        RAISE EXCEPTION 'in the way' USING ERRCODE = '{code}';
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER fail BEFORE INSERT ON product_classification FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001"], ids=["deadlock", "serialization"])
+@pytest.mark.parametrize("position", [0, 5])
+def test_a_conflict_with_another_transaction_is_retried(
+    dsn: str, edges: list[Product], code: str, position: int
+) -> None:
+    """A batch that fails by a deadlock or a serialization failure is sent again, the first one too."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(FAILING.format(product=edges[position].id, code=code))
+        try:
+            with pytest.raises(ConflictError, match="(?s)was in the way.*in the way"):
+                write_predictions(dsn, [answer(edges[position])], retries=0)
+            connection.execute("SELECT setval('failures', 1, false)")
+            assert write_predictions(dsn, map(answer, edges), batch_rows=4) == len(edges)
+        finally:
+            connection.execute("DROP FUNCTION fail CASCADE; DROP SEQUENCE failures")
+    assert stored(dsn) == [*map(answer, edges)]
+
+
+def test_a_full_disk_is_not_retried(dsn: str, edges: list[Product]) -> None:
+    """Another attempt would meet it again."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(FAILING.format(product=edges[5].id, code="53100"))
+        try:
+            with pytest.raises(CatalogueError, match="cannot do that") as raised:
+                write_predictions(dsn, map(answer, edges), batch_rows=4)
+        finally:
+            connection.execute("DROP FUNCTION fail CASCADE; DROP SEQUENCE failures")
+    assert not isinstance(raised.value, LostConnectionError) and stored(dsn) == [*map(answer, edges[:4])]
+
+
+def test_a_table_of_an_earlier_version(dsn: str, edges: list[Product]) -> None:
+    """`prepare` adds the column for the URL, and the list for review gets it; the rows stay."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        write_predictions(dsn, [failed(p) for p in edges])
+        connection.execute("ALTER TABLE product_classification DROP COLUMN url CASCADE")
+        connection.execute(
+            "CREATE VIEW product_to_review AS SELECT product_id, title, failure AS reason, product_group, "
+            "confidence, model_version, scored_at FROM product_classification JOIN Product ON Product.Id = product_id"
+        )
+        prepare(dsn)
+        assert connection.execute("SELECT DISTINCT url FROM product_to_review").fetchall() == [(None,)]
+    write_predictions(dsn, [failed(p)._replace(url=p.url) for p in edges])
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT product_id, url FROM product_to_review ORDER BY product_id").fetchall()
+    assert rows == [(p.id, p.url) for p in edges]
+
+
+def test_the_url_of_the_last_attempt(dsn: str, edges: list[Product]) -> None:
+    """Where an earlier group stays, the list for review shows the URL that could not be fetched."""
+    write_predictions(dsn, [answer(edges[0])._replace(url="old.jpg")])
+    write_predictions(dsn, [failed(edges[0], "http_404")._replace(url="new.jpg", scored_at=NOON + timedelta(hours=1))])
+    assert stored(dsn) == [answer(edges[0])._replace(url="new.jpg", failure="http_404")]
 
 
 def test_a_missing_table_is_an_error(dsn: str, put: Callable[[Catalogue], None]) -> None:

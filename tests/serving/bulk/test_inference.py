@@ -18,9 +18,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from analysis.data.examples import write_shards
 from serving.bulk.inference import Summary, score
+from serving.bulk.shards import Shard
 from serving.bulk.sources import BulkError
 from serving.requests.prediction_log import answer, load, predict_request, read_logs
 from tests.conftest import ROOT
@@ -274,6 +276,15 @@ def test_a_killed_run_continues(model: Path, source: Path, tmp_path: Path) -> No
     for path in (tmp_path / "whole").glob("*.tfrecord"):
         assert (output / path.name).read_bytes() == path.read_bytes()
     assert not list(output.glob(".predictions-*"))
+
+
+def test_rows_appear_after_their_log(tmp_path: Path) -> None:
+    """Rows mark a finished shard, so a shard whose log cannot appear has none."""
+    shard = Shard(tmp_path, 0, 1)
+    shard.log.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        shard.write([(pa.table({"source": ["a"]}), [PredictionLog()])])
+    assert not shard.path.exists() and [*tmp_path.iterdir()] == [shard.log]
 
 
 def test_a_finished_run_is_not_repeated(model: Path, source: Path, tmp_path: Path) -> None:

@@ -112,6 +112,53 @@ def test_public_addresses(address: str) -> None:
     assert is_public(ip_address(address))
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.0.1",
+        "2852039166",
+        "[fe80::1]",
+        "[febf::1]",
+        "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:168.63.129.16]",
+        "[::169.254.169.254]",
+        "[64:ff9b::169.254.169.254]",
+        "[2002:a9fe:a9fe::1]",
+        "[2001:0:0:0:0:0:5601:5601]",
+    ],
+)
+def test_metadata_services_are_never_fetched(host: str) -> None:
+    """Link-local addresses and the metadata services of clouds are refused, in every form and whatever is allowed."""
+    with pytest.raises(DownloadError, match="neither link-local nor a cloud's metadata service") as raised:
+        download(f"http://{host}:9/latest/meta-data/", 10_000, allow_private=True, timeout_seconds=0.5)
+    assert raised.value.reason == "private_address"
+    with web(shop) as server, pytest.raises(DownloadError, match="neither link-local"):
+        download(f"{server.url}/to/http://{host}:9/", 10_000, allow_private=True)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("addresses", "allow_private"), [(["127.0.0.1", "127.0.0.2"], False), (["127.0.0.1", "169.254.169.254"], True)]
+)
+@pytest.mark.usefixtures("one_public_address")
+def test_all_addresses_of_a_name_are_checked(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], allow_private: bool, order: int
+) -> None:
+    """One refused address among those of a host name is enough, wherever it stands: nothing is sent to the others."""
+    entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses[::order]]
+    with web(shop) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **named: entries)
+        with pytest.raises(DownloadError, match="is not fetched") as raised:
+            download(f"http://shop.example:{server.port}/shoe.png", 10_000, allow_private=allow_private)
+    assert raised.value.received == addresses[1] and server.requests == []
+
+
 def test_redirects_are_followed_and_counted() -> None:
     """Five redirects are followed, relative and absolute ones; a sixth is too many."""
     with web(shop) as server:

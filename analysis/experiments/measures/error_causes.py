@@ -14,11 +14,14 @@ from analysis.experiments.measures import training
 from analysis.experiments.measures.training import Figures
 from analysis.experiments.results import VALIDATION, Outcome
 from analysis.experiments.training_settings import read
+from models.taxonomy import Taxonomy
+from pipeline.contract.errors import UserError
 
 if TYPE_CHECKING:
     import keras
 
 UPPER, ONE = 0, 2
+"""The indices of Upper part and One piece in the default taxonomy."""
 CORRECT = 50
 """Correctly predicted images of each group, for comparison with the misclassified ones."""
 STEPS, BASELINES = 16, 8
@@ -68,6 +71,7 @@ Part = Callable[["keras.Model", _Examples, Laboratory], tuple[Figures, dict[str,
 
 def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outcome:
     """Trains a network and examines its errors: attributions, nearest training images and smallest edits."""
+    _check_groups(laboratory.taxonomy)
     outcome = training.measure(settings, seed, laboratory)
     network = laboratory.train(replace(read(settings), flip_tta=False), seed).network
     examples = _choose(predict(network, laboratory.images[VALIDATION]), laboratory)
@@ -79,6 +83,16 @@ def measure(settings: dict[str, Any], seed: int, laboratory: Laboratory) -> Outc
         figures += part_figures
         arrays |= part_arrays
     return replace(outcome, figures=[*outcome.figures, *figures], arrays=arrays)
+
+
+def _check_groups(taxonomy: Taxonomy) -> None:
+    if not {(UPPER, "Upper part"), (ONE, "One piece")} <= set(enumerate(taxonomy.groups)):
+        raise UserError(
+            "The measure error_causes compares One piece with Upper part.",
+            expected="the taxonomy models/fashion.toml",
+            received=f"groups {', '.join(taxonomy.groups)}",
+            next_step="leave the taxonomy out, or the measure",
+        )
 
 
 def _choose(logits: npt.NDArray[np.float32], laboratory: Laboratory) -> _Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from analysis.experiments.results import Outcome
 from analysis.experiments.runner import measure_of
 from analysis.experiments.training_settings import read
 from models.taxonomy import Taxonomy
+from pipeline.contract.errors import UserError
+from tests.serving.exports import TWO_GROUPS
 from tests.synthetic import images_and_garments
 
 pytestmark = pytest.mark.slow
@@ -213,3 +216,12 @@ def test_errors_are_examined(laboratory: Laboratory) -> None:
     arrays = outcome.arrays
     assert len({len(arrays[name]) for name in ("images", "attributions", "edited", "subset")}) == 1
     assert len(arrays["images"]) > 0
+
+
+def test_errors_of_other_groups_are_refused(laboratory: Laboratory, tmp_path: Path) -> None:
+    """Dresses and tops are groups of the default taxonomy; another one has other groups at their indices."""
+    other = Laboratory(laboratory.images, laboratory.garments, TWO_GROUPS, tmp_path)
+    with pytest.raises(
+        UserError, match="compares One piece with Upper part.\n.*\nReceived: groups Shoes & bags, Röcke"
+    ):
+        run("error_causes", NETWORK, other)

@@ -36,6 +36,7 @@ BATCH_PIXELS = 12_500_000
 takes a second, and up to 1.3 GB for 50 million pixels."""
 TRIM_PIXELS, TRIM_SECONDS = 3_000_000, 1.0
 """After a run with more pixels, malloc returns its free pages, at most once in this time."""
+MAX_PADDED_RANK = 6
 
 
 @dataclass(eq=False)
@@ -77,7 +78,7 @@ class Batch:
 
 @dataclass(eq=False)
 class Queue:
-    """Batches that wait for one signature of one version, with equal shapes and outputs; large images apart."""
+    """Batches that wait for one signature of one version: fitting shapes, equal outputs, large images apart."""
 
     servable: Servable
     signature: Signature
@@ -188,7 +189,8 @@ class BatchScheduler:
         deadline: float,
         parameters: Batching,
     ) -> list[Task]:
-        shapes = tuple((name, array.shape[1:]) for name, array in inputs.items())
+        padded = parameters.pad_variable_length_inputs
+        shapes = tuple((name, array.ndim if padded else array.shape[1:]) for name, array in inputs.items())
         loop, now, step = asyncio.get_running_loop(), time.monotonic(), parameters.execution_size
         pixels = row_pixels(inputs)
         # Large images have a queue of their own, behind which no other request waits.
@@ -322,7 +324,9 @@ class BatchScheduler:
     def _run_together(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         size = sum(task.size for task in tasks)
         padding = next((allowed for allowed in queue.parameters.allowed_batch_sizes if allowed >= size), size) - size
-        inputs = {name: _concatenate([task.inputs[name] for task in tasks], padding) for name in tasks[0].inputs}
+        inputs = {
+            name: _concatenate(_padded([task.inputs[name] for task in tasks]), padding) for name in tasks[0].inputs
+        }
         outputs = queue.servable.run(queue.signature, inputs, queue.outputs)
         for array in outputs.values():
             _check_batched(array, size + padding)
@@ -341,7 +345,9 @@ def _rows(inputs: Arrays) -> int:
     sizes = {len(array) for array in inputs.values()}
     if len(sizes) > 1:
         raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
-    return sizes.pop() if sizes else 1
+    if not sizes:
+        raise invalid("Batching Run() must have at least one input tensor")
+    return sizes.pop()
 
 
 def _ranges(size: int, step: int, pixels: NDArray[np.int64] | None) -> Iterator[tuple[int, int]]:
@@ -362,8 +368,28 @@ def _slice(inputs: Arrays, start: int, stop: int) -> dict[str, NDArray[Any]]:
     return {name: array[start:stop] for name, array in inputs.items()}
 
 
+def _padded(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Returns arrays of equal shape but for their length: shorter ones end in copies of their own first element."""
+    if len({array.shape[1:] for array in arrays}) == 1:
+        return arrays
+    if arrays[0].ndim > MAX_PADDED_RANK:
+        raise invalid(f"Only tensors with rank from 1 to {MAX_PADDED_RANK} can be padded.")
+    return [_pad(array, tuple(map(max, *(each.shape[1:] for each in arrays)))) for array in arrays]
+
+
+def _pad(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if array.shape[1:] == shape:
+        return array
+    if not array.size:
+        raise invalid("Got empty tensor in batch of non-empty tensors.")
+    whole = np.full((len(array), *shape), array.flat[0], array.dtype)
+    whole[tuple(slice(size) for size in array.shape)] = array
+    return whole
+
+
 def _concatenate(arrays: list[NDArray[Any]], padding: int) -> NDArray[Any]:
-    fill = [np.repeat(arrays[0][:1], padding, axis=0)] if padding and len(arrays[0]) else []
+    last = arrays[-1][:1]
+    fill = [np.repeat(last, padding, axis=0)] if padding and len(last) else []
     return np.concatenate([*arrays, *fill]) if len(arrays) > 1 or fill else arrays[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from grpc import StatusCode
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig, ModelType
 
 from serving.embedded.errors import ServingError, invalid
 
@@ -55,7 +55,8 @@ class Batching:
         allowed_batch_sizes: The sizes to which batches are padded; empty for any size.
         enable_large_batch_splitting: Whether a request larger than a batch is split.
         max_execution_batch_size: The most rows of a run when requests are split; 0 for max_batch_size.
-        pad_variable_length_inputs: Whether requests of different shapes are padded with zeros to share a batch.
+        pad_variable_length_inputs: Whether requests of different shapes are padded to share a batch, each with copies
+            of its first element.
     """
 
     max_batch_size: int = 1000
@@ -91,11 +92,18 @@ def model_sources(config: ModelServerConfig) -> list[ModelSource]:
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("ModelServerConfig::custom_model_config is not supported; expected model_config_list")
-    sources = [_model(item) for item in config.model_config_list.config]
-    names = [source.name for source in sources]
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise invalid(f"Illegal to list model {duplicates[0]} multiple times in config list")
-    return sources
+    items = config.model_config_list.config
+    names: set[str] = set()
+    for item in items:
+        if item.name in names:
+            raise invalid(f"Illegal to list model {item.name} multiple times in config list")
+        names.add(item.name)
+    for item in items:
+        if not item.base_path.startswith("/"):
+            raise invalid(
+                f"Expected model {item.name} to have an absolute path or URI; got base_path()={item.base_path}"
+            )
+    return [_model(item) for item in items]
 
 
 def aspired_versions(source: ModelSource) -> dict[int, Path]:
@@ -149,11 +157,19 @@ def _version_number(name: str) -> int | None:
 
 def _model(item: ModelConfig) -> ModelSource:
     if not item.model_platform and not item.model_type:
-        raise invalid("Illegal setting neither ModelServerConfig::model_type nor model_platform")
+        raise invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
+            f"model name is {item.name}"
+        )
+    if item.model_platform and item.model_type:
+        raise invalid(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform, "
+            f"model name is {item.name}"
+        )
+    if item.model_type not in (ModelType.MODEL_TYPE_UNSPECIFIED, ModelType.TENSORFLOW):
+        raise invalid(f"ModelServerConfig::model_type choice {item.model_type} not supported.")
     if item.model_platform and item.model_platform != PLATFORM:
         raise invalid(f"Model {item.name} requests unsupported platform {item.model_platform}")
-    if not item.base_path.startswith("/"):
-        raise invalid(f"Expected model {item.name} to have an absolute path or URI; got base_path()={item.base_path}")
     if item.HasField("logging_config"):
         raise invalid("No request-logger-creator provided. Use --request_log_prefix and --request_log_sampling_rate")
     policy = item.model_version_policy
@@ -168,17 +184,26 @@ def _model(item: ModelConfig) -> ModelSource:
 
 
 def _check_batching(batching: Batching) -> None:
-    sizes, largest = batching.allowed_batch_sizes, batching.execution_size
-    if min(batching.max_batch_size, batching.num_batch_threads, batching.max_enqueued_batches) < 1:
-        raise invalid("max_batch_size, num_batch_threads and max_enqueued_batches must be at least 1")
-    if batching.max_execution_batch_size > batching.max_batch_size:
-        raise invalid("max_execution_batch_size must not exceed max_batch_size")
-    if list(sizes) != sorted(set(sizes)):
-        raise invalid("allowed_batch_sizes entries must be monotonically increasing")
-    if sizes and sizes[-1] != largest:
+    sizes = batching.allowed_batch_sizes
+    if sizes and sizes[-1] != batching.max_batch_size:
         raise invalid(
             f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; "
-            f"expected {largest}"
+            f"expected {batching.max_batch_size}"
+        )
+    # Under these names, TensorFlow's scheduler reports num_batch_threads, max_batch_size and max_enqueued_batches.
+    for name, value in (
+        ("num_batch_threads", batching.num_batch_threads),
+        ("input_batch_size_limit", batching.max_batch_size),
+        ("max_enqueued_batches", batching.max_enqueued_batches),
+    ):
+        if value < 1:
+            raise invalid(f"{name} must be positive; was {value}")
+    if batching.batch_timeout_micros < 0:
+        raise invalid(f"batch_timeout_micros must be non-negative; was {batching.batch_timeout_micros}")
+    if batching.enable_large_batch_splitting and batching.execution_size > batching.max_batch_size:
+        raise invalid(
+            "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
+            "max_execution_batch_size."
         )
 
 
@@ -192,7 +217,10 @@ def _parse(path: Path, message: Any) -> Any:
     except OSError as error:
         raise ServingError(StatusCode.NOT_FOUND, f"{path}: {error.strerror}") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid(f"Invalid text proto file: {path}: {error}") from None
+        name = message.DESCRIPTOR.name
+        raise invalid(
+            f"Invalid protobuf file: '{path}'. Error parsing text-format tensorflow.serving.{name}: {error}"
+        ) from None
 
 
 def _define_messages() -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ class ServerFlags:
     num_request_iterations_for_warmup: int = _flag(0, "Runs of each warm-up request; 0 is one.")
     enable_grpc_healthcheck_service: bool = _flag(False, "Serve grpc.health.v1.Health.")
     enable_serialization_as_tensor_content: bool = _flag(False, "Return tensors as tensor_content over gRPC.")
-    enable_signature_method_name_check: bool = _flag(False, "Check the signature's method in Classify and Regress.")
+    enable_signature_method_name_check: bool = _flag(False, "Check that the signature's method fits the request.")
     saved_model_tags: str = _flag("serve", "Tags of the graph to load, separated by commas.")
     tensorflow_session_parallelism: int = _flag(0, "Threads of TensorFlow; 0 is one for each core.")
     tensorflow_intra_op_parallelism: int = _flag(0, "Threads of one operation; 0 is one for each core.")
@@ -75,6 +75,18 @@ class ServerFlags:
     request_log_original_files: bool = _flag(
         False, "Log image files as clients send them; by default the 28 x 28 pixels that the model sees.", ours=True
     )
+
+    @property
+    def intra_op_threads(self) -> int:
+        """The threads of one operation, 0 for one for each core; one of two special flags replaces the common one."""
+        special = self.tensorflow_intra_op_parallelism > 0 or self.tensorflow_inter_op_parallelism > 0
+        return self.tensorflow_intra_op_parallelism if special else self.tensorflow_session_parallelism
+
+    @property
+    def inter_op_threads(self) -> int:
+        """The operations at once, 0 for one for each core; see `intra_op_threads`."""
+        special = self.tensorflow_intra_op_parallelism > 0 or self.tensorflow_inter_op_parallelism > 0
+        return self.tensorflow_inter_op_parallelism if special else self.tensorflow_session_parallelism
 
 
 def parse_flags(arguments: Sequence[str]) -> ServerFlags:
@@ -137,6 +149,19 @@ def _check(flags: ServerFlags) -> None:
         raise FlagError("There is no model to serve.", expected="--model_base_path or --model_config_file")
     if not (flags.port or flags.rest_api_port):
         raise FlagError("Both ports are off.", expected="--port or --rest_api_port", received="0 for both")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        raise FlagError(
+            "--batching_parameters_file is set, but batching is off.",
+            expected="--enable_batching as well",
+            received=f"--batching_parameters_file={flags.batching_parameters_file}",
+        )
+    if flags.tensorflow_session_parallelism > 0 < min(
+        flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+    ):
+        raise FlagError(
+            "All three flags of TensorFlow's threads are set.",
+            expected="--tensorflow_session_parallelism, or the two for intra-op and inter-op threads",
+        )
     if not 0 <= flags.request_log_sampling_rate <= 1:
         raise FlagError(
             "--request_log_sampling_rate is out of range.",

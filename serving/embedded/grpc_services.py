@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
 from grpc import StatusCode
-from tensorflow.core.example.example_pb2 import Example
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -30,6 +29,7 @@ from tensorflow_serving.apis.input_pb2 import Input
 from serving.embedded.batching import STOPPING
 from serving.embedded.config_files import PLATFORM, model_sources
 from serving.embedded.errors import OVERLOADED, ServingError, invalid
+from serving.embedded.methods import CLASSIFY, check_predict, check_tasks, serialized_examples
 from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
 from serving.embedded.request_log import predict_log
 from serving.embedded.servable import Servable
@@ -129,6 +129,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             signature = servable.signatures.get(name)
             if signature is None:
                 raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+            check_predict(servable, signature)
             inputs = read_request_inputs(request.inputs, signature)
             outputs = check_outputs(request.output_filter, signature)
             found = await self._predictor.run(servable, signature, inputs, outputs, deadline)
@@ -161,22 +162,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     @rpc_method
     async def MultiInference(self, request: Any, deadline: float) -> inference_pb2.MultiInferenceResponse:
         """Runs several classify and regress signatures of one model on the same tf.Examples."""
-        _check_tasks(request.tasks)
         response = inference_pb2.MultiInferenceResponse()
-        target = _target(request.tasks[0])
+        target = _spec_target(request.tasks[0].model_spec) if request.tasks else Target("")
         with self._predictor.count_request(target.model, "MultiInference", "GRPC"), self._find(target) as servable:
+            check_tasks(servable, request.tasks)
             for task in request.tasks:
-                each = _target(task)
+                each = _spec_target(task.model_spec)
                 result = response.results.add(model_spec=_spec(servable, each.signature or DEFAULT_SIGNATURE))
-                if task.method_name == "tensorflow/serving/classify":
+                if task.method_name == CLASSIFY:
                     found = await self._classification(servable, each, request.input, deadline)
                     result.classification_result.CopyFrom(found)
-                elif task.method_name == "tensorflow/serving/regress":
-                    result.regression_result.CopyFrom(await self._regression(servable, each, request.input, deadline))
                 else:
-                    raise ServingError(
-                        StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
-                    )
+                    result.regression_result.CopyFrom(await self._regression(servable, each, request.input, deadline))
         return response
 
     @rpc_method
@@ -186,8 +183,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             raise invalid("Missing ModelSpec")
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        if unknown := sorted(set(request.metadata_field) - {"signature_def"}):
-            raise invalid(f"Metadata field {unknown[0]} is not supported")
+        for name in request.metadata_field:
+            if name != "signature_def":
+                raise invalid(f"Metadata field {name} is not supported")
         with self._find(_target(request)) as servable:
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.model_spec.name, response.model_spec.version.value = servable.model, servable.version
@@ -203,7 +201,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, servable: Servable, target: Target, content: Input, deadline: float
     ) -> classification_pb2.ClassificationResult:
         result = classification_pb2.ClassificationResult()
-        for classes in await self._predictor.classify(servable, target, _examples(content), deadline):
+        for classes in await self._predictor.classify(servable, target, serialized_examples(content), deadline):
             row = result.classifications.add()
             for label, score in classes:
                 row.classes.add(label=label, score=score)
@@ -212,7 +210,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def _regression(
         self, servable: Servable, target: Target, content: Input, deadline: float
     ) -> regression_pb2.RegressionResult:
-        values = await self._predictor.regress(servable, target, _examples(content), deadline)
+        values = await self._predictor.regress(servable, target, serialized_examples(content), deadline)
         return regression_pb2.RegressionResult(regressions=[regression_pb2.Regression(value=value) for value in values])
 
 
@@ -229,7 +227,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         target = _target(request)
-        return model_status(self._predictor.lifecycle, target.model, target.version, target.label)
+        return model_status(self._predictor.lifecycle, target.model, target.version)
 
     @rpc_method
     async def HandleReloadConfigRequest(
@@ -237,7 +235,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     ) -> model_management_pb2.ReloadConfigResponse:
         """Replaces the list of models; answers when they are available."""
         if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid("ServableConfig.config must be model_config_list")
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
         configured = set(self._predictor.lifecycle.names())
         for item in request.config.model_config_list.config:
             if item.name in configured and item.model_platform not in ("", PLATFORM):
@@ -253,9 +254,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _target(request: Any) -> Target:
-    spec = request.model_spec
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+    return _spec_target(request.model_spec)
+
+
+def _spec_target(spec: model_pb2.ModelSpec) -> Target:
     choice = spec.WhichOneof("version_choice")
     return Target(
         model=spec.name,
@@ -269,37 +273,6 @@ def _spec(servable: Servable, signature: str) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=servable.model, signature_name=signature)
     spec.version.value = servable.version
     return spec
-
-
-def _examples(content: Input) -> list[bytes]:
-    if content.WhichOneof("kind") == "example_list_with_context":
-        return list(_merged(content.example_list_with_context))
-    return [example.SerializeToString() for example in content.example_list.examples]
-
-
-def _merged(content: Any) -> Iterable[bytes]:
-    for example in content.examples:
-        whole = Example()
-        whole.CopyFrom(content.context)
-        for name, feature in example.features.feature.items():
-            whole.features.feature[name].CopyFrom(feature)
-        yield whole.SerializeToString()
-
-
-def _check_tasks(tasks: Any) -> None:
-    if not tasks:
-        raise invalid("Inference request must have at least one task.")
-    names = {task.model_spec.name for task in tasks}
-    if "" in names:
-        raise invalid("Found empty model name.")
-    if len(names) > 1:
-        raise invalid(f"All ModelSpecs in a MultiInferenceRequest must access the same model name. {sorted(names)}")
-    seen: set[str] = set()
-    for task in tasks:
-        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
-        if name in seen:
-            raise invalid(f"Duplicate evaluation of signature: {name}")
-        seen.add(name)
 
 
 def _truncate(message: str) -> str:

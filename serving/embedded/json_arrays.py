@@ -16,16 +16,21 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from serving.embedded.errors import ServingError, invalid
-from serving.embedded.json_text import excerpt
+from serving.embedded.json_text import Repeating, excerpt
 
 Array = NDArray[Any]
 
 _INTEGERS: Final[dict[str, np.dtype[Any]]] = {
-    name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 }
+_SMALL: Final = ("int8", "int16", "uint8")
+"""TensorFlow Serving takes any number of 32 bits for these types; TensorFlow keeps its low bits."""
 _FLOATS: Final[dict[str, np.dtype[Any]]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
 _TYPES: Final = {**_INTEGERS, **_FLOATS, "bool": np.dtype(np.bool_), "string": np.dtype(object)}
-_BOUNDS: Final = {name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max)) for name, kind in _INTEGERS.items()}
+_BOUNDS: Final = {
+    name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+    for name, kind in {**_INTEGERS, **dict.fromkeys(_SMALL, np.dtype(np.int32))}.items()
+}
 _MAX_RANK: Final = 64
 _JSON_TYPES: Final = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
 _WHITE_SPACE: Final = str.maketrans("", "", " \t\n\v\f\r")
@@ -77,7 +82,9 @@ def json_type(value: Any) -> str:
 
 def is_base64(value: Any) -> bool:
     """Returns whether a value encodes bytes: an object with the single key "b64" and a string."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+    if not isinstance(value, dict) or isinstance(value, Repeating):
+        return False
+    return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def decode_base64(value: Any) -> bytes:
@@ -143,6 +150,8 @@ def _array(elements: list[Any], dtype: str) -> Array:
     if dtype == "string":
         texts = [element.encode() if isinstance(element, str) else element for element in elements]
         return np.fromiter(texts, np.dtype(object), len(texts))
+    if dtype in _SMALL:
+        return np.array(elements, np.int32).astype(_TYPES[dtype])
     with np.errstate(over="ignore"):  # a double beyond float32 is infinite
         return np.array(elements, _TYPES[dtype])
 

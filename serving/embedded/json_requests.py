@@ -16,7 +16,7 @@ from tensorflow.core.example.feature_pb2 import Feature
 
 from serving.embedded.errors import ServingError, invalid
 from serving.embedded.json_arrays import Array, convert, decode_base64, is_base64, json_type
-from serving.embedded.json_text import excerpt
+from serving.embedded.json_text import Repeating, excerpt
 from serving.embedded.signatures import TensorSpec
 
 Specs = Mapping[str, TensorSpec]
@@ -206,7 +206,8 @@ def _read_example(value: Any) -> Example:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
     example = Example()
-    for name, content in value.items():
+    # Of two features with one name, the last counts.
+    for name, content in (value.last if isinstance(value, Repeating) else value).items():
         example.features.feature[name].CopyFrom(_read_feature(name, content))
     return example
 
@@ -243,5 +244,5 @@ def _feature_value(name: str, value: Any) -> bytes | float | int:
     if isinstance(value, dict):
         return decode_base64(value)
     if isinstance(value, int) and value > _MAX_INT64:
-        raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     return int(value) if isinstance(value, int) else float(value)

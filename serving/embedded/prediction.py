@@ -18,16 +18,14 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 from serving.embedded.batching import BATCH_PIXELS, TIMED_OUT, BatchScheduler
-from serving.embedded.errors import ServingError, invalid
+from serving.embedded.errors import ServingError
 from serving.embedded.load_limits import ByteBudget, count_bytes, row_pixels
+from serving.embedded.methods import Classes, as_input, classes_of, classify_signature, regress_signature, values_of
 from serving.embedded.metrics import Metrics
 from serving.embedded.request_log import RequestLog
 from serving.embedded.servable import Servable
-from serving.embedded.signatures import DEFAULT_SIGNATURE, Signature, Tensors
+from serving.embedded.signatures import Signature, Tensors
 from serving.embedded.version_lifecycle import Lifecycle
-
-INPUT, SCORES, CLASSES, OUTPUTS = "inputs", "scores", "classes", "outputs"
-"""Names of inputs and outputs in TensorFlow's classify and regress signatures."""
 
 
 @dataclass(frozen=True)
@@ -141,29 +139,15 @@ class Predictor:
         self._count_examples(servable.model, inputs)
         return answers
 
-    async def classify(
-        self, servable: Servable, target: Target, examples: list[bytes], deadline: float
-    ) -> list[list[tuple[str, float]]]:
+    async def classify(self, servable: Servable, target: Target, examples: list[bytes], deadline: float) -> Classes:
         """Returns the classes with their scores of every serialized tf.Example.
 
         Raises:
             ServingError: The model has no such signature, or cannot run it.
         """
-        signature = _example_signature(servable, target.signature, "classification")
-        outputs = [name for name in (CLASSES, SCORES) if name in signature.outputs]
-        if not outputs:
-            raise _unsuitable("No classification outputs found in SignatureDef", signature)
-        answers = await self.run(servable, signature, {INPUT: _as_array(examples)}, outputs, deadline, "Classify")
-        for name, array in answers.items():
-            if np.ndim(array) != 2 or len(array) != len(examples):
-                raise invalid(f"Expected Tensor shape: [{len(examples)} ?] but got {list(np.shape(array))} for {name}")
-        count = next(iter(answers.values())).shape[1]
-        classes = answers.get(CLASSES, np.full((len(examples), count), b"", object))
-        scores = answers.get(SCORES, np.zeros((len(examples), count), np.float32))
-        return [
-            [(_text(label), float(score)) for label, score in zip(*row, strict=True)]
-            for row in zip(classes.tolist(), scores.tolist(), strict=True)
-        ]
+        signature, outputs = classify_signature(servable, target.signature)
+        answers = await self.run(servable, signature, as_input(examples), outputs, deadline, "Classify")
+        return classes_of(answers, len(examples))
 
     async def regress(self, servable: Servable, target: Target, examples: list[bytes], deadline: float) -> list[float]:
         """Returns the value of every serialized tf.Example.
@@ -171,14 +155,9 @@ class Predictor:
         Raises:
             ServingError: The model has no such signature, or cannot run it.
         """
-        signature = _example_signature(servable, target.signature, "regression")
-        if OUTPUTS not in signature.outputs:
-            raise _unsuitable("No regression outputs found in SignatureDef", signature)
-        answers = await self.run(servable, signature, {INPUT: _as_array(examples)}, [OUTPUTS], deadline, "Regress")
-        values = np.asarray(answers[OUTPUTS])
-        if values.size != len(examples):
-            raise invalid(f"Expected output batch size to be {len(examples)}, but got shape {list(values.shape)}")
-        return [float(value) for value in values.ravel()]
+        signature, outputs = regress_signature(servable, target.signature)
+        answers = await self.run(servable, signature, as_input(examples), outputs, deadline, "Regress")
+        return values_of(answers, len(examples))
 
     def log(self, servable: Servable, build: Callable[[], Message]) -> None:
         """Writes a request with its response to the log if it belongs to the sample.
@@ -222,14 +201,14 @@ class Predictor:
         self.metrics.example_total.add(model, by=count)
 
 
-def model_status(lifecycle: Lifecycle, model: str, version: int | None, label: str | None) -> GetModelStatusResponse:
-    """Returns the states of a model's versions, the newest first.
+def model_status(lifecycle: Lifecycle, model: str, version: int | None) -> GetModelStatusResponse:
+    """Returns the states of a model's versions, the newest first, or of one version.
 
     Raises:
-        ServingError: There is no such model, version or label.
+        ServingError: There is no such model or version.
     """
     response = GetModelStatusResponse()
-    for each in lifecycle.statuses(model, version, label):
+    for each in lifecycle.statuses(model, version):
         item = response.model_version_status.add(version=each.number, state=int(each.state))
         item.status.SetInParent()
         if each.error:
@@ -244,32 +223,3 @@ def signature_definitions(servable: Servable) -> SignatureDefMap:
     for name, definition in servable.signature_defs.items():
         answer.signature_def[name].CopyFrom(definition)
     return answer
-
-
-def _example_signature(servable: Servable, name: str, kind: str) -> Signature:
-    """Returns the signature that classifies or regresses; TensorFlow Serving checks only the name of its input."""
-    signature = servable.signatures.get(name or DEFAULT_SIGNATURE)
-    if signature is None:
-        raise invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-    if len(signature.inputs) != 1:
-        raise _unsuitable(f"Expected one {kind} input", signature)
-    if INPUT not in signature.inputs:
-        raise _unsuitable(f"No {kind} inputs found in SignatureDef", signature)
-    return signature
-
-
-def _unsuitable(problem: str, signature: Signature) -> ServingError:
-    tensors = f"inputs {', '.join(signature.inputs)}; outputs {', '.join(signature.outputs)}"
-    return ServingError(StatusCode.FAILED_PRECONDITION, f"{problem}: {signature.name} ({tensors})")
-
-
-def _as_array(examples: list[bytes]) -> NDArray[Any]:
-    if not examples:
-        raise invalid("Input is empty.")
-    array = np.empty(len(examples), object)
-    array[:] = examples
-    return array
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -26,6 +26,7 @@ from serving.embedded.json_requests import read_examples, read_inputs, read_sign
 from serving.embedded.json_responses import write_classifications, write_outputs, write_regressions
 from serving.embedded.json_text import dumps, parse
 from serving.embedded.load_limits import Allowance
+from serving.embedded.methods import check_predict
 from serving.embedded.prediction import Predictor, Target, model_status, signature_definitions
 from serving.embedded.request_log import predict_log
 from serving.embedded.servable import Servable
@@ -164,6 +165,7 @@ class RestApi:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             has_booleans = b"true" in body or b"false" in body
             inputs, form = await self._work(body, read_inputs, document, signature.inputs, has_booleans)
+            check_predict(servable, signature)
             outputs = await self._predictor.run(servable, signature, inputs, list(signature.outputs), deadline)
             self._predictor.log(servable, lambda: _record(servable, name, inputs, outputs))
             return write_outputs(outputs, form)
@@ -181,7 +183,7 @@ class RestApi:
             return write_regressions(await self._predictor.regress(servable, target, examples, deadline))
 
     async def _status(self, route: Route, body: bytes, deadline: float) -> bytes:
-        return _as_json(model_status(self._predictor.lifecycle, route.model, route.version, route.label))
+        return _as_json(model_status(self._predictor.lifecycle, route.model, route.version))
 
     async def _metadata(self, route: Route, body: bytes, deadline: float) -> bytes:
         with self._predictor.lifecycle.find(route.model, route.version, route.label) as servable:

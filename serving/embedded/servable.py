@@ -45,6 +45,7 @@ class Servable:
         signature_defs: TensorFlow's SignatureDefs, by name.
         signatures: The same as `Signature`s, by name.
         batching: The batching parameters; None to run requests one by one.
+        check_methods: Whether a signature's method has to fit the request; TensorFlow Serving's default is no.
     """
 
     def __init__(self, model: str, version: int, path: Path, tags: Collection[str] = ("serve",), config: Any = None):
@@ -62,6 +63,7 @@ class Servable:
         """
         self.model, self.version, self.path = model, version, path
         self.batching: Batching | None = None
+        self.check_methods = False
         self._users = 0
         self._closing = self._closed = False
         self._idle = threading.Condition()

@@ -17,6 +17,7 @@ from serving.embedded.signatures import Signature
 MAX_ELEMENTS = 2**24
 """A tensor of a few bytes may state any shape, which is then filled: larger ones (21,000 images) are refused."""
 
+UNKNOWN = "invalid"
 FIELDS = {
     "float16": "half_val",
     "bfloat16": "half_val",
@@ -57,14 +58,16 @@ def check_outputs(output_filter: Sequence[str], signature: Signature) -> list[st
     Raises:
         ServingError: There is no such output, or one is named twice.
     """
+    seen: set[str] = set()
     for name in output_filter:
         if name not in signature.outputs:
             known = ",".join(signature.outputs)
             raise invalid(
                 f"output tensor alias not found in signature: {name} Outputs expected to be in the set {{{known}}}."
             )
-    if len(set(output_filter)) < len(output_filter):
-        raise invalid("duplicate output tensor alias in output_filter")
+        if name in seen:
+            raise invalid(f"duplicate output tensor alias: {name}")
+        seen.add(name)
     return list(output_filter) or list(signature.outputs)
 
 
@@ -77,7 +80,7 @@ def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
     """
     values = np.asarray(array)
     field = FIELDS[values.dtype.name]
-    proto = TensorProto(dtype=_number(values))
+    proto = TensorProto(dtype=type_number(values))
     proto.tensor_shape.SetInParent()
     for size in values.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -91,15 +94,16 @@ def as_proto(array: NDArray[Any], as_content: bool = False) -> TensorProto:
 
 
 def type_name(number: int) -> str:
-    """Returns TensorFlow's name of a type, such as "float" or "uint8"; "invalid" for an unknown number."""
+    """Returns TensorFlow's name of a type, such as "float" or "uint8"; `UNKNOWN` for a number without a type."""
     try:
         name: str = tf.dtypes.as_dtype(number).name
     except TypeError:
-        return "invalid"
+        return UNKNOWN
     return {"float32": "float", "float64": "double", "float16": "half"}.get(name, name)
 
 
-def _number(values: NDArray[Any]) -> int:
+def type_number(values: NDArray[Any]) -> int:
+    """Returns TensorFlow's number of an array's type."""
     if values.dtype.kind == "O":
         return int(tf.string.as_datatype_enum)
     return int(tf.dtypes.as_dtype(values.dtype).as_datatype_enum)
@@ -107,18 +111,28 @@ def _number(values: NDArray[Any]) -> int:
 
 def _check_names(tensors: Mapping[str, TensorProto], signature: Signature) -> None:
     sent, known = set(tensors), set(signature.inputs)
-    missing = sorted(known - sent - set(signature.optional))
-    extra = sorted(sent - known)
-    if missing or extra:
+    request, expected = (",".join(sorted(names)) for names in (sent, known))
+    if len(sent) > len(known) or (len(sent) < len(known) and not signature.optional):
         raise invalid(
-            f"input size does not match signature: {len(sent)}!={len(known)} "
-            f"len({{{','.join(sorted(sent))}}}) != len({{{','.join(sorted(known))}}}). "
-            f"Sent extra: {{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}."
+            f"input size does not match signature: {len(sent)}!={len(known)} len({{{request}}}) != len({{{expected}}}). "
+            f"Sent extra: {{{','.join(sorted(sent - known))}}}. "
+            f"Missing but required: {{{','.join(sorted(known - sent))}}}."
         )
+    for name in sorted(known - sent - set(signature.optional)):
+        raise invalid(
+            f"Signature input alias: {name}(feed name: {signature.inputs[name].tensor}) not found in request and no "
+            f"default value provided. Inputs expected to be in the request {{{request}}}, or default input alias set: "
+            f"{','.join(sorted(signature.optional))}"
+        )
+    if sent - known:
+        used = ",".join(sorted(sent & known))
+        raise invalid(f"Inputs contains invalid name. Used request inputs: {used}, request input: {request}")
 
 
 def _read(name: str, index: int, tensor: TensorProto, expected: str) -> NDArray[Any]:
     received = type_name(tensor.dtype)
+    if received == UNKNOWN:
+        raise invalid(f"tensor parsing error: {name}")
     if received != expected:
         raise invalid(f"Expects arg[{index}] to be {expected} but {received} is provided")
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
@@ -140,6 +154,8 @@ def _array(tensor: TensorProto, sizes: list[int]) -> NDArray[Any]:
     count = math.prod(sizes)
     values = list(getattr(tensor, field)[:count])
     empty: Any = b"" if field == "string_val" else 0
-    array = np.full(count, values[-1] if values else empty, np.uint16 if field == "half_val" else kind)
+    # Small integers come in 32 bits: TensorFlow keeps their low bits.
+    stored = {"half_val": np.dtype(np.uint16), "int_val": np.dtype(np.int32)}.get(field, np.dtype(kind))
+    array = np.full(count, values[-1] if values else empty, stored)
     array[: len(values)] = values
-    return array.view(kind).reshape(sizes)
+    return (array.view(kind) if field == "half_val" else array.astype(kind, copy=False)).reshape(sizes)

@@ -112,15 +112,15 @@ class Lifecycle:
         """Loads the versions of all sources, waits until every model has one, then starts the polling thread.
 
         Raises:
-            ServingError: All versions of a model failed to load, or a label names a missing version.
+            ServingError: All versions of a model failed to load, or a label names a version that is not loaded yet,
+                which needs the option.
         """
         self._configure(sources)
         self._reconcile()
-        while (waiting := self._unavailable_sources()) and not self._stopping.is_set():
+        while (waiting := self._unavailable_sources("servable")) and not self._stopping.is_set():
             self._warn_of(waiting[0])
             self._stopping.wait(max(self._options.poll_seconds, WATCH_SECONDS))
             self._reconcile()
-        self._assign_labels()
         self._thread.start()
 
     def cancel_start(self) -> None:
@@ -131,14 +131,14 @@ class Lifecycle:
         """Replaces the configuration; returns when every model of it is available.
 
         Raises:
-            ServingError: A model cannot be loaded, or a label names a missing version.
+            ServingError: A model cannot be loaded, or a label names a version that is not loaded yet: then nothing
+                changes.
         """
         with self._lock:
             self._configure(sources)
             self._reconcile()
-            if waiting := self._unavailable_sources():
-                raise ServingError(StatusCode.UNKNOWN, f"1 servable(s) did not become available: {{{waiting[0].name}}}")
-            self._assign_labels()
+            if waiting := self._unavailable_sources("model"):
+                raise _unavailable("model", f"name: {waiting[0].name}")
 
     def stop(self) -> None:
         """Drains and unloads all versions."""
@@ -155,6 +155,8 @@ class Lifecycle:
         Raises:
             ServingError: There is no such model, version or label, or it is not loaded.
         """
+        if not model:
+            raise invalid("ModelSpec has no name specified.")
         while True:
             entry = self._models.get(model)
             number = version if label is None else _labelled_version(entry, label)
@@ -165,14 +167,13 @@ class Lifecycle:
             if servable.acquire():
                 return servable
 
-    def statuses(self, model: str, version: int | None = None, label: str | None = None) -> list[Version]:
-        """Returns the versions of a model, the newest first, or only the version that is given by number or label.
+    def statuses(self, model: str, number: int | None = None) -> list[Version]:
+        """Returns the versions of a model, the newest first, or only the version that is given by its number.
 
         Raises:
-            ServingError: There is no such model, version or label.
+            ServingError: There is no such model or version.
         """
         entry = self._models.get(model)
-        number = version if label is None else _labelled_version(entry, label)
         versions = sorted(entry.versions.values(), key=lambda each: -each.number) if entry else []
         if number is None and not versions:
             raise ServingError(StatusCode.NOT_FOUND, f"Could not find any versions of model {model}")
@@ -208,12 +209,15 @@ class Lifecycle:
 
     def _configure(self, sources: Iterable[ModelSource]) -> None:
         configured = {source.name: source for source in sources}
+        # Like TensorFlow Serving: before any version is loaded, so a new version and its label need two steps.
+        self._check_labels(configured.values())
         # Requests look up models without a lock, so the table is replaced and never changed.
         models = dict(self._models)
         for name, source in configured.items():
             models.setdefault(name, Model(source)).source = source
         for name, model in models.items():
             model.aspired = name in configured
+            model.labels = dict(model.source.labels) if model.aspired else {}
         self._models = models
 
     def _reconcile(self) -> None:
@@ -264,8 +268,8 @@ class Lifecycle:
         version.state = State.AVAILABLE
         log.info("Version %d of %s is available", version.number, name)
 
-    def _unavailable_sources(self) -> list[ModelSource]:
-        """Returns the sources of the models without an available version.
+    def _unavailable_sources(self, noun: str) -> list[ModelSource]:
+        """Returns the sources of the models without an available version; the noun is for the error.
 
         Raises:
             ServingError: All versions of one of them failed to load.
@@ -274,30 +278,30 @@ class Lifecycle:
         for model in waiting:
             failed = [v for v in model.versions.values() if v.aspired and v.state is State.END]
             if failed and all(v.state is State.END for v in model.versions.values() if v.aspired):
-                reason = failed[-1].error.message if failed[-1].error else ""
-                raise ServingError(
-                    StatusCode.UNKNOWN,
-                    "1 servable(s) did not become available: "
-                    f"{{name: {model.source.name} version: {failed[-1].number} due to error: {reason}}}",
-                )
+                raise _unavailable(noun, f"name: {model.source.name} version: {failed[-1].number}", failed[-1].error)
         return [model.source for model in waiting]
 
     def _warn_of(self, source: ModelSource) -> None:
         if not self._models[source.name].versions:
             log.warning("No versions of servable %s found under base path %s", source.name, source.base_path)
 
-    def _assign_labels(self) -> None:
-        for name, model in self._models.items():
-            labels, available = dict(model.source.labels) if model.aspired else {}, model.available()
-            for label, number in labels.items():
+    def _check_labels(self, sources: Iterable[ModelSource]) -> None:
+        for source in sources:
+            model = self._models.get(source.name) or Model(source)
+            available = model.available()
+            for label, number in source.labels:
                 moved = model.labels.get(label, number) != number
                 if number not in available and (moved or not self._options.labels_for_unavailable):
                     raise ServingError(
                         StatusCode.FAILED_PRECONDITION,
-                        f"Request to assign label to version {number} of model {name}, "
+                        f"Request to assign label to version {number} of model {source.name}, "
                         "which is not currently available for inference",
                     )
-            model.labels = labels
+
+
+def _unavailable(noun: str, identity: str, error: ServingError | None = None) -> ServingError:
+    reason = f" due to error: {error.code.name}: {error.message}" if error else ""
+    return ServingError(StatusCode.UNKNOWN, f"1 {noun}(s) did not become available: {{{{{{{identity}}}{reason}}}, }}")
 
 
 def _add_version(model: Model, name: str, number: int, path: Path) -> None:

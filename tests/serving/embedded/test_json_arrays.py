@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from serving.embedded.errors import HTTP_STATUS, ServingError
 from serving.embedded.json_arrays import convert, convert_exactly, decode_base64
 
-INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-TYPES = [*INTEGERS, "float", "double", "bool", "string", "half"]
+INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"]
+TYPES = [*INTEGERS, "float", "double", "bool", "string", "half", "uint16"]
 
 edges = st.sampled_from([e + d for e in (0, 2**7, 2**8, 2**15, 2**31, 2**32, 2**63) for d in (-1, 0)])
 numbers = st.integers(-3, 300) | edges | edges.map(lambda edge: -edge) | st.just(2**64 - 1)
@@ -66,12 +66,20 @@ def test_integers(dtype: str, data: st.DataObject) -> None:
     assert convert(value, dtype).tolist() == value
 
 
+@given(st.sampled_from(["int8", "int16", "uint8"]), st.lists(st.integers(-(2**31), 2**31 - 1)))
+def test_small_integers_wrap(dtype: str, values: list[int]) -> None:
+    """Of a number of 32 bits, the low bits are kept for a smaller type, as TensorFlow Serving does."""
+    modulus, low = 2 ** (8 * np.dtype(dtype).itemsize), int(np.iinfo(dtype).min)
+    assert convert(values, dtype).tolist() == [(value - low) % modulus + low for value in values]
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
         ([1.5], "int32", "JSON Value: 1.5 Type: Number is not of expected type: int32"),
         ([1.0], "uint8", "JSON Value: 1.0 Type: Number is not of expected type: uint8"),
-        ([256], "uint8", "JSON Value: 256 Type: Number is not of expected type: uint8"),
+        ([2**31], "uint8", "JSON Value: 2147483648 Type: Number is not of expected type: uint8"),
+        ([-(2**31) - 1], "int16", "JSON Value: -2147483649 Type: Number is not of expected type: int16"),
         ([2147483648], "int32", "JSON Value: 2147483648 Type: Number is not of expected type: int32"),
         ([-1], "uint32", "JSON Value: -1 Type: Number is not of expected type: uint32"),
         ([1, True], "int32", "JSON Value: true Type: True is not of expected type: int32"),
@@ -106,7 +114,7 @@ def test_refused(value: Any, dtype: str, message: str) -> None:
     assert (HTTP_STATUS[refused.value.code], refused.value.message) == (400, message)
 
 
-@pytest.mark.parametrize("dtype", ["half", "bfloat16", "complex64"])
+@pytest.mark.parametrize("dtype", ["half", "bfloat16", "complex64", "uint16"])
 def test_types_without_json(dtype: str) -> None:
     """A type without a form in JSON is UNIMPLEMENTED."""
     with pytest.raises(ServingError, match=f"^Conversion of JSON Value: 1.0 to type: {dtype}$") as refused:

@@ -222,6 +222,19 @@ def test_an_examples_feature_replaces_the_contexts() -> None:
     assert features(other) == {"a": ("int64_list", [1, 2]), "b": ("float_list", [0.5])}
 
 
+def test_equal_names() -> None:
+    """Of two equal names the first counts in a document, and the last among an example's features."""
+    body = b'{"instances":[{"x":1,"x":2}],"instances":5,"signature_name":"a","signature_name":3}'
+    inputs, form = read_inputs(parse(body), specs(x="int32"))
+    assert inputs["x"].tolist() == [1] and form is Format.ROW and read_signature_name(parse(body)) == "a"
+    inputs, _ = read_inputs(parse(b'{"inputs":{"x":1,"x":2}}'), specs(x="int32"))
+    assert inputs["x"].tolist() == 1
+    with pytest.raises(ServingError, match="not formatted correctly for base64 data"):
+        read_inputs(parse(b'{"inputs":[{"b64":"YQ==","b64":"YQ=="}]}'), specs(x="string"))
+    _, (example,) = read_examples(parse(b'{"examples":[{"a":"x","a":0.5}],"examples":[]}'))
+    assert features(example) == {"a": ("float_list", [0.5])}
+
+
 @pytest.mark.parametrize(
     ("document", "ending"),
     [
@@ -240,7 +253,7 @@ def test_an_examples_feature_replaces_the_contexts() -> None:
         ),
         ({"examples": [{"a": [[1]]}]}, "Feature: a has element with unexpected JSON type: Array"),
         ({"examples": [{"a": None}]}, "Feature: a has element with unexpected JSON type: Null"),
-        ({"examples": [{"a": 2**63}]}, "Feature: a has uint64 element. Only int64 is supported."),
+        ({"examples": [{"a": 2**63}]}, "Feature: a has uint64_t element. Only int64_t is supported."),
         ({"examples": [{"a": {"b64": "!"}}]}, "Unable to base64 decode"),
         ({"signature_name": 1, "examples": [{}]}, "'signature_name' key must be a string value."),
     ],

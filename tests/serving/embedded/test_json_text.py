@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.embedded.errors import HTTP_STATUS, ServingError
-from serving.embedded.json_text import Literal, dumps, excerpt, number, numbers, parse
+from serving.embedded.json_text import Literal, Repeating, dumps, excerpt, number, numbers, parse
 
 documents = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -37,7 +41,10 @@ def error(body: bytes) -> str:
         (b'{"a":nan}', "JSON Parse error: Invalid value. at offset: 6"),
         (b'\xef\xbb\xbf{"a":x}', "JSON Parse error: Invalid value. at offset: 8"),
         (b'{"a":"\xff"}', "JSON Parse error: A string is not UTF-8: invalid start byte."),
-        (b"[1.0,2.0]", "JSON Value: [\n    1.0,\n    2.0\n] Is not object"),
+        (b"[1.0,2.0]", "JSON Value: [1.0, 2.0\n] Is not object"),
+        (b" ]", "JSON Parse error: The document is empty. at offset: 1"),
+        (b"}", "JSON Parse error: The document is empty. at offset: 0"),
+        (b"[,", "JSON Parse error: Invalid value. at offset: 1"),
     ],
 )
 def test_errors(body: bytes, message: str) -> None:
@@ -156,9 +163,54 @@ def test_escapes() -> None:
 
 
 def test_excerpt_is_short() -> None:
-    """A long or deep value is cut in an error message."""
+    """After 256 bytes, a long or deep value ends in an error message; a piece that began before is complete."""
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
-    assert excerpt([1, "a"]) == '[\n    1,\n    "a"\n]'
-    assert len(excerpt(list(range(10**6)))) == len(excerpt(deep)) == 1003
+    assert excerpt([1, "a"]) == '[1, "a"\n]'
+    assert excerpt(list(range(10**6))) == f"[{str(list(range(67)))[1:-1]}"
+    assert excerpt(deep) == "[" * 256
+    assert excerpt(["é" * 126, 1, 2]) == f'["{"é" * 126}", 1' and len(excerpt(["a" * 1000, 1])) == 1003
+    assert excerpt({"a" * 251: 1, "b": 2}) == f'{{\n    "{"a" * 251}"'
+
+
+def test_excerpt_ends_before_a_number_that_json_lacks() -> None:
+    """RapidJSON's writer stops at NaN and infinities."""
+    assert excerpt([1.5, math.nan, 2]) == "[1.5" and excerpt(math.inf) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e20, "100000000000000000000.0"),
+        (1e21, "1e21"),
+        (1.25e22, "1.25e22"),
+        (123.456, "123.456"),
+        (1e-6, "0.000001"),
+        (1e-7, "1e-7"),
+        (-0.0, "-0.0"),
+        (-1200.0, "-1200.0"),
+    ],
+)
+def test_doubles_in_an_excerpt(value: float, text: str) -> None:
+    """An error message has a double as RapidJSON writes it, in all its digits."""
+    assert excerpt(value) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_doubles_in_an_excerpt_read_back(value: float) -> None:
+    """The text of every double reads back to the same number."""
+    assert float(excerpt(value)) == value
+
+
+def test_the_first_of_two_equal_names_counts() -> None:
+    """Of two members with one name the first counts, also inside; the last values are available too."""
+    document = parse(b'{"a":1,"b":{"c":2,"c":3},"a":4,"a":5}')
+    assert document == {"a": 1, "b": {"c": 2}}
+    assert isinstance(document, Repeating) and document.last == {"a": 5, "b": {"c": 2}}
+
+
+@pytest.mark.parametrize("after", [b"x", b" {", b"}", b'\n{"a":2}', b"\xff"])
+def test_text_after_the_document_is_ignored(after: bytes) -> None:
+    """The parser stops when the document is complete."""
+    assert parse(b'{"a":1}' + after) == {"a": 1}

@@ -14,7 +14,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.embedded.errors import ServingError
 from serving.embedded.signatures import Signature, TensorSpec
-from serving.embedded.tensor_protos import FIELDS, as_proto, read_request_inputs, type_name
+from serving.embedded.tensor_protos import FIELDS, as_proto, check_outputs, read_request_inputs, type_name
 
 TYPES = [tf.string, *(tf.dtypes.as_dtype(name) for name in FIELDS if name != "object")]
 NUMBERS = ["uint8", "int32", "int64", "uint64", "float16", "float32", "float64", "bool"]
@@ -63,11 +63,50 @@ def test_any_tensor_is_read_or_refused(proto: TensorProto) -> None:
         assert found.dtype == tf.dtypes.as_dtype(proto.dtype).as_numpy_dtype
 
 
-def test_a_pixel_out_of_range_is_refused() -> None:
-    """300 is not a uint8, the same as over REST."""
-    proto = TensorProto(dtype=tf.uint8.as_datatype_enum, int_val=[300])
-    with pytest.raises(ServingError, match="tensor parsing error: x"):
-        read_request_inputs({"x": proto}, signature("uint8"))
+def test_a_pixel_out_of_range_wraps() -> None:
+    """300 as a uint8 is 44, the same as over REST and in TensorFlow; a short list ends in copies of its last value."""
+    proto = TensorProto(dtype=tf.uint8.as_datatype_enum, int_val=[-1, 300])
+    proto.tensor_shape.dim.add(size=3)
+    assert read_request_inputs({"x": proto}, signature("uint8"))["x"].tolist() == [255, 44, 44]
+
+
+def test_a_tensor_without_a_type_cannot_be_read() -> None:
+    """A TensorProto whose type was forgotten cannot be parsed; one with another type is refused with both names."""
+    with pytest.raises(ServingError, match="^tensor parsing error: x$"):
+        read_request_inputs({"x": TensorProto(float_val=[1.0])}, signature("float"))
+    with pytest.raises(ServingError, match="^Expects arg\\[0\\] to be float but double is provided$"):
+        read_request_inputs({"x": tf.make_tensor_proto(1.0, tf.float64)}, signature("float"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "optional", "message"),
+    [
+        (["z"], [], "Signature input alias: x(feed name: ) not found in request and no default value provided. Inputs "
+         "expected to be in the request {z}, or default input alias set: "),
+        (["y", "z"], [], "input size does not match signature: 2!=1 len({y,z}) != len({x}). Sent extra: {y,z}. Missing "
+         "but required: {x}."),
+        ([], [], "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: "
+         "{x}."),
+        (["z"], ["x"], "Inputs contains invalid name. Used request inputs: , request input: z"),
+    ],
+)  # fmt: skip
+def test_names_that_do_not_fit(sent: list[str], optional: list[str], message: str) -> None:
+    """The number of inputs is checked first, then their names."""
+    defaults = {name: np.zeros(1, np.float32) for name in optional}
+    known = Signature("serving_default", "", {"x": TensorSpec("float", None)}, {}, defaults)
+    with pytest.raises(ServingError) as refused:
+        read_request_inputs({name: tf.make_tensor_proto(1.0) for name in sent}, known)
+    assert refused.value.message == message
+
+
+def test_output_filters() -> None:
+    """The first unknown or repeated name of an output filter is reported."""
+    known = Signature("serving_default", "", {}, {name: TensorSpec("float", None) for name in ("a", "b")}, {})
+    assert check_outputs([], known) == ["a", "b"] and check_outputs(["b"], known) == ["b"]
+    with pytest.raises(ServingError, match="^duplicate output tensor alias: b$"):
+        check_outputs(["a", "b", "b", "c"], known)
+    with pytest.raises(ServingError, match="^output tensor alias not found in signature: c "):
+        check_outputs(["c", "b", "b"], known)
 
 
 @given(data=st.data(), as_content=st.booleans())

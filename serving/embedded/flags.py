@@ -149,14 +149,18 @@ def _check(flags: ServerFlags) -> None:
         raise FlagError("There is no model to serve.", expected="--model_base_path or --model_config_file")
     if not (flags.port or flags.rest_api_port):
         raise FlagError("Both ports are off.", expected="--port or --rest_api_port", received="0 for both")
+    if flags.port == flags.rest_api_port:
+        raise FlagError("Both ports are the same.", expected="two ports", received=f"{flags.port} for both")
     if flags.batching_parameters_file and not flags.enable_batching:
         raise FlagError(
-            "--batching_parameters_file is set, but batching is off.",
+            "--batching_parameters_file is set without setting --enable_batching to true.",
             expected="--enable_batching as well",
             received=f"--batching_parameters_file={flags.batching_parameters_file}",
         )
-    if flags.tensorflow_session_parallelism > 0 < min(
-        flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+    if (
+        flags.tensorflow_session_parallelism
+        > 0
+        < min(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
     ):
         raise FlagError(
             "All three flags of TensorFlow's threads are set.",

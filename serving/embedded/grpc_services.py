@@ -250,6 +250,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         await asyncio.get_running_loop().run_in_executor(None, self._predictor.lifecycle.reload, sources)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
+        # TensorFlow Serving counts loads of SavedModels under names that this server does not have.
+        for name in sorted(set(request.metric_names)):
+            response.metric.add(name=name, int64_value_increase=0)
         return response
 
 

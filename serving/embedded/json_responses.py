@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.embedded.errors import invalid
+from serving.embedded.errors import ServingError, invalid
 from serving.embedded.json_arrays import Array
 from serving.embedded.json_requests import Format
 from serving.embedded.json_text import INDENT, Literal, brackets, dumps, number, numbers, quoted
@@ -141,6 +141,8 @@ def _lists(name: str, array: Array, level: int) -> str:
 
 def _texts(name: str, flat: NDArray[Any], level: int) -> list[str]:
     kind = flat.dtype.kind
+    if flat.dtype == np.uint16:  # TensorFlow Serving leaves this type out
+        raise _unwritable(flat)
     if kind == "f" and flat.dtype.itemsize >= 4:
         return numbers(flat)
     if kind in "iu":
@@ -150,7 +152,12 @@ def _texts(name: str, flat: NDArray[Any], level: int) -> list[str]:
     if kind == "O":
         as_bytes = name.endswith("_bytes")
         return [_base64_object(value, level) if as_bytes else _string(value, level) for value in flat.tolist()]
-    raise invalid(f"Failed to write JSON value for tensor type: {flat.dtype.name}")
+    raise _unwritable(flat)
+
+
+def _unwritable(flat: NDArray[Any]) -> ServingError:
+    name = {"float16": "half"}.get(flat.dtype.name, flat.dtype.name)
+    return invalid(f"Failed to write JSON value for tensor type: {name}")
 
 
 def _string(value: bytes, level: int) -> str:

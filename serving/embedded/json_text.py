@@ -52,7 +52,7 @@ class Repeating(dict[str, Any]):
         self.last = dict(members)
 
 
-class _Decoder(rapidjson.Decoder):  # type: ignore[misc]
+class _Decoder(rapidjson.Decoder):
     start_object = list
 
     def end_object(self, members: list[tuple[str, Any]]) -> dict[str, Any]:

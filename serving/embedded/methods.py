@@ -42,8 +42,7 @@ def check_predict(servable: Servable, signature: Signature) -> None:
     if servable.check_methods and signature.method not in allowed:
         raise ServingError(
             StatusCode.INTERNAL,
-            "Expected prediction signature method_name to be one of "
-            f"{{{', '.join(allowed)}}}. Was: {signature.method}",
+            f"Expected prediction signature method_name to be one of {{{', '.join(allowed)}}}. Was: {signature.method}",
         )
 
 
@@ -113,7 +112,9 @@ def classes_of(outputs: Mapping[str, Array], count: int) -> Classes:
     shape = (count, widths[0])
     labels = outputs.get(CLASSES, np.full(shape, b"", object)).tolist()
     scores = outputs.get(SCORES, np.zeros(shape, np.float32)).tolist()
-    return [[(_text(label), score) for label, score in zip(*row, strict=True)] for row in zip(labels, scores, strict=True)]
+    return [
+        [(_text(label), score) for label, score in zip(*row, strict=True)] for row in zip(labels, scores, strict=True)
+    ]
 
 
 def values_of(outputs: Mapping[str, Array], count: int) -> list[float]:

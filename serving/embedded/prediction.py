@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from google.protobuf.message import Message
 from grpc import StatusCode
 from numpy.typing import NDArray

@@ -56,6 +56,7 @@ _POST: Final = re.compile(
 _GET: Final = re.compile(
     rf"/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<api>metadata))?", re.IGNORECASE | re.ASCII
 )
+_ORIGIN: Final = re.compile(b"https?://")
 _PATTERNS: Final = {"POST": _POST, "GET": _GET}
 _PREDICTIONS: Final = ("classify", "regress", "predict")
 _MAX_VERSION: Final = 2**63 - 1
@@ -115,18 +116,19 @@ class RestApi:
         path = _raw_path(scope)
         if scope["method"] not in METHODS:
             response: Response = _html(501, "Not Implemented")
-        elif path.startswith(API_PREFIX):
-            response = await self._answer(scope["method"], path, scope, receive)
         elif (metrics := self._options.metrics_path) and path.partition("?")[0] == metrics:
             response = self._metrics(path)
+        elif path[: len(API_PREFIX)].lower() == API_PREFIX:
+            response = await self._answer(scope["method"], path, scope, receive)
         else:
             return await self._others(scope, receive, send)
         return await response(scope, receive, send)
 
     async def _answer(self, method: str, path: str, scope: Scope, receive: Receive) -> Response:
         headers = CORS if self._options.cors else {}
-        if method == "OPTIONS" and self._options.cors:
-            return Response(headers=headers)
+        if method == "OPTIONS":
+            origin = dict(scope["headers"]).get(b"origin", b"")
+            return Response(status_code=200 if _ORIGIN.search(origin) else 400, headers=headers)
         try:
             body = await self._dispatch(method, path, scope, receive)
         except BodilessError:
@@ -205,7 +207,7 @@ class RestApi:
         if declared.isdigit() and int(declared) > limit:
             raise _TooLargeError(limit)
         body = await _read_chunks(receive, limit, allowance)  # `http_limits` bounds how long it may take
-        if headers.get(b"content-encoding") != b"gzip":
+        if b"gzip" not in headers.get(b"content-encoding", b""):
             return body
         content = _decompress(body, limit)
         allowance.add(len(content))

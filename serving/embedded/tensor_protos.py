@@ -114,7 +114,8 @@ def _check_names(tensors: Mapping[str, TensorProto], signature: Signature) -> No
     request, expected = (",".join(sorted(names)) for names in (sent, known))
     if len(sent) > len(known) or (len(sent) < len(known) and not signature.optional):
         raise invalid(
-            f"input size does not match signature: {len(sent)}!={len(known)} len({{{request}}}) != len({{{expected}}}). "
+            f"input size does not match signature: {len(sent)}!={len(known)} "
+            f"len({{{request}}}) != len({{{expected}}}). "
             f"Sent extra: {{{','.join(sorted(sent - known))}}}. "
             f"Missing but required: {{{','.join(sorted(known - sent))}}}."
         )
@@ -155,7 +156,7 @@ def _array(tensor: TensorProto, sizes: list[int]) -> NDArray[Any]:
     values = list(getattr(tensor, field)[:count])
     empty: Any = b"" if field == "string_val" else 0
     # Small integers come in 32 bits: TensorFlow keeps their low bits.
-    stored = {"half_val": np.dtype(np.uint16), "int_val": np.dtype(np.int32)}.get(field, np.dtype(kind))
+    stored: Any = {"half_val": np.uint16, "int_val": np.int32}.get(field, kind)
     array = np.full(count, values[-1] if values else empty, stored)
     array[: len(values)] = values
     return (array.view(kind) if field == "half_val" else array.astype(kind, copy=False)).reshape(sizes)

@@ -28,8 +28,8 @@ from serving.embedded.methods import (
     check_tasks,
     classes_of,
     classify_signature,
-    serialized_examples,
     regress_signature,
+    serialized_examples,
     values_of,
 )
 from serving.embedded.metrics import Metrics

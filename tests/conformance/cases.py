@@ -86,4 +86,71 @@ DEVIATIONS: Final[Mapping[str, Deviation]] = {
         difference="Without `--bind_address=0.0.0.0` the server listens on loopback only; no `--grpc_socket_path`.",
         reason="A local client sees no difference; the flag admits remote ones.",
     ),
+    "row-36": Deviation(
+        expect={
+            "status": 200,
+            "tensors": {"a": {"shape": [2], "values": [1, 3]}, "b": {"shape": [2], "values": [5, 6]}},
+        },
+        difference="If an instance has a name twice, the first value counts. TensorFlow Serving appends both and so "
+        "gives later instances the values of others.",
+        reason="Each instance gets its own values.",
+    ),
+    "err-67": Deviation(
+        expect={"status": 400, "error_contains": "JSON Parse error: A string is not UTF-8"},
+        difference="A string in a request must be UTF-8.",
+        reason='Other bytes are sent as `{"b64": ...}`, which both servers accept.',
+    ),
+    "err-68": Deviation(
+        expect={"status": 400, "error_contains": "Lists are nested too deeply"},
+        difference="A tensor has at most 64 dimensions, NumPy's limit, instead of 254.",
+        reason="None: no operation takes that many.",
+    ),
+    "resp-20": Deviation(
+        expect={"status": 200, "json": {"predictions": [{"b64": "/w=="}]}},
+        difference='A string output that is not UTF-8 is written as `{"b64": ...}`, whatever its name.',
+        reason="The response is valid JSON; TensorFlow Serving's is not.",
+    ),
+    "grpc-67": Deviation(
+        expect={"code": "INVALID_ARGUMENT", "details_exact": "tensor parsing error: x"},
+        difference="A tensor whose values do not come as `tensor_content` has at most 16,777,216 elements.",
+        reason="A request of a few bytes cannot fill the memory; 21,000 images fit.",
+    ),
+    "http-35": Deviation(
+        expect={"status": 413, "error_contains": "The request body is too large"},
+        difference="A body has at most 32 MiB, also after decompression (`--rest_api_max_body_bytes`).",
+        reason="A larger request gets 413 with the limit in the error.",
+    ),
+    "http-36": Deviation(
+        expect={"counted_as": ""},
+        difference="`request_count` has requests for unknown models under an empty name.",
+        reason="Clients cannot fill the metrics with names of their own.",
+    ),
+    "http-37": Deviation(
+        expect={"counted": True},
+        difference="`request_example_counts` and `request_example_count_total` also count the rows of predict "
+        "requests.",
+        reason="Dashboards see images, not only requests.",
+    ),
+    "life-98": Deviation(
+        expect={"codes": ["OK", "OK"], "error_contains": ""},
+        difference="Requests of different shapes never share a batch, unless they are padded.",
+        reason="Both requests are answered; TensorFlow Serving fails both.",
+    ),
+    "life-99": Deviation(
+        expect={"codes": ["OK", "INVALID_ARGUMENT"], "error_contains": "negative"},
+        difference="If a batch fails, each of its requests runs again alone.",
+        reason="A bad request fails no other request.",
+    ),
+    "life-104": Deviation(
+        expect={},
+        difference="At the start, an unknown flag, two equal ports, or `--enable_per_model_batching_parameters` "
+        "without `--enable_batching` stops the server, and `--port=0` serves REST alone. TensorFlow Serving ignores "
+        "the first three (with equal ports, it has no REST interface) and refuses the last.",
+        reason="A mistake in a command shows at once.",
+    ),
+    "life-105": Deviation(
+        expect={"served_after": [2]},
+        difference="If the base path of a model is missing, the other models still get new versions.",
+        reason="One broken model does not stop the others.",
+    ),
 }

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf import text_format
 from google.protobuf.message import Message
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
@@ -23,6 +25,7 @@ TIMEOUT = 60.0
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 REQUESTS: Mapping[str, Callable[[], Any]] = {
     "Predict": predict_pb2.PredictRequest,
+    "Classify": classification_pb2.ClassificationRequest,
     "Regress": regression_pb2.RegressionRequest,
     "MultiInference": inference_pb2.MultiInferenceRequest,
     "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
@@ -67,10 +70,19 @@ def predict_request(model: str, signature: str = "", **inputs: Sequence[float]) 
 
 
 def build(rpc: str, message: Mapping[str, Any]) -> Any:
-    """Returns the request message of a case."""
+    """Returns the request message of a case; `examples` has the features' numbers, `config` is text."""
     request = REQUESTS[rpc]()
     if "model_spec" in message:
+        request.model_spec.SetInParent()
         fill_spec(request.model_spec, message["model_spec"])
+    for features in message.get("examples", []):
+        example = request.input.example_list.examples.add()
+        for name, number in features.items():
+            example.features.feature[name].float_list.value.append(number)
+    for task in message.get("tasks", []):
+        fill_spec(request.tasks.add(method_name=task["method_name"]).model_spec, task["model_spec"])
+    if "config" in message:
+        text_format.Parse(message["config"], request.config)
     for name, tensor in message.get("inputs", {}).items():
         fill_tensor(request.inputs[name], tensor)
     for name in ("output_filter", "metadata_field"):
@@ -127,7 +139,8 @@ def _check_outputs(answer: Any, wanted: Mapping[str, Mapping[str, Any]]) -> None
     for name, tensor in wanted.items():
         received = answer.outputs[name]
         assert received.dtype == types_pb2.DataType.Value(tensor.get("dtype", "DT_FLOAT"))
-        assert list(received.float_val) == tensor["float_val"] and not received.tensor_content
+        field = next(name for name in tensor if name.endswith("_val"))
+        assert list(getattr(received, field)) == tensor[field] and not received.tensor_content
         if "tensor_shape" in tensor:
             assert [dimension.size for dimension in received.tensor_shape.dim] == tensor["tensor_shape"]
 

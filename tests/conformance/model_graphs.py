@@ -117,6 +117,43 @@ def sizes() -> Any:
     )
 
 
+def positions() -> Any:
+    """Returns a function that returns `x`, each row's position among the rows that ran together, and their sum.
+
+    Negative numbers fail the run.
+    """
+
+    def locate(x: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x >= 0), ["a number is negative"])]):
+            rows = tf.shape(x)[0]
+            return {"y": tf.identity(x), "row": tf.range(rows), "total": tf.fill([rows], tf.reduce_sum(x))}
+
+    return tf.function(locate, input_signature=[spec(tf.float32, "x")])
+
+
+def misfits() -> Signatures:
+    """Returns classify and regress signatures whose outputs do not have the required shapes or types."""
+    texts = spec(tf.string, "inputs", [None])
+
+    def returning(**outputs: Callable[[Any], Any]) -> Any:
+        return tf.function(
+            lambda inputs: {name: output(tf.size(inputs)) for name, output in outputs.items()}, input_signature=[texts]
+        )
+
+    def numbers(columns: int) -> Callable[[Any], Any]:
+        return lambda count: tf.zeros([count, columns])
+
+    return {
+        "serving_default": returning(outputs=numbers(2)),
+        "doubles": returning(outputs=lambda count: tf.zeros([count], tf.float64)),
+        "single": returning(outputs=lambda count: tf.zeros([tf.minimum(count, 1)])),
+        "uneven": returning(classes=lambda count: tf.fill([count, 2], "a"), scores=numbers(3)),
+        "numbered": returning(classes=lambda count: tf.zeros([count, 2], tf.int32), scores=numbers(2)),
+        "flat": returning(scores=lambda count: tf.zeros([count])),
+        "three": returning(classes=lambda count: tf.fill([count, 2], "a"), scores=numbers(2), more=numbers(2)),
+    }
+
+
 def total() -> Any:
     """Returns a function whose output has no batch dimension."""
     return tf.function(lambda x: {"y": tf.reduce_sum(x)}, input_signature=[spec(tf.float32, "x", [None])])

@@ -61,8 +61,9 @@ def _write_half_plus(folder: Path) -> None:
     for number, name in ((2, "half_plus_two"), (3, "saved_model_half_plus_three")):
         save(folder / name / "123", model_graphs.half_plus(number))
         edit(folder / name / "123", _as_the_original)
-    for name in ("default", "odd_name"):
+    for name in ("default", "odd_name", "odd_method"):
         shutil.copytree(folder / "half_plus_two", folder / name)
+    edit(folder / "odd_method" / "123", _with_an_odd_method)
 
 
 def _as_the_original(definitions: SignatureDefs) -> None:
@@ -71,6 +72,10 @@ def _as_the_original(definitions: SignatureDefs) -> None:
     set_shape(definitions["serving_default"].outputs["y"], (-1, 1))
     definitions["regress_x_to_y"].method_name = METHOD + "regress"
     definitions["classify_x_to_y"].method_name = METHOD + "classify"
+
+
+def _with_an_odd_method(definitions: SignatureDefs) -> None:
+    definitions["serving_default"].method_name = "odd"
 
 
 def _write_versions(folder: Path) -> None:
@@ -112,6 +117,8 @@ def _write_special_models(folder: Path) -> None:
     save(folder / "slow" / "1", {"serving_default": model_graphs.slow(), "until_file": model_graphs.until_file()})
     save(folder / "sizes" / "1", {"serving_default": model_graphs.sizes()})
     save(folder / "total" / "1", {"serving_default": model_graphs.total()})
+    save(folder / "positions" / "1", {"serving_default": model_graphs.positions()})
+    save(folder / "misfits" / "1", model_graphs.misfits())
     save(folder / "refusing" / "1", {"serving_default": model_graphs.failing()})
     save(folder / "statuses" / "1", {"serving_default": model_graphs.failing_with()})
     two_out = {"a": tf.zeros([2, 3]), "b": tf.zeros([1, 3])}
@@ -214,7 +221,7 @@ def _docker_line(folder: Path) -> str:
     flags = f"--model_config_file={path}/models.config --monitoring_config_file={path}/monitoring.config"
     return (
         f"docker run --rm -p 8500:8500 -p 8501:8501 -v {path}:{path}:ro tensorflow/serving \\\n"
-        f"    {flags} \\\n    --enable_grpc_healthcheck_service=true"
+        f"    {flags} \\\n    --enable_grpc_healthcheck_service=true --allow_version_labels_for_unavailable_models=true"
     )
 
 

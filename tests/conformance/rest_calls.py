@@ -53,7 +53,8 @@ def send(url: str, request: Mapping[str, Any]) -> Answer:
     Args:
         url: The server's URL, without a final slash.
         request: `method` and `path`; `headers`; and one of `body` (JSON), `text` (a string, or a list of strings and of
-            {"repeat": ..., "times": ...}) or `gzip` (JSON that is compressed).
+            {"repeat": ..., "times": ...}), `hex` (bytes), `gzip` (JSON that is compressed) or `gzip_text` (a text that
+            is compressed, without its last bytes if `cut` says how many).
     """
     # http.client alone sends paths and methods as they are: clients built upon it or beside it normalise them.
     parts = urlsplit(url)
@@ -84,9 +85,15 @@ def _body(request: Mapping[str, Any]) -> bytes | None:
         return json.dumps(request["body"]).encode()
     if "gzip" in request:
         return gzip.compress(json.dumps(request["gzip"]).encode())
-    text = request.get("text")
-    if text is None:
-        return None
+    if "hex" in request:
+        return bytes.fromhex(request["hex"])
+    if "gzip_text" in request:
+        whole = gzip.compress(_joined(request["gzip_text"]))
+        return whole[: len(whole) - request.get("cut", 0)]
+    return _joined(request["text"]) if "text" in request else None
+
+
+def _joined(text: str | Sequence[Any]) -> bytes:
     pieces = [text] if isinstance(text, str) else text
     return "".join(p if isinstance(p, str) else p["repeat"] * p["times"] for p in pieces).encode()
 
@@ -128,6 +135,10 @@ def _check_content_type(answer: Answer, wanted: str) -> None:
 
 def _check_text(answer: Answer, wanted: str) -> None:
     assert answer.text == wanted
+
+
+def _check_hex(answer: Answer, wanted: str) -> None:
+    assert answer.body == bytes.fromhex(wanted)
 
 
 def _check_empty(answer: Answer, wanted: bool) -> None:
@@ -191,6 +202,7 @@ def _comparable(value: Any) -> Any:
 
 CHECKS: Mapping[str, Callable[[Answer, Any], None]] = {
     "body_empty": _check_empty,
+    "body_hex": _check_hex,
     "body_text": _check_text,
     "content_type": _check_content_type,
     "error_contains": _check_contains,

@@ -57,7 +57,7 @@ class Pool:
                 self._starting[name] = self._threads.submit(self._start, name)
 
     def get(self, name: str) -> Server:
-        """Returns a server that listens, or that cannot: `empty`, `broken`, `platform` and `logging`."""
+        """Returns a server that listens if it is one of `ANSWERING`; the others cannot."""
         self.expect([name])
         return self._starting[name].result()
 
@@ -98,6 +98,7 @@ def _main(models: Path, server: Server) -> Mapping[str, str]:
         "model_config_file": str(models / "models.config"),
         "monitoring_config_file": str(models / "monitoring.config"),
         "enable_grpc_healthcheck_service": "true",
+        "allow_version_labels_for_unavailable_models": "true",
     }
 
 
@@ -116,12 +117,14 @@ def _no_polling(models: Path, server: Server) -> Mapping[str, str]:
     counter = add_versions(models, server, "counter", ["1"], "counter")
     add_warm_up_file(models / "warm-up" / "one", counter / "1")
     server.entries["counter"] = Entry(counter)
+    server.entries["odd_method"] = Entry(models / "odd_method")
     return {
         "model_config_file": str(write_configuration(server.folder, server.entries)),
         "file_system_poll_wait_seconds": "0",
         "enable_model_warmup": "false",
         "rest_api_enable_cors_support": "true",
         "enable_serialization_as_tensor_content": "true",
+        "enable_signature_method_name_check": "true",
     }
 
 
@@ -165,6 +168,33 @@ def _logging(models: Path, server: Server) -> Mapping[str, str]:
     return {"model_config_file": str(write_configuration(server.folder, server.entries))}
 
 
+def _labels(models: Path, server: Server) -> Mapping[str, str]:
+    server.entries["model"] = Entry(add_versions(models, server, "model", ["1"]), labels={"stable": 1})
+    return {"model_config_file": str(write_configuration(server.folder, server.entries))}
+
+
+def _unreadable(models: Path, server: Server) -> Mapping[str, str]:
+    file = server.folder / "models.config"
+    file.write_text("model_config_list { config")
+    return {"model_config_file": str(file)}
+
+
+def _unbatched(models: Path, server: Server) -> Mapping[str, str]:
+    (server.folder / "batching.config").write_text("num_batch_threads { value: 1 }\n")
+    return {
+        "model_base_path": str(models / "half_plus_two"),
+        "batching_parameters_file": str(server.folder / "batching.config"),
+    }
+
+
+def _threads(models: Path, server: Server) -> Mapping[str, str]:
+    kinds = ("session", "intra_op", "inter_op")
+    return {
+        "model_base_path": str(models / "half_plus_two"),
+        **{f"tensorflow_{kind}_parallelism": "1" for kind in kinds},
+    }
+
+
 ANSWERING = ("main", "polling", "no_polling", "batching")
 SETUPS: Mapping[str, Callable[[Path, Server], Mapping[str, str]]] = {
     "main": _main,
@@ -175,4 +205,8 @@ SETUPS: Mapping[str, Callable[[Path, Server], Mapping[str, str]]] = {
     "broken": _broken,
     "platform": _platform,
     "logging": _logging,
+    "labels": _labels,
+    "unreadable": _unreadable,
+    "unbatched": _unbatched,
+    "threads": _threads,
 }

@@ -11,6 +11,7 @@ from tests.conformance import rest_calls
 HEADERS = {"content-type": "text/html; charset=utf-8", "access-control-allow-origin": "*"}
 PAIRS: dict[str, tuple[bytes, Any, Any]] = {
     "body_empty": (b"", True, False),
+    "body_hex": (b"\xff\n", "ff0a", "ff"),
     "body_text": (b'{"a": 1}\n', '{"a": 1}\n', '{"a": 1}'),
     "content_type": (b"", "text/html", "application/json"),
     "error_contains": (b'{"error": "no such label"}', "label", "version"),

@@ -16,7 +16,7 @@ from tensorflow_serving.config import logging_config_pb2
 
 from serving.embedded.config_files import ALL, Batching, ModelSource
 from serving.embedded.errors import HTTP_STATUS, ServingError
-from serving.embedded.flags import ServerFlags
+from serving.embedded.flags import FlagError, ServerFlags, parse_flags
 from serving.embedded.json_requests import Format
 from serving.embedded.json_responses import write_classifications, write_outputs
 from serving.embedded.metrics import Counter, exposition
@@ -77,6 +77,15 @@ def _logs_are_configured_and_written_by_these_messages(run: Run) -> None:
     for message, names in run.expect["of_messages"].items():
         assert set(names) <= set(config.fields_by_name[message].message_type.fields_by_name)
     assert run.expect["log_record_field"] in prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name
+
+
+@scenario("life-104")
+def _flags_that_the_embedded_server_treats_otherwise(run: Run) -> None:
+    base = "--model_base_path=/models/m"
+    assert parse_flags([base, "--port=0", "--rest_api_port=8501"]).port == 0
+    for wrong in (["--no_such_flag=1"], ["--enable_per_model_batching_parameters"], ["--port=1", "--rest_api_port=1"]):
+        with pytest.raises(FlagError):
+            parse_flags([base, *wrong])
 
 
 @scenario("status-09")

@@ -185,6 +185,39 @@ def _a_label_needs_a_version_that_is_loaded(run: Run) -> None:
     assert error.details() == run.expect["details"]
 
 
+@scenario("life-84")
+def _a_version_and_its_label_need_two_steps(run: Run) -> None:
+    server = run.server
+    base = add_versions(run.pool.models, server, "life_84", run.case.setup["dirs"])
+    with configured(server, life_84=Entry(base)):
+        await_served(server, "life_84", run.expect["served"])
+        request = model_management_pb2.ReloadConfigRequest()
+        labelled = {**server.entries, "life_84": Entry(base, "all {}", {"stable": 1})}
+        text_format.Parse(configuration_text(labelled), request.config)
+        error = _reload_error(server, request)
+        assert served(server, "life_84") == run.expect["served"]
+    assert error.code().name == run.expect["code"]
+    assert error.details() == run.expect["details"]
+
+
+@scenario("life-105")
+def _a_missing_base_path_and_the_versions_of_other_models(run: Run) -> None:
+    server, wanted = run.server, run.expect["served_after"]
+    base = add_versions(run.pool.models, server, "life_105", ["1"])
+    other = add_versions(run.pool.models, server, "life_105_other", ["1"])
+    with configured(server, life_105=Entry(base), life_105_other=Entry(other)):
+        await_served(server, "life_105", [1])
+        away = other.rename(other.with_name("life_105_away"))
+        add_versions(run.pool.models, server, "life_105", ["2"])
+        if 2 in wanted:
+            await_served(server, "life_105", wanted)
+        else:
+            before = server.output().count(str(other))
+            wait_until(lambda: server.output().count(str(other)) > before + 1, "the server has polled again")
+            assert served(server, "life_105") == wanted
+        away.rename(other)
+
+
 def _reload_error(server: Server, request: Any) -> Any:
     return grpc_calls.refused(server.grpc, "HandleReloadConfigRequest", request)
 
@@ -198,12 +231,13 @@ def _warm_up_replays_every_record_in_order(run: Run) -> None:
     assert status["error_code"] == run.expect["code_of_more"]
 
 
-@scenario("life-59")
-def _an_empty_warm_up_file_replays_nothing(run: Run) -> None:
-    assert _count_after(run, run.server, "empty") == run.expect["requests_replayed"]
+@scenario("life-59", "life-87")
+def _a_warm_up_file_without_requests_replays_nothing(run: Run) -> None:
+    file = run.case.setup.get("file", "empty")
+    assert _count_after(run, run.server, file) == run.expect["requests_replayed"]
 
 
-@scenario("life-60", "life-62", "life-63")
+@scenario("life-60", "life-62", "life-63", "life-85", "life-86", "life-88", "life-89")
 def _a_broken_warm_up_file_fails_the_load(run: Run) -> None:
     file, model = run.case.setup["file"], run.case.setup["model"]
     status = _status_of_failed_load(run, run.server, file, model)
@@ -294,7 +328,7 @@ def _the_ports_open_when_there_is_something_to_serve(run: Run) -> None:
     assert rest_calls.predict(server.url, "model", [1.0]).json == {"predictions": [2.5]}
 
 
-@scenario("life-30", "life-33", "life-69")
+@scenario("life-30", "life-33", "life-69", "life-80", "life-81", "life-82", "life-83")
 def _a_server_that_cannot_serve_ends(run: Run) -> None:
     server = run.server
     assert server.wait_for_exit() != 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,8 @@ from tests.conformance.server import Entry, Server, add_versions, add_warm_up_fi
 from tests.waiting import wait_until
 
 PARAMETERS = "batching_params.pbtxt"
+ATTEMPTS = 5
+"""How often two requests are sent at once until they share a batch."""
 
 
 def reload_request(server: Server, **entries: Entry) -> Any:
@@ -92,7 +94,7 @@ def _parameters_are_wrapped_values(run: Run) -> None:
         assert _sizes(run, "life_41", [1.0]) == run.expect["sizes"]
 
 
-@scenario("life-44", "life-45")
+@scenario("life-44", "life-45", "life-91")
 def _rows_run_in_batches_of_the_allowed_sizes(run: Run) -> None:
     name = run.case.id.replace("-", "_")
     with _loaded(run, name, run.case.setup["parameters"], "sizes"):
@@ -105,7 +107,7 @@ def _sizes(run: Run, model: str, x: Sequence[float]) -> list[int]:
     return list(grpc_calls.predict(run.server.grpc, model, x=x)["size"].int_val)
 
 
-@scenario("life-47", "life-48")
+@scenario("life-47", "life-48", "life-90", "life-92", "life-93", "life-94", "life-95")
 def _sizes_that_contradict_each_other_fail_the_load(run: Run) -> None:
     name = run.case.id.replace("-", "_")
     with _batched(run, name, run.case.setup["parameters"], "sizes") as entry:
@@ -123,6 +125,82 @@ def _a_batched_output_needs_a_batch_dimension(run: Run) -> None:
         error = grpc_calls.refused(run.server.grpc, "Predict", request)
     assert error.code().name == run.expect["code"]
     assert run.expect["error_contains"] in error.details()
+
+
+@scenario("life-100", "life-101", "life-102", "life-103")
+def _a_batched_request_is_checked(run: Run) -> None:
+    name = run.case.id.replace("-", "_")
+    with _loaded(run, name, run.case.setup["parameters"], run.case.setup["model"]):
+        error = grpc_calls.refused(run.server.grpc, "Predict", grpc_calls.build("Predict", run.case.request["message"]))
+    assert error.code().name == run.expect["code"]
+    grpc_calls.check_details(error.details(), run.expect)
+
+
+def _together(run: Run, *inputs: Mapping[str, Any]) -> list[Any]:
+    """Sends requests to the case's model at the same time; returns the outputs or the error of each."""
+    name = run.case.id.replace("-", "_")
+
+    def send(tensor: Mapping[str, Any]) -> Any:
+        request = grpc_calls.build("Predict", {"model_spec": {"name": name}, "inputs": {"x": tensor}})
+        try:
+            return grpc_calls.call(run.server.grpc, "Predict", request).outputs
+        except grpc.RpcError as error:
+            return error
+
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        return list(pool.map(send, inputs))
+
+
+def _rows(*rows: Sequence[float]) -> dict[str, Any]:
+    numbers = [number for row in rows for number in row]
+    return {"dtype": "DT_FLOAT", "tensor_shape": [len(rows), len(rows[0])], "float_val": numbers}
+
+
+def _tensor(outputs: Any) -> list[list[float]]:
+    rows, columns = (dimension.size for dimension in outputs["y"].tensor_shape.dim)
+    values = list(outputs["y"].float_val)
+    return [values[row * columns : (row + 1) * columns] for row in range(rows)]
+
+
+@scenario("life-96")
+def _batches_are_padded_from_their_last_request(run: Run) -> None:
+    first, second = [1.0, 2.0], [10.0, 20.0]
+    with _loaded(run, "life_96", run.case.setup["parameters"], "positions"):
+        answers: list[Any] = []
+        for _ in range(ATTEMPTS):
+            answers = _together(run, _rows(*([x] for x in first)), _rows(*([x] for x in second)))
+            if sum(min(answer["row"].int_val) for answer in answers) > 0:
+                break  # both ran in one batch
+    last = first if min(answers[0]["row"].int_val) > 0 else second
+    assert {answer["total"].float_val[0] for answer in answers} == {sum(first + second) + 4 * last[0]}
+
+
+@scenario("life-97")
+def _requests_of_different_shapes_are_padded(run: Run) -> None:
+    with _loaded(run, "life_97", run.case.setup["parameters"], "positions"):
+        for _ in range(ATTEMPTS):
+            long, short = map(_tensor, _together(run, _rows([1.0, 2.0, 3.0]), _rows([7.0])))
+            if len(short[0]) > 1:
+                break  # both ran in one batch
+    assert long == run.expect["long"] and short == run.expect["short"]
+
+
+@scenario("life-98", "life-99")
+def _requests_of_one_batch_fail_together(run: Run) -> None:
+    pair = (_rows([1.0]), _rows([7.0, 8.0])) if run.case.id == "life-98" else (_rows([1.0]), _rows([-1.0]))
+    with _loaded(run, run.case.id.replace("-", "_"), run.case.setup["parameters"], "positions"):
+        answers = _together(run, *pair)
+    errors = [answer if isinstance(answer, grpc.RpcError) else None for answer in answers]
+    assert [error.code().name if error else "OK" for error in errors] == run.expect["codes"]
+    assert all(run.expect["error_contains"] in error.details() for error in errors if error)
+
+
+@scenario("grpc-91")
+def _a_reload_reports_metrics(run: Run) -> None:
+    request = reload_request(run.server)
+    request.metric_names.extend(run.case.request["metric_names"])
+    answer = grpc_calls.call(run.server.grpc, "HandleReloadConfigRequest", request)
+    assert {metric.name: metric.int64_value_increase for metric in answer.metric} == run.expect["metrics"]
 
 
 @contextlib.contextmanager

@@ -253,6 +253,33 @@ def _metrics_have_their_names_labels_and_buckets(run: Run) -> None:
     _check_buckets(series, run.expect["buckets"])
 
 
+@scenario("http-36")
+def _requests_for_unknown_models_are_counted(run: Run) -> None:
+    name = "a_name_of_the_client"
+    rest_calls.predict(run.server.url, name, [1.0])
+    text = rest_calls.get(run.server.url, METRICS).text
+    counted = {
+        labels["model_name"]
+        for key, labels in ((key, dict(LABEL.findall(labels))) for key, labels, _ in SERIES.findall(text))
+        if key == ":tensorflow:serving:request_count" and labels["status"] == "NOT_FOUND"
+    }
+    assert run.expect["counted_as"] in counted and (name in counted) is (name == run.expect["counted_as"])
+
+
+@scenario("http-37")
+def _examples_of_predict(run: Run) -> None:
+    def count() -> float:
+        text = rest_calls.get(run.server.url, METRICS).text
+        series = [(key, dict(LABEL.findall(labels)), number) for key, labels, number in SERIES.findall(text)]
+        name = ":tensorflow:serving:request_example_count_total"
+        return sum(float(number) for key, labels, number in series if (key, labels.get("model")) == (name, model))
+
+    model = "saved_model_half_plus_three"
+    before = count()
+    assert rest_calls.predict(run.server.url, model, [1.0, 2.0]).status == 200
+    assert count() - before == (2 if run.expect["counted"] else 0)
+
+
 def _check_buckets(series: list[tuple[str, dict[str, str]]], wanted: Mapping[str, float]) -> None:
     bounds: dict[tuple[str, ...], list[float]] = {}
     for name, labels in series:

@@ -65,6 +65,14 @@ def test_all_kinds_of_output() -> None:
     }
 
 
+def test_only_the_end_of_a_name_means_bytes() -> None:
+    """Strings are written in base64 if the output's name ends in _bytes, not if it has that elsewhere."""
+    text = np.array([b"a"], object)
+    outputs = {"y_bytes": text, "_bytes_y": text, "bytes": text, "y_BYTES": text}
+    (row,) = json.loads(write_outputs(outputs, Format.ROW))["predictions"]
+    assert row == {"y_bytes": {"b64": "YQ=="}, "_bytes_y": "a", "bytes": "a", "y_BYTES": "a"}
+
+
 def test_string_that_is_not_utf8() -> None:
     """A string that is not UTF-8 is written in base64, so that no byte is lost."""
     written = json.loads(write_outputs({"y": np.array([b"\xff", "é".encode()], object)}, Format.ROW))
@@ -81,6 +89,8 @@ def test_string_that_is_not_utf8() -> None:
             "Tensor name: b has inconsistent batch size: 1 expecting: 2",
         ),
         ({"y": np.zeros(1, np.complex64)}, "Failed to write JSON value for tensor type: complex64"),
+        ({"y": np.zeros(1, np.float16)}, "Failed to write JSON value for tensor type: half"),
+        ({"y": np.zeros(1, np.uint16)}, "Failed to write JSON value for tensor type: uint16"),
     ],
 )
 def test_outputs_refused(outputs: dict[str, Any], message: str) -> None:

@@ -36,7 +36,6 @@ BATCH_PIXELS = 12_500_000
 takes a second, and up to 1.3 GB for 50 million pixels."""
 TRIM_PIXELS, TRIM_SECONDS = 3_000_000, 1.0
 """After a run with more pixels, malloc returns its free pages, at most once in this time."""
-MAX_PADDED_RANK = 6
 
 
 @dataclass(eq=False)
@@ -324,9 +323,8 @@ class BatchScheduler:
     def _run_together(self, queue: Queue, tasks: list[Task]) -> list[Any]:
         size = sum(task.size for task in tasks)
         padding = next((allowed for allowed in queue.parameters.allowed_batch_sizes if allowed >= size), size) - size
-        inputs = {
-            name: _concatenate(_padded([task.inputs[name] for task in tasks]), padding) for name in tasks[0].inputs
-        }
+        columns = {name: [task.inputs[name] for task in tasks] for name in tasks[0].inputs}
+        inputs = {name: _concatenate(_padded(column), padding) for name, column in columns.items()}
         outputs = queue.servable.run(queue.signature, inputs, queue.outputs)
         for array in outputs.values():
             _check_batched(array, size + padding)
@@ -343,10 +341,10 @@ def _rows(inputs: Arrays) -> int:
     if any(array.ndim == 0 for array in inputs.values()):
         raise invalid("Batching Run() input tensors must have at least one dimension")
     sizes = {len(array) for array in inputs.values()}
-    if len(sizes) > 1:
-        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     if not sizes:
         raise invalid("Batching Run() must have at least one input tensor")
+    if len(sizes) > 1:
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     return sizes.pop()
 
 
@@ -370,11 +368,8 @@ def _slice(inputs: Arrays, start: int, stop: int) -> dict[str, NDArray[Any]]:
 
 def _padded(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Returns arrays of equal shape but for their length: shorter ones end in copies of their own first element."""
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return arrays
-    if arrays[0].ndim > MAX_PADDED_RANK:
-        raise invalid(f"Only tensors with rank from 1 to {MAX_PADDED_RANK} can be padded.")
-    return [_pad(array, tuple(map(max, *(each.shape[1:] for each in arrays)))) for array in arrays]
+    shapes = [array.shape[1:] for array in arrays]
+    return [_pad(array, tuple(map(max, shapes[0], *shapes))) for array in arrays]
 
 
 def _pad(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

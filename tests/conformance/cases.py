@@ -105,7 +105,7 @@ DEVIATIONS: Final[Mapping[str, Deviation]] = {
         difference="A tensor has at most 64 dimensions, NumPy's limit, instead of 254.",
         reason="None: no operation takes that many.",
     ),
-    "resp-20": Deviation(
+    "resp-40": Deviation(
         expect={"status": 200, "json": {"predictions": [{"b64": "/w=="}]}},
         difference='A string output that is not UTF-8 is written as `{"b64": ...}`, whatever its name.',
         reason="The response is valid JSON; TensorFlow Serving's is not.",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.data.examples import read_arrays
-from components.infra_validator import as_trained, infra_validator
+from components.infra_validator import _Probe, _send_all_requests, as_trained, infra_validator
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model
 from pipeline.contract.errors import UserError
+from tests.serving.client.test_client import refused
 from tests.serving.exports import export_small, spoil_serving_bytes, without_signature
+from tests.serving.web import web
 from tests.synthetic import write_examples
 
 IMAGES = 4
@@ -189,3 +194,17 @@ def test_missing_engine(
         infra_validator.run(
             model=model, examples=examples, blessing=blessing, engine="docker", warmup_requests=8, warmup_batch=32
         )
+
+
+def test_a_request_that_fails_once_is_not_retried() -> None:
+    """A failure here would fail a client there, so every request is sent once, over both transports."""
+    probe = _Probe()
+    images = np.zeros((2, 28, 28), np.uint8)
+    with web(lambda _: refused(503, **{"Retry-After": "0"})) as server:
+        served: Any = SimpleNamespace(rest_url=server.url, grpc_address=server.url.removeprefix("http://"))
+        _send_all_requests(served, ["serving_default"], images, time.monotonic() + 600, probe)
+        rest = [request for request in server.requests if request.method == "POST"]
+    # One for each image, one for both, and the first of the latency measurement.
+    assert len(rest) == 4
+    assert all(reply.fault for replies in probe.replies.values() for reply in replies)
+    assert all(latency.fault for latency in probe.latencies.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pipeline.contract.files import exclusive_lock
 from serving.versions import RECORD, VersionError, _read_record, digest, hiding_directories, push, rollback, versions
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,18 @@ try:
     push(Path(sys.argv[1]), Path(sys.argv[2]))
 except OSError:
     sys.exit(3)
+"""
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from serving.versions import push, rollback
+
+sys.addaudithook(lambda event, _: print(event, flush=True) if event == "fcntl.flock" else None)
+base, source = Path(sys.argv[1]), sys.argv[2]
+push(Path(source), base) if source else rollback(base)
+print("done", flush=True)
 """
 
 
@@ -272,6 +286,50 @@ def test_killed_at_every_step(action: str, base: Path, models: list[Path]) -> No
         if code == 0:
             break
     assert code == 0 and step > 8
+
+
+@pytest.mark.parametrize("action", ["push", "rollback"])
+def test_one_writer_at_a_time(action: str, base: Path, models: list[Path]) -> None:
+    """A second writer waits for the lock of the first before it reads the numbers or writes anything."""
+    push(models[0], base)
+    push(models[1], base)
+    source = models[2] if action == "push" else ""
+    command = [sys.executable, "-c", WAITING, str(base), str(source)]
+    with exclusive_lock(base / ".lock"):
+        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert child.stdout and child.stdout.readline() == "fcntl.flock\n"
+        assert sorted(path.name for path in base.iterdir()) == [".lock", "1", "2"]
+        # A version of the first writer, which the second one must count.
+        saved_model(base / "5", "first")
+    assert child.communicate()[0] == "done\n" and child.returncode == 0
+    assert [version.number for version in versions(base)] == [1, 2, 5, 6]
+
+
+@pytest.mark.parametrize("action", ["push", "rollback"])
+def test_a_version_is_on_the_disk_before_it_is_visible(
+    action: str, base: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut there is no version with empty files: all are synced before the rename, and then its entry."""
+    push(models[0], base)
+    push(models[1], base)
+    synced, renamed = set[str](), list[Path]()
+    fsync, rename = os.fsync, Path.rename
+
+    def record_fsync(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def check_rename(self: Path, target: Path) -> Path:
+        if target.parent == base and target.name.isdecimal():
+            assert {str(path) for path in [self, *self.rglob("*")]} <= synced
+            renamed.append(target)
+            synced.clear()
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "rename", check_rename)
+    version = push(models[2], base) if action == "push" else rollback(base)
+    assert renamed == [version.path] and str(base) in synced
 
 
 def test_full_disk(base: Path, models: list[Path]) -> None:

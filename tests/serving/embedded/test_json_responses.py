@@ -146,3 +146,12 @@ def test_empty_results_refused() -> None:
         write_classifications([])
     with pytest.raises(ServingError, match="^Cannot convert empty RegressionResults to JSON$"):
         write_regressions([])
+
+
+@pytest.mark.parametrize(
+    ("name", "as_bytes"), [("y_bytes", True), ("_bytes", True), ("y_bytes_2", False), ("bytes", False)]
+)
+def test_only_names_that_end_in_bytes_are_encoded(name: str, as_bytes: bool) -> None:
+    """The suffix decides, as in TensorFlow Serving; elsewhere in a name it is just a word."""
+    text = write_outputs({name: np.array([b"tf"], object), "x": np.array([1])}, Format.ROW).decode()
+    assert json.loads(text)["predictions"][0][name] == ({"b64": "dGY="} if as_bytes else "tf")

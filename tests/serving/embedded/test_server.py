@@ -188,6 +188,34 @@ def test_a_compressed_body_is_limited_by_its_full_size(server: ServerProcess) ->
     connection.close()
 
 
+def test_a_compressed_body_is_read_whole_or_not_at_all(server: ServerProcess) -> None:
+    """A gzip body that ends early may have lost instances: it counts as empty, also when what is there is JSON."""
+    import gzip
+
+    def answer(body: bytes) -> tuple[int, str]:
+        url = urlsplit(server.rest_url)
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
+        connection.request("POST", PREDICT, body, {"Content-Encoding": "gzip"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        return response.status, text
+
+    whole = gzip.compress(ROW.encode())
+    assert answer(whole)[0] == 200
+    for torn in (whole[:-1], whole[:-8], whole[:100], b"", b"no gzip"):
+        status, text = answer(torn)
+        assert status == 400 and "The document is empty" in text
+
+
+def test_a_body_of_exactly_the_limit_is_accepted(start: Start, base: Path) -> None:
+    """The limit is the largest size that is allowed."""
+    server = start(base, f"--rest_api_max_body_bytes={len(ROW)}")
+    assert send(server, "POST", PREDICT, ROW)[0] == 200
+    status, document, headers = send(server, "POST", PREDICT, ROW + " ")
+    assert status == 413 and f"at most {len(ROW)} bytes" in document["error"] and headers["connection"] == "close"
+
+
 def test_prometheus_can_parse_the_metrics(server: ServerProcess) -> None:
     """Requests, latencies and queueing are counted under TensorFlow Serving's names."""
     send(server, "POST", PREDICT, ROW)

@@ -11,9 +11,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from sql.django_catalogue import configure
+from sql.extract import Product
 from sql.server import running_server
 from sql.tables import CATALOGUE
+from sql.write_back import prepare
 from tests.sql.catalogue import Catalogue
+from tests.sql.edge_cases import edge_case_catalogue
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +68,14 @@ def put(dsn: str) -> Iterator[Callable[[Catalogue], None]]:
 
         yield fill
         fill(Catalogue())
+
+
+@pytest.fixture
+def edges(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[list[Product]]:
+    """The products of the edge cases, which are in the database beside an empty table of predictions."""
+    catalogue = edge_case_catalogue()
+    put(catalogue)
+    prepare(dsn)
+    yield [Product(*row) for row in catalogue.listing()]
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE product_classification CASCADE")

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql as composed
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.connection import CatalogueError, LostConnectionError, parse_dsn, redact_dsn
+from sql.connection import CatalogueError, LostConnectionError, _connection_refused, parse_dsn, redact_dsn
 from sql.extract import read_products
 from sql.server import find_programs, running_server
 from sql.tables import CATALOGUE, check_tables
@@ -205,6 +205,22 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "wrong" not in message
         assert 'database "nowhere" does not exist' in error_of_reading(make_conninfo(server, dbname="nowhere"))
         assert "no table Product" in error_of_reading(f"{bare} password='open sesame'")
+
+
+@pytest.mark.parametrize(
+    ("message", "step"),
+    [
+        ('no pg_hba.conf entry for host "10.0.0.1", user "ann", database "shop", no encryption', "sslmode=require"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "ann", database "shop", SSL off', "sslmode=require"),
+        ("SSL error: certificate verify failed", "sslrootcert=FILE"),
+        ('root certificate file "/root/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
+        ("SSL error: unsupported protocol", "another sslmode"),
+        ("Connection refused", "check host, port, user"),
+    ],
+)
+def test_refused_ssl(message: str, step: str) -> None:
+    """The next step names the setting of SSL that the server's message calls for."""
+    assert _connection_refused(psycopg.OperationalError(message), "host=shop.example").next_step.startswith(step)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,13 @@ def test_a_pooler_that_permits_no_transactions(server: str) -> None:
     assert not isinstance(raised.value, LostConnectionError)
 
 
+def test_a_server_without_ssl(server: str) -> None:
+    """Where SSL is required and the server has none, the error names sslmode."""
+    with pgbouncer(server) as (dsn, _), pytest.raises(LostConnectionError, match="does not support SSL") as raised:
+        next(read_products(f"{dsn} sslmode=require"))
+    assert raised.value.next_step.startswith("sslmode=prefer in the DSN")
+
+
 def test_a_pooler_that_refuses_options(server: str) -> None:
     """The next step is a search path without the options of the DSN."""
     with pgbouncer(server) as (dsn, _), pytest.raises(LostConnectionError, match="(?s)options.*ALTER ROLE"):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sql.indexes import PRODUCTS
+from sql.server import find_programs
+from sql.tables import read_script
 from tests.sql.catalogue import (
     PLAIN_QUERIES,
     QUERIES,
@@ -118,6 +125,21 @@ def test_blank_means_the_same_for_every_character(database: Any, query: Query) -
     found = {characters[row.id - 1] for row in query(database) if row.description is None}
     assert found == {character for character in characters if blank(character)}
     assert len(found) == 32
+
+
+@pytest.mark.parametrize("script", ["products.sql", "products_set_based.sql", "products_plain.sql"])
+def test_psql_runs_the_files(dsn: str, put: Callable[[Catalogue], None], script: str) -> None:
+    """`psql -f` gives the question's answer; the files need no parameters."""
+    put(EXAMPLE)
+    programs = find_programs()
+    psql = shutil.which("psql", path=f"{programs}:{os.environ.get('PATH', '')}")
+    assert psql, f"no psql in {programs}"
+    words = [psql, "--no-psqlrc", "--csv", "--tuples-only", "-v", "ON_ERROR_STOP=1", "-P", "null=NULL", dsn]
+    file = Path(read_script.__code__.co_filename).with_name(script)
+    done = subprocess.run([*words, "-f", file], capture_output=True, text=True, check=True)
+    rows = [tuple(None if cell == "NULL" else cell for cell in row) for row in csv.reader(done.stdout.splitlines())]
+    wide = script != "products_plain.sql"
+    assert rows == [(str(row.id), *row[1:]) if wide else row[1:] for row in EXAMPLE.listing()]
 
 
 def test_the_statement_is_one() -> None:

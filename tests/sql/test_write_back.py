@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql as composed
 from psycopg.conninfo import make_conninfo
 
 from sql.connection import CatalogueError, ConflictError, LostConnectionError
 from sql.extract import Product
 from sql.write_back import (
-    Classification,
     failed_share,
-    fingerprint,
-    prepare,
-    read_pending,
     remove_orphans,
     write_predictions,
 )
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
-from tests.sql.edge_cases import edge_case_catalogue
 from tests.sql.faulty_proxy import Fault, proxy
+from tests.sql.predictions import NOON, answer, failed, stored, waiting
 from tests.waiting import wait_until
 
-NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 PHASES = {
     "the check of the table": Fault(b"pg_attribute"),
     "the temporary table": Fault(b"CREATE TEMPORARY"),
@@ -45,7 +36,7 @@ PHASES = {
 # Another process, which scores the pending products in batches of four.
 WRITER = """
 import sys
-from tests.sql.test_write_back import answer
+from tests.sql.predictions import answer
 from sql.write_back import read_pending, write_predictions
 
 answers = (answer(product) for products in read_pending(sys.argv[1], "1") for product in products)
@@ -57,46 +48,6 @@ write_predictions(sys.argv[1], answers, batch_rows=4)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnects without pauses."""
     monkeypatch.setattr("pipeline.contract.retries.backoff_seconds", lambda failures: 0.0)
-
-
-@pytest.fixture
-def edges(dsn: str, put: Callable[[Catalogue], None]) -> Iterator[list[Product]]:
-    """The products of the edge cases, which are in the database beside an empty table of predictions."""
-    catalogue = edge_case_catalogue()
-    put(catalogue)
-    prepare(dsn)
-    yield [Product(*row) for row in catalogue.listing()]
-    with psycopg.connect(dsn) as connection:
-        connection.execute("DROP TABLE product_classification CASCADE")
-
-
-def answer(product: Product, **changes: Any) -> Classification:
-    """A prediction for a product."""
-    row = Classification(product.id, "1", "Upper part", 0.75, False, None, NOON, fingerprint(product), None)
-    return row._replace(**changes)
-
-
-def failed(product: Product, reason: str = "404") -> Classification:
-    """A failure for a product."""
-    return answer(product, product_group=None, confidence=None, failure=reason)
-
-
-def waiting(dsn: str, version: str = "1", **options: Any) -> list[Product]:
-    """All pending products."""
-    return [product for products in read_pending(dsn, version, **options) for product in products]
-
-
-def stored(dsn: str) -> list[Classification]:
-    """The table's rows by id."""
-    names = composed.SQL(", ").join(map(composed.Identifier, Classification._fields))
-    with psycopg.connect(dsn, options=f"{options(dsn)} -ctimezone=UTC") as connection:
-        found = connection.execute(composed.SQL("SELECT {} FROM product_classification ORDER BY 1").format(names))
-        return [Classification(*row) for row in found]
-
-
-def options(dsn: str) -> str:
-    """The options of a DSN, for adding others."""
-    return str(psycopg.conninfo.conninfo_to_dict(dsn)["options"])
 
 
 def test_written_predictions_are_stored_and_not_pending(dsn: str, edges: list[Product]) -> None:
@@ -307,23 +258,6 @@ def test_a_full_disk_is_not_retried(dsn: str, edges: list[Product]) -> None:
     assert not isinstance(raised.value, LostConnectionError) and stored(dsn) == [*map(answer, edges[:4])]
 
 
-def test_a_table_of_an_earlier_version(dsn: str, edges: list[Product]) -> None:
-    """`prepare` adds the column for the URL, and the list for review gets it; the rows stay."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        write_predictions(dsn, [failed(p) for p in edges])
-        connection.execute("ALTER TABLE product_classification DROP COLUMN url CASCADE")
-        connection.execute(
-            "CREATE VIEW product_to_review AS SELECT product_id, title, failure AS reason, product_group, "
-            "confidence, model_version, scored_at FROM product_classification JOIN Product ON Product.Id = product_id"
-        )
-        prepare(dsn)
-        assert connection.execute("SELECT DISTINCT url FROM product_to_review").fetchall() == [(None,)]
-    write_predictions(dsn, [failed(p)._replace(url=p.url) for p in edges])
-    with psycopg.connect(dsn) as connection:
-        rows = connection.execute("SELECT product_id, url FROM product_to_review ORDER BY product_id").fetchall()
-    assert rows == [(p.id, p.url) for p in edges]
-
-
 def test_the_url_of_the_last_attempt(dsn: str, edges: list[Product]) -> None:
     """Where an earlier group stays, the list for review shows the URL that could not be fetched."""
     write_predictions(dsn, [answer(edges[0])._replace(url="old.jpg")])
@@ -343,99 +277,9 @@ def test_a_missing_table_is_an_error(dsn: str, put: Callable[[Catalogue], None])
     assert write_predictions(dsn, []) == 0
 
 
-def test_preparing_again(dsn: str, edges: list[Product]) -> None:
-    """It keeps existing rows; an existing table with other columns is an error that names them."""
-    write_predictions(dsn, map(answer, edges))
-    prepare(dsn)
-    assert len(stored(dsn)) == len(edges)
-    with psycopg.connect(dsn) as connection:
-        connection.execute("ALTER TABLE product_classification DROP COLUMN failure CASCADE")
-        connection.execute("ALTER TABLE product_classification ALTER scored_at TYPE text")
-    with pytest.raises(
-        CatalogueError, match=r"(?s)no column .*failure; .*scored_at has type text.*change them to match"
-    ):
-        prepare(dsn)
-
-
-def test_a_table_without_a_key(dsn: str, edges: list[Product]) -> None:
-    """`prepare` raises an error whose next step is the statement that adds the key."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey")
-        with pytest.raises(CatalogueError) as raised:
-            prepare(dsn)
-        connection.execute(raised.value.next_step)
-    prepare(dsn)
-
-
-def test_a_deferrable_key(dsn: str, edges: list[Product]) -> None:
-    """An upsert cannot use it; the error's next step is the statement that replaces it."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            "ALTER TABLE product_classification DROP CONSTRAINT product_classification_pkey, "
-            "ADD PRIMARY KEY (product_id) DEFERRABLE"
-        )
-        with pytest.raises(
-            CatalogueError, match="(?s)may hold two predictions.*unique index on product_id that is checked"
-        ) as raised:
-            prepare(dsn)
-        connection.execute(raised.value.next_step)
-    prepare(dsn)
-    write_predictions(dsn, map(answer, edges))
-    assert len(stored(dsn)) == len(edges)
-
-
-def test_a_read_only_server(dsn: str, edges: list[Product]) -> None:
-    """`prepare` raises an error on a replica."""
-    with pytest.raises(CatalogueError, match="(?s)read-only.*Next: the same command with the DSN of the primary"):
-        prepare(make_conninfo(dsn, options=f"{options(dsn)} -cdefault_transaction_read_only=on"))
-
-
 def test_a_cut_while_reading_earlier_predictions(dsn: str, edges: list[Product]) -> None:
     """The read is retried."""
     write_predictions(dsn, map(answer, edges[:3]))
     undisturbed = [Fault(b"there is no such word")] * 2  # the check, and the reading itself
     with proxy(dsn, *undisturbed, Fault(b"= ANY")) as before:
         assert waiting(before.dsn) == edges[3:]
-
-
-def test_concurrent_prepares(dsn: str, put: Callable[[Catalogue], None]) -> None:
-    """Concurrent calls all succeed, and a missing view is created."""
-    for _ in range(5):
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("DROP TABLE IF EXISTS product_classification CASCADE")
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _: prepare(dsn), range(4)))
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP VIEW product_to_review")
-        prepare(dsn)
-        assert connection.execute("SELECT * FROM product_to_review").fetchall() == []
-        connection.execute("DROP TABLE product_classification CASCADE")
-
-
-def test_rights_to_write(dsn: str, put: Callable[[Catalogue], None]) -> None:
-    """`prepare` names all rights that a user lacks, and its next step grants them."""
-    reader = f"fashion_writer_{os.getpid()}"
-    path = options(dsn).removeprefix("-csearch_path=")
-    theirs = make_conninfo(dsn, options=f"{options(dsn)} -crole={reader}")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            f"CREATE ROLE {reader}; GRANT USAGE ON SCHEMA {path} TO {reader};"
-            f"GRANT SELECT ON Product, ProductImages TO {reader}"
-        )
-        try:
-            with pytest.raises(CatalogueError, match="(?s)may not write.*psql -f sql/classification.sql") as raised:
-                prepare(theirs)
-            reading = "no SELECT ON Image; no SELECT ON ProductDescription; "
-            assert raised.value.received == f"{reading}no CREATE ON SCHEMA {path}"
-            prepare(dsn)
-            connection.execute(f"GRANT SELECT, INSERT ON product_classification TO {reader}")
-            with pytest.raises(CatalogueError, match="may not write") as raised:
-                prepare(theirs)
-            assert raised.value.received == f"{reading}no UPDATE, DELETE ON product_classification"
-            connection.execute(raised.value.next_step)
-            prepare(theirs)
-            write_predictions(theirs, [answer(Product(1, "", None, None))])
-            assert remove_orphans(theirs) == 1
-        finally:
-            connection.execute(f"DROP TABLE IF EXISTS product_classification CASCADE; DROP OWNED BY {reader}")
-            connection.execute(f"DROP ROLE {reader}")

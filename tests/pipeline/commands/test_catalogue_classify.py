@@ -93,6 +93,14 @@ def test_every_product_has_an_answer_or_a_reason(
     failed = {row[2] for row in first.values()} - {None, "no_image"}
     assert len(failed) == 3 and {"not_an_image", "damaged"} < failed
     assert f"{sum(row[2] is None for row in first.values()):,} products scored by version 1-" in done.stdout
+    pictured, described = (
+        sum(cell is not None for cell in column) for column in zip(*[p[2:] for p in products.values()], strict=True)
+    )
+    assert f"{PRODUCTS} products, {pictured} with an image and {described} with a text\n" in done.stdout
+
+    wrong = fashion(*words, "--image-index", "7")
+    assert wrong.returncode == 1 and "Too many products would lose their group" in wrong.stderr
+    assert "Warning: No image has the index 7." in wrong.stderr and rows(dsn) == first
 
     with psycopg.connect(dsn) as connection:
         answered = [product for product, row in first.items() if row[2] is None]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from sql.indexes import PRODUCTS
 from sql.server import find_programs
-from sql.tables import read_script
+from tests.conftest import ROOT
 from tests.sql.catalogue import (
     PLAIN_QUERIES,
     QUERIES,
@@ -135,8 +134,7 @@ def test_psql_runs_the_files(dsn: str, put: Callable[[Catalogue], None], script:
     psql = shutil.which("psql", path=f"{programs}:{os.environ.get('PATH', '')}")
     assert psql, f"no psql in {programs}"
     words = [psql, "--no-psqlrc", "--csv", "--tuples-only", "-v", "ON_ERROR_STOP=1", "-P", "null=NULL", dsn]
-    file = Path(read_script.__code__.co_filename).with_name(script)
-    done = subprocess.run([*words, "-f", file], capture_output=True, text=True, check=True)
+    done = subprocess.run([*words, "-f", ROOT / "sql" / script], capture_output=True, text=True, check=True)
     rows = [tuple(None if cell == "NULL" else cell for cell in row) for row in csv.reader(done.stdout.splitlines())]
     wide = script != "products_plain.sql"
     assert rows == [(str(row.id), *row[1:]) if wide else row[1:] for row in EXAMPLE.listing()]

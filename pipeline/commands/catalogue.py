@@ -159,6 +159,13 @@ def classify(
             received=f"{summary.failed_share:.0%}",
             next_step="psql, SELECT reason, count(*) FROM product_to_review GROUP BY reason; fix the cause, run again",
         )
+    if summary.read["products"] and not summary.read["images"]:
+        raise UserError(
+            f"No product has an image at index {image_index}.",
+            expected="products with an image at the index in ProductImages, and its URL in Image",
+            received=f"{summary.read['products']:,} products without",
+            next_step="SELECT ImageIndex, count(*) FROM ProductImages GROUP BY 1; then --image-index with one of them",
+        )
     print("Next: psql, SELECT * FROM product_to_review")
 
 

@@ -14,10 +14,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from analysis.data.examples import read_arrays
+from components.example_gen import SPLITS
 from models.image_files import fit_image
 from pipeline.contract.errors import UserError
 from serving.images.fitting import fit_file
 from sql.extract import read_products
+from sql.tables import CATALOGUE
+from sql.tables import GARMENTS as GARMENTS_TABLE
 from tests.catalogue.catalogues import GARMENTS, add_products, demonstrate, ingest, serving
 from tests.serving.fetching.shop import Shop, pixels, png
 from tests.serving.web import Answer, Request, Web, web
@@ -202,6 +206,27 @@ def test_placeholders_and_blank_images_are_failures(dsn: str, tmp_path: Path) ->
         ingested = ingest(tmp_path / "out", dsn, max_products_per_image=4)
     assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
+
+
+@pytest.mark.parametrize("key", ["uuid", "varchar(40)"])
+def test_keys_that_are_no_numbers(empty: str, image_server: Web, tmp_path: Path, key: str) -> None:
+    """Examples and failures name the products of a catalogue with texts or UUIDs as ids, in the order of id."""
+    ids = [f"0190a1b2-0000-7000-8000-{number:012d}" for number in range(1, 41)]
+    with psycopg.connect(empty) as connection, connection.cursor() as cursor:
+        cursor.execute((CATALOGUE.statement + GARMENTS_TABLE.statement).replace("bigint", key))
+        for number, one in enumerate(ids):
+            kind = "gone" if number in (3, 5) else "fine"
+            cursor.execute("INSERT INTO Product VALUES (%s, 'Shirt')", [one])
+            cursor.execute("INSERT INTO ProductGarment VALUES (%s, %s)", [one, GARMENTS[number % len(GARMENTS)]])
+            cursor.execute("INSERT INTO Image VALUES (%s, %s)", [one, f"{image_server.url}/{kind}/{number}"])
+            cursor.execute("INSERT INTO ProductImages VALUES (%s, %s, 0)", [one, one])
+        cursor.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = %s", [ids[7]])
+    ingested = ingest(tmp_path / "out", empty)
+    names = np.concatenate([read_arrays(ingested.examples.split(s), ["source_id"])["source_id"] for s in SPLITS])
+    assert sorted(names) == [f"product/{one}" for n, one in enumerate(ids) if n not in (3, 5, 7)]
+    assert [(line["product"], line["reason"]) for line in ingested.listed()] == [
+        (ids[3], "http_404"), (ids[5], "http_404"), (ids[7], "unknown_garment")
+    ]  # fmt: skip
 
 
 def test_unknown_garments_are_failures(

@@ -82,6 +82,9 @@ def test_every_product_has_an_answer_or_a_reason(
 ) -> None:
     """The first run scores every product, the second only what changed, and a new version everything again."""
     words = arguments(dsn, workspace, shop[1])
+    wrong = fashion(*words, "--image-index", "7")
+    assert wrong.returncode == 1 and "No product has an image at index 7." in wrong.stderr
+    assert {row[2] for row in rows(dsn).values()} == {"no_image"}
     done = fashion(*words)
     assert done.returncode == 0, done.stderr
     first, products = rows(dsn), {p.id: p for some in read_products(dsn) for p in some}

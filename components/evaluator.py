@@ -12,7 +12,7 @@ from pydantic import Field
 
 from analysis.evaluation.verdict import CORRUPTION, DEFAULT_RULES, Rule, check_rules, judge
 from models.taxonomy import Taxonomy
-from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation, ServedModel
 from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_json
@@ -21,11 +21,13 @@ from pipeline.contract.suggestions import nearest
 
 if TYPE_CHECKING:
     from analysis.evaluation.ladder import Rung
+    from analysis.evaluation.predictions import Predictions
     from analysis.evaluation.tfma import Slice, SliceMetrics
 
 SPLIT = "test"
 UNIQUE_FEATURES = frozenset({"image", "source_id", "title", "description"})
 """Features by which every example would be a slice."""
+NOTHING_TO_COMPARE = "No earlier model to compare with"
 STEPS = ("predictions", "ladder", "TFMA", "corruptions", "intervals", "report")
 REPORTED_LIBRARIES = (
     "apache-beam", "numpy", "pillow", "protobuf", "pyarrow", "scikit-learn", "scipy", "tensorflow",
@@ -61,15 +63,20 @@ def evaluator(
     examples: Input[Examples],
     model: Input[Model],
     baseline: Input[Model] | None,
+    earlier: Input[ModelEvaluation] | None,
     evaluation: Output[ModelEvaluation],
     blessing: Output[ModelBlessing],
     progress: Progress,
     *,
     taxonomy: Taxonomy,
+    taxonomy_rules: tuple[Rule, ...],
     seed: int,
     rules: Annotated[
         tuple[Rule, ...], Field(min_length=1, description="The rules that a model must pass for a blessing.")
-    ] = (DEFAULT_RULES),
+    ] = DEFAULT_RULES,
+    use_taxonomy_rules: Annotated[
+        bool, Field(description="Whether the [[rules]] in the taxonomy's file apply as well.")
+    ] = True,
     slice_by: Annotated[
         tuple[str, ...],
         Field(description="Further features to slice by, besides groups, garments and quantiles."),
@@ -86,9 +93,10 @@ def evaluator(
     """Evaluates the model on the official test split, by slice, against simpler models and the last blessed one.
 
     TFMA evaluates only the candidate. The baseline predicts the same examples through its own export, since a paired
-    bootstrap of the difference is more precise than a second run of TFMA.
+    bootstrap of the difference is more precise than a second run of TFMA. It is the last blessed model, or the newest
+    pushed version where no blessed model is recorded. `earlier` is the evaluation of the last blessed model.
     """
-    from analysis.evaluation import model_evaluation
+    from analysis.evaluation import history, model_evaluation
     from analysis.evaluation.predictions import predict
     from analysis.evaluation.report import most_confident_errors, write_report
 
@@ -96,11 +104,12 @@ def evaluator(
     progress(0, len(STEPS), "steps", STEPS[0])
     columns = _read_test_split(shards, slice_by)
     features = slicing_features(columns, slice_by)
-    _check_rules(rules, columns, features, corrupted_examples > 0, taxonomy)
+    applied = (*rules, *(taxonomy_rules if use_taxonomy_rules else ()))
+    _check_rules(applied, columns, features, corrupted_examples > 0, taxonomy)
     start = time.perf_counter()
     predictions = predict(model.saved_model, shards)
     seconds = time.perf_counter() - start
-    previous = None if baseline is None else predict(baseline.saved_model, shards)
+    previous, comparison = _predict_baseline(baseline, shards, taxonomy)
     progress(1, len(STEPS), "steps", STEPS[1])
     rungs = _ladder(examples, columns["image"], taxonomy)
     progress(2, len(STEPS), "steps", STEPS[2])
@@ -118,10 +127,14 @@ def evaluator(
     metrics = model_evaluation.compute_metrics(tested, columns, slices, corruptions, rungs, seconds, previous) | {
         "most_confident_errors": [error.to_json() for error in errors],
         "versions": _versions(),
+        "comparison": comparison,
+        "test_examples": history.digest_of_examples(columns),
+        "earlier_models": history.earlier_models(None if earlier is None else earlier.metrics()),
     }
+    metrics["best_blessed"] = history.best_blessed(metrics)
     write_json(evaluation.metrics_file, metrics)
     _write_predictions(columns, predictions, taxonomy, evaluation.predictions_file)
-    verdict = judge(metrics, rules)
+    verdict = judge(metrics, applied)
     _write_blessing(blessing, verdict)
     progress(5, len(STEPS), "steps", STEPS[5])
     evaluation.report_file.write_text(write_report(metrics, verdict, errors, taxonomy), encoding="utf-8")
@@ -188,6 +201,21 @@ def _feature_names(shard: Path) -> list[str]:
     return names
 
 
+def _predict_baseline(baseline: Model | None, shards: list[Path], taxonomy: Taxonomy) -> tuple[Predictions | None, str]:
+    """Returns the baseline's predictions and which model it is, or None and why there is nothing to compare with."""
+    from analysis.evaluation.predictions import IncomparableModelError, predict_as_baseline
+
+    if baseline is None:
+        return None, f"{NOTHING_TO_COMPARE}: the workspace has no other blessed model and no other pushed version."
+    name, reason = "the last blessed model", ""
+    if isinstance(baseline, ServedModel):
+        name, reason = f"the pushed version {baseline.version}", ", because no other blessed model is recorded"
+    try:
+        return predict_as_baseline(baseline.saved_model, shards, taxonomy), f"Compared with {name}{reason}."
+    except IncomparableModelError as error:
+        return None, f"{NOTHING_TO_COMPARE}: {name} {error.headline}"
+
+
 def _ladder(examples: Examples, test: Any, taxonomy: Taxonomy) -> list[Rung]:
     from analysis.data.examples import read_arrays
     from analysis.evaluation.ladder import evaluate_ladder
@@ -222,6 +250,7 @@ def _write_blessing(blessing: ModelBlessing, verdict: dict[str, Any]) -> None:
     write_json(blessing.verdict_file, verdict)
     (blessing.path / ("BLESSED" if verdict["blessed"] else "NOT_BLESSED")).touch()
     blessing.properties["blessed"] = verdict["blessed"]
+    blessing.properties["compared"] = verdict["compared"]
     if not verdict["blessed"]:
         blessing.properties["reason"] = verdict["reason"]
 

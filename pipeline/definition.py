@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
+from analysis.evaluation.verdict import Rule, check_rules, load_rules
 from components.bulk_inferrer import bulk_inferrer
 from components.cross_validator import cross_validator
 from components.embedder import embedder
@@ -18,11 +22,13 @@ from components.schema_gen import schema_gen
 from components.statistics_gen import statistics_gen
 from components.trainer import trainer
 from components.tuner import tuner
-from models.taxonomy import Taxonomy
-from pipeline.contract.artifacts import Model
+from models.taxonomy import DEFAULT_PATH, Taxonomy
+from pipeline.contract.artifacts import Artifact, Model, ServedModel
+from pipeline.contract.errors import suggest
 from pipeline.runner.configuration import Configuration
 from pipeline.runner.graph import Latest, LatestBlessed, Pipeline, Previous
 from pipeline.runner.workspace import Workspace
+from serving.versions import newest_other
 
 COMPONENTS = (
     example_gen, statistics_gen, schema_gen, example_validator, label_grouping,
@@ -34,6 +40,8 @@ COMPONENTS = (
 def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     """Chains the stages from the images to the served model; no stage runs and no heavy library is imported."""
     taxonomy = _taxonomy(c)
+    taxonomy_rules = load_rules(c.taxonomy)
+    _check_rules(c, taxonomy, taxonomy_rules)
     pipeline = Pipeline("fashion")
 
     ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)
@@ -75,7 +83,9 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
         c.evaluator,
         examples=grouped,
         model=model,
-        baseline=LatestBlessed(model),
+        baseline=LatestBlessed(model, otherwise=partial(_newest_other_version, workspace.serving)),
+        earlier=LatestBlessed(model, output="evaluation"),
+        taxonomy_rules=taxonomy_rules,
         taxonomy=taxonomy,
         seed=c.seed,
     )
@@ -99,6 +109,20 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     )["pushed"]
     pipeline.add(bulk_inferrer, c.bulk_inferrer, examples=grouped, model=model, pushed=pushed)
     return pipeline
+
+
+def _check_rules(c: Configuration, taxonomy: Taxonomy, taxonomy_rules: tuple[Rule, ...]) -> None:
+    """Raises UserError for a rule with a name that the taxonomy does not have, before any stage runs."""
+    with suggest("correct [[evaluator.rules]] in the profile; fashion show --parameters describes it"):
+        check_rules(c.evaluator.rules, taxonomy.groups, taxonomy.garments)
+    with suggest(f"correct [[rules]] in {c.taxonomy or DEFAULT_PATH}"):
+        check_rules(taxonomy_rules, taxonomy.groups, taxonomy.garments)
+
+
+def _newest_other_version(serving: Path, candidate: Artifact) -> ServedModel | None:
+    """Returns the newest version that was pushed to a directory and holds another model than the candidate."""
+    found = newest_other(serving, Model(candidate.path).saved_model)
+    return None if found is None else ServedModel(found.path)
 
 
 def exploration(c: Configuration, workspace: Workspace) -> Pipeline:

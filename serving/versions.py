@@ -59,6 +59,17 @@ def versions(base: Path) -> list[Version]:
     return [Version(number, path, _read_record(path).get("source")) for number, path in sorted(found)]
 
 
+def newest_other(base: Path, saved_model: Path) -> Version | None:
+    """Returns the newest version that holds another model, the files in `assets.extra` aside; None if none does.
+
+    Args:
+        base: The directory that TensorFlow Serving watches.
+        saved_model: The directory of a SavedModel.
+    """
+    own = _digest_of_model(saved_model)
+    return next((v for v in reversed(versions(base)) if _digest_of_model(v.path) != own), None)
+
+
 def hiding_directories(base: Path) -> list[Path]:
     """Returns the directories without a SavedModel that a server takes for newer versions than the newest one.
 
@@ -123,8 +134,17 @@ def rollback(base: Path, version: int | None = None) -> Version:
 
 def digest(directory: Path) -> str:
     """Returns the SHA-256 of the names and bytes of the files in a directory, without our own record."""
+    return _digest(directory, _files(directory))
+
+
+def _digest_of_model(directory: Path) -> str:
+    """Returns the digest of a SavedModel without what was added to it for serving."""
+    return _digest(directory, [p for p in _files(directory) if p.relative_to(directory).parts[0] != RECORD.parts[0]])
+
+
+def _digest(directory: Path, files: list[Path]) -> str:
     total = hashlib.sha256()
-    for path in _files(directory):
+    for path in files:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.relative_to(directory).as_posix()}\0{content}\n".encode())

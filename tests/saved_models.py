@@ -15,13 +15,17 @@ SHARPNESS = 4.0
 SET_THRESHOLD = 0.2
 
 
-def export_tiny(path: Path, train: Examples | None = None, seed: int = 0) -> Path:
+def export_tiny(
+    path: Path, train: Examples | None = None, seed: int = 0, noise: float = 0.0, taxonomy: Taxonomy | None = None
+) -> Path:
     """Exports a softmax over the distances to the ten mean garments.
 
     Args:
         path: The directory of the SavedModel, made when missing.
         train: The examples whose train split gives the means. Defaults to 400 synthetic garments.
         seed: Seed of those garments; another seed gives another, equally good model.
+        noise: The standard deviation of noise on the means, which makes the model worse. Defaults to none.
+        taxonomy: The groups of the garments. Defaults to the five groups.
 
     Returns:
         `path`.
@@ -32,7 +36,8 @@ def export_tiny(path: Path, train: Examples | None = None, seed: int = 0) -> Pat
     images, garments = _training_data(train, seed)
     flat = images.reshape(len(images), -1) / 255.0
     means = np.stack([flat[garments == garment].mean(axis=0) for garment in range(10)])
-    model = _centroids(tf, means, Taxonomy.load())
+    means = means + np.random.default_rng(seed).normal(0, noise, means.shape)
+    model = _centroids(tf, means, taxonomy or Taxonomy.load())
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint("serving_default", model.images, [tf.TensorSpec((None, 28, 28), tf.uint8, "image")])

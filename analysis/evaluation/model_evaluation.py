@@ -1,8 +1,10 @@
 """The content of `metrics.json`: every metric of a model on the test examples, each with its interval.
 
     overall           {metric: estimate}: accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1,
-                      macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour
-    groups            {group: {precision, recall, f1, auc, average_precision, coverage: estimate, support: int}}
+                      macro_auc, log_loss, calibration_error, coverage, abstention, accuracy_over_nearest_neighbour,
+                      accuracy_without_near_duplicates: of the test examples without a near-duplicate in training
+    groups            {group: {precision, recall, f1, auc, average_precision, coverage, f1_over_nearest_neighbour:
+                      estimate, support: int}}
     garments          {accuracy: estimate, confusion_matrix: [[int]] in the order of `garment_names`, per_garment:
                       {garment: {accuracy, group_accuracy, precision, recall, f1: estimate, support: int}}}
     slices            [{feature, value, count, accuracy: estimate, log_loss: {value}}], by TFMA, with expected_accuracy:
@@ -20,6 +22,9 @@
     ladder            [{name, accuracy, macro_f1, hardest_group_f1: estimate, hardest_group, seconds}], the model last
     baseline          null, or {overall: {metric: {value}}, change: {metric: estimate},
                       groups: {group: {metric: estimate of the change}}}
+    comparison        a sentence: which model the baseline is, or why there is none
+    test_examples     the SHA-256 of the test examples' sources and classes
+    earlier_models, best_blessed  of `history`: the last ten blessed models, and the difference from the best of them
     examples, resamples, level, group_names, garment_names, versions
 
 An estimate is `{"value": v, "interval": [low, high]}`; what is not defined on these examples is null. A change is
@@ -48,6 +53,8 @@ Block = dict[str, Any]
 
 NEAREST_NEIGHBOUR = "1-nearest neighbour"
 MODEL = "model"
+WITHOUT_NEAR_DUPLICATES = "accuracy_without_near_duplicates"
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -95,21 +102,23 @@ def compute_metrics(
     model_seconds: float,
     baseline: Predictions | None = None,
 ) -> Block:
-    """Returns the content of `metrics.json` but for the errors and the versions.
+    """Returns the content of `metrics.json` but for the errors, the versions and the earlier models.
 
     Args:
         tested: The test examples and the model's predictions.
         features: Columns [N] of the test examples, those that the slices are of among them.
         slices: TFMA's figures.
         corruptions: TFMA's figures of corrupted examples, sliced by the corruption's name; empty for none.
-        rungs: The ladder; without 1-nearest neighbour there is no `accuracy_over_nearest_neighbour`.
+        rungs: The ladder; without 1-nearest neighbour there is no figure `..._over_nearest_neighbour`.
         model_seconds: How long the model's predictions took, for its own rung.
         baseline: The predictions of the last blessed model for the same examples. Defaults to none.
     """
     areas = _areas(tested)
+    alone = _without_near_duplicates(features, len(tested.garments))
+    nearest = next((rung.predicted for rung in rungs if rung.name == NEAREST_NEIGHBOUR), None)
     return {
-        "overall": _overall(tested, areas) | _over_nearest_neighbour(tested, rungs),
-        "groups": _groups(tested, areas),
+        "overall": _overall(tested, areas, nearest) | _accuracy_of(tested, alone),
+        "groups": _groups(tested, areas, nearest),
         "garments": _garments(tested),
         "slices": [
             {"feature": feature, "value": value}
@@ -128,7 +137,7 @@ def compute_metrics(
         "curves": _curves(tested),
         "selective": _selective(tested),
         "ladder": _ladder(tested, [*rungs, Rung(MODEL, tested.predictions.group, model_seconds)]),
-        "baseline": None if baseline is None else _baseline(tested, baseline),
+        "baseline": None if baseline is None else _baseline(tested, baseline, alone),
         "examples": len(tested.garments),
         "resamples": tested.resamples,
         "level": tested.level,
@@ -137,7 +146,7 @@ def compute_metrics(
     }
 
 
-def _overall(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
+def _overall(tested: TestedModel, areas: Sequence[bootstrap.Estimate], nearest: Classes | None) -> Block:
     predictions, groups = tested.predictions, tested.groups
     covered = predictions.prediction_set[np.arange(len(groups)), groups]
     values = np.stack(
@@ -153,7 +162,12 @@ def _overall(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
         figures, len(groups), tested.resamples, tested.seed, tested.level, {names.index("calibration_error")}
     )
     estimates = dict(zip(names, found, strict=True)) | {"macro_auc": areas[-1]}
-    return tested.of_confusion(group_metrics.OVERALL, tested.confusion) | {n: e.to_json() for n, e in estimates.items()}
+    block = tested.of_confusion(group_metrics.OVERALL, tested.confusion) | {
+        n: e.to_json() for n, e in estimates.items()
+    }
+    if nearest is not None:
+        block["accuracy_over_nearest_neighbour"] = _change(tested, group_metrics.accuracy, nearest)
+    return block
 
 
 def _areas(tested: TestedModel) -> list[bootstrap.Estimate]:
@@ -172,7 +186,7 @@ def _areas(tested: TestedModel) -> list[bootstrap.Estimate]:
     )
 
 
-def _groups(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
+def _groups(tested: TestedModel, areas: Sequence[bootstrap.Estimate], nearest: Classes | None) -> Block:
     block = {}
     for index, name in enumerate(tested.taxonomy.groups):
         chosen = tested.groups == index
@@ -181,6 +195,9 @@ def _groups(tested: TestedModel, areas: Sequence[bootstrap.Estimate]) -> Block:
         block[name] |= {"auc": areas[index].to_json()}
         block[name] |= {"average_precision": areas[len(tested.taxonomy.groups) + index].to_json()}
         block[name] |= {"coverage": _share(tested, covered, int(chosen.sum()))}
+        if nearest is not None:
+            f1 = group_metrics.of_class(group_metrics.f1, index)
+            block[name]["f1_over_nearest_neighbour"] = _change(tested, f1, nearest)
         block[name]["support"] = int(chosen.sum())
     return block
 
@@ -231,17 +248,23 @@ def _share(tested: TestedModel, hits: int, count: int) -> Block:
     return bootstrap.Estimate(hits / count, float(low), float(high)).to_json()
 
 
-def _over_nearest_neighbour(tested: TestedModel, rungs: Sequence[Rung]) -> Block:
-    nearest = next((rung for rung in rungs if rung.name == NEAREST_NEIGHBOUR), None)
-    if nearest is None:
-        return {}
-    return {"accuracy_over_nearest_neighbour": _change(tested, group_metrics.accuracy, nearest.predicted)}
+def _without_near_duplicates(features: Mapping[str, npt.NDArray[Any]], count: int) -> npt.NDArray[np.bool_]:
+    """Returns which examples are known to have no near-duplicate in training, bool [count]."""
+    known = features.get("has_near_duplicate")
+    return np.zeros(count, bool) if known is None else known.astype(str) == "no"
 
 
-def _change(tested: TestedModel, metric: group_metrics.Metric, other: Classes) -> Block:
-    answers, classes = tested.predictions.group, len(tested.taxonomy.groups)
-    settings = (tested.resamples, tested.seed, tested.level)
-    return bootstrap.paired_difference(metric, tested.groups, answers, other, classes, *settings).to_json()
+def _accuracy_of(tested: TestedModel, chosen: npt.NDArray[np.bool_]) -> Block:
+    counts = bootstrap.confusion(tested.groups[chosen], tested.predictions.group[chosen], len(tested.taxonomy.groups))
+    return tested.of_confusion({WITHOUT_NEAR_DUPLICATES: group_metrics.accuracy}, counts)
+
+
+def _change(
+    tested: TestedModel, metric: group_metrics.Metric, other: Classes, chosen: npt.NDArray[np.bool_] | slice = ALL
+) -> Block:
+    groups, answers, others = tested.groups[chosen], tested.predictions.group[chosen], other[chosen]
+    settings = (len(tested.taxonomy.groups), tested.resamples, tested.seed, tested.level)
+    return bootstrap.paired_difference(metric, groups, answers, others, *settings).to_json()
 
 
 def _reliability(tested: TestedModel) -> list[Block]:
@@ -304,10 +327,13 @@ def hardest_group(tested: TestedModel) -> int:
     return int(np.nanargmin(group_metrics.f1(tested.confusion)))
 
 
-def _baseline(tested: TestedModel, baseline: Predictions) -> Block:
+def _baseline(tested: TestedModel, baseline: Predictions, alone: npt.NDArray[np.bool_]) -> Block:
     counts = bootstrap.confusion(tested.groups, baseline.group, len(tested.taxonomy.groups))
-    overall = {name: {"value": float(metric(counts))} for name, metric in group_metrics.OVERALL.items()}
+    overall: Block = {name: {"value": float(metric(counts))} for name, metric in group_metrics.OVERALL.items()}
     change = {name: _change(tested, metric, baseline.group) for name, metric in group_metrics.OVERALL.items()}
+    right = (baseline.group == tested.groups)[alone]
+    overall[WITHOUT_NEAR_DUPLICATES] = {"value": float(right.mean()) if len(right) else None}
+    change[WITHOUT_NEAR_DUPLICATES] = _change(tested, group_metrics.accuracy, baseline.group, alone)
     groups = {
         group: {name: _change(tested, metric, baseline.group) for name, metric in _of_class(index).items()}
         for index, group in enumerate(tested.taxonomy.groups)

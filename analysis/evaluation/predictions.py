@@ -11,8 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from models.taxonomy import Taxonomy
+from pipeline.contract.errors import UserError
 
 BATCH = 1000
+
+OUTPUTS = ("group_probabilities", "garment_probabilities", "confidence", "abstain", "prediction_set")
+
+
+class IncomparableModelError(UserError):
+    """A model cannot be compared with another on the same examples; the headline says why, without naming the model."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,47 @@ def predict(
         shards: The files, in order.
         on_progress: Called with the number of examples done after every thousand.
     """
+    return Predictions(**_run(saved_model, shards, OUTPUTS, on_progress))
+
+
+def predict_as_baseline(saved_model: Path, shards: Sequence[Path], taxonomy: Taxonomy) -> Predictions:
+    """Runs another model as `predict` does, if it predicts the classes of a taxonomy.
+
+    Args:
+        saved_model: The export.
+        shards: The files, in order.
+        taxonomy: The groups and garments that the examples have.
+
+    Raises:
+        IncomparableModelError: It cannot be run on these examples, or predicts other groups or garments.
+    """
+    import tensorflow as tf
+
+    try:
+        outputs = _run(saved_model, shards, (*OUTPUTS, "group", "garment"))
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise IncomparableModelError(
+            f"cannot be run on the test examples ({type(error).__name__}: {reason})."
+        ) from error
+    for kind, names in (("group", taxonomy.groups), ("garment", taxonomy.garments)):
+        probabilities, named = outputs[f"{kind}_probabilities"], outputs.pop(kind)
+        predicted = {name.decode() for name in named.tolist()}
+        if probabilities.shape[1] != len(names):
+            raise IncomparableModelError(f"predicts {probabilities.shape[1]} {kind}s instead of {len(names)}.")
+        if (np.array(names)[probabilities.argmax(axis=1)] != named.astype(str)).any():
+            others = ", ".join(sorted(predicted - set(names))) or "the same names in another order"
+            raise IncomparableModelError(f"predicts other {kind}s: {others}.")
+    return Predictions(**outputs)
+
+
+def _run(
+    saved_model: Path,
+    shards: Sequence[Path],
+    names: Sequence[str],
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Returns the outputs of those names for all records, [N, ...]."""
     import tensorflow as tf
 
     model = tf.saved_model.load(str(saved_model))
@@ -61,10 +109,10 @@ def predict(
     parts: list[Mapping[str, Any]] = []
     records = tf.data.TFRecordDataset([str(shard) for shard in shards], compression_type="GZIP").batch(BATCH)
     for batch in records.prefetch(2):
-        parts.append({name: values.numpy() for name, values in signature(examples=batch).items()})
+        found = signature(examples=batch)
+        parts.append({name: found[name].numpy() for name in names})
         on_progress(sum(len(part["confidence"]) for part in parts))
-    names = ("group_probabilities", "garment_probabilities", "confidence", "abstain", "prediction_set")
-    return Predictions(**{name: np.concatenate([part[name] for part in parts]) for name in names})
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def prediction_table(examples: Mapping[str, Any], predictions: Predictions, taxonomy: Taxonomy) -> Any:

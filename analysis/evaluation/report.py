@@ -20,6 +20,7 @@ Metrics = Mapping[str, Any]
 
 HEADLINES = {
     "accuracy": "Accuracy",
+    "accuracy_without_near_duplicates": "Accuracy without near-duplicates",
     "macro_f1": "Macro F1",
     "balanced_accuracy": "Balanced accuracy",
     "macro_auc": "Macro AUC",
@@ -97,6 +98,8 @@ def write_report(metrics: Metrics, verdict: Metrics, errors: Sequence[Misclassif
         "report.html",
         metrics=metrics,
         verdict=verdict,
+        applied=[rule for rule in verdict["rules"] if rule["applied"]],
+        decisive_first=sorted(verdict["rules"], key=lambda rule: (rule["passed"], not rule["applied"])),
         errors=errors,
         headlines=HEADLINES,
         groups=list(zip(taxonomy.groups, taxonomy.colours, strict=True)),

@@ -28,7 +28,8 @@ def _origin(source: Source) -> str:
     if isinstance(source, Latest):
         return f"the newest {source.type.__name__} of the workspace, if there is one"
     if isinstance(source, LatestBlessed):
-        return f"the latest blessed {source.channel.type.__name__} other than {_origin(source.channel)}"
+        what = f"the {source.output} of the" if source.output else "the"
+        return f"{what} latest blessed {source.channel.type.__name__} other than {_origin(source.channel)}"
     if isinstance(source, Previous):
         return f"the previous {source.channel.type.__name__} other than {_origin(source.channel)}"
     return f"{source.node}[{source.output}]"
@@ -57,7 +58,9 @@ def as_mermaid(pipeline: Pipeline) -> str:
     lines = ["flowchart TD"]
     for node in pipeline.nodes.values():
         lines.append(f"    {node.name}[{node.name}]")
-        lines += [f"    {_arrow(source)} {node.name}" for source in node.sources.values()]
+        # What lies beside the latest blessed artifact comes with it, on the same arrow.
+        drawn = [s for s in node.sources.values() if not (isinstance(s, LatestBlessed) and s.output)]
+        lines += [f"    {_arrow(source)} {node.name}" for source in drawn]
     return "\n".join(lines)
 
 

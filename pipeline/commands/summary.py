@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.runner.store_recovery import Recovered
 
 QUICKEST = "quick"
+WARNING = "WARNING:"
 SLOWER_WITHOUT_BFLOAT16 = 4.36
 """The ratio of a run's times without and with bfloat16 arithmetic, measured with the default profile on two AMD EPYC;
 `docs/measurements/times.json` has both."""
@@ -106,7 +107,7 @@ def print_summary(console: Console, result: RunResult, workspace: Workspace) -> 
         console.print(_ladder(metrics))
         console.print()
     for line in [*_warnings(result), *_verdict(result, workspace), *_times(result), *_paths(evaluation, workspace)]:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True, markup=False, style="bold yellow" if line.startswith(WARNING) else None)
     if not result.seconds:
         console.print(f"All {len(result.artifacts)} stages were reused; nothing has changed.")
 
@@ -159,10 +160,18 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
     for blessing in result.find(Blessing).values():
         verdict = blessing.verdict()
         model = "Model" if isinstance(blessing, ModelBlessing) else "Served model"
-        passed = sum(rule["passed"] for rule in verdict["rules"])
+        # Verdicts of earlier versions, and those on the served model, do not say whether a rule applied.
+        applied = [rule for rule in verdict["rules"] if rule.get("applied", True)]
+        passed = sum(rule["passed"] for rule in applied)
         outcome = "blessed" if verdict["blessed"] else "NOT blessed"
-        reason = verdict["reason"] or "Every rule holds."
-        lines.append(f"{model}: {outcome}, {passed} of {len(verdict['rules'])} rules passed. {reason}")
+        unused = len(verdict["rules"]) - len(applied)
+        held = (
+            f"The {unused} rules on changes did not apply; every other rule holds." if unused else "Every rule holds."
+        )
+        reason = verdict["reason"] or held
+        lines.append(f"{model}: {outcome}, {passed} of {len(applied)} rules passed. {reason}")
+        if "comparison" in verdict:
+            lines.append(verdict["comparison"] if verdict["compared"] else f"{WARNING} {verdict['comparison']}")
     if (pushed := result.last(PushedModel)) is not None:
         record, numbers = pushed.record(), _pushed_numbers(workspace)
         lines.append(

@@ -165,6 +165,20 @@ class Model(Artifact):
         return _read_object(self.training_file)
 
 
+class ServedModel(Model):
+    """A version in the directory that TensorFlow Serving loads from: a SavedModel and nothing else of a model."""
+
+    @property
+    def saved_model(self) -> Path:
+        """The directory of the SavedModel, which is the version itself."""
+        return self.path
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+        return int(self.path.name)
+
+
 class ModelEvaluation(Artifact):
     """The Evaluator's figures; TFMA's own output is in `tfma/`, and in `tfma_corruptions/` for corrupted examples."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from pipeline.contract.artifacts import Artifact
-from pipeline.contract.component import Argument, Check, Component, Role
+from pipeline.contract.component import Argument, Check, Component, ComponentSpec, Role
 from pipeline.contract.errors import UserError
 from pipeline.contract.suggestions import nearest
 
@@ -29,9 +29,18 @@ class LatestBlessed:
     """The artifact of a channel that was blessed last, other than the current one.
 
     Before the first blessing there is none, so only an optional input may take it.
+
+    Attributes:
+        channel: The channel.
+        output: An output of the stage that gave the blessing, to be read instead of the artifact itself. Defaults to
+            the artifact.
+        otherwise: Returns, for the current artifact, what to read where no other one is recorded as blessed: an
+            artifact in the workspace that need not be recorded, or None. Defaults to nothing.
     """
 
     channel: Channel
+    output: str = ""
+    otherwise: Callable[[Artifact], Artifact | None] = lambda current: None
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Pipeline:
         inputs, parameters = spec.by_role(Role.INPUT), spec.by_role(Role.PARAMETER)
         values = {**({} if section is None else dict(section)), **arguments}
         _check_names(spec.name, values, [*inputs, *parameters])
-        sources = {name: self._source(spec.name, declared, values.get(name)) for name, declared in inputs.items()}
+        sources = {name: self._source(spec, declared, values.get(name)) for name, declared in inputs.items()}
         node = Node(
             spec.name,
             component,
@@ -128,31 +137,33 @@ class Pipeline:
         self.nodes[node.name] = node
         return node
 
-    def _source(self, component: str, declared: Argument, source: Any) -> Source | None:
+    def _source(self, spec: ComponentSpec, declared: Argument, source: Any) -> Source | None:
         if source is None and declared.optional:
             return None
-        if isinstance(source, Latest):
-            _check_type(component, declared, source.type, "the workspace")
-        else:
-            self._check_channel(component, declared, source)
+        _check_type(spec.name, declared, *self._origin(spec, declared, source))
         if isinstance(source, LatestBlessed | Latest | Previous) and not declared.optional:
             raise UserError(
-                f"{component} needs {declared.name!r}, and there may be none yet.",
+                f"{spec.name} needs {declared.name!r}, and there may be none yet.",
                 expected=f"Input[{declared.type.__name__}] | None",
                 received=f"Input[{declared.type.__name__}]",
             )
         found: Source = source
         return found
 
-    def _check_channel(self, component: str, declared: Argument, source: Any) -> None:
+    def _origin(self, spec: ComponentSpec, declared: Argument, source: Any) -> tuple[type[Artifact], str]:
+        """Returns the type of the artifact that a source gives, and what to call the source in an error."""
+        if isinstance(source, Latest):
+            return source.type, "the workspace"
         channel = source.channel if isinstance(source, LatestBlessed | Previous) else source
         if not isinstance(channel, Channel) or channel.node not in self.nodes:
             raise UserError(
-                f"{component} has no source for its input {declared.name!r}.",
+                f"{spec.name} has no source for its input {declared.name!r}.",
                 expected=f"a channel of type {declared.type.__name__} from a node added before",
                 received=repr(source),
             )
-        _check_type(component, declared, channel.type, f"{channel.node}[{channel.output!r}]")
+        if isinstance(source, LatestBlessed) and source.output:
+            return spec.by_role(Role.OUTPUT)[source.output].type, f"{spec.name}[{source.output!r}]"
+        return channel.type, f"{channel.node}[{channel.output!r}]"
 
     def node(self, name: str) -> Node:
         """Returns the node of that name; raises UserError with the nearest name when there is none."""

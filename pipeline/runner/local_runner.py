@@ -146,7 +146,7 @@ class LocalRunner:
         store.finish_execution(
             execution,
             "CACHED",
-            inputs={name: artifact.id for name, artifact in decision.inputs.items()},
+            inputs=_input_ids(store, decision),
             reused={name: artifact.id for name, artifact in decision.outputs.items()},
         )
         self._display.reused(decision.node.name, decision.action, _properties_text(decision.outputs))
@@ -168,7 +168,7 @@ class LocalRunner:
                 store.finish_execution(execution, "CANCELED" if interrupted else "FAILED")
             raise self._failure(error, stage, interrupted) from error
         self._seconds[node.name] = time.perf_counter() - begun
-        inputs = {name: artifact.id for name, artifact in decision.inputs.items()}
+        inputs = _input_ids(store, decision)
         more = {"peak_mebibytes": _peak_mebibytes()}
         ids = store.finish_execution(execution, "COMPLETE", inputs, written, properties=more)
         stage.remove_scratch()
@@ -197,6 +197,11 @@ class LocalRunner:
             self._display.message(f"{execution.type}: killed in an earlier run")
         for leftover in self._workspace.artifacts.glob("*/.unfinished-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _input_ids(store: MetadataStore, decision: Decision) -> dict[str, int]:
+    """Returns the ids of the inputs by name; records those that no stage wrote."""
+    return {name: artifact.id or store.record_artifact(artifact) for name, artifact in decision.inputs.items()}
 
 
 def _properties_text(outputs: Mapping[str, ArtifactRecord]) -> str:

@@ -267,6 +267,18 @@ class MetadataStore:
         read = {name: known[uri] for name, uri in inputs.items() if uri in known}
         self.finish_execution(execution["id"], "COMPLETE", read, outputs, properties=properties)
 
+    def record_artifact(self, artifact: ArtifactRecord) -> int:
+        """Records an artifact that no stage wrote, such as a served version, unless it is known; returns its id."""
+        known = self._artifacts("uri = ? AND digest = ?", artifact.uri, artifact.digest)
+        if known:
+            return known[0].id
+        with self._transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO Artifact (type, uri, digest, create_time) VALUES (?, ?, ?, ?)",
+                (artifact.type, artifact.uri, artifact.digest, time.time()),
+            )
+            return _insert_properties(db, "Artifact", cursor.lastrowid, artifact.properties)
+
     def check(self) -> None:
         """Reads the whole file; raises UserError when a part of it is damaged."""
         found = self._rows("PRAGMA quick_check")[0][0]

@@ -68,9 +68,10 @@ class Decision:
 
 
 def read_artifact(kind: type[Artifact], record: ArtifactRecord, workspace: Workspace) -> Artifact:
-    """Returns an artifact as a component reads it: its directory, and its properties without the manifest."""
+    """Returns an artifact, of a type or a subtype, as a component reads it: its properties lack the manifest."""
     properties = {name: value for name, value in record.properties.items() if name != "manifest"}
-    return kind(workspace.root / record.uri, properties)
+    kinds = {found.__name__: found for found in (kind, *kind.__subclasses__())}
+    return kinds.get(record.type, kind)(workspace.root / record.uri, properties)
 
 
 Available = dict[str, Mapping[str, ArtifactRecord]]
@@ -221,7 +222,7 @@ class Planner:
         return None
 
     def _latest_blessed(self, node: Node, source: LatestBlessed, available: Available) -> ArtifactRecord | None:
-        """Returns the artifact that this stage blessed last, as the input that takes the channel itself."""
+        """Returns the artifact that this stage blessed last, or what the source names beside it or instead of it."""
         candidate = available[source.channel.node][source.channel.output]
         judged_as = next(name for name, other in node.sources.items() if other == source.channel)
         for blessing in reversed(self._store.artifacts("ModelBlessing")):
@@ -229,9 +230,22 @@ class Planner:
             if judge is None or judge.type != node.name or not _same_taxonomy(judge, node):
                 continue
             judged = self._store.events(judge.id, "INPUT").get(judged_as)
-            if judged and judged.digest != candidate.digest and not self.damage(judged):
+            if judged is None or judged.digest == candidate.digest or self.damage(judged):
+                continue
+            if not source.output:
                 return judged
-        return None
+            beside = self._store.events(judge.id, "OUTPUT")[source.output]
+            return None if self.damage(beside) else beside
+        other = source.otherwise(source.channel.type(self._workspace.root / candidate.uri))
+        return None if other is None else self._unrecorded(other)
+
+    def _unrecorded(self, artifact: Artifact) -> ArtifactRecord:
+        """Returns an artifact that no stage wrote as the store would record it; its id is 0."""
+        files = manifest(artifact.path)
+        uri = artifact.path.relative_to(self._workspace.root).as_posix()
+        return ArtifactRecord(
+            0, type(artifact).__name__, uri, digest_json(files), 0.0, {**artifact.properties, "manifest": files}
+        )
 
     def _parts(self, node: Node, inputs: Mapping[str, ArtifactRecord]) -> dict[str, Any]:
         spec = node.component.spec

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+import tensorflow
 from sklearn import metrics as sklearn
 
 from analysis.data.examples import read_arrays
@@ -19,7 +20,7 @@ from analysis.evaluation.predictions import predict
 from analysis.evaluation.verdict import NO_BASELINE, Rule
 from components.evaluator import evaluator, slicing_features, write_corrupted
 from models.taxonomy import Taxonomy
-from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from pipeline.contract.artifacts import Examples, Model, ModelBlessing, ModelEvaluation, ServedModel
 from pipeline.contract.errors import UserError
 from pipeline.contract.progress import silent
 from pipeline.definition import COMPONENTS
@@ -65,6 +66,9 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
         "misclassified_examples": 3,
         "slice_by": ("near_duplicate_count",),
         "corrupted_examples": 0,
+        "earlier": None,
+        "taxonomy": TAXONOMY,
+        "taxonomy_rules": (),
     }
     settings |= parameters
     evaluator.run(
@@ -74,7 +78,6 @@ def evaluate(root: Path, examples: Examples, model: Model, baseline: Model | Non
         evaluation=evaluation,
         blessing=blessing,
         progress=silent,
-        taxonomy=TAXONOMY,
         seed=SEED,
         **settings,
     )
@@ -256,17 +259,19 @@ def test_the_ladder_ends_with_the_model(first):
 
 def test_the_first_model_is_blessed_without_a_baseline(first):
     """Marker, property and verdict agree, and the rule on changes notes why it passed."""
-    assert first.verdict["blessed"] and first.blessing.properties == {"blessed": True}
+    assert first.verdict["blessed"] and first.blessing.properties == {"blessed": True, "compared": False}
     assert [p.name for p in first.blessing.path.glob("*BLESSED")] == ["BLESSED"]
     assert first.verdict["rules"][1]["note"] == NO_BASELINE
-    assert first.metrics["baseline"] is None
+    assert first.metrics["baseline"] is None and first.metrics["best_blessed"] is None
+    assert first.verdict["comparison"].startswith("No earlier model to compare with: the workspace has no other")
 
 
 def test_a_missing_blessing_has_a_reason(second):
     """The verdict and the artifact's property name the rule and the value."""
     assert [p.name for p in second.blessing.path.glob("*BLESSED")] == ["NOT_BLESSED"]
     assert second.verdict["reason"].startswith("accuracy at least 1.01: 0.")
-    assert second.blessing.properties == {"blessed": False, "reason": second.verdict["reason"]}
+    expected = {"blessed": False, "compared": True, "reason": second.verdict["reason"]}
+    assert second.blessing.properties == expected
 
 
 def test_changes_are_against_the_baseline_on_the_same_examples(first, second):
@@ -276,6 +281,63 @@ def test_changes_are_against_the_baseline_on_the_same_examples(first, second):
     assert change == pytest.approx(own[1] - own[0])
     assert second.metrics["baseline"]["overall"]["macro_f1"]["value"] == pytest.approx(own[0])
     assert second.verdict["rules"][1]["value"] == pytest.approx(change)
+
+
+def test_a_served_version_is_a_baseline(first, examples, models, tmp_path):
+    """Without a recorded blessed model, a worse model is refused because of the version that is served."""
+    served = ServedModel(shutil.copytree(models[0].saved_model, tmp_path / "serving" / "3"))
+    worse = export_tiny(tmp_path / "worse" / "saved_model", seed=8, noise=0.5)
+    rules = (Rule(metric="accuracy", change_at_least=-0.002),)
+    judged = evaluate(tmp_path, examples, Model(worse.parent), served, rules=rules)
+    assert judged.verdict["comparison"] == (
+        "Compared with the pushed version 3, because no other blessed model is recorded."
+    )
+    own = [one.metrics["overall"]["accuracy"]["value"] for one in (first, judged)]
+    assert judged.verdict["rules"][0]["value"] == pytest.approx(own[1] - own[0]) and own[1] < own[0] - 0.002
+    assert not judged.verdict["blessed"] and judged.verdict["compared"]
+
+
+@pytest.mark.parametrize("fault", ["groups", "order", "signature", "damaged"])
+def test_a_version_that_cannot_be_compared_says_why(fault, examples, models, tmp_path):
+    """Other groups, another order of groups, or an export that does not run: the verdict has no baseline."""
+    served = tmp_path / "serving" / "3"
+    if fault == "damaged":
+        shutil.copytree(models[0].saved_model, served)
+        (served / "saved_model.pb").write_bytes(b"no graph")
+    elif fault == "signature":
+        module = tensorflow.Module()
+        tensorflow.saved_model.save(module, str(served))
+    else:
+        table = TAXONOMY.to_table()
+        if fault == "order":
+            table["group"] = table["group"][::-1]
+        else:
+            table["group"][0]["name"] = "Tops"
+        export_tiny(served, examples, taxonomy=Taxonomy.from_table(table))
+    judged = evaluate(tmp_path, examples, models[1], ServedModel(served))
+    expected = {"groups": "predicts other groups: Tops.", "order": "predicts other groups: the same names in another"}
+    assert judged.verdict["comparison"].startswith("No earlier model to compare with: the pushed version 3 ")
+    assert expected.get(fault, "cannot be run on the test examples") in judged.verdict["comparison"]
+    assert judged.metrics["baseline"] is None and not judged.verdict["compared"]
+
+
+def test_figures_of_blessed_models_pass_on(first, second, examples, models, tmp_path):
+    """An evaluation hands its figures to the next, which compares with the best of all on the same examples."""
+    third = evaluate(tmp_path, examples, models[1], models[0], earlier=first.evaluation)
+    kept = third.metrics["earlier_models"]
+    assert [one["overall"]["accuracy"] for one in kept] == [first.metrics["overall"]["accuracy"]["value"]]
+    assert kept[0]["test_examples"] == third.metrics["test_examples"] == second.metrics["test_examples"]
+    assert third.metrics["best_blessed"]["models"] == 2
+    for name, change in third.metrics["baseline"]["change"].items():
+        assert third.metrics["best_blessed"]["change"][name]["value"] == pytest.approx(change["value"])
+
+
+def test_rules_of_the_taxonomy_apply_unless_they_are_left_out(examples, models, tmp_path):
+    """They come beside the parameter's rules; a smaller network or another data set may leave them out."""
+    rule = Rule(metric="recall", slice="group:Bags", at_least=1.01)
+    assert "recall of Bags" in evaluate(tmp_path, examples, models[0], None, taxonomy_rules=(rule,)).verdict["reason"]
+    without = evaluate(tmp_path, examples, models[0], None, taxonomy_rules=(rule,), use_taxonomy_rules=False)
+    assert without.verdict["blessed"] and len(without.verdict["rules"]) == len(LENIENT)
 
 
 def test_properties_and_report(first):

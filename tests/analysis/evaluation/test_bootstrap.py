@@ -50,6 +50,30 @@ def test_interval_holds_the_true_value_as_often_as_it_says():
     assert 0.91 <= covered / 300 <= 0.98
 
 
+def test_the_level_widens_every_interval():
+    """At 50% an interval is a third as wide as at 95%, as for a normal figure, whichever way it is computed."""
+    truth, predicted = answers(1000, 0.9, 7)
+    _, others = answers(1000, 0.8, 8)
+    counts = bootstrap.confusion(truth, predicted, CLASSES)
+    right = (truth == predicted).astype(float)
+
+    def intervals(level: float) -> list[float]:
+        found = [
+            bootstrap.estimate(0.0, np.linspace(0, 1, 1001), level),
+            bootstrap.bias_corrected(5.0, np.random.default_rng(9).normal(5, 1, 4000), level),
+            bootstrap.from_confusion({"accuracy": group_metrics.accuracy}, counts, 4000, 0, level)["accuracy"],
+            bootstrap.paired_difference(group_metrics.accuracy, truth, predicted, others, CLASSES, 4000, 0, level),
+            *bootstrap.from_examples(lambda weights: (weights @ right / 1000)[:, None], 1000, 2000, 0, level),
+        ]
+        low, high = group_metrics.wilson_interval(900, 1000, level)
+        return [*(one.high - one.low for one in found), float(high - low)]
+
+    wide, narrow = intervals(0.95), intervals(0.5)
+    assert wide[0] == pytest.approx(0.95) and narrow[0] == pytest.approx(0.5)
+    # 0.6745 / 1.9600 standard deviations
+    assert [n / w for n, w in zip(narrow[1:], wide[1:], strict=True)] == pytest.approx([0.344] * 5, abs=0.03)
+
+
 def test_means_of_values_match_the_normal_approximation():
     """For a mean of many values the percentile interval is that of the central limit theorem."""
     values = np.random.default_rng(5).exponential(size=4000)

@@ -92,6 +92,22 @@ def test_smaller_errors_are_better(tmp_path: Path) -> None:
     assert judgement.best == "scaled" and judgement.decision is not None and judgement.decision.chosen == "scaled"
 
 
+def test_an_interval_keeps_its_order_where_less_is_better(tmp_path: Path) -> None:
+    """The gain of a smaller error is positive, and its interval is the mirrored one, with the lower end first."""
+    experiment = declare(tmp_path, "scaling", ("none", "scaled"), "calibration_error")
+    results = Results(experiment, tmp_path)
+    for arm, errors in (("none", (0.03, 0.034, 0.038)), ("scaled", (0.01, 0.011, 0.012))):
+        for seed, error in zip(experiment.seeds, errors, strict=False):
+            results.add(arm, seed, of_figures([("validation", "calibration_error", error)]), MACHINE)
+    judgement = judge(experiment, results)
+    found, oriented = judgement.differences["scaled"], judgement._oriented["scaled"]
+    assert found.low < found.value < found.high < 0
+    assert (oriented.low, oriented.value, oriented.high) == (-found.high, -found.value, -found.low)
+    decision = judgement.decision
+    assert decision is not None and decision.chosen == "scaled"
+    assert f"[{100 * oriented.low:.2f}, {100 * oriented.high:.2f}]" in decision.reason
+
+
 def test_seeds_without_a_spread_allow_no_test() -> None:
     """A size that is equal in all seeds has no interval and a p-value of 1."""
     found = over_seeds([5.0, 5.0, 5.0])

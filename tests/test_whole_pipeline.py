@@ -219,6 +219,25 @@ def test_a_model_that_is_not_blessed_is_not_pushed_and_sets_the_exit_code(
     assert [p.name for p in (workspace / "serving_models" / "fashion").iterdir() if p.name.isdigit()] == ["1"]
 
 
+def test_a_worse_model_is_refused_after_everything_was_cleaned(
+    tiny_run: TinyRun, fashion: Fashion, tmp_path: Path
+) -> None:
+    """Without any record the pushed version is the baseline and stays the newest; a second run reuses the verdict."""
+    assert "Warning: No earlier model to compare with" in tiny_run.output
+    workspace = tmp_path / "workspace"
+    shutil.copytree(tiny_run.workspace, workspace)
+    assert fashion("clean", "--all", "-w", str(workspace)).returncode == 0
+    rule = 'evaluator.rules=[{metric = "accuracy", change_at_least = -0.01}]'
+    options = ("-w", str(workspace), *tiny_run.options, "--set", "trainer.epochs=1", "--set", rule)
+    done = fashion("run", *options)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "Compared with the pushed version 1, because no other blessed model is recorded." in done.stdout
+    assert "accuracy changes by at least -0.01: -0." in done.stdout and "Warning: No earlier" not in done.stdout
+    assert [p.name for p in (workspace / "serving_models" / "fashion").iterdir() if p.name.isdigit()] == ["1"]
+    again = fashion("explain", *options, "--json")
+    assert {stage["action"] for stage in json.loads(again.stdout)} == {"reuse"}
+
+
 @pytest.fixture(scope="module")
 def tensorboard(tiny_run: TinyRun) -> Iterator[str]:
     """A real TensorBoard on the run's logs; yields its address."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.runner.store_recovery import Recovered
 
 QUICKEST = "quick"
-WARNING = "WARNING:"
+WARNING = "Warning"
 SLOWER_WITHOUT_BFLOAT16 = 4.36
 """The ratio of a run's times without and with bfloat16 arithmetic, measured with the default profile on two AMD EPYC;
 `docs/measurements/times.json` has both."""
@@ -165,13 +165,11 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
         passed = sum(rule["passed"] for rule in applied)
         outcome = "blessed" if verdict["blessed"] else "NOT blessed"
         unused = len(verdict["rules"]) - len(applied)
-        held = (
-            f"The {unused} rules on changes did not apply; every other rule holds." if unused else "Every rule holds."
-        )
+        held = f"Rules on changes ({unused}) did not apply, every other rule holds." if unused else "Every rule holds."
         reason = verdict["reason"] or held
         lines.append(f"{model}: {outcome}, {passed} of {len(applied)} rules passed. {reason}")
         if "comparison" in verdict:
-            lines.append(verdict["comparison"] if verdict["compared"] else f"{WARNING} {verdict['comparison']}")
+            lines.append(verdict["comparison"] if verdict["compared"] else f"{WARNING}: {verdict['comparison']}")
     if (pushed := result.last(PushedModel)) is not None:
         record, numbers = pushed.record(), _pushed_numbers(workspace)
         lines.append(

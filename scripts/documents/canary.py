@@ -14,7 +14,7 @@ class Canary:
     served version. The difference in accuracy is (b - c) / n, with a variance of (b + c) / n² for equal versions.
 
     Attributes:
-        margin: The tolerated loss of accuracy, as in the Evaluator's rule on its change.
+        margin: The tolerated loss of accuracy.
         disagreement: The planned share of images on which the versions disagree.
         level: The level of the test.
         power: The probability that a candidate of equal accuracy passes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from pipeline.commands import summary
 from pipeline.commands.cli import main
 from pipeline.commands.options import assemble
-from pipeline.commands.summary import expected_time, expected_time_announcer
+from pipeline.commands.summary import expected_time, expected_time_announcer, print_summary
 from pipeline.contract.artifacts import Blessing, Examples, Model, ModelBlessing, PushedModel
 from pipeline.contract.files import write_json
 from pipeline.contract.processor import has_bfloat16
@@ -132,3 +133,25 @@ def test_artifacts_of_a_run_are_found_by_type(run: Run) -> None:
     assert list(result.find(Examples)) == ["source"] and (result.find(Examples)["source"].path / "numbers.txt").exists()
     assert isinstance(result.last(Blessing), ModelBlessing) and result.last(Blessing) == result.last(ModelBlessing)
     assert isinstance(result.last(Model), Model) and result.last(PushedModel) is None
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_verdict_without_a_baseline_is_a_warning(compared: bool, tmp_path: Path) -> None:
+    """The panel warns, counts only the rules that applied, and never claims that every rule holds."""
+    line = {"rule": "accuracy at least 0.9", "value": 0.95, "passed": True, "applied": True, "note": ""}
+    change = line | {"rule": "accuracy changes by at least -0.002", "applied": compared}
+    comparison = "Compared with the last blessed model." if compared else "No earlier model to compare with: none."
+    verdict = {"blessed": True, "reason": "", "compared": compared, "comparison": comparison, "rules": [line, change]}
+    record = ArtifactRecord(1, "ModelBlessing", "artifacts/evaluator/1/blessing", "", 0.0)
+    (tmp_path / record.uri).mkdir(parents=True)
+    ModelBlessing(tmp_path / record.uri).write_json("verdict.json", verdict)
+    result = RunResult(tmp_path, 1, {"evaluator": {"blessing": record}}, {}, 0.0)
+    console = Console(record=True, width=200, file=io.StringIO(), color_system="standard", force_terminal=True)
+    print_summary(console, result, Workspace(tmp_path))
+    text, styled = console.export_text(clear=False), console.export_text(styles=True)
+    if compared:
+        assert "blessed, 2 of 2 rules passed. Every rule holds.\nCompared with the last blessed model." in text
+        assert "Warning" not in text
+    else:
+        assert "blessed, 1 of 1 rules passed. Rules on changes (1) did not apply, every other rule holds.\n" in text
+        assert "Every rule holds" not in text and "\x1b[1;33mWarning: No earlier model to compare with" in styled

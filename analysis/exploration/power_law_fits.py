@@ -109,7 +109,7 @@ def fit_curves(curves: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) ->
 
 def _fit_curve(sizes: Values, errors: Values, resamples: int, seed: int) -> dict[str, float]:
     mean, ten = errors.mean(axis=0), 10 * sizes[-1]
-    law, drawn = fit_power_law(sizes, mean), fit_power_law(sizes, _resample(errors, resamples, seed))
+    law, drawn = fit_power_law(sizes, mean), fit_power_law(sizes, resample_means(errors, resamples, seed))
     larger = len(sizes) // 2
     found = {"images": sizes[-1], "error": mean[-1], "floor": law.floor, "scale": law.scale, "exponent": law.exponent}
     found |= _interval("floor", drawn.floor) | _interval("exponent", drawn.exponent)
@@ -119,7 +119,7 @@ def _fit_curve(sizes: Values, errors: Values, resamples: int, seed: int) -> dict
     return {name: float(value) for name, value in found.items()}
 
 
-def _resample(errors: Values, resamples: int, seed: int) -> Values:
+def resample_means(errors: Values, resamples: int, seed: int) -> Values:
     """Returns means over resampled repeats, float64 [resamples, sizes]; each size is resampled independently."""
     repeats, sizes = errors.shape
     chosen = np.random.default_rng(seed).integers(0, repeats, (resamples, repeats, sizes))

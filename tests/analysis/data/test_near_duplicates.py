@@ -66,6 +66,27 @@ def test_identical_images_are_all_pairs() -> None:
     assert len(close_pairs(np.full((5, 28, 28), 9, np.uint8), 0.0).first) == 10
 
 
+def test_copies_among_varied_images_are_pairs_at_bound_0() -> None:
+    """Distances in float32 are not exactly zero for equal images; every copy is found, and nothing else."""
+    images = np.random.default_rng(0).integers(0, 256, (1200, 28, 28)).astype(np.uint8)
+    images[600:] = images[:600]
+    pairs = close_pairs(images, 0.0)
+    assert pairs.first.tolist() == list(range(600)) and pairs.second.tolist() == list(range(600, 1200))
+    assert (pairs.rmse == 0).all()
+
+
+@pytest.mark.parametrize("pixels", [1, 9, 100])
+def test_a_pair_exactly_at_the_bound_is_found(pixels: int) -> None:
+    """The bound itself counts; the next smaller one does not."""
+    images = np.random.default_rng(0).integers(0, 200, (1200, 28, 28)).astype(np.uint8)
+    images[600:] = images[:600]
+    images[600:].reshape(600, -1)[:, :pixels] += 50
+    bound = float(np.sqrt(pixels / 784) * 50 / 255)
+    found = close_pairs(images, bound * (1 + 1e-12))
+    assert found.first.tolist() == list(range(600)) and found.rmse == pytest.approx(bound)
+    assert len(close_pairs(images, bound * (1 - 1e-12)).first) == 0
+
+
 def make_pairs(*pairs: tuple[int, int]) -> Pairs:
     """Pairs at distance 0."""
     first, second = (np.array(part, np.int64) for part in zip(*pairs, strict=True))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from analysis.exploration.cross_validation import OutOfFold, assign_folds, cross_validate
+from analysis.exploration.cross_validation import OutOfFold, SmallNetwork, assign_folds, cross_validate
 from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold
 
 
@@ -63,3 +64,23 @@ def test_every_image_has_predictions(capsys: pytest.CaptureFixture[str]) -> None
     assert len(found.features) == 350 and found.features.shape[1] > 1
     assert np.ptp(found.logits[0], axis=1).min() > 0
     assert reports == [(1, 2), (2, 2)]
+
+
+def test_no_image_is_judged_by_a_network_that_saw_it() -> None:
+    """Logits and features of a fold are those of a network trained anew on the other folds alone, and of no other."""
+    data = make_data(300, 50)
+    found = cross_validate(data, folds=2, epochs=2, seed=0)
+    rows, networks = data.train_rows, []
+    for held_out in range(2):
+        known = rows[found.fold != held_out]
+        network = SmallNetwork(10, 0).train(data.images[known], data.garments[known], 2)
+        networks.append(network.predict(data.images, verbose=0))
+        if held_out == 0:
+            inner = keras.Model(network.inputs, network.get_layer("features").output)
+            np.testing.assert_allclose(found.features, inner.predict(data.images, verbose=0), atol=0.1)
+    for held_out, (right, wrong) in enumerate((networks, networks[::-1])):
+        judged = found.logits[-1][found.fold == held_out]
+        members = rows[found.fold == held_out]
+        assert np.abs(judged - right[members]).mean() < 0.1 * np.abs(judged - wrong[members]).mean()
+        tested = found.test_logits[held_out]
+        assert np.abs(tested - right[300:]).mean() < 0.1 * np.abs(tested - wrong[300:]).mean()

@@ -16,7 +16,7 @@ from analysis.exploration.learning_curves import (
     stratified_order,
     training_sizes,
 )
-from analysis.exploration.power_law_fits import fit_curves, fit_power_law, section
+from analysis.exploration.power_law_fits import fit_curves, fit_power_law, resample_means, section
 from tests.analysis.exploration.section_checks import check_section
 from tests.analysis.exploration.synthetic_data import make_data
 
@@ -85,6 +85,16 @@ def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> Non
         assert row["tenfold_low"] <= row["tenfold"] <= row["tenfold_high"]
         true = 0.01 + 2.0 * 400_000**-0.4
         assert row["tenfold_low"] * 0.9 <= true <= row["tenfold_high"] * 1.1
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 10])
+def test_resampled_means_spread_by_the_standard_error(repeats: int) -> None:
+    """Their standard deviation is that of the repeats over the root of their number, also of two repeats."""
+    errors = np.random.default_rng(1).normal(0.2, 0.02, (repeats, 3))
+    drawn = resample_means(errors, 20_000, seed=0)
+    assert drawn.std(axis=0) == pytest.approx(errors.std(axis=0, ddof=1) / np.sqrt(repeats), rel=0.03)
+    assert drawn.mean(axis=0) == pytest.approx(errors.mean(axis=0), abs=1e-3)
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.05, "the sizes are resampled independently"
 
 
 def test_few_images_take_more_epochs_than_many() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.contract.errors import suggest
+from pipeline.contract.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ def print_products(rows: list[Product], catalogue: Demonstration) -> None:
     null = Text("NULL", style="dim")
     for row in rows[: len(CASES)]:
         # Text: square brackets in a title are not markup.
-        cells = [null if value is None else Text(str(value)) for value in row]
+        cells = [null if value is None else Text(printable(value)) for value in row]
         table.add_row(*cells, Text(catalogue.cases[row.id]))
     Console(highlight=False).print(table)
     pictured, described = (sum(value is not None for value in column) for column in list(zip(*rows, strict=True))[2:])

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from catalogue.demonstration import next_commands, print_products, write_fashion_mnist_pictures
 from pipeline.commands.options import DEFAULT_WORKSPACE, AllowPrivateOption, WorkspaceOption, newest_version
 from pipeline.contract.errors import UserError
+from pipeline.contract.printable import printable, printable_lines
 from pipeline.runner.workspace import Workspace
 from serving.fetching.fetch_policy import FetchPolicy
 
@@ -74,14 +75,14 @@ def query(
         )
     dsn = _require_dsn(dsn)
     _print_warnings(dsn, country, image_index, timeout)
-    from sql.extract import estimate, read_ahead, read_products
+    from sql.extract import Product, estimate, read_ahead, read_products
     from sql.product_files import write_csv, write_file
 
     lost: list[Key] = []
 
     def report_reconnect(after: Key, error: LostConnectionError) -> None:
         lost.append(after)
-        print(f"{error.headline} Continuing after product {after}.", file=sys.stderr)
+        print(printable(f"{error.headline} Continuing after product {after}."), file=sys.stderr)
 
     with _bar(estimate(dsn, timeout=timeout), visible=out != "-" or not sys.stdout.isatty()) as advance:
         read = read_products(
@@ -89,6 +90,8 @@ def query(
         )
         counts: Counter[str] = Counter()
         batches = _counted(read_ahead(read), counts, advance)
+        if out == "-" and sys.stdout.isatty():
+            batches = ([Product(*map(_shown, product)) for product in batch] for batch in batches)
         with _write_errors(out):
             _ = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
             sys.stdout.flush()
@@ -252,6 +255,11 @@ def _counted(
         advance(len(batch))
 
 
+def _shown(value: Any) -> Any:
+    """Returns a value of a product for a terminal; a file or a pipe gets it unchanged."""
+    return printable(value) if isinstance(value, str) else value
+
+
 def _describe(counts: Counter[str]) -> str:
     return f"{counts['products']:,} products, {counts['images']:,} with an image and {counts['texts']:,} with a text"
 
@@ -260,7 +268,7 @@ def _print_warnings(dsn: str, country: str, image_index: int, timeout: float) ->
     from sql.inspection import inspect
 
     for warning in inspect(dsn, country=country, image_index=image_index, timeout=timeout):
-        print(f"Warning: {warning}", file=sys.stderr)
+        print(printable_lines(f"Warning: {warning}"), file=sys.stderr)
 
 
 def _until_interrupted() -> None:

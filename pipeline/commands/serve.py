@@ -15,6 +15,7 @@ import typer
 from pipeline.commands.options import DEFAULT_WORKSPACE, WorkspaceOption
 from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.files import write_text
+from pipeline.contract.printable import printable_lines
 from pipeline.runner.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _log_file(workspace: Workspace, port: int) -> Path:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def _pushed_numbers(base: Path) -> list[int]:

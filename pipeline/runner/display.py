@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.contract.printable import printable_lines
 from pipeline.contract.progress import Progress
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class PlainDisplay:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
+        self._console.print(printable_lines(text), soft_wrap=True, markup=False)
 
 
 class LiveDisplay:
@@ -224,7 +225,7 @@ class LiveDisplay:
 
     def message(self, text: str) -> None:
         """Prints the text above the table."""
-        self._console.print(text, markup=False)
+        self._console.print(printable_lines(text), markup=False)
 
     def _table(self) -> Table:
         from rich.progress_bar import ProgressBar

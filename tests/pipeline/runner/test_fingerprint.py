@@ -101,6 +101,15 @@ def test_cached_files_are_not_parsed_again(tree: Path, tmp_path: Path, monkeypat
     assert SourceReader(tree, cache_file).read("components.stage") == before
 
 
+def test_another_python_parses_again(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syntax trees differ between versions of Python, so a workspace that both use never mixes their digests."""
+    cache_file = tmp_path / "cache" / "modules.json"
+    SourceReader(tree, cache_file).read("components.stage")
+    monkeypatch.setattr(sys, "version", "3.99.0")
+    monkeypatch.setattr(fingerprint, "parse_module", lambda *_: ("parsed again", []))
+    assert set(SourceReader(tree, cache_file).read("components.stage").modules.values()) == {"parsed again"}
+
+
 def test_edit_that_keeps_size_and_time_is_noticed(tree: Path, tmp_path: Path) -> None:
     """The cache is keyed by the bytes of a file, so size and time of the file do not matter."""
     cache_file, helper = tmp_path / "cache" / "modules.json", tree / "models" / "helper.py"

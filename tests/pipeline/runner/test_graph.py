@@ -70,6 +70,7 @@ def test_component_stands_once() -> None:
         ((None, None, None), ["source", "learn", "judge"]),
         (("learn", None, None), ["learn", "judge"]),
         ((None, "learn", None), ["source", "learn"]),
+        ((None, "judge", None), ["source", "learn", "judge"]),
         (("learn", "learn", None), ["learn"]),
         ((None, None, "judge"), ["judge"]),
     ],

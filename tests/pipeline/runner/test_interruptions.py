@@ -127,6 +127,9 @@ def test_temporary_files_of_a_killed_run_are_removed_at_the_next_start(workspace
     assert run_toy(workspace, "learn.fail=temporary").returncode == -9
     assert [path.name[:4] for path in workspace.temporary.iterdir()] == ["toy-"]
     assert set(Path(tempfile.gettempdir()).glob("toy-*")) == before
+    with workspace.temporary_files():
+        assert not list(workspace.temporary.iterdir())
+    assert run_toy(workspace, "learn.fail=temporary").returncode == -9
     run()
     assert not workspace.temporary.exists()
 

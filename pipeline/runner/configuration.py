@@ -126,12 +126,19 @@ def _read_profile(profile: str) -> dict[str, Any]:
     known = sorted(p.stem for p in PROFILES.glob("*.toml"))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError:
+    except FileNotFoundError:
         raise UserError(
             f"There is no profile {profile!r}.{nearest(profile, known)}",
             expected=f"{', '.join(known)}, or the path of a .toml file",
             received=profile,
             next_step="fashion run --profile default",
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"The profile {path} cannot be read.",
+            expected="a file that this user may read",
+            received=error.strerror or str(error),
+            next_step=f"correct {path}, or use one of {', '.join(known)}",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(

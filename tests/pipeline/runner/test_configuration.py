@@ -80,6 +80,14 @@ def test_missing_profile_lists_the_known() -> None:
     assert caught.value.next_step == "fashion run --profile default"
 
 
+def test_a_profile_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    """A folder, like a file of another user, is there: the reason is not that it does not exist."""
+    folder = tmp_path / "profile.toml"
+    folder.mkdir()
+    with pytest.raises(UserError, match="profile.toml cannot be read.\n.*\nReceived: Is a directory"):
+        load_configuration(COMPONENTS, str(folder))
+
+
 def test_broken_profile_says_where(tmp_path: Path) -> None:
     """The error for a profile that is not valid TOML names the line."""
     broken = tmp_path / "broken.toml"

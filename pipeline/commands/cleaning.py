@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.contract.artifacts import ModelBlessing
 from pipeline.contract.errors import UserError
 from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
+from pipeline.runner.store_recovery import adopt_finished
 from pipeline.runner.workspace import Workspace
 
 
@@ -55,6 +56,7 @@ def _all(workspace: Workspace) -> list[Path]:
         workspace.logs,
         workspace.reports,
         workspace.cache,
+        workspace.temporary,
         *workspace.root.glob("metadata.sqlite*"),
         *workspace.root.glob("metadata.damaged-*"),
     ]
@@ -64,14 +66,15 @@ def _all(workspace: Workspace) -> list[Path]:
 def _unused(workspace: Workspace) -> list[Path]:
     if not workspace.store.exists():
         return []
-    with MetadataStore(workspace.store) as store:
+    with MetadataStore(workspace.store, read_only=True) as store:
+        adopt_finished(store, workspace)  # what a killed run has finished counts, as for the next run
         used = store.latest_executions()
         # The newest blessed model is the next candidate's baseline, whether or not the latest run used it.
         used_paths = {a.uri.rpartition("/")[0] for e in used for a in _touched(store, e.id)} | _blessed(store)
         logs = {f"{e.type}/{e.cache_key[:16]}" for e in used}
     artifacts = [p for p in workspace.artifacts.glob("*/*") if str(p.relative_to(workspace.root)) not in used_paths]
     logged = [p for p in workspace.logs.glob("*/*") if str(p.relative_to(workspace.logs)) not in logs]
-    return [*artifacts, *logged]
+    return [*artifacts, *logged, *([workspace.temporary] if workspace.temporary.exists() else [])]
 
 
 def _touched(store: MetadataStore, execution: int) -> list[ArtifactRecord]:

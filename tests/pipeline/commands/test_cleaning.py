@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,24 @@ def test_failed_run_does_not_cost_the_finished_one(run: Run, workspace: Workspac
         run('learn.fail="error"', "learn.steps=9")
     clean(workspace)
     assert not run().seconds
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_a_killed_run_left_is_removed_and_what_it_finished_is_kept(
+    run: Run, workspace: Workspace, everything: bool
+) -> None:
+    """Unfinished output and temporary files go; a stage that was killed before it was recorded keeps its result."""
+    run()
+    with closing(sqlite3.connect(workspace.store)) as db, db:
+        db.execute("DELETE FROM Event WHERE execution_id = 3")
+        db.execute("DELETE FROM Artifact WHERE type = 'ModelBlessing'")
+        db.execute("UPDATE Execution SET state = 'RUNNING' WHERE id = 3")
+    unfinished = workspace.artifacts / "learn" / ".unfinished-4"
+    for directory in (unfinished, workspace.temporary):
+        directory.mkdir()
+    clean(workspace, everything)
+    assert not unfinished.exists() and not workspace.temporary.exists()
+    assert set(run().seconds) == ({"source", "learn", "judge"} if everything else set())
 
 
 def test_directory_that_is_not_a_workspace_is_left_alone(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def cut_into_units(files: list[Path], size: int) -> list[Unit]:
 
 
 def _expand_pattern(pattern: str) -> list[Path]:
+    if not pattern:
+        raise BulkError("A source has no name.", expected="a path or glob; . is the current directory", received='""')
     path = Path(pattern)
     try:
         # A name with brackets may be the name of a file rather than a glob.

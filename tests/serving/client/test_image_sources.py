@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.contract.image_limits import ImageLimits
+from serving.bulk.sources import BulkError, find_files
 from serving.client.image_sources import expand_folders, load_payload
 from serving.images.encoding import ImageError
 from tests.serving.images.test_encoding import COLOURS, NOISE, decoded, encoded
@@ -78,3 +79,15 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     """An empty folder is not silently ignored."""
     with pytest.raises(ImageError, match="contains no image"):
         expand_folders([str(tmp_path)])
+
+
+def test_an_empty_name_is_not_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither alone nor among others: an unset variable must not send what happens to lie here."""
+    (tmp_path / "a.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for sources in ([""], ["a.jpg", ""]):
+        with pytest.raises(ImageError, match="A source has no name"):
+            expand_folders(sources)
+    with pytest.raises(BulkError, match="A source has no name"):
+        find_files("", tmp_path / "out")
+    assert expand_folders(["."]) == ["a.jpg"]

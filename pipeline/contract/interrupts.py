@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import threading
@@ -28,8 +27,6 @@ def handle_interrupts() -> None:
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if own and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _interrupt)
-        # Registered first, so called last: afterwards the interpreter takes the handlers away.
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def was_interrupted() -> bool:

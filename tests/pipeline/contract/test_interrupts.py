@@ -11,21 +11,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 PRESSED = """
-import os, signal, sys
+import atexit, os, signal, sys
 from pipeline.contract import interrupts
 
 def press(times):
     for _ in range(times):
         os.kill(os.getpid(), signal.SIGINT)
 
-class Late:
-    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):
-        kill(pid, number)  # after the interpreter has taken its handlers away
-
-late = Late()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 interrupts.GRACE_SECONDS = float(sys.argv[1] or interrupts.GRACE_SECONDS)
 interrupts.handle_interrupts()
+atexit.register(press, 5)
 try:
     press(1)
 except KeyboardInterrupt:

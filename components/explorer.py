@@ -40,7 +40,7 @@ def explorer(
 
     inputs = read_inputs(examples, neighbours, predictions, learning_curves, embedding, taxonomy)
     explored = explore(inputs, seed, lambda done, total, note: progress(done, total, "parts", note))
-    findings = main_findings(explored)
+    findings = main_findings(explored, inputs.curves)
     sections = build_sections(inputs, explored)
     data = inputs.data
     subtitle = f"{len(data.train_rows):,} training and {len(data.test_rows):,} test images, {len(taxonomy.garments)} "

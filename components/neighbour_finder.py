@@ -26,10 +26,11 @@ def neighbour_finder(
 ) -> None:
     """Finds the nearest training images of every image, and all pairs of near-duplicates."""
     from analysis.data.near_duplicates import close_pairs
-    from analysis.exploration.data import read_data
+    from analysis.exploration.data import read_data, require_enough
     from analysis.exploration.neighbours import nearest
 
     data = read_data(examples.split, taxonomy)
+    require_enough(data)
     progress(0, len(data), "images", "near-duplicates")
     pairs = close_pairs(data.images, near_duplicate_rmse)
     pairs.save(neighbours.path)

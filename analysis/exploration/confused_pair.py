@@ -81,6 +81,11 @@ class ConfusedPair:
     by_garment: pd.DataFrame
     directions: tuple[Direction, Direction]
 
+    @property
+    def confused(self) -> list[Direction]:
+        """The directions in which there are errors: both, one or none."""
+        return [way for way in self.directions if len(way.rows)]
+
 
 def measure_pair(
     data: Data, neighbours: Neighbours, out_of_fold: OutOfFold, predictions: Mapping[str, Indices], suspected: Indices
@@ -101,11 +106,15 @@ def measure_pair(
 
 
 def most_confused(truth: Indices, predicted: Indices, group_of: tuple[int, ...]) -> tuple[int, int]:
-    """Returns the two groups with the most errors between them, the one of more garments first."""
+    """Returns the two groups with the most errors between them, the one of more garments first.
+
+    Without any error these are the first two groups.
+    """
     count = max(group_of) + 1
     table = np.bincount(truth * count + predicted, minlength=count * count).reshape(count, count)
-    both = np.triu(table + table.T, 1)
-    one, other = divmod(int(both.argmax()), count)
+    first, second = np.triu_indices(count, k=1)
+    most = (table + table.T)[first, second].argmax()
+    one, other = int(first[most]), int(second[most])
     return (one, other) if group_of.count(one) >= group_of.count(other) else (other, one)
 
 
@@ -181,6 +190,11 @@ def _share_of(marked: npt.NDArray[np.bool_]) -> float:
 
 def confusion_text(data: Data, pair: ConfusedPair) -> str:
     """Returns the paragraphs on the pair, as Markdown."""
+    if not pair.confused:
+        return (
+            f"**No confused pair.** The small networks confuse no two groups, out of fold, on "
+            f"{len(data.train_rows):,} training images. So few examples do not show which groups are confused."
+        )
     paragraphs = (
         _share_text(data, pair),
         _garment_text(data, pair),
@@ -191,10 +205,12 @@ def confusion_text(data: Data, pair: ConfusedPair) -> str:
 
 
 def pair_blocks(data: Data, pair: ConfusedPair) -> Iterator[Block]:
-    """Yields the figures, the gallery and the table of the pair."""
+    """Yields the figures, the gallery and the table of the pair; none where nothing is confused."""
+    if not pair.confused:
+        return
     yield Picture("pair-share", _share_figure(pair), _SHARES.format(_names(data, pair)))
     yield Picture("pair-garments", _garment_figure(data, pair), _GARMENTS)
-    yield Gallery("pair-confused", [_direction_row(data, way) for way in pair.directions], _CONFUSED)
+    yield Gallery("pair-confused", [_direction_row(data, way) for way in pair.confused], _CONFUSED)
     yield Picture("pair-measures", _area_figure(data, pair), _MEASURES)
     yield Listing("pair-medians", _median_table(data, pair), _MEDIANS)
 
@@ -255,7 +271,7 @@ def _direction_text(data: Data, way: Direction) -> str:
 
 def _cause_text(data: Data, pair: ConfusedPair) -> str:
     parts = []
-    for way in pair.directions:
+    for way in pair.confused:
         labelled, predicted = _group_names(data, way)
         parts.append(
             f"Of {len(way.rows):,} {labelled} predicted as {predicted}, {way.neighbours:.0%} have mostly {predicted} "
@@ -321,8 +337,8 @@ def _direction_row(data: Data, way: Direction) -> Row:
 
 def _area_figure(data: Data, pair: ConfusedPair) -> go.Figure:
     figure = style.figure("area under the ROC curve", height=440)
-    order = pair.directions[0].measures["measure"].tolist()
-    for way in pair.directions:
+    order = pair.confused[0].measures["measure"].tolist()
+    for way in pair.confused:
         table = way.measures.set_index("measure").loc[order]
         figure.add_scatter(
             x=table["auc"].round(3).tolist(),
@@ -344,7 +360,7 @@ def _area_figure(data: Data, pair: ConfusedPair) -> go.Figure:
 
 def _median_table(data: Data, pair: ConfusedPair) -> pd.DataFrame:
     tables = []
-    for way in pair.directions:
+    for way in pair.confused:
         labelled, predicted = _group_names(data, way)
         table = way.measures[["measure", "correct", "confused", "other"]].copy()
         table.insert(0, "labelled, predicted", f"{labelled}, {predicted}")

@@ -13,10 +13,14 @@ import numpy.typing as npt
 from analysis.data.examples import read_arrays
 from analysis.evaluation.ladder import unit_pixels
 from models.taxonomy import Taxonomy
+from pipeline.contract.errors import UserError
 
 Indices = npt.NDArray[np.int64]
 
 FEATURES = ("image", "garment", "cluster", "source_id")
+
+FEWEST_TRAINING, FEWEST_TEST = 300, 100
+"""With fewer images than 30 and 10 of each of ten garments, most parts of the exploration have no figure at all."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,25 @@ def read_data(shards_of: Callable[[str], Sequence[Path]], taxonomy: Taxonomy) ->
         UserError: A file is damaged or lacks a feature.
     """
     parts = [read_arrays(shards_of(split), FEATURES) for split in ("train", "validation", "test")]
+    sizes = [len(part["garment"]) for part in parts]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in FEATURES}
     return Data(
         images=columns["image"],
         garments=columns["garment"],
-        test=np.repeat([False, False, True], [len(part["garment"]) for part in parts]),
+        test=np.repeat([False, False, True], sizes),
         clusters=columns["cluster"],
         names=columns["source_id"].astype(np.str_),
         taxonomy=taxonomy,
     )
+
+
+def require_enough(data: Data) -> None:
+    """Raises UserError where so few images would be explored that no conclusion could be drawn from them."""
+    training, test = len(data.train_rows), len(data.test_rows)
+    if training < FEWEST_TRAINING or test < FEWEST_TEST:
+        raise UserError(
+            "There are too few examples to explore: no conclusion could be drawn from them.",
+            expected=f"at least {FEWEST_TRAINING} training and {FEWEST_TEST} test images",
+            received=f"{training:,} training and {test:,} test images",
+            next_step="add images; fashion run works with fewer",
+        )

@@ -162,6 +162,11 @@ def section(data: Data, difficulty: Difficulty) -> Section:
 
 def _decision(data: Data, difficulty: Difficulty) -> str:
     other = data.taxonomy.groups[difficulty.pair.groups[1]]
+    if not difficulty.pair.confused:
+        return (
+            "So we report the F1 of every group as well as the accuracy, and slice the evaluation by image features. "
+            "The exported model may abstain where it is uncertain."
+        )
     return (
         f"So we report the F1 of {other} as well as the accuracy, and slice the evaluation by image features. Of "
         f"these, {_strongest_features(difficulty)} separate confused from correct images best. The exported model may "
@@ -171,7 +176,7 @@ def _decision(data: Data, difficulty: Difficulty) -> str:
 
 def _strongest_features(difficulty: Difficulty) -> str:
     """Returns the two features of the evaluation's slices that separate confused from correct images best."""
-    both = pd.concat([way.measures for way in difficulty.pair.directions])
+    both = pd.concat([way.measures for way in difficulty.pair.confused])
     names = both["measure"].str.split(" (", regex=False).str[0]
     strength = (both["auc"] - 0.5).abs().groupby(names).mean()
     sliced_by = {feature.measure for feature in FEATURES}

@@ -20,6 +20,10 @@ Distances = npt.NDArray[np.floating[Any]]
 
 DIMENSION_SAMPLE = 2000
 """Images for each estimate of a dimension: always the same number, because the estimate depends on it."""
+FEWEST_OF_SCALE = 50
+"""Fewer images give no estimate of the dimension at a scale."""
+SIMILAR = 1.5
+"""Estimates at all scales within this factor count as similar."""
 NEIGHBOURS = 10
 DIRECTIONS = 10
 SPREAD = 2.0
@@ -84,7 +88,7 @@ def dimensions_by_scale(data: Data, neighbours: Neighbours, seed: int) -> pd.Dat
     train = data.train_rows
     order = np.random.default_rng(seed).permutation(train)
     table = []
-    for count in (len(train) // 60, len(train) // 20, len(train) // 6):
+    for count in (count for count in (len(train) // 60, len(train) // 20, len(train) // 6) if count >= FEWEST_OF_SCALE):
         two = two_nearest(_distances_within(data.pixels[order[:count]]))
         table.append((count, two.value, two.low, two.high))
     two = two_nearest(neighbours.rmse[train])
@@ -129,12 +133,18 @@ def dimension_text(components: PrincipalComponents, table: pd.DataFrame, scales:
         f"**{pixels} pixels, about {every['two_nearest']:.0f} dimensions.** {half} principal directions explain half "
         f"of the variance and {most} explain 95%. Around a single image the data vary in far fewer directions: the "
         f"intrinsic dimension is {_interval(every)} by the two nearest neighbours and {every['many_nearest']:.1f} by "
-        f"ten. It hardly depends on the scale: from {scales['images'].iloc[0]:,} to {scales['images'].iloc[-1]:,} "
-        f"images the first estimate lies between {scales['two_nearest'].min():.1f} and "
-        f"{scales['two_nearest'].max():.1f}. {flat['name']} has the lowest dimension ({_interval(flat)}), "
+        f"ten. {_scale_text(scales)} {flat['name']} has the lowest dimension ({_interval(flat)}), "
         f"{rich['name']} the highest ({_interval(rich)}). Linear dimensions are many more: {plain['name']} needs "
         f"{plain['linear']} for 95% of its variance, {varied['name']} {varied['linear']}. So the images of a garment "
         "lie near a curved surface, not a flat one."
+    )
+
+
+def _scale_text(scales: pd.DataFrame) -> str:
+    low, high = scales["two_nearest"].min(), scales["two_nearest"].max()
+    return (
+        f"It {'hardly depends' if high < SIMILAR * low else 'depends'} on the scale: from {scales['images'].iloc[0]:,} "
+        f"to {scales['images'].iloc[-1]:,} images the first estimate lies between {low:.1f} and {high:.1f}."
     )
 
 

@@ -30,12 +30,19 @@ def section(data: Data, duplicates: NearDuplicates) -> Section:
                 _count_text(data, duplicates),
                 _similarity_text(data, duplicates),
                 _conflict_text(duplicates),
-                effect_text(duplicates.effects, duplicates.removal, duplicates.removed, NEAR),
+                effect_text(duplicates.effects, duplicates.removal, duplicates.removed, NEAR)
+                if _is_near(duplicates)
+                else "**Effect on accuracy.** No test image has a near-duplicate, so there is no effect to measure.",
             )
         ),
         decision=_decision(duplicates),
         blocks=tuple(_blocks(data, duplicates)),
     )
+
+
+def _is_near(duplicates: NearDuplicates) -> bool:
+    """Returns whether any test image has a near-duplicate among the training images."""
+    return bool(duplicates.counts["test_images"].iloc[-1])
 
 
 def _count_text(data: Data, duplicates: NearDuplicates) -> str:
@@ -46,11 +53,14 @@ def _count_text(data: Data, duplicates: NearDuplicates) -> str:
         else f"There are {duplicates.exact:,} pairs of exact duplicates"
     )
     most = duplicates.by_garment.iloc[duplicates.by_garment["test_images"].argmax()]
+    of_garment = (
+        f" {most['test_images']:,} of these test images are of {most['garment']}, {most['test']:.0%} of that garment."
+    )
     return (
         f"{exact} among the {len(data):,} images. **{widest['test_images']:,.0f} of {len(data.test_rows):,} test "
         f"images have a training image within RMSE {NEAR:g}** ({NEAR * GREY_LEVELS:.0f} grey levels; the median "
-        f"distance to the nearest is {_median_distance(duplicates):.2f}). {_share_text(duplicates)} "
-        f"{most['test_images']:,} of these test images are of {most['garment']}, {most['test']:.0%} of that garment."
+        f"distance to the nearest is {_median_distance(duplicates):.2f}). {_share_text(duplicates)}"
+        f"{of_garment if _is_near(duplicates) else ''}"
     )
 
 
@@ -74,6 +84,12 @@ def _similarity_text(data: Data, duplicates: NearDuplicates) -> str:
     sizes = [len(rows) for rows in duplicates.clusters]
     agreement, variants = duplicates.agreement, duplicates.brightness.variants(NEAR)
     largest = duplicates.counts["largest_cluster"].astype(int)
+    by_features = (
+        f"The nearest training image by features has the same group in {agreement.group:.1%} of all cases, by "
+        f"pixels in {agreement.pixel_group:.1%}."
+    )
+    if not len(duplicates.across):
+        return f"**Similarity.** No test image is within RMSE {NEAR:g} of a training image. {by_features}"
     first = f"{sizes[0]:,} images, " if sizes else "no images, "
     return (
         "**Similarity.** The nearest pairs show the same picture, or one article photographed twice. The pairs at "
@@ -83,8 +99,7 @@ def _similarity_text(data: Data, duplicates: NearDuplicates) -> str:
         f"within {NEAR:g} once both are equally bright. A network finds other near-duplicates than pixels do. For "
         f"{agreement.same_image:.0%} of the test images with a near-duplicate its features find the same training "
         f"image, and only {agreement.shared:.0%} of the test images that are nearest by features are nearest by "
-        f"pixels. The nearest training image by features has the same group in {agreement.group:.1%} of all cases, by "
-        f"pixels in {agreement.pixel_group:.1%}."
+        f"pixels. {by_features}"
     )
 
 
@@ -106,6 +121,11 @@ def _conflict_text(duplicates: NearDuplicates) -> str:
 
 
 def _decision(duplicates: NearDuplicates) -> str:
+    if not _is_near(duplicates):
+        return (
+            "So we keep the official test split whole. No near-duplicate connects it with the training images, so "
+            "there is none to remove."
+        )
     return (
         "So we keep the official test split whole. The evaluation also reports the metrics of images with and "
         "without a near-duplicate, as slices. We cut validation by whole clusters within RMSE "
@@ -122,8 +142,9 @@ def _blocks(data: Data, duplicates: NearDuplicates) -> Iterator[Block]:
     yield from _galleries(data, duplicates)
     if len(duplicates.garment_conflicts):
         yield _garment_conflict_table(duplicates)
-    yield effect_figure(duplicates.effects)
-    yield effect_table(duplicates.effects)
+    if _is_near(duplicates):
+        yield effect_figure(duplicates.effects)
+        yield effect_table(duplicates.effects)
 
 
 def _count_table(duplicates: NearDuplicates) -> Listing:

@@ -22,6 +22,8 @@ from analysis.pages.section import Listing, Picture, Section
 Values = npt.NDArray[np.float64]
 
 EXPONENTS = np.linspace(0.05, 2.0, 391)
+FEWEST_SIZES = 3
+"""A law has three parameters, so fewer numbers of training images determine none."""
 COLOURS = (style.NEUTRAL, style.TEST, "#8f6bb3")
 """Colours of the models, none of which is the colour of a group."""
 
@@ -96,9 +98,11 @@ def fit_curves(curves: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) ->
         size), floor, scale and exponent of floor + scale * images ** -exponent, floor_low, floor_high, exponent_low,
         exponent_high, then the error for ten times as many images: tenfold, tenfold_low, tenfold_high,
         tenfold_without_floor (fitted with a floor of 0), tenfold_from_larger (fitted without the smaller half of the
-        sizes).
+        sizes). No row where the curves have fewer than `FEWEST_SIZES` sizes.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if curves["images"].nunique() < FEWEST_SIZES:
+        return pd.DataFrame(rows, columns=["model", "target", "error"])
     for model, of_model in curves.groupby("model", sort=False):
         for target in ("garment", "group"):
             table = of_model.pivot(index="repeat", columns="images", values=f"{target}_error")
@@ -141,6 +145,14 @@ def section(data: Data, curves: pd.DataFrame, fits: pd.DataFrame) -> Section:
         curves: As `learning_curves.curves` returns them.
         fits: As `fit_curves` returns them.
     """
+    if fits.empty:
+        return Section(
+            name="data-needed",
+            title="How much data is needed",
+            finding=few_sizes_text(data, curves),
+            decision="So we predict nothing about more images.",
+            blocks=(Listing("measured-errors", _measured(curves), "Mean error rates on held-out images."),),
+        )
     return Section(
         name="data-needed",
         title="How much data is needed",
@@ -152,6 +164,24 @@ def section(data: Data, curves: pd.DataFrame, fits: pd.DataFrame) -> Section:
             Listing("power-laws", _table(fits), _table_caption(fits)),
         ),
     )
+
+
+def few_sizes_text(data: Data, curves: pd.DataFrame) -> str:
+    """Returns the sentence for a data set that is too small for a learning curve."""
+    sizes = sorted(curves["images"].unique())
+    return (
+        f"**Too few examples for a learning curve.** The error was measured at {len(sizes)} "
+        f"{'number' if len(sizes) == 1 else 'numbers'} of training images ({', '.join(f'{n:,}' for n in sizes)}), and "
+        f"a power law needs at least {FEWEST_SIZES}. About 6,000 training images are enough; there are "
+        f"{len(data.train_rows):,}."
+    )
+
+
+def _measured(curves: pd.DataFrame) -> pd.DataFrame:
+    means = curves.groupby(["model", "images"], sort=False)[["garment_error", "group_error"]].mean().reset_index()
+    for column in ("garment_error", "group_error"):
+        means[column] = means[column].map("{:.1%}".format)
+    return means.rename(columns={"garment_error": "error on garments", "group_error": "error on groups"})
 
 
 def _finding(curves: pd.DataFrame, fits: pd.DataFrame) -> str:

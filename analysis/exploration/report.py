@@ -146,14 +146,19 @@ def to_json(section: Section) -> dict[str, Any]:
     }
 
 
-def main_findings(explored: Explored) -> list[str]:
-    """Returns the five main findings, Markdown, one or two sentences each."""
+def main_findings(explored: Explored, curves: pd.DataFrame) -> list[str]:
+    """Returns the five main findings, Markdown, one or two sentences each.
+
+    Args:
+        explored: The measurements.
+        curves: The learning curves of the inputs.
+    """
     return [
         _balance_finding(explored),
         _pair_finding(explored),
         _duplicate_finding(explored),
         _label_finding(explored),
-        _data_finding(explored),
+        _data_finding(explored, curves),
     ]
 
 
@@ -173,6 +178,11 @@ def _pair_finding(explored: Explored) -> str:
     pair = explored.difficulty.pair
     one, other = (explored.data.taxonomy.groups[group] for group in pair.groups)
     share = pair.shares.iloc[0]
+    if not share["errors"]:
+        return (
+            f"**No confused pair.** The small networks make no error on the groups of "
+            f"{len(explored.data.train_rows):,} training images, too few to show which groups they confuse."
+        )
     return (
         f"**Most errors are between two groups.** {share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%}) of "
         f"the small networks' {share['errors']:,} out-of-fold errors are between {other} and {one}."
@@ -182,6 +192,11 @@ def _pair_finding(explored: Explored) -> str:
 def _duplicate_finding(explored: Explored) -> str:
     counts = explored.near_duplicates.counts
     near = counts.iloc[-1]
+    if not near["test_images"]:
+        return (
+            f"**No test image has a near-duplicate among the training images**, of {len(explored.data.test_rows):,} "
+            f"within RMSE {near['rmse']:.2f}. So there is no effect to measure."
+        )
     return (
         f"**Test images have near-duplicates among the training images.** {near['test_images']:,.0f} of "
         f"{len(explored.data.test_rows):,} have one within RMSE {near['rmse']:.2f}, and of these pairs "
@@ -212,8 +227,10 @@ def _label_finding(explored: Explored) -> str:
     )
 
 
-def _data_finding(explored: Explored) -> str:
+def _data_finding(explored: Explored, curves: pd.DataFrame) -> str:
     fits = explored.fits
+    if fits.empty:
+        return power_law_fits.few_sizes_text(explored.data, curves)
     best = fits[fits["target"] == "group"].sort_values("error").iloc[0]
     estimates = np.array([best[name] for name in ("tenfold", "tenfold_without_floor", "tenfold_from_larger")])
     return (

@@ -116,6 +116,7 @@ def test_the_pair_of_most_errors_has_the_larger_group_first() -> None:
     """Errors count in both directions."""
     truth, found = np.array([0, 1, 1, 2, 2]), np.array([1, 0, 2, 2, 2])
     assert most_confused(truth, found, (0, 1, 1, 2)) == (1, 0)
+    assert most_confused(truth, truth, (0, 1, 1, 2)) == (1, 0), "two different groups, also without an error"
 
 
 def test_section_is_made(data: Data, difficulty: Difficulty) -> None:

@@ -71,6 +71,14 @@ def test_five_findings_are_printed_and_the_page_is_named(explored: Explored) -> 
     assert str(explored.page) in output and explored.page.stat().st_size < 12e6
 
 
+def test_undefined_figures_are_not_printed(explored: Explored) -> None:
+    """Small data leave figures undefined; neither the findings nor a sentence, caption or table prints "nan"."""
+    sections = json.loads((explored.artifact("explorer", "exploration") / "sections.json").read_text())
+    texts = [explored.output, *(section[name] for section in sections for name in ("finding", "decision"))]
+    texts += [block["caption"] + str(block.get("table", "")) for section in sections for block in section["blocks"]]
+    assert not [text for text in texts if re.search(r"\bnan\b|\bNone\b|\binf\b", text)]
+
+
 def test_the_examples_of_the_pipeline_are_reused(explored: Explored) -> None:
     """An exploration after a run reuses ExampleGen."""
     assert "example_gen: reused" in explored.output

@@ -296,11 +296,20 @@ def test_a_model_without_names_has_numbers(caplog: pytest.LogCaptureFixture) -> 
     ] and len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("wrong", [TWO_GROUPS, Taxonomy(TAXONOMY.garments, tuple("abcde"), TAXONOMY.group_of, ()),
-                                   Taxonomy(tuple("abcdefghij"), TAXONOMY.groups, TAXONOMY.group_of, ())])  # fmt: skip
-def test_names_that_contradict_the_answer_are_not_used(wrong: Taxonomy) -> None:
+@pytest.mark.parametrize(
+    ("groups", "garments"),
+    [
+        (TWO_GROUPS.groups, TWO_GROUPS.garments),
+        (tuple("abcde"), TAXONOMY.garments),
+        (TAXONOMY.groups, tuple("abcdefghij")),
+        (TAXONOMY.groups[::-1], TAXONOMY.garments),
+        (TAXONOMY.groups, TAXONOMY.garments[::-1]),
+    ],
+)
+def test_names_that_contradict_the_answer_are_not_used(groups: tuple[str, ...], garments: tuple[str, ...]) -> None:
     """Where a server exchanges the model between the two requests, numbers replace the names of the other model."""
-    model = Model(Taxonomy(wrong.garments, wrong.groups, wrong.group_of, ("#000000",) * 5))
+    of_garment = TAXONOMY.group_of if len(groups) == 5 else TWO_GROUPS.group_of
+    model = Model(Taxonomy(garments, groups, of_garment, ("#000000",) * 5))
 
     def exchanged(request: Request) -> Answer:
         return model(request) if request not in of_images(server) else answered(request)

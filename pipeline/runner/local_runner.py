@@ -117,12 +117,15 @@ class LocalRunner:
             MetadataStore(self._workspace.store) as store,
         ):
             self._clear_killed_runs(store)
-            run = store.start_run(self._pipeline.name, {**(properties or {}), **_environment()})
-            available = self._run_stages(store, run, selected, fresh)
+            run, available = self._run_stages(store, selected, fresh, {**(properties or {}), **_environment()})
             return RunResult(self._workspace.root, run, available, self._seconds, _peak_mebibytes())
 
-    def _run_stages(self, store: MetadataStore, run: int, selected: Sequence[str], fresh: bool) -> Available:
+    def _run_stages(
+        self, store: MetadataStore, selected: Sequence[str], fresh: bool, properties: Mapping[str, Any]
+    ) -> tuple[int, Available]:
+        """Returns the id of the run and its artifacts; a run whose first stage cannot start is not recorded."""
         planner = Planner(self._pipeline, self._workspace, store)
+        run = 0
         available: Available = {}
         needed = self._pipeline.needed(selected)
         with self._display.watch([node.name for node in needed]):
@@ -130,16 +133,17 @@ class LocalRunner:
                 if was_interrupted():  # and the stage before has swallowed the KeyboardInterrupt
                     raise self._interrupted(f"before {node.name}")
                 decision = planner.decide(node, available, selected, fresh)
+                if decision.action == "run" and not self._seconds:
+                    planner.check(node.name, selected, available)
+                run = run or store.start_run(self._pipeline.name, properties)
                 if decision.action == "run":
-                    if not self._seconds:
-                        planner.check(node.name, selected, available)
                     available[node.name] = self._execute(store, run, decision)
                 else:
                     available[node.name] = decision.outputs
                     self._reuse(store, run, decision)
                 if self._seconds:
                     planner.check(node.name, selected, available, finished=node.name)
-        return available
+        return run, available
 
     def _reuse(self, store: MetadataStore, run: int, decision: Decision) -> None:
         execution = store.start_execution(run, decision.node.name, decision.key, {"key_parts": decision.parts})

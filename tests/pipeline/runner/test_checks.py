@@ -25,7 +25,7 @@ def test_a_parameter_of_the_last_stage_is_checked_before_the_first(run: Run, wor
         run("judge.at_least=1001")
     assert not workspace.artifacts.exists()
     with MetadataStore(workspace.store) as store:
-        assert store.run_executions(1) == []
+        assert store.latest_run() is None
 
 
 def test_an_input_is_checked_as_soon_as_it_is_there(run: Run, workspace: Workspace) -> None:

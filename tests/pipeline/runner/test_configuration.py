@@ -108,3 +108,11 @@ def test_configuration_is_frozen() -> None:
 def test_override_wins(count: int) -> None:
     """--set overrides the profile for every possible value."""
     assert load(f"source.count={count}").source.model_dump()["count"] == count
+
+
+def test_the_last_override_wins_over_the_profile(tmp_path: Path) -> None:
+    """A value on the command line replaces that of the profile, and a later one an earlier one."""
+    profile = tmp_path / "profile.toml"
+    profile.write_text("seed = 5\n[learn]\nsteps = 7\n")
+    configuration = load("seed=6", "learn.steps=8", "learn.steps=9", profile=str(profile))
+    assert (configuration.seed, configuration.learn.steps) == (6, 9)

@@ -290,6 +290,14 @@ def verdict(result: RunResult, workspace: Workspace) -> dict[str, int | None]:
     return content
 
 
+def test_unselected_stage_with_a_damaged_result_is_an_error(run: Run, workspace: Workspace) -> None:
+    """A stage that is not selected never hands on files that are not those recorded."""
+    (workspace.root / run().artifacts["learn"]["model"].uri / "model.json").write_text("{}")
+    with pytest.raises(UserError, match="learn is not selected") as caught:
+        run(only="judge", fresh=True)
+    assert caught.value.received == "its artifact artifacts/learn/2/model is damaged: model.json has changed"
+
+
 def test_baseline_is_the_latest_blessed_other_model(run: Run, workspace: Workspace) -> None:
     """The judge gets the model blessed last that is not the candidate, and none before there is one."""
 

@@ -127,6 +127,21 @@ def test_same_model_again(base: Path, models: list[Path]) -> None:
     assert visible(base) == ["1"]
 
 
+def test_the_digest_is_of_names_and_bytes(models: list[Path], tmp_path: Path) -> None:
+    """A file under another name is another model, and so is a byte more; the record does not count."""
+    before = digest(models[0])
+    (models[0] / RECORD).parent.mkdir()
+    (models[0] / RECORD).write_text("{}")
+    assert digest(models[0]) == before
+    index = models[0] / "variables/variables.index"
+    renamed = index.rename(index.with_name("variables.indices"))
+    assert digest(models[0]) != before
+    renamed.rename(index)
+    assert digest(models[0]) == before
+    index.write_text(index.read_text() + " ")
+    assert digest(models[0]) != before
+
+
 def test_damaged_newest_is_pushed_again(base: Path, models: list[Path]) -> None:
     """A newest version whose files were changed does not count as the model that was pushed."""
     (push(models[0], base).path / "variables/variables.index").write_text("changed")

@@ -22,6 +22,7 @@ from serving.embedded.request_log import RequestLog, predict_log
 from serving.images.fitting import fit_file
 from serving.requests.prediction_log import read_logs
 from tests.serving.images.test_encoding import encoded
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -100,9 +101,22 @@ def test_records_that_the_disk_cannot_follow_are_counted_as_dropped(
         if number == 0:
             assert held.wait(60)
     assert 10 < counts["RESOURCE_EXHAUSTED"] < 19 and not counts["OK"]
+    dropped = slow.dropped
     written.set()
+    wait_until(lambda: counts["OK"] == 20 - dropped, "the waiting records are written")
+    # What was written no longer counts: there is room again.
+    slow.write(servable, predict_log(PredictRequest(output_filter=["x" * 800]), None))
     slow.close()
-    assert counts.total() == 20 and counts["OK"] == 20 - slow.dropped
+    assert counts == {"OK": 21 - dropped, "RESOURCE_EXHAUSTED": dropped} and slow.dropped == dropped
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
+def test_the_rate_is_the_share_of_the_sample(tmp_path: Path, rate: float) -> None:
+    """A rate of 0.2 logs one request of five."""
+    log = RequestLog(tmp_path / "log", rate, 2**20, 3, seed=0)
+    share = sum(log.is_sampled() for _ in range(2000)) / 2000
+    log.close()
+    assert abs(share - rate) < 0.03
 
 
 @pytest.mark.parametrize("original", [False, True])

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from serving.embedded.config_files import ModelSource
 from serving.embedded.errors import ServingError
 from serving.embedded.servable import Servable
-from serving.embedded.version_lifecycle import Lifecycle, Options, State
+from serving.embedded.version_lifecycle import Lifecycle, Options, State, Version, next_action
 from serving.embedded.version_loader import WARM_UP_FILE, replay_warm_up
 from serving.requests.prediction_log import predict_request, write_logs
 from serving.versions import push
@@ -35,6 +35,15 @@ def test_a_failed_load_is_retried_as_often_as_configured(tmp_path: Path, retries
         lifecycle.start([ModelSource("m", tmp_path)])
     assert len(tries) == retries + 1
     assert lifecycle.statuses("m")[0].state is State.END
+
+
+def test_a_retry_waits_for_its_pause() -> None:
+    """Until then the version stays in LOADING, and the next step is another one or none."""
+    failed = Version(2, Path("2"), State.LOADING, tries=1, retry_at=100.0)
+    assert next_action([failed], now=99.9) is None
+    assert next_action([failed], now=100.0) == ("load", failed)
+    older = Version(1, Path("1"))
+    assert next_action([failed, older], now=99.9) == ("load", older)
 
 
 def test_a_load_that_succeeds_at_the_last_try_is_served(tmp_path: Path, small: Path) -> None:

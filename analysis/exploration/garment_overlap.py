@@ -133,9 +133,10 @@ def judge_models(data: Data, predictions: Mapping[str, Indices], seed: int) -> t
 
 def _worst_pair(counts: npt.NDArray[np.int64], groups: tuple[str, ...]) -> tuple[str, float]:
     """Returns the two groups that are confused most, and their share of all errors."""
-    errors = np.triu(counts + counts.T, k=1)
-    first, second = divmod(int(errors.argmax()), len(groups))
-    return f"{groups[first]} and {groups[second]}", float(errors.max() / max(errors.sum(), 1))
+    first, second = np.triu_indices(len(groups), k=1)
+    errors = (counts + counts.T)[first, second]
+    most = errors.argmax()
+    return f"{groups[first[most]]} and {groups[second[most]]}", float(errors[most] / max(errors.sum(), 1))
 
 
 def section(data: Data, geometry: Geometry, embedding: Embedding) -> Section:

@@ -216,7 +216,10 @@ def noise_table(noise: pd.DataFrame) -> pd.DataFrame:
     """Returns the estimates of the label noise as text."""
     table = noise.copy()
     figures = 100 * table[["share", "low", "high"]].to_numpy(np.float64)
-    table["wrong groups (%)"] = [f"{share:.2f} [{low:.2f}, {high:.2f}]" for share, low, high in figures]
+    table["wrong groups (%)"] = [
+        "no near-duplicates" if np.isnan(share) else f"{share:.2f} [{low:.2f}, {high:.2f}]"
+        for share, low, high in figures
+    ]
     return table[["estimate", "wrong groups (%)", "assumes"]]
 
 

@@ -14,6 +14,7 @@ from analysis.exploration.confused_pair import confusion_text, pair_blocks
 from analysis.exploration.data import FEWEST_TEST, FEWEST_TRAINING, Data, require_enough
 from analysis.exploration.intrinsic_dimension import dimensions_by_scale
 from analysis.exploration.neighbours import Neighbours, nearest
+from analysis.exploration.report import few_examples_text
 from analysis.pages.section import Section
 from pipeline.contract.errors import UserError
 from tests.analysis.exploration.section_checks import check_section
@@ -41,6 +42,13 @@ def test_too_few_images_are_refused(train: int, test: int) -> None:
         require_enough(make_plain_data(train, test))
     assert caught.value.received == f"{train} training and {test} test images"
     require_enough(make_plain_data(FEWEST_TRAINING, FEWEST_TEST))
+
+
+@pytest.mark.parametrize(("train", "test", "few"), [(1000, 500, False), (999, 500, True), (1000, 499, True)])
+def test_few_images_are_no_basis_for_conclusions(train: int, test: int, few: bool) -> None:
+    """Both numbers count; the sentence names them."""
+    text = few_examples_text(make_plain_data(train, test))
+    assert (f"There are {train:,} training and {test:,} test images" in text) == few and bool(text) == few
 
 
 def text_of(section: Section) -> str:

@@ -64,11 +64,21 @@ def explore_again(explored: Explored, fashion: Fashion, *more: str) -> subproces
     return fashion("explore", "--workspace", str(explored.workspace), *explored.options, *more)
 
 
-def test_five_findings_are_printed_and_the_page_is_named(explored: Explored) -> None:
-    """The terminal shows the five main findings, numbered, and the path of the page."""
+def test_findings_are_printed_and_the_page_is_named(explored: Explored) -> None:
+    """The terminal shows the numbered findings, of so few examples that nothing follows, and the path of the page."""
     output = explored.output
-    assert re.findall(r"^(\d)\. ", output, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    assert re.findall(r"^(\d)\. (.*)", output, re.MULTILINE)[0][0] == "1"
+    assert "Too few examples for conclusions" in output
     assert str(explored.page) in output and explored.page.stat().st_size < 12e6
+
+
+def test_sections_of_few_examples_conclude_nothing(explored: Explored) -> None:
+    """Each section says how many examples there are and how many are needed."""
+    sections = json.loads((explored.artifact("explorer", "exploration") / "sections.json").read_text())
+    assert [section["name"] for section in sections] == SECTIONS
+    for section in sections:
+        assert "There are 600 training and 200 test images, and at least 1,000 and 500 are needed" in section["finding"]
+        assert section["decision"] == "So we conclude nothing from them."
 
 
 def test_undefined_figures_are_not_printed(explored: Explored) -> None:

@@ -369,6 +369,7 @@ def test_record_is_enough_to_reproduce_an_execution(run: Run, workspace: Workspa
     with MetadataStore(workspace.store) as store:
         execution = store.latest_execution("source")
     assert execution is not None and execution.end_time is not None
+    assert 0 < execution.seconds == execution.end_time - execution.start_time
     assert execution.properties["key_parts"]["parameters"] == {"seed": 1, "count": 3, "extra": None, "table": ""}
     versions = {"numpy": metadata.version("numpy"), "a_library_of_an_extra": "not installed"}
     assert execution.properties["key_parts"]["libraries"] == versions

@@ -164,3 +164,17 @@ def catalogues(draw: st.DrawFn) -> Catalogue:
         rows = st.builds(Description, ids, owners, countries, texts, texts)
         drawn.descriptions = draw(st.lists(rows, unique_by=lambda row: row.id, max_size=12))
     return drawn
+
+
+@st.composite
+def crowded_catalogues(draw: st.DrawFn) -> Catalogue:
+    """Draws catalogues of two products in which several images and texts compete for nearly every row."""
+    drawn = Catalogue({1: "Shirt", 2: "Boot"}, {number: f"{number}.jpg" for number in range(1, 5)})
+    owners, order = st.integers(1, 2), draw(st.permutations(range(1, 9)))
+    pairs = st.tuples(owners, st.integers(1, 4), st.sampled_from([0, 0, 0, 1]))
+    drawn.product_images = draw(st.lists(pairs, max_size=8))
+    few = st.sampled_from([None, "", " ", "a", "b", "c", "d"])
+    descriptions = st.tuples(owners, st.sampled_from(["us", "us", "us", "de"]), few, few)
+    rows = draw(st.lists(descriptions, max_size=8))
+    drawn.descriptions = [Description(number, *row) for number, row in zip(order, rows, strict=False)]
+    return drawn

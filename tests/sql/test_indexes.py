@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from typing import Any
 
@@ -17,7 +18,7 @@ from sql.extract import Product, catalogue_digest, read_products
 from sql.indexes import PRODUCTS, PRODUCTS_SET_BASED, choose_query, missing_indexes
 from sql.inspection import inspect
 from sql.tables import CATALOGUE, GARMENTS
-from tests.sql.catalogue import Catalogue, catalogues, countries, indexes
+from tests.sql.catalogue import Catalogue, catalogues, countries, crowded_catalogues, indexes
 from tests.sql.edge_cases import edge_case_catalogue
 
 numbers = count()
@@ -43,20 +44,21 @@ def read(dsn: str, **options: Any) -> list[Product]:
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(catalogue=catalogues(), country=countries, image_index=indexes)
+@given(catalogue=catalogues(), country=countries, image_index=indexes, crowded=crowded_catalogues())
 def test_both_forms_give_the_rows_of_plain_python(
-    database: Any, catalogue: Catalogue, country: str, image_index: int
+    database: Any, catalogue: Catalogue, country: str, image_index: int, crowded: Catalogue
 ) -> None:
     """On any catalogue, with ties, NULLs and missing images, the two forms agree row by row and in their order."""
     from django.db import transaction
 
-    parameters = {"country": country, "image_index": image_index}
-    with transaction.atomic():
-        catalogue.insert(database)
-        expected = [tuple(row) for row in catalogue.listing(country, image_index)]
-        for form in (PRODUCTS, PRODUCTS_SET_BASED):
-            assert psycopg.Cursor(database).execute(form, parameters).fetchall() == expected
-        transaction.set_rollback(True)
+    for drawn, values in ((catalogue, (country, image_index)), (crowded, ("us", 0))):
+        with transaction.atomic():
+            drawn.insert(database)
+            expected = [tuple(row) for row in drawn.listing(*values)]
+            for form in (PRODUCTS, PRODUCTS_SET_BASED):
+                parameters = dict(zip(("country", "image_index"), values, strict=True))
+                assert psycopg.Cursor(database).execute(form, parameters).fetchall() == expected
+            transaction.set_rollback(True)
 
 
 def test_a_dangling_image_hides_no_other(database: Any) -> None:
@@ -89,12 +91,12 @@ def test_nothing_is_locked_while_the_caller_works(case: str) -> None:
     """Without indexes, reading in many lists ends its transaction before the first list."""
     with psycopg.connect(case, autocommit=True) as connection:
         connection.execute("INSERT INTO Product SELECT n, 'Shirt' FROM generate_series(1, 500) AS n")
-        reading = read_products(case, one_snapshot=False)
-        first = next(reading)
-        sessions = "SELECT state, backend_xmin FROM pg_stat_activity WHERE application_name = 'fashion'"
-        assert connection.execute(sessions).fetchall() == [("idle", None)]
-        connection.execute("SET lock_timeout = '5s'; TRUNCATE Product CASCADE")
-        assert len(first) + sum(map(len, reading)) == 500
+        with closing(read_products(case, one_snapshot=False)) as reading:
+            first = next(reading)
+            sessions = "SELECT state, backend_xmin FROM pg_stat_activity WHERE application_name = 'fashion'"
+            assert connection.execute(sessions).fetchall() == [("idle", None)]
+            connection.execute("SET lock_timeout = '5s'; TRUNCATE Product CASCADE")
+            assert len(first) + sum(map(len, reading)) == 500
 
 
 def test_twenty_thousand_products_without_indexes(case: str) -> None:

@@ -26,6 +26,7 @@ from tests.sql.catalogue import (
     blank,
     catalogues,
     countries,
+    crowded_catalogues,
     indexes,
     query_by_orm,
     query_by_sql,
@@ -94,17 +95,20 @@ def test_a_dangling_image_hides_no_other(database: Any, query: Query) -> None:
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(catalogue=catalogues(), country=countries, image_index=indexes)
-def test_sql_orm_and_python_agree(database: Any, catalogue: Catalogue, country: str, image_index: int) -> None:
+@given(catalogue=catalogues(), country=countries, image_index=indexes, crowded=crowded_catalogues())
+def test_sql_orm_and_python_agree(
+    database: Any, catalogue: Catalogue, country: str, image_index: int, crowded: Catalogue
+) -> None:
     """On any catalogue, SQL and ORM return the same rows as plain Python."""
     from django.db import transaction
 
-    with transaction.atomic():
-        catalogue.insert(database)
-        expected = catalogue.listing(country, image_index)
-        assert query_by_sql(database, country, image_index) == expected
-        assert query_by_orm(database, country, image_index) == expected
-        transaction.set_rollback(True)
+    for drawn, values in ((catalogue, (country, image_index)), (crowded, ("us", 0))):
+        with transaction.atomic():
+            drawn.insert(database)
+            expected = drawn.listing(*values)
+            assert query_by_sql(database, *values) == expected
+            assert query_by_orm(database, *values) == expected
+            transaction.set_rollback(True)
 
 
 @queries

@@ -88,6 +88,24 @@ def test_near_duplicates_stay_in_one_split(tmp_path: Path, idx: Path) -> None:
     assert sum(int((r["near_duplicate_count"] == 2).sum()) for r in columns.values()) == 3
 
 
+def test_near_duplicates_are_counted_outside_the_test_split(tmp_path: Path, idx: Path) -> None:
+    """A test image counts its copies in training and validation, and not those in the test split."""
+    train, test = images_and_garments(600, 0)[0], images_and_garments(200, 1)[0]
+    train[:590:10] = test[0]
+    test[7] = test[8]
+    write_idx_file(idx / "train-images-idx3-ubyte.gz", train)
+    write_idx_file(idx / "t10k-images-idx3-ubyte.gz", test)
+    # With the bound 0 copies are still one cluster, which no validation quota has room for.
+    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0, near_duplicate_slice_rmse=0)
+    read = {s: read_arrays(examples.split(s), ["image", "cluster", "near_duplicate_count"]) for s in examples.splits()}
+    counts = {
+        s: columns["near_duplicate_count"][(columns["image"] == test[0]).all((1, 2))] for s, columns in read.items()
+    }
+    assert counts["test"].tolist() == [59] and counts["train"].tolist() == [58] * 59 and not len(counts["validation"])
+    twice = (read["test"]["image"] == test[8]).all((1, 2))
+    assert read["test"]["near_duplicate_count"][twice].tolist() == [0, 0] and (read["test"]["cluster"] == -1).all()
+
+
 def test_a_wrong_checksum_stops(tmp_path: Path, idx: Path) -> None:
     """By default only the published data set is accepted, and the error says how to get it."""
     with pytest.raises(UserError, match="train-images-idx3-ubyte.gz has the wrong checksum") as caught:

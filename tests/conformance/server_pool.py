@@ -109,7 +109,14 @@ def _polling(models: Path, server: Server) -> Mapping[str, str]:
         "model_config_file": str(write_configuration(server.folder, server.entries)),
         "model_config_file_poll_wait_seconds": "1",
         "file_system_poll_wait_seconds": "1",
+        "monitoring_config_file": _monitoring(server, 'enable: true path: "/v1/metrics"'),
     }
+
+
+def _monitoring(server: Server, text: str) -> str:
+    file = server.folder / "monitoring.config"
+    file.write_text(f"prometheus_config {{ {text} }}\n")
+    return str(file)
 
 
 def _no_polling(models: Path, server: Server) -> Mapping[str, str]:
@@ -141,6 +148,7 @@ def _batching(models: Path, server: Server) -> Mapping[str, str]:
         "num_request_iterations_for_warmup": "3",
         "allow_version_labels_for_unavailable_models": "true",
         "rest_api_timeout_in_ms": "3000",
+        "monitoring_config_file": _monitoring(server, "enable: true"),
     }
 
 

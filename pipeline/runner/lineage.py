@@ -75,7 +75,8 @@ def as_text(tree: dict[str, Any], depth: int = 0, name: str = "", seen: set[int]
         return f"{line}, as above"
     seen.add(tree["artifact"])
     facts = ", ".join(f"{k} {v}" for k, v in tree["properties"].items())
-    lines = [line, f"{pad}  by {tree['stage']} (execution {tree['execution']}, commit {tree['git_commit']})"]
+    writer = f"by {tree['stage']} (execution {tree['execution']}, commit {tree['git_commit']})"
+    lines = [line, f"{pad}  {writer if tree['execution'] else 'by no recorded execution'}"]
     lines += [f"{pad}  {facts}"] if facts else []
     lines += [as_text(read, depth + 1, input_name, seen) for input_name, read in tree["inputs"].items()]
     return "\n".join(lines)

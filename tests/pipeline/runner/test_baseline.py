@@ -13,6 +13,7 @@ from pipeline.commands.cleaning import clean
 from pipeline.contract.artifacts import Artifact, Model, ModelBlessing, ServedModel
 from pipeline.runner.display import PlainDisplay
 from pipeline.runner.graph import Latest, LatestBlessed, Pipeline, Source
+from pipeline.runner.lineage import as_text, trace
 from pipeline.runner.local_runner import LocalRunner, RunResult
 from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.workspace import Workspace
@@ -71,6 +72,8 @@ def test_the_newest_served_version_stands_in_for_a_blessed_model(workspace: Work
     assert execution is not None
     recorded = store.events(execution.id, "INPUT")["baseline"]
     assert (recorded.type, recorded.uri) == ("ServedModel", "serving_models/fashion/10")
+    tree = as_text(trace(store, workspace, "judge"))
+    assert "serving_models/fashion/10\n      by no recorded execution" in tree and "by judge (execution 3" in tree
     store.close()
     (newest / "model.json").write_text(json.dumps({"total": 70}))
     again = judged(workspace, 3)

@@ -12,7 +12,7 @@ import typer
 import typer.core
 from typer.testing import CliRunner
 
-from pipeline.commands.options import RENAMED_OPTIONS, convert_without_pydantic, renamed_option
+from pipeline.commands.options import RENAMED_OPTIONS, convert_without_pydantic, renamed_option, resume_command
 from pipeline.runner.fingerprint import ROOT
 from tests.conftest import Fashion
 
@@ -100,3 +100,19 @@ def test_command_line_names_the_present_option(fashion: Fashion) -> None:
         "Next: write --max-age-days; fashion catalogue classify --help describes it",
     ]
     assert "--max-age-days" in fashion("--debug", "catalogue", "classify", "--trusted-days=3").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "fashion run"),
+        (["run", "--fresh", "-w", "my work"], "fashion run -w 'my work'"),
+        (["explore", "--set", "a=[1, 2]"], "fashion explore --set 'a=[1, 2]'"),
+    ],
+)
+def test_the_resuming_command_does_not_start_afresh(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has all arguments but --fresh, which would run the finished stages again."""
+    monkeypatch.setattr(sys, "argv", ["fashion", *arguments])
+    assert resume_command() == expected

@@ -13,7 +13,7 @@ from pipeline.commands import summary
 from pipeline.commands.cli import main
 from pipeline.commands.options import assemble
 from pipeline.commands.summary import expected_time, expected_time_announcer, print_summary
-from pipeline.contract.artifacts import Blessing, Examples, Model, ModelBlessing, PushedModel
+from pipeline.contract.artifacts import Artifact, Blessing, Examples, Model, ModelBlessing, PushedModel
 from pipeline.contract.files import write_json
 from pipeline.contract.processor import has_bfloat16
 from pipeline.definition import COMPONENTS
@@ -133,6 +133,8 @@ def test_artifacts_of_a_run_are_found_by_type(run: Run) -> None:
     assert list(result.find(Examples)) == ["source"] and (result.find(Examples)["source"].path / "numbers.txt").exists()
     assert isinstance(result.last(Blessing), ModelBlessing) and result.last(Blessing) == result.last(ModelBlessing)
     assert isinstance(result.last(Model), Model) and result.last(PushedModel) is None
+    found = list(result.find(Artifact).values())
+    assert len(found) > 1 and result.last(Artifact) == found[-1] != found[0]
 
 
 @pytest.mark.parametrize("compared", [True, False])

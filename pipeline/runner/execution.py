@@ -23,9 +23,7 @@ from pipeline.contract.progress import Progress
 from pipeline.runner.fingerprint import digest_json, manifest
 from pipeline.runner.metadata_store import ArtifactRecord
 from pipeline.runner.plan import Decision, read_artifact
-from pipeline.runner.workspace import Workspace
-
-RECORD = "execution.json"
+from pipeline.runner.workspace import RECORD, Workspace
 
 
 class StageError(UserError):

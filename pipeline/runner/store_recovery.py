@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract.errors import UserError
-from pipeline.runner.execution import RECORD
 from pipeline.runner.metadata_store import MetadataStore, StoreVersionError
-from pipeline.runner.workspace import Workspace
+from pipeline.runner.workspace import RECORD, Workspace
 
 
 @dataclass(frozen=True)

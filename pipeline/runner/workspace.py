@@ -14,6 +14,8 @@ from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError
 from pipeline.contract.files import exclusive_lock, is_locked
 
+RECORD = "execution.json"
+"""The file in which a finished execution is recorded beside its outputs."""
 TMPDIR = "TMPDIR"
 """The variable by which programs and libraries find the directory for temporary files."""
 

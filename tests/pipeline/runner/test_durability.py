@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract.files import write_text
-from pipeline.runner import execution
-from pipeline.runner.workspace import Workspace
+from pipeline.runner.workspace import RECORD, Workspace
 from tests.pipeline.conftest import Run
 
 Events = list[tuple[str, Path]]
@@ -54,7 +53,7 @@ def test_a_stage_is_on_the_disk_before_it_has_its_name(
     unfinished = final.with_name(".unfinished-1")
     at = events.index(("rename", final))
     written = {unfinished, *(unfinished / path.relative_to(final) for path in final.rglob("*"))}
-    assert written >= {unfinished / "examples" / "numbers.txt", unfinished / "examples", unfinished / execution.RECORD}
+    assert written >= {unfinished / "examples" / "numbers.txt", unfinished / "examples", unfinished / RECORD}
     assert {path for kind, path in events[:at] if kind == "sync"} >= written
     assert ("sync", final.parent) in events[at:]
 

@@ -172,8 +172,11 @@ def test_the_warnings(case: str) -> None:
     assert index.startswith("No image has the index 7. ProductImages.ImageIndex has: 0, 1")
 
 
-def test_duplicate_ids_of_a_view(case: str) -> None:
-    """Two products with one id are an error that names the id; before, rows were lost or written twice."""
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_duplicate_ids_of_a_view(case: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two products with one id are an error that names the id, also where they come in two lists."""
+    monkeypatch.setattr("sql.extract.FIRST_ROWS", rows)
+    monkeypatch.setattr("sql.extract.MOST_ROWS", rows)
     with psycopg.connect(case, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO Product VALUES (1, 'Shirt'), (2, 'Boot'); ALTER TABLE Product RENAME TO article"

@@ -72,6 +72,10 @@ def test_a_whole_scoring_behind_the_pooler(
             with suppress(ZeroDivisionError), connected(dsn) as ours:
                 ours.execute("BEGIN")
                 raise ZeroDivisionError
+            with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as other:
+                # In turn on each of the three sessions.
+                settings = [other.execute("SHOW statement_timeout").fetchone() for _ in range(6)]
+            assert settings == [("0",)] * 6, "settings must not reach other clients of the pooler"
             assert "unclean" not in log.read_text() and "not ready" not in log.read_text()
         if not indexed:
             connection.execute("CREATE INDEX ProductImages_by_index ON ProductImages (ProductId, ImageIndex, ImageId)")

@@ -77,10 +77,10 @@ class Shop:
             "short": lambda: Answer(body=fine[:100], length=len(fine)),
             "long": lambda: Answer(body=fine, length=100),
             "huge": lambda: Answer(parts=[HEAD + b"Content-Length: 999999999999\r\n\r\n", *[bytes(10_000)] * 4]),
-            "endless": lambda: Answer(parts=chain([HEAD + b"\r\n"], repeat(bytes(10_000)))),
+            "endless": lambda: Answer(parts=chain([HEAD + b"\r\n"], repeat(bytes(1_000_000)))),
             "chunks": lambda: Answer(
                 parts=chain(
-                    [HEAD + b"Transfer-Encoding: chunked\r\n\r\n"], repeat(b"2710\r\n" + bytes(10_000) + b"\r\n")
+                    [HEAD + b"Transfer-Encoding: chunked\r\n\r\n"], repeat(b"f4240\r\n" + bytes(1_000_000) + b"\r\n")
                 )
             ),
             "drip": lambda: Answer(parts=chain([HEAD + b"Content-Length: 9999\r\n\r\n"], self._slowly(b"x"))),

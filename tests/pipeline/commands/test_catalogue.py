@@ -22,6 +22,7 @@ from typer.main import get_command
 from catalogue.demonstration import next_commands
 from catalogue.products import require_dsn
 from pipeline.commands.cli import app
+from pipeline.contract.errors import UserError
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
 from sql.demonstration import CASES, fill, make_demonstration
@@ -95,6 +96,18 @@ def test_psql_variables_name_the_catalogue(dsn: str, fashion: Fashion) -> None:
     assert (done.returncode, len(from_csv(done.stdout))) == (0, 3000)
     done = fashion("catalogue", "query", env={"FASHION_CATALOGUE_DSN": "", **psql, "PGPORT": "1"})
     assert done.returncode == 1 and f"host={parameters['host']} port=1" in done.stderr and "sesame" not in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE"])
+def test_one_variable_of_psql_is_enough(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them leaves the rest to libpq; a user alone names no catalogue."""
+    for name in ("FASHION_CATALOGUE_DSN", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PGUSER", "ann")
+    with pytest.raises(UserError, match="No catalogue is named"):
+        require_dsn(None)
+    monkeypatch.setenv(variable, "shop")
+    assert require_dsn(None) == ""
 
 
 def test_the_option_wins_over_the_environment(dsn: str, fashion: Fashion, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ from serving.embedded.version_loader import VersionLoader
 
 log = logging.getLogger("serving")
 
-DRAIN_SECONDS = 6.0
+DRAIN_SECONDS = 5.0
 """How long running requests may take after SIGTERM. With what follows, the server ends before `docker stop` and our own
 `ServerProcess` kill it, after 10 s."""
 UNLOAD_SECONDS = 1.0

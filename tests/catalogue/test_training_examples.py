@@ -202,10 +202,13 @@ def test_placeholders_and_blank_images_are_failures(dsn: str, tmp_path: Path) ->
     with web(answer) as files:
         add_products(dsn, [f"{files.url}/{number}" for number in range(1, 41)])
         shared = add_products(dsn, [f"{files.url}/0" for _ in range(5)], first=2001)
+        few = add_products(dsn, [f"{files.url}/50" for _ in range(4)], first=4001)
         blank = add_products(dsn, [f"{files.url}/grey"], first=3001)
         ingested = ingest(tmp_path / "out", dsn, max_products_per_image=4)
     assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
+    rows = ingested.rows()
+    assert set(few) <= rows.keys() and len({rows[product]["split"] for product in few}) == 1
 
 
 @pytest.mark.parametrize("key", ["uuid", "varchar(40)"])

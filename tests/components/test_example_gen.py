@@ -54,6 +54,7 @@ def test_splits_are_complete(tmp_path: Path, idx: Path) -> None:
     assert np.bincount(read["validation"]["garment"]).tolist() == [6] * 10
     assert len(set(np.concatenate([r["source_id"] for r in read.values()]))) == 800
     assert all(set(r["split"]) == {s} for s, r in read.items())
+    assert all(r["source_id"].tolist() == sorted(r["source_id"]) for r in read.values()), "by content, not by garment"
     assert examples.properties == {"source": f"IDX files in {idx}", "train": 540, "validation": 60, "test": 200}
 
 

@@ -74,6 +74,16 @@ def leaked_images(splits: Splits) -> None:
     splits["train"]["image"][:200] = splits["test"]["image"]
 
 
+def extra_feature(splits: Splits) -> None:
+    """Adds a feature that the schema does not have to one split."""
+    splits["test"]["price"] = splits["test"]["cluster"]
+
+
+def texts_for_numbers(splits: Splits) -> None:
+    """Writes the clusters of one split as text."""
+    splits["validation"]["cluster"] = [str(cluster) for cluster in splits["validation"]["cluster"]]
+
+
 def unknown_split(splits: Splits) -> None:
     """Uses a split name that the schema does not define."""
     splits["train"]["split"][0] = "holdout"
@@ -91,6 +101,8 @@ CASES: list[tuple[Callable[[Splits], None], str]] = [
     (missing_feature, "validation: near_duplicate_count: no example has it (expected a feature, received none)"),
     (grey_image, "validation: image: image of one colour (expected at most 0, received 1: train/"),
     (leaked_images, "test: image: images that another split has, too (expected none, received 200 of 200: test/"),
+    (extra_feature, "test: price: unknown feature (expected only the schema's features, received price)"),
+    (texts_for_numbers, "validation: cluster: wrong type (expected INT, received STRING)"),
     (unknown_split, "train: split: unknown value (expected train, validation, test, received holdout)"),
 ]
 

@@ -268,3 +268,60 @@ def test_a_huge_number_of_empty_rows_is_refused() -> None:
     with pytest.raises(ServingError, match=QUEUE_FULL):
         asyncio.run(scheduler.run(nowhere, signature, inputs, ["group"], deadline, splitting))
     scheduler.close()
+
+
+class Recorder:
+    """Takes the place of a version: keeps the arrays of each run and returns them."""
+
+    def __init__(self) -> None:
+        self.runs: list[Any] = []
+
+    def acquire(self, again: bool = False) -> bool:
+        """Admits every request."""
+        return True
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def run(self, signature: Signature, inputs: Any, outputs: Any) -> Any:
+        """Returns the input."""
+        self.runs.append(inputs["x"].tolist())
+        return {"x": inputs["x"]}
+
+
+def run_together(parameters: Batching, *requests: Any) -> tuple[list[Any], list[Any]]:
+    """Sends requests at once; returns the rows of each run, and the answer of each request."""
+    servable: Any = Recorder()
+    scheduler = BatchScheduler(1)
+    signature = Signature("serving_default", "", {}, {}, {})
+
+    async def send() -> list[Any]:
+        deadline = time.monotonic() + 60
+        calls = [
+            scheduler.run(servable, signature, {"x": np.array(rows, object)}, ["x"], deadline, parameters)
+            for rows in requests
+        ]
+        return [answer["x"].tolist() for answer in await asyncio.gather(*calls)]
+
+    answers = asyncio.run(send())
+    scheduler.close()
+    return servable.runs, answers
+
+
+def test_a_batch_is_padded_with_the_first_row_of_its_last_request() -> None:
+    """Rows up to the allowed size are copies of the last request's first row, and belong to no answer."""
+    parameters = Batching(max_batch_size=6, batch_timeout_micros=1_000, allowed_batch_sizes=(6,))
+    assert run_together(parameters, [b"a", b"b"], [b"c", b"d"]) == (
+        [[b"a", b"b", b"c", b"d", b"c", b"c"]],
+        [[b"a", b"b"], [b"c", b"d"]],
+    )
+
+
+def test_requests_of_different_shapes_are_padded_with_their_own_first_element() -> None:
+    """With `pad_variable_length_inputs`, shorter requests share a batch with longer ones; without it, they do not."""
+    padding = Batching(max_batch_size=2, batch_timeout_micros=1_000, pad_variable_length_inputs=True)
+    long, short, padded = [[b"a", b"b", b"c"]], [[b"d"]], [[b"d", b"d", b"d"]]
+    assert run_together(padding, long, short) == ([long + padded], [long, padded])
+    alone = Batching(max_batch_size=2, batch_timeout_micros=1_000)
+    assert run_together(alone, long, short) == ([long, short], [long, short])

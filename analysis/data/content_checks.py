@@ -103,8 +103,8 @@ def find_label_shift(
     """Returns warnings where garments or their labels differ from those of reference images.
 
     Images that the reference has, too, must have the same garment there. The labels of the others must agree with the
-    garment of their nearest neighbour in the reference as often as the reference's labels do among themselves; an
-    exact search in a random sample tells.
+    garment of their nearest neighbour in the reference as often as the reference's labels do among themselves. An
+    exact search in a random sample measures both.
 
     Args:
         part: The name of the split.
@@ -114,10 +114,22 @@ def find_label_shift(
         origin: What the reference is, for messages.
     """
     found = list(_share_differences(part, contents, reference, garments, origin))
-    known = dict(zip(content_ids(reference.images), reference.garments.tolist(), strict=True))
-    before = np.array([known.get(name, -1) for name in content_ids(contents.images)], np.int64)
+    before = _garments_before(contents, reference)
     found += _changed_labels(part, contents, before, garments, origin)
     return found + list(_disagreements(part, contents, reference, before < 0, garments, origin))
+
+
+def _garments_before(contents: Contents, reference: Contents) -> Indices:
+    """Returns the garment of each image in the reference, -1 for an image that the reference does not have.
+
+    Shops use an image for several products, so it may have several garments: then its own, if that is among them.
+    """
+    known: dict[str, set[int]] = {}
+    for name, garment in zip(content_ids(reference.images), reference.garments.tolist(), strict=True):
+        known.setdefault(name, set()).add(garment)
+    pairs = zip(content_ids(contents.images), contents.garments.tolist(), strict=True)
+    found = [own if own in (seen := known.get(name, {-1})) else min(seen) for name, own in pairs]
+    return np.array(found, np.int64)
 
 
 def _equal_images(splits: Mapping[str, Contents]) -> Iterator[Anomaly]:

@@ -37,8 +37,8 @@ IDX_SHA256 = {
 UINT8_CODE = 8
 """The type byte of an IDX file of uint8."""
 
-LARGEST_RATIO = 1032
-"""The most bytes that one byte of a gzip file decompresses to (https://www.zlib.net/zlib_tech.html)."""
+READ_BYTES = 2**18
+"""The bytes of a file that are read at a time."""
 
 CANONICAL_SHA256 = {
     "train": "cdc8fa65fd596d6e047440c69da447c35fd4d908b75a3b1845204891a5975706",
@@ -138,9 +138,13 @@ def read_idx(path: Path, rank: int, sha256: str | None = None) -> npt.NDArray[np
         with gzip.open(path) as file:
             header = file.read(4 + 4 * rank)
             shape = _read_header(path, header, rank)
-            # Not to the end of the file, as a few megabytes can decompress to more than the memory holds.
-            content = header + file.read(min(math.prod(shape), LARGEST_RATIO * path.stat().st_size))
-            too_long = bool(file.read(1))
+            # In parts and not to the end of the file: a header may promise more than the memory holds, and a few
+            # megabytes can decompress to it.
+            parts, left = [header], math.prod(shape)
+            while left and (part := file.read(min(left, READ_BYTES))):
+                parts.append(part)
+                left -= len(part)
+            content, too_long = b"".join(parts), bool(file.read(1))
     except (OSError, EOFError, zlib.error) as error:
         # gzip.BadGzipFile is an OSError, as is a file that is missing or not readable.
         raise DataError(

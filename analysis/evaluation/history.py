@@ -61,8 +61,10 @@ def best_blessed(metrics: Mapping[str, Any]) -> Block | None:
         `{"models": count, "change": {metric: {"value"}}, "groups": {group: {metric: {"value"}}}}`, or None where no
         earlier model is comparable. Candidate minus best; null where no model has that figure.
     """
-    models = [one for one in metrics["earlier_models"] if one["test_examples"] == metrics["test_examples"]]
-    baseline = metrics["baseline"]
+    baseline, earlier = metrics["baseline"], metrics["earlier_models"]
+    if baseline is not None:
+        earlier = earlier[:-1]  # the last one is the baseline, whose figures are added below
+    models = [one for one in earlier if one["test_examples"] == metrics["test_examples"]]
     if baseline is not None:
         models.append(
             {

@@ -36,7 +36,7 @@ class VerdictError(UserError):
 class Rule(BaseModel):
     """One rule: a metric of the evaluation and its bound."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     metric: str = Field(description="The metric, such as accuracy, macro_f1, f1, recall, calibration_error.")
     slice: str = Field(

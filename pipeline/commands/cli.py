@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         try:
             app(arguments, prog_name="fashion", standalone_mode=True)
         finally:
-            sys.stdout.flush()
+            _flush_output()
     except KeyboardInterrupt:
         sys.exit(EXIT_CODE)
     except BrokenPipeError:
@@ -277,6 +277,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print(f"\n{printable_lines(shown)}", file=sys.stderr)
         sys.exit(EXIT_CODE if was_interrupted() else shown.exit_code)
     sys.exit(0)
+
+
+def _flush_output() -> None:
+    """Writes what is buffered; a reader that has gone must not replace the outcome of the command."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _takes_workspace(command: str) -> bool:

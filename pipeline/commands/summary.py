@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract.artifacts import Blessing, ExampleAnomalies, ModelBlessing, ModelEvaluation, PushedModel
+from pipeline.contract.printable import printable_lines
 from pipeline.contract.processor import has_bfloat16
 from pipeline.runner.display import format_duration
 from pipeline.runner.workspace import Workspace
@@ -107,7 +108,12 @@ def print_summary(console: Console, result: RunResult, workspace: Workspace) -> 
         console.print(_ladder(metrics))
         console.print()
     for line in [*_warnings(result), *_verdict(result, workspace), *_times(result), *_paths(evaluation, workspace)]:
-        console.print(line, soft_wrap=True, markup=False, style="bold yellow" if line.startswith(WARNING) else None)
+        console.print(
+            printable_lines(line),
+            soft_wrap=True,
+            markup=False,
+            style="bold yellow" if line.startswith(WARNING) else None,
+        )
     if not result.seconds:
         console.print(f"All {len(result.artifacts)} stages were reused; nothing has changed.")
 
@@ -165,7 +171,7 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
         passed = sum(rule["passed"] for rule in applied)
         outcome = "blessed" if verdict["blessed"] else "NOT blessed"
         unused = len(verdict["rules"]) - len(applied)
-        held = f"Rules on changes ({unused}) did not apply, every other rule holds." if unused else "Every rule holds."
+        held = f"{unused} rules on changes did not apply. Every other rule holds." if unused else "Every rule holds."
         reason = verdict["reason"] or held
         lines.append(f"{model}: {outcome}, {passed} of {len(applied)} rules passed. {reason}")
         if "comparison" in verdict:

@@ -1,4 +1,4 @@
-"""A full disk: recognised whichever library reports it, and told from a disk without free inodes."""
+"""Recognises a full disk in the errors of any library, and distinguishes it from a disk without free inodes."""
 
 from __future__ import annotations
 

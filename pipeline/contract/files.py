@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipeline.contract.retries import call_with_retries
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -74,7 +76,15 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
         BlockingIOError: Another process holds the lock, and `wait` is False.
     """
     with path.open("a+", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if wait:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            # `is_locked` of another process holds the lock for an instant.
+            call_with_retries(
+                lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                is_transient=lambda error: isinstance(error, BlockingIOError),
+                retries=2,
+            )
         yield file
 
 

@@ -368,6 +368,9 @@ class MetadataStore:
 def _load(path: Path, target: sqlite3.Connection) -> None:
     """Copies a store into a connection, and writes nothing beside it."""
     try:
+        if not path.with_name(f"{path.name}-shm").exists():
+            # No process has the store open. A reader would create this file, and leave it for the owner.
+            raise sqlite3.OperationalError
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as source:
             source.backup(target)
     except sqlite3.OperationalError:

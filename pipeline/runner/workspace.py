@@ -124,7 +124,8 @@ class Workspace:
         directory = self.temporary.absolute()
         before, variable = tempfile.tempdir, os.environ.get(TMPDIR)
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
+        # A file of another user or of a process that still writes may be left.
+        directory.mkdir(exist_ok=True)
         tempfile.tempdir = os.environ[TMPDIR] = str(directory)
         try:
             yield

@@ -127,6 +127,17 @@ def test_changed_labels_of_known_images_are_a_warning() -> None:
     assert changed.received == f"1 of 500: 1 Trouser to Dress; for example {same.names[row]}"
 
 
+def test_an_image_of_two_garments_is_no_warning() -> None:
+    """A shop uses one image for two products; of a third garment it is a changed label."""
+    once = contents(200, 0)
+    coat, dress = replace(once, garments=once.garments.copy()), replace(once, garments=once.garments.copy())
+    coat.garments[0], dress.garments[0] = 4, 3
+    both = coat.join(dress)
+    assert shift(both, both) == []
+    both.garments[0] = 9
+    assert [a.headline for a in shift(both, coat.join(dress))] == ["images have another garment than in the reference"]
+
+
 def test_noise_that_the_reference_has_too_is_no_warning() -> None:
     """Labels may disagree with their neighbours as often as the reference's own, whose images are not their own."""
     parts = []

@@ -75,6 +75,20 @@ def test_the_baseline_counts_on_the_present_examples():
     assert found["groups"]["Bags"]["recall"]["value"] is None
 
 
+def test_the_baseline_counts_once():
+    """The model blessed last is the baseline, and the last of the earlier models, too."""
+    candidate = metrics(
+        0.97, 0.9, generations([0.99, 0.98])["earlier_models"] + generations([0.98, 0.1])["earlier_models"]
+    )
+    candidate["baseline"] = {
+        "change": {name: {"value": -0.01} for name in OVERALL_CHANGES},
+        "groups": {"Bags": {name: {"value": 0.0} for name in GROUP_CHANGES}},
+    }
+    found = history.best_blessed(candidate)
+    assert found is not None and found["models"] == 2
+    assert found["change"]["accuracy"]["value"] == pytest.approx(0.97 - 0.99)
+
+
 def test_the_digest_follows_images_and_classes():
     """Another image, order of images, garment or group gives another digest."""
     columns = {

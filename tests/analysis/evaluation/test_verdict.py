@@ -236,6 +236,8 @@ def test_rules_of_a_taxonomy_are_read_from_its_file(tmp_path):
         ('rules = [{ metric = "f1" }]', "exactly one of"),
         ("rules = [3]", "valid dictionary"),
         ("rules = 3", "not iterable"),
+        ('rules = [{ metric = "f1", at_least = true }]', "valid number"),
+        ('rules = [{ metric = "f1", at_least = nan }]', "finite number"),
     ],
 )
 def test_rules_that_cannot_be_read_name_the_file(text, received, tmp_path):

@@ -103,6 +103,33 @@ def test_a_run_with_closed_streams_completes(workspace: Workspace, closed: tuple
         assert "judge: done in" in done.stdout
 
 
+def test_a_failed_command_stays_failed_when_its_reader_has_gone() -> None:
+    """As `fashion predict broken.png | true`: neither the error nor the exit code is lost."""
+    code = """
+from pipeline.commands import cli
+from pipeline.contract.errors import UserError
+
+@cli.app.command()
+def say() -> None:
+    print("something")
+    raise UserError("Refused.")
+
+cli.main(["say"])
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # what is printed waits for the end of the command
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=600,
+    )
+    os.close(writer)
+    assert done.returncode == 1 and "Refused." in done.stderr
+
+
 def test_an_error_reaches_standard_error_when_the_output_is_closed(workspace: Workspace) -> None:
     """The paragraph is printed where it belongs."""
     done = run_toy(workspace, "learn.fail=error", preexec_fn=lambda: os.close(1))

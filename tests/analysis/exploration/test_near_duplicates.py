@@ -21,6 +21,7 @@ from analysis.exploration.near_duplicate_effect import (
 from analysis.exploration.near_duplicates import (
     NearDuplicates,
     clusters_within,
+    compare_with_features,
     count_near,
     match_brightness,
     measure,
@@ -126,6 +127,22 @@ def test_accuracy_is_measured_with_and_without_near_duplicates(neighbours: Neigh
     assert table.loc["remembers", ["near", "far", "gap", "fair_gap"]].tolist() == [1, 0, 1, 1]
     assert table.loc["remembers", "all"] == pytest.approx(3 / 80)
     assert table.loc[NEAREST, "near"] == pytest.approx(2 / 3) and table.loc[NEAREST_CLEANED, "near"] >= 2 / 3
+
+
+def test_features_and_pixels_agree_on_the_nearest_images(neighbours: Neighbours) -> None:
+    """Features that are nearest where pixels are near share all of these images; features that are farthest, none."""
+    train, test = DATA.train_rows, DATA.test_rows
+    near = neighbours.rmse[test, 0] <= 0.08
+    found = []
+    for apart in (~near, near):
+        features = np.zeros((len(DATA), TRAIN + 1), np.float32)
+        features[train, train] = 1
+        features[test, neighbours.index[test, 0]] = 1
+        features[test, TRAIN] = apart
+        found.append(compare_with_features(DATA, neighbours, features))
+    assert [(agreement.shared, agreement.same_image) for agreement in found] == [(1, 1), (0, 1)]
+    assert (found[0].index == neighbours.index[test, 0]).all()
+    assert (found[0].distance[near] < 0.01).all() and (found[0].distance[~near] > 0.5).all()
 
 
 def test_clusters_chain_across_the_splits() -> None:

@@ -325,3 +325,16 @@ def test_requests_of_different_shapes_are_padded_with_their_own_first_element() 
     assert run_together(padding, long, short) == ([long + padded], [long, padded])
     alone = Batching(max_batch_size=2, batch_timeout_micros=1_000)
     assert run_together(alone, long, short) == ([long, short], [long, short])
+
+
+@with_scheduler()
+async def test_a_full_batch_does_not_wait_for_more(at: Scheduled) -> None:
+    """With a minute to wait for further requests, the fourth row of four starts the run."""
+    at.model.free.set()
+    waiting = [at.send(row, max_batch_size=4, batch_timeout_micros=60_000_000) for row in (1, 2, 3)]
+    await settle()
+    assert not at.model.batches
+    answers = await asyncio.wait_for(
+        asyncio.gather(*waiting, at.send(4, max_batch_size=4, batch_timeout_micros=60_000_000)), SECONDS / 2
+    )
+    assert at.model.batches == [[1, 2, 3, 4]] and len(answers) == 4

@@ -119,6 +119,19 @@ def test_the_rate_is_the_share_of_the_sample(tmp_path: Path, rate: float) -> Non
     assert abs(share - rate) < 0.03
 
 
+def test_a_file_is_not_larger_than_the_limit(tmp_path: Path) -> None:
+    """A record that does not fit begins the next file; one that is larger than the limit has a file of its own."""
+    log = RequestLog(tmp_path / "log", 1, 1000, 10)
+    for size in (300, 300, 600, 2000, 300):
+        log.write(
+            cast(Any, SimpleNamespace(model="fashion", version=1)),
+            predict_log(PredictRequest(output_filter=["x" * size]), None),
+        )
+    log.close()
+    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    assert [size > 1000 for size in sizes] == [False, False, True, False]
+
+
 @pytest.mark.parametrize("original", [False, True])
 def test_the_log_has_what_the_model_sees(tmp_path: Path, original: bool) -> None:
     """A photograph is stored as the 28 x 28 pixels that the network gets; as a file only when that is chosen."""

@@ -20,6 +20,19 @@ from serving.versions import push
 from tests.waiting import wait_until
 
 
+def test_one_version_stays_until_its_successor_is_loaded() -> None:
+    """Of two that are to go, the older goes first and the newer answers until the next one is available."""
+    first, second, third = (Version(number, Path(str(number)), aspired=number == 3) for number in (1, 2, 3))
+    first.state = second.state = State.AVAILABLE
+    assert next_action([first, second, third]) == ("unload", first)
+    first.state = State.END
+    assert next_action([first, second, third]) == ("load", third)
+    third.state = State.AVAILABLE
+    assert next_action([first, second, third]) == ("unload", second)
+    second.state = State.END
+    assert next_action([first, second, third]) is None
+
+
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_a_failed_load_is_retried_as_often_as_configured(tmp_path: Path, retries: int) -> None:
     """`max_num_load_retries` counts the tries after the first."""

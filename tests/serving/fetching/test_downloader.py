@@ -90,6 +90,7 @@ def test_private_addresses_are_refused_before_anything_is_sent(host: str) -> Non
         "64:ff9b:1::a00:1",
         "64:ff9b:1:a00:0:1:808:808",
         "::7f00:1",
+        "::8.8.8.8",
         "::ffff:0:127.0.0.1",
         "fec0::1",
         "5f00::1",

@@ -98,13 +98,14 @@ def test_another_file_is_refused_and_stays_unchanged(tmp_path: Path, content: by
     assert path.read_bytes() == content
 
 
-def test_another_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_another_version_is_refused(version: int, tmp_path: Path) -> None:
     """Images of another fitting are neither mixed with ours nor deleted."""
     path = tmp_path / "images"
     ImageCache(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(CacheError, match=f"Expected: version {VERSION}\nReceived: version {VERSION + 1}\nNext: "):
+        db.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(CacheError, match=f"Expected: version {VERSION}\nReceived: version {version}\nNext: "):
         ImageCache(path)
 
 

@@ -66,7 +66,7 @@ def query(
             received=Path(out).suffix or "no suffix",
             next_step=f"fashion catalogue query --out {Path(out).stem or 'products'}.parquet",
         )
-    if out == "-" and sys.stdout is None:
+    if out == "-" and sys.__stdout__ is None:  # the command line has opened the null device instead
         raise UserError(
             "There is no output to write to.",
             expected="a standard output, or a file",

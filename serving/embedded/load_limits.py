@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -81,7 +82,9 @@ def row_pixels(inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.int64] | None:
     total: NDArray[np.int64] | None = None
     for array in inputs.values():
         if array.dtype == object and array.ndim:
-            counts = [sum(map(decoded_pixels, row)) for row in array.reshape(len(array), -1).tolist()]
+            counts = [
+                sum(map(decoded_pixels, row)) for row in array.reshape(len(array), math.prod(array.shape[1:])).tolist()
+            ]
             if any(counts):
                 total = np.array(counts, np.int64) + (0 if total is None else total)
     return total

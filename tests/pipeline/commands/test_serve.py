@@ -194,7 +194,8 @@ def test_a_port_of_another_server_is_not_announced(workspace: Path, option: str)
         done = _fashion("serve", "-w", workspace, "--engine", "embedded", option, port, other_option, free_port())
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    assert lines[1] == f"Port {port} is in use." and re.fullmatch(rf"Next: fashion serve {option} \d+", lines[-1])
+    assert lines[1] == f"Port {port} is in use."
+    assert re.fullmatch(rf"Next: fashion serve {option} \d+ --workspace {re.escape(str(workspace))}", lines[-1])
 
 
 def test_both_ports_off_is_an_error_before_the_start(workspace: Path) -> None:

@@ -155,7 +155,7 @@ def test_predictions_equal_the_models(server: ServerProcess, small: Path) -> Non
     ],
 )
 def test_invalid_requests_get_400_with_a_reason(server: ServerProcess, body: str, text: str) -> None:
-    """Wrong shapes, types, ranges, names and files are the client's fault, with a reason, and never a 500."""
+    """Wrong shapes, types, names and files are the client's fault, with a reason, and never a 500."""
     status, document, _ = send(server, "POST", PREDICT, body)
     assert status == 400 and text in document["error"], document
 

@@ -43,6 +43,8 @@ SEEN = "() => [...document.getElementById('fitted').getContext('2d').getImageDat
 
 Open = Callable[..., Page]
 
+expect.set_options(timeout=60_000)  # Playwright's five seconds are too few on a busy machine
+
 
 def picture(kind: str = "PNG") -> bytes:
     """A dark T on white, 120 x 160."""
@@ -186,7 +188,7 @@ def test_names_and_colours_are_those_of_the_model(visit: Open, start: Start, tmp
     assert shown(page, "garments") == list(zip(TWO_GROUPS.garments, colours, strict=True))
 
     push(without_signature(model, "taxonomy", tmp_path / "older").saved_model, tmp_path / "fashion")
-    expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.", timeout=60_000)
+    expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.")
     page.locator("#file").set_input_files({"name": "b.png", "mimeType": "image/png", "buffer": picture()})
     expect(page.locator("#facts")).to_contain_text("version 2")
     answer = predicted(running, picture())
@@ -258,10 +260,10 @@ def test_the_page_notices_a_new_version_and_a_stopped_server(
     page = visit(running, allow="ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
     expect(page.locator("#status")).to_have_text("fashion: version 1, ready")
     push(other, tmp_path / "fashion")
-    expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.", timeout=60_000)
+    expect(page.locator("#notice")).to_have_text("Version 2 has taken over from version 1.")
     expect(page.locator("#status")).to_contain_text("version 2, ready")
     running.stop()
-    expect(page.locator("#status")).to_contain_text("The server does not answer.", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("The server does not answer.")
     page.get_by_role("button", name="Bag").click()
     expect(page.get_by_role("alert")).to_have_text("The server does not answer. Is it still running?")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from pipeline.contract.artifacts import Model
-from serving.requests.prediction_log import INPUTS, TEXT, predict_request, signatures_of, write_logs
-from serving.requests.warmup import WarmupError, replay_warmup, write_warmup
+from serving.requests.prediction_log import INPUTS, TEXT, predict_request, read_logs, signatures_of, write_logs
+from serving.requests.warmup import MAX_RECORDS, WarmupError, replay_warmup, write_warmup
 from tests.serving.exports import export_small, without_signature
 from tests.synthetic import images_and_garments
 
@@ -58,6 +59,13 @@ def test_more_requests_than_serving_accepts(warmup: Path) -> None:
     images, _ = images_and_garments(400, 0)
     with pytest.raises(WarmupError, match="Expected: at most 1000\nReceived: 1203"):
         write_warmup(warmup, images, singles=400, batch=32)
+
+
+def test_as_many_requests_as_serving_accepts(tmp_path: Path) -> None:
+    """The limit is inclusive: the most that the Pusher can be asked for, for a model that also reads descriptions."""
+    images = np.zeros((249, 28, 28), np.uint8)
+    assert write_warmup(tmp_path / "warmup", images, 249, 1, (*INPUTS, TEXT)) == MAX_RECORDS
+    assert len(read_logs(tmp_path / "warmup")) == MAX_RECORDS
 
 
 def test_replay(model: Model, warmup: Path) -> None:

@@ -22,6 +22,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from serving.client.errors import InvalidRequest
 from serving.client.rest_transport import RestTransport
+from serving.embedded.batching import STOPPING
 from serving.engines.engine import BATCHING
 from serving.engines.server_process import ServerProcess
 from serving.versions import push
@@ -119,11 +120,12 @@ def test_the_server_stops_in_time_whatever_is_queued(start: Start, served: Path)
 
 
 def test_calls_after_sigterm_end_as_unavailable(start: Start, served: Path) -> None:
-    """UNAVAILABLE is what gRPC clients retry on another server."""
+    """UNAVAILABLE is what gRPC clients retry on another server, also while this one still answers a running request."""
     server = start(served)
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "fashion"
     codes: Counter[grpc.StatusCode] = Counter()
+    reasons: Counter[str] = Counter()
 
     def client() -> None:
         with grpc.insecure_channel(server.grpc_address) as channel:
@@ -134,17 +136,25 @@ def test_calls_after_sigterm_end_as_unavailable(start: Start, served: Path) -> N
                     codes[grpc.StatusCode.OK] += 1
                 except grpc.RpcError as error:
                     codes[error.code()] += 1
+                    reasons[error.details()] += 1
 
-    def stop() -> None:
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    with connect(server) as running:
+        send_head(running, len(ROW))
+        for thread in clients:
+            thread.start()
         wait_until(lambda: codes[grpc.StatusCode.OK] > 100, "calls")
         server.process.terminate()
-
-    stopping = threading.Thread(target=stop)
-    stopping.start()
-    together(client, 4)
-    stopping.join()
+        wait_until(lambda: reasons[STOPPING] > 10, "refused calls")
+        answered = codes[grpc.StatusCode.OK]
+        running.sendall(ROW.encode())
+        assert running.recv(100).startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
+    for thread in clients:
+        thread.join()
     assert server.process.wait(60) == 0
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    # Each client may count one answer late that it had before.
+    assert codes[grpc.StatusCode.OK] <= answered + len(clients)
 
 
 def test_connections_are_not_reset_when_the_server_stops(start: Start, served: Path) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
-
-from pipeline.contract.retries import call_with_retries
 
 
 @contextmanager
@@ -76,15 +75,14 @@ def exclusive_lock(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
         BlockingIOError: Another process holds the lock, and `wait` is False.
     """
     with path.open("a+", encoding="utf-8") as file:
-        if wait:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        else:
-            # `is_locked` of another process holds the lock for an instant.
-            call_with_retries(
-                lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                is_transient=lambda error: isinstance(error, BlockingIOError),
-                retries=2,
-            )
+        for left in reversed(range(1 if wait else 5)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if not left:
+                    raise
+                time.sleep(0.02)  # `is_locked` of another process holds the lock for an instant
         yield file
 
 

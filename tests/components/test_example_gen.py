@@ -75,18 +75,33 @@ def test_another_seed_gives_another_validation_split(tmp_path: Path, idx: Path) 
     assert one != two and all(one[name] == two[name] for name in test)
 
 
-def test_near_duplicates_stay_in_one_split(tmp_path: Path, idx: Path) -> None:
-    """Three planted near-duplicates form one cluster in one split, and each counts the two others."""
+@pytest.mark.parametrize(
+    ("cluster_bound", "slice_bound", "clustered", "partners"), [(0.01, 0.06, 3, [3] * 4), (0.06, 0.01, 4, [0, 2, 2, 2])]
+)
+def test_near_duplicates_stay_in_one_split(
+    tmp_path: Path, idx: Path, cluster_bound: float, slice_bound: float, clustered: int, partners: list[int]
+) -> None:
+    """One bound decides which images are a cluster in one split, the other which ones each of them counts."""
     images, garments = images_and_garments(600, 0)
-    for copy in (100, 101):
+    for copy in (100, 101, 102):
         images[copy], garments[copy] = images[5], garments[5]
         images[copy, 14, copy - 90] ^= 32
+    images[102, 15] ^= 64
     write_idx_file(idx / "train-images-idx3-ubyte.gz", images)
     write_idx_file(idx / "train-labels-idx1-ubyte.gz", garments.astype(np.uint8))
-    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=0.01, near_duplicate_slice_rmse=0.01)
-    columns = {s: read_arrays(examples.split(s), ["cluster", "near_duplicate_count"]) for s in examples.splits()}
-    assert [int((r["cluster"] == 0).sum()) for r in columns.values() if (r["cluster"] == 0).any()] == [3]
-    assert sum(int((r["near_duplicate_count"] == 2).sum()) for r in columns.values()) == 3
+    examples = ingest(tmp_path / "out", idx, near_duplicate_rmse=cluster_bound, near_duplicate_slice_rmse=slice_bound)
+    columns = {
+        s: read_arrays(examples.split(s), ["image", "cluster", "near_duplicate_count"]) for s in examples.splits()
+    }
+    assert [int((r["cluster"] == 0).sum()) for r in columns.values() if (r["cluster"] == 0).any()] == [clustered]
+    assert max(int(r["cluster"].max()) for r in columns.values()) == 0
+    planted = [
+        int(count)
+        for r in columns.values()
+        for image, count in zip(r["image"], r["near_duplicate_count"], strict=True)
+        if any((image == images[row]).all() for row in (5, 100, 101, 102))
+    ]
+    assert sorted(planted) == partners
 
 
 def test_near_duplicates_are_counted_outside_the_test_split(tmp_path: Path, idx: Path) -> None:

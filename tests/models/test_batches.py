@@ -46,11 +46,30 @@ def test_shares_decide_how_often_an_image_is_drawn() -> None:
     """An image with all of the weight is the only one that is drawn."""
     only = batches(NUMBERED, augmentation=AUGMENTATIONS["none"], shares=np.eye(100)[7])
     assert {int(image[0, 0]) for image in only[0][0]} == {7}
+    shares = np.where(np.arange(100) < 50, 3.0, 1.0)
+    drawn = batches(NUMBERED, batch_size=100, augmentation=AUGMENTATIONS["none"], shares=shares)
+    assert 0.7 < np.mean([drawn[epoch][0][:, 0, 0] < 50 for epoch in range(40)]) < 0.8
 
 
 def test_another_seed_gives_other_batches() -> None:
     """The seed determines order and augmentation."""
-    assert (batches(seed=1)[0][0] != batches(seed=2)[0][0]).any()
+    order = [batches(NUMBERED, seed=seed, augmentation=AUGMENTATIONS["none"])[0][0] for seed in (1, 2)]
+    assert (order[0] != order[1]).any()
+
+
+def test_every_batch_is_augmented_in_its_own_way() -> None:
+    """Batches of one repeated image differ between the steps of an epoch, between epochs and between seeds."""
+    repeated = np.repeat(IMAGES[:1], 100, axis=0)
+    one, other = (batches(repeated, seed=seed, epochs=3) for seed in (1, 2))
+    drawn = [one[index][0].tobytes() for index in range(18)] + [other[0][0].tobytes()]
+    assert len(set(drawn)) == 19
+
+
+def test_targets_follow_their_images() -> None:
+    """An image keeps its own target through shuffling and drawing."""
+    for shares in (None, np.arange(100.0)):
+        images, targets = batches(NUMBERED, augmentation=AUGMENTATIONS["none"], shares=shares)[3]
+        assert (targets.argmax(axis=1) == GARMENTS[images[:, 0, 0]]).all()
 
 
 def test_augmentation_knows_the_share_of_the_training() -> None:
@@ -61,8 +80,9 @@ def test_augmentation_knows_the_share_of_the_training() -> None:
 
 def test_too_few_images_are_rejected() -> None:
     """A batch larger than the data is an error that names both numbers."""
-    with pytest.raises(UserError, match="(?s)at least 200 images.*Received: 100"):
-        batches(batch_size=200)
+    with pytest.raises(UserError, match="(?s)at least 101 images.*Received: 100"):
+        batches(batch_size=101)
+    assert len(batches(batch_size=100)[0][0]) == 100
 
 
 def test_one_hot_targets() -> None:

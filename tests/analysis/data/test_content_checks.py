@@ -65,6 +65,14 @@ def test_copies_of_test_images_in_training_are_errors() -> None:
     assert found[1].received == "1 of 60: train/5 equals train/103"
 
 
+def test_three_equal_images_are_all_named() -> None:
+    """Only more than three are counted instead."""
+    train, test = contents(100, 0), contents(50, 1, "test")
+    train.images[10:13] = test.images[:3]
+    (found,) = find_leakage({"train": train, "test": test})
+    assert found.received == "3 of 50: test/0 equals train/10, test/1 equals train/11, test/2 equals train/12"
+
+
 def test_equal_images_within_a_split_are_no_leakage() -> None:
     """An image that a split has twice is on one side."""
     train, test = contents(100, 0), contents(50, 1, "test")
@@ -72,11 +80,11 @@ def test_equal_images_within_a_split_are_no_leakage() -> None:
     assert find_leakage({"train": train, "test": test}) == []
 
 
-@pytest.mark.parametrize(("near", "warned"), [(20, False), (30, False), (60, True)])
+@pytest.mark.parametrize(("near", "warned"), [(0, False), (20, False), (30, False), (60, True)])
 def test_more_near_duplicates_than_among_training_images_are_a_warning(near: int, warned: bool) -> None:
-    """A tenth of the training images has a near-duplicate; a tenth of the test images may, three tenths may not."""
+    """A tenth of the images outside has a near-duplicate; at most as many test images may, three tenths may not."""
     train, validation, test = contents(500, 0), contents(100, 1), contents(200, 2, "test")
-    for split, count in ((train, 50), (validation, 10), (test, near)):
+    for split, count in ((train, 30), (validation, 30), (test, near)):
         split.near_duplicates[:count] = 1
     found = find_leakage({"train": train, "validation": validation, "test": test})
     assert [(a.split, a.severity) for a in found] == [("test", Kind.WARNING)] * warned
@@ -171,6 +179,28 @@ def test_small_differences_of_shares_are_no_warning() -> None:
 
     assert not any("shares" in a.headline for a in shift(large(20_900), large(20_000)))
     assert any("shares" in a.headline for a in shift(large(21_100), large(20_000)))
+
+
+@pytest.mark.parametrize(("shirts", "warned"), [(272, False), (282, True)])
+def test_the_shares_of_all_garments_are_one_check(shirts: int, warned: bool) -> None:
+    """Ten garments are ten tests: p = 0.0005 for one of them is no warning, p = 0.00008 is."""
+    images, names = np.broadcast_to(np.zeros((1, 28, 28), np.uint8), (2000, 28, 28)), np.empty(2000, object)
+    reference = Contents(images, np.arange(2000) % 10, names)
+    others = np.arange(2000 - shirts) % 9 + 1
+    part = Contents(images, np.concatenate([np.zeros(shirts, np.int64), others]), names)
+    found = [a.received for a in shift(part, reference) if "shares" in a.headline]
+    assert found == [f"{shirts / 2000:.1%} T-shirt/top"] * warned
+
+
+@pytest.mark.parametrize(("swapped", "warned"), [(11, False), (16, True)])
+def test_the_neighbours_of_all_garments_are_one_check(swapped: int, warned: bool) -> None:
+    """Of 300 images nearest to trousers 11 under another garment are p = 0.0005, and 16 are p = 0.00001."""
+    part = contents(3000, 0)
+    garments = part.garments.copy()
+    garments[np.flatnonzero(part.garments == TROUSER)[:swapped]] = 3
+    found = shift(replace(part, garments=garments), contents(3000, 1))
+    headline = "labels disagree with the nearest images of the reference"
+    assert [(a.headline, a.received) for a in found] == [(headline, f"{swapped / 300:.1%} of 300")] * warned
 
 
 @pytest.mark.parametrize("level", [1, 128, 255])

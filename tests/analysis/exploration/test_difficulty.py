@@ -8,11 +8,11 @@ import pytest
 from analysis.exploration.confused_pair import most_confused
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data
-from analysis.exploration.data_maps import REGIONS, map_data
+from analysis.exploration.data_maps import REGIONS, map_data, regions
 from analysis.exploration.difficulty import Difficulty, choose_exemplars, measure, section
-from analysis.exploration.group_separation import area_with_interval
+from analysis.exploration.group_separation import area_with_interval, roc_intervals
 from analysis.exploration.neighbours import Neighbours, nearest
-from analysis.exploration.shared_errors import compare_errors
+from analysis.exploration.shared_errors import compare_errors, predict_groups
 from tests.analysis.exploration.section_checks import check_section
 from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold, make_predictions
 
@@ -71,6 +71,58 @@ def test_consistency_is_one_for_the_same_errors_and_none_for_independent_ones() 
     assert found.consistency[0, 1] == pytest.approx(1.0) and abs(found.consistency[0, 2]) < 0.03
 
 
+def test_expected_errors_and_consistency_follow_from_the_rates() -> None:
+    """Two models with error rates 0.5 and 0.25 that err together on an eighth of the images, and a third model."""
+    truth = np.zeros(8, np.int64)
+    answers = {
+        "half": np.array([1, 1, 1, 1, 0, 0, 0, 0]),
+        "quarter": np.array([2, 0, 0, 0, 0, 0, 0, 2]),
+        "most": np.array([1, 1, 1, 1, 1, 1, 0, 0]),
+    }
+    found = compare_errors({name: answers[name] for name in ("half", "quarter")}, truth)
+    assert found.observed.tolist() == [3, 4, 1] and found.by_all.tolist() == [0]
+    assert found.expected.tolist() == pytest.approx([3, 4, 1])
+    assert found.consistency == pytest.approx(np.array([[1, 0], [0, 1]]))
+    # They agree on six of eight images, by chance on 0.5 x 0.75 + 0.5 x 0.25 of them: (0.75 - 0.5) / (1 - 0.5).
+    assert compare_errors(answers, truth).consistency[0, 2] == pytest.approx(0.5)
+
+
+def test_models_predict_the_test_images_from_the_weakest_to_the_strongest(data: Data, answers: OutOfFold) -> None:
+    """The networks' prediction is the mean of their probabilities; 1-nearest neighbour's is the group of the first."""
+    test_logits = np.full_like(answers.test_logits, -9.0)
+    test_logits[:, :, DRESS] = 0.0
+    # One certain network outvotes two that slightly prefer the dress, by the mean probability.
+    test_logits[0, :50, DRESS], test_logits[0, :50, 8] = -20.0, 20.0
+    test_logits[1:, :50, 8] = -0.1
+    networks = OutOfFold(answers.fold, answers.logits, test_logits, answers.features)
+    neighbours = nearest(data.pixels, len(data.train_rows), 5)
+    trained = np.full(200, 2)
+    found = predict_groups(data, neighbours, networks, trained)
+    assert list(found) == [
+        "nearest centroid", "logistic regression", "1-nearest neighbour", "small networks", "trained model",
+    ]  # fmt: skip
+    groups = np.array(data.taxonomy.group_of)
+    assert found["small networks"].tolist() == [groups[8]] * 50 + [groups[DRESS]] * 150
+    distances = ((data.pixels[data.test_rows, None] - data.pixels[None, data.train_rows]) ** 2).sum(axis=2)
+    assert (found["1-nearest neighbour"] == data.groups[distances.argmin(axis=1)]).all()
+    truth = data.groups[data.test_rows]
+    assert all((found[name] == truth).mean() > 0.9 for name in ("nearest centroid", "logistic regression"))
+    assert found["trained model"] is trained and "trained model" not in predict_groups(data, neighbours, networks)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "variability", "region"),
+    [
+        (0.9, 0.149, "easy"), (0.89, 0.0, "between"), (0.95, 0.15, "ambiguous"), (0.05, 0.2, "ambiguous"),
+        (0.101, 0.0, "between"), (0.099, 0.0, "hard"),
+    ],
+)  # fmt: skip
+def test_regions_of_the_data_map_end_at_their_bounds(confidence: float, variability: float, region: str) -> None:
+    """Easy from a mean of 0.9 on, hard below 0.1; a deviation of 0.15 or more is ambiguous whatever the mean."""
+    (found,) = regions(np.array([confidence]), np.array([variability]))
+    assert REGIONS[found] == region
+
+
 def test_data_maps_put_planted_images_where_they_belong(data: Data) -> None:
     """A certain correct image is easy, a certain misclassified one is hard, a changing one is ambiguous."""
     answers = make_out_of_fold(data, sharpness=0.0)
@@ -84,7 +136,15 @@ def test_data_maps_put_planted_images_where_they_belong(data: Data) -> None:
     logits[::2, 1, garments[1]], logits[::2, 1, other[1]] = 0.0, 12.0
     found = map_data(data, OutOfFold(answers.fold, logits, answers.test_logits, answers.features))
     assert [REGIONS[region] for region in found.region[:3]] == ["hard", "ambiguous", "easy"]
-    assert found.by_garment[list(REGIONS)].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert found.confidence[:3] == pytest.approx([0, 0.5, 1], abs=1e-3)
+    assert found.variability[:3] == pytest.approx([0, 0.5, 0], abs=1e-3)
+    shares = found.by_garment.set_index("garment")
+    assert shares[list(REGIONS)].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    for row, region in ((0, "hard"), (1, "ambiguous")):
+        name = data.taxonomy.garments[garments[row]]
+        of_garment = found.region[garments == garments[row]]
+        assert shares.loc[name, region] == (of_garment == REGIONS.index(region)).mean() > 0
+        assert shares.loc[name, "group"] == data.taxonomy.groups[data.groups[row]]
 
 
 def test_prototypes_are_in_the_clusters() -> None:
@@ -110,6 +170,19 @@ def test_the_area_is_the_probability_of_a_larger_value() -> None:
     area, low, high = area_with_interval(np.arange(50.0), np.arange(50.0))
     assert low < area == 0.5 < high
     assert np.isnan(area_with_interval(np.empty(0), np.arange(3.0))[0])
+
+
+@pytest.mark.parametrize(("marked", "others"), [(10, 200), (200, 10)])
+def test_the_interval_of_an_area_is_as_wide_as_areas_spread(marked: int, others: int) -> None:
+    """Hanley and McNeil's variance is exact for exponential values: their areas spread by half of the interval."""
+    random = np.random.default_rng(0)
+    found = np.array(
+        [area_with_interval(random.exponential(4, marked), random.exponential(1, others)) for _ in range(1200)]
+    )
+    assert found[:, 0].mean() == pytest.approx(0.8, abs=0.01)
+    low, high = roc_intervals(np.array([0.8]), marked, others)
+    assert (high - low)[0] / 2 == pytest.approx(1.96 * found[:, 0].std(), rel=0.05)
+    assert (found[:, 1:] >= 0).all() and (found[:, 1:] <= 1).all()
 
 
 def test_the_pair_of_most_errors_has_the_larger_group_first() -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.exploration import distribution_shift, image_features, two_sample_tests
 from analysis.exploration.data import Data
-from analysis.exploration.group_separation import measure_separation, roc_areas
+from analysis.exploration.group_separation import (
+    areas_of_pair,
+    discriminant_area,
+    explained_variance,
+    measure_separation,
+    roc_areas,
+)
 from analysis.exploration.image_features import ImageColumns, measure_features
 from analysis.exploration.two_sample_tests import (
     PLANTED_SHIFTS,
@@ -124,3 +133,71 @@ def test_the_feature_that_was_planted_separates_best(data: Data) -> None:
     separated = measure_separation(data, table, (1, 0))
     assert separated.of_pair.loc[0, "feature"] == "brightness" and separated.of_pair.loc[0, "area"] == 1
     assert separated.together > 0.99
+    assert list(separated.of_groups.columns) == list(data.taxonomy.groups)
+    one, other = (separated.of_groups.loc["brightness", data.taxonomy.groups[group]] for group in (1, 0))
+    assert one == 1 and other < 1, "of each group against all others"
+
+
+def test_separation_is_measured_on_the_training_images(data: Data) -> None:
+    """What the test images alone show separates nothing."""
+    table = measure_features(data.images)
+    before = measure_separation(data, table, (1, 0))
+    table.loc[data.test & (data.groups == 1), "brightness"] += 1000
+    after = measure_separation(data, table, (1, 0))
+    assert after.of_pair.equals(before.of_pair) and after.of_groups.equals(before.of_groups)
+    assert after.together == before.together
+
+
+def test_features_are_ordered_by_how_far_their_areas_are_from_chance() -> None:
+    """A feature that is smaller in the first group is as good as one that is larger."""
+    first = np.arange(40) < 20
+    noise = np.random.default_rng(0).normal(size=40)
+    table = pd.DataFrame({"none": noise, "larger": noise + first, "smaller": noise - 9 * first})
+    found = areas_of_pair(table, first)
+    assert found["feature"].tolist() == ["smaller", "larger", "none"]
+    assert found.loc[0, ["area", "low", "high"]].tolist() == [0, 0, 0]
+    assert found.loc[1, "low"] < found.loc[1, "area"] < found.loc[1, "high"]
+
+
+def test_the_discriminant_sees_products_and_is_cross_validated() -> None:
+    """Groups that differ in the sign of a product are separated; noise in many columns is not, nor are few images."""
+    random = np.random.default_rng(0)
+    values = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+    assert discriminant_area(values, (values["a"] * values["b"] > 0).to_numpy()) > 0.95
+    noise = pd.DataFrame(random.normal(size=(200, 12)))
+    assert 0.35 < discriminant_area(noise, np.arange(200) % 2 == 0) < 0.65
+    assert np.isnan(discriminant_area(values, np.arange(200) < 4))
+    assert not np.isnan(discriminant_area(values, np.arange(200) < 5))
+
+
+def test_features_explain_the_variance_between_classes() -> None:
+    """Of the values 0, 2, 10 and 12 of two classes the means explain 25 of 26; a constant has nothing to explain."""
+    table = pd.DataFrame({"value": [0.0, 2, 10, 12], "constant": [5.0] * 4})
+    found = explained_variance(table, np.array([0, 0, 1, 1]))
+    assert found.to_dict() == {"value": pytest.approx(25 / 26), "constant": 0}
+
+
+def test_a_shift_is_found_by_the_tests_whose_p_value_reaches_the_level() -> None:
+    """Each test decides by its own p-value, single features by the adjusted one; 0.05 itself is significant."""
+    features = pd.DataFrame({"adjusted": [0.06, 0.9], "p": [0.001, 0.5]})
+    shift = distribution_shift.Shift(
+        by_feature=features,
+        differences=pd.DataFrame({"low": [-0.2, 0.0], "high": [0.1, 0.1]}),
+        classifier=two_sample_tests.Outcome(1.0, np.zeros(19)),
+        discrepancy=two_sample_tests.Outcome(0.0, np.zeros(19)),
+        power=pd.DataFrame(),
+    )
+    assert shift.found == ("classifier",) and shift.largest_bound == 0.2
+    assert dataclasses.replace(shift, by_feature=features * 0.5).found == ("single features", "classifier")
+
+
+def test_planted_shifts_change_images_as_they_are_named() -> None:
+    """A pixel to the right, a tenth brighter, the mean of nine pixels; the images given stay as they were."""
+    images = np.zeros((1, 28, 28), np.uint8)
+    images[0, 10, [10, 27]] = 90, 250
+    before = images.copy()
+    moved, brighter, blurred = (change(images) for change in PLANTED_SHIFTS.values())
+    assert np.argwhere(moved[0]).tolist() == [[10, 11]] and moved[0, 10, 11] == 90
+    assert (brighter[0, 10, 10], brighter[0, 10, 27]) == (99, 255)
+    assert blurred[0, 9:12, 9:12].tolist() == [[10] * 3] * 3 and blurred[0, 10, 8] == 0
+    assert (images == before).all()

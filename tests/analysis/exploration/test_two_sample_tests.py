@@ -44,6 +44,19 @@ def test_holm_multiplies_and_never_decreases() -> None:
     """Holm's own kind of example: the smallest counts three times, the next twice, the last once."""
     assert holm(np.array([0.03, 0.01, 0.04])).tolist() == pytest.approx([0.06, 0.03, 0.06])
     assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
+    assert holm([0.01, 0.04, 0.001, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.004, 0.06])
+
+
+def test_p_counts_the_sample_itself_and_ties() -> None:
+    """Of 3 permutations one is larger and one equal: (1 + 2) / (1 + 3); the threshold is the 95% quantile."""
+    outcome = Outcome(2.0, np.array([1.0, 2.0, 3.0]))
+    assert outcome.p == 0.75 and outcome.threshold == pytest.approx(2.9)
+
+
+def test_an_empty_sample_differs_from_nothing() -> None:
+    """Without values there is no distance, and p is 1."""
+    some, none = np.arange(3.0), np.empty(0)
+    assert kolmogorov_smirnov(some, none) == kolmogorov_smirnov(none, some) == (0.0, 1.0)
 
 
 def test_the_classifier_finds_a_shifted_mean_and_a_wider_spread() -> None:

@@ -20,7 +20,7 @@ from analysis.data.anomalies import (
     jensen_shannon,
     to_proto,
 )
-from analysis.data.statistics import Summary, to_statistics
+from analysis.data.statistics import Summary, custom, to_statistics
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -100,6 +100,8 @@ SIDES = {"height": [[2]] * 3, "width": [[3]] * 3}
         ([GARMENT], {"garment": [[0]] * 7 + [[1]] * 5 + [[2]] * 5 + [[3]] * 3}, []),
         ([GARMENT], {"garment": [[0]] * 8 + [[1]] * 5 + [[2]] * 4 + [[3]] * 3},
          ["garment: class share off (expected 0.250 +- 0.1 of each, received 0.400 of 0)"]),
+        (['name: "split" type: BYTES string_domain { value: "test" value: "train" }'],
+         {"split": [[b"train"], [b"z"], [b"a"]]}, ["split: unknown value (expected test, train, received a, z)"]),
         ([*IMAGE, WIDTH], {"image": [[bytes(6)], [bytes(6)], [b"abcdef"]], **SIDES},
          ["image: all-black image (expected at most 1, received 2: row 0, row 1)"]),
         ([*IMAGE, WIDTH], {"image": [[bytes(6)], [b"abcdef"], [b"abcdef"]], **SIDES}, []),
@@ -127,6 +129,32 @@ def test_skew_beyond_the_schemas_threshold_is_an_anomaly(threshold: float) -> No
     found = [str(anomaly) for anomaly in find_skew(train, other, schema)]
     expected = "test: garment: distributed differently than in train (expected L-infinity distance at most 0.2"
     assert found == ([f"{expected}, received 0.2500)"] if threshold < 0.25 else [])
+
+
+def test_two_small_samples_of_one_distribution_are_not_skewed() -> None:
+    """The divergence that chance gives is not counted; that of images of another brightness is."""
+    random = np.random.default_rng(0)
+    splits = []
+    for count, darker in ((300, 0), (100, 0), (100, 60)):
+        levels = np.clip(random.normal(120, 25, count) - darker, 0, 255).astype(np.uint8)
+        splits.append(describe(image=[[bytes([level] * 4)] for level in levels]))
+    schema = schema_of('name: "image" type: BYTES skew_comparator { jensen_shannon_divergence { threshold: 0.02 } }')
+    heights = [
+        np.array([b.sample_count for b in custom(s.features[0], "brightness").histogram.buckets]) for s in splits
+    ]
+    assert jensen_shannon(heights[0], heights[1]) > 0.02
+    assert find_skew(splits[0], splits[1], schema) == []
+    (found,) = find_skew(splits[0], splits[2], schema)
+    assert found.kind == Kind.COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH
+    assert found.expected == "Jensen-Shannon divergence of brightness at most 0.02"
+
+
+def test_the_chance_depends_on_the_occupied_bins_and_the_sizes_alone() -> None:
+    """More bins and smaller samples differ more by chance; where the examples lie makes no difference."""
+    one = np.array([4.0, 6, 0, 0])
+    assert chance_divergence(one, one) == chance_divergence(one, one[[1, 0, 2, 3]]) > 0
+    assert chance_divergence(one, one[[2, 3, 0, 1]]) > chance_divergence(one, one)
+    assert chance_divergence(10 * one, one) == pytest.approx(chance_divergence(one, one) * 1.1 / 2)
 
 
 def test_the_schema_decides_which_features_are_compared() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from analysis.evaluation.ladder import nearest_neighbour as ladder_nearest_neighbour
 from analysis.exploration.learning_curves import (
     LEARNERS,
+    Draw,
     curves,
     draw,
     epochs_for,
@@ -87,6 +90,46 @@ def test_the_interval_for_ten_times_more_images_holds_the_planted_error() -> Non
         assert row["tenfold_low"] * 0.9 <= true <= row["tenfold_high"] * 1.1
 
 
+def test_a_law_without_a_floor_and_one_of_the_larger_sizes_bound_the_prediction() -> None:
+    """A floor of 0 predicts less; the larger half of the sizes alone decides where the small ones break the law."""
+    law = 0.01 + 2.0 * SIZES**-0.4
+    table = planted_curves()
+    for target in ("garment", "group"):
+        table[f"{target}_error"] = np.tile(np.repeat(law, 3), 2)
+    table.loc[table["images"] < 5000, "garment_error"] *= 1.5
+    fits = fit_curves(table).set_index(["model", "target"])
+    true = 0.01 + 2.0 * 400_000**-0.4
+    plain, broken = (fits.loc[("small network", target)] for target in ("group", "garment"))
+    assert plain[["images", "error"]].tolist() == pytest.approx([40_000, law[-1]])
+    assert [plain["floor"], plain["exponent"], plain["tenfold"]] == pytest.approx([0.01, 0.4, true], rel=0.02)
+    assert plain["scale"] == pytest.approx(2.0, rel=0.05)
+    without_floor = fit_power_law(SIZES, law, floor=False).error(400_000)
+    assert plain["tenfold_without_floor"] == pytest.approx(without_floor) and without_floor < 0.9 * plain["tenfold"]
+    assert broken["tenfold_from_larger"] == pytest.approx(true, rel=0.05)
+    assert abs(broken["tenfold"] - true) > 0.1 * true
+    for name in ("floor", "exponent", "tenfold"):
+        assert plain[f"{name}_low"] == pytest.approx(plain[name]) == plain[f"{name}_high"], "equal repeats"
+
+
+def test_the_fit_weighs_relative_deviations() -> None:
+    """A law fitted to errors with one relative deviation differs from a fit of the absolute ones."""
+    errors = SIZES**-0.5 * np.where(np.arange(7) % 2, 1.1, 0.9)
+    law = fit_power_law(SIZES, errors, floor=False)
+    assert law.exponent == pytest.approx(0.5, abs=0.02) and law.floor == 0
+    losses = [((law.error(SIZES) / errors - 1) ** 2).sum()]
+    for exponent in (law.exponent - 0.05, law.exponent + 0.05):
+        u = SIZES**-exponent / errors
+        losses.append(((u * u.sum() / (u**2).sum() - 1) ** 2).sum())
+    assert losses[0] < min(losses[1:])
+
+
+def test_curves_of_two_sizes_have_no_law() -> None:
+    """Three parameters need three sizes; the section then shows the measured errors alone."""
+    table = planted_curves()
+    assert fit_curves(table[table["images"] >= 20_000]).empty
+    assert len(fit_curves(table[table["images"] >= 10_000])) == 4
+
+
 @pytest.mark.parametrize("repeats", [2, 3, 10])
 def test_resampled_means_spread_by_the_standard_error(repeats: int) -> None:
     """Their standard deviation is that of the repeats over the root of their number, also of two repeats."""
@@ -101,6 +144,7 @@ def test_few_images_take_more_epochs_than_many() -> None:
     """The number of epochs falls with the number of images and is at least one."""
     epochs = [epochs_for(int(size)) for size in SIZES]
     assert epochs == sorted(epochs, reverse=True) and epochs[-1] >= 1
+    assert [epochs_for(size) for size in (100, 1_000, 10_000, 40_000, 10**6)] == [24, 10, 3, 2, 2]
 
 
 def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
@@ -110,6 +154,31 @@ def test_curves_of_tiny_data_are_complete_and_learnable() -> None:
     table = curves(make_data(400, 10), repeats=2, seed=0, report=lambda d, n, note: reports.append(d), learners=simple)
     assert len(table) == 4 and reports == [1, 2, 3, 4]
     assert table["garment_error"].between(0, 0.2).all() and table["group_error"].between(0, 0.3).all()
+    assert table["repeat"].tolist() == [0, 0, 1, 1] and set(table["images"]) == {266}
+
+
+def test_errors_are_of_the_held_out_images_by_garment_and_by_group() -> None:
+    """A model that takes every pullover for a coat is right on the groups; each repeat draws anew."""
+    seen: list[tuple[int, bytes]] = []
+
+    def coats(drawn: Draw, sizes: Sequence[int]) -> Iterator[np.ndarray]:
+        seen.append((drawn.seed, drawn.truth.tobytes()))
+        for _ in sizes:
+            yield np.eye(10, dtype=np.float32)[np.where(drawn.truth == 2, 4, drawn.truth)]
+
+    table = curves(make_data(400, 10), repeats=2, seed=5, learners={"coats": coats})
+    assert table["garment_error"].tolist() == pytest.approx([0.1, 0.1]) and (table["group_error"] == 0).all()
+    assert [seed for seed, _ in seen] == [5, 6] and seen[0][1] != seen[1][1]
+
+
+def test_a_draw_holds_out_a_tenth_of_the_training_images() -> None:
+    """Nothing of the test split is in it, and no image is on both sides."""
+    data = make_data(400, 10)
+    drawn = draw(data, 0)
+    train = {image.tobytes() for image in data.images[data.train_rows]}
+    sides = [{image.tobytes() for image in images} for images in (drawn.images, drawn.held_out)]
+    assert [len(side) for side in sides] == [360, 40] and sides[0] | sides[1] == train
+    assert np.bincount(drawn.truth).tolist() == [4] * 10
 
 
 def test_section_is_made_of_planted_curves() -> None:

@@ -40,6 +40,12 @@ def test_accuracy_hardly_falls_when_a_small_group_is_lost() -> None:
     assert blind["macro F1"] == pytest.approx((3 + 8 / 9) / 5)
     assert (majority["accuracy"], majority["macro F1"]) == pytest.approx((0.4, 4 / 35))
     assert naive.loc["half of One piece", "least recall"] == 0.5
+    assert naive["accuracy"].is_monotonic_decreasing and len(naive) == 7
+    # A blind spot for another group goes to the largest other one: Footwear is taken for Upper part.
+    shoes = naive.loc["never Footwear"]
+    assert (shoes["accuracy"], shoes["least recall"]) == (0.7, 0)
+    assert shoes["macro F1"] == pytest.approx((3 + 8 / 11) / 5)
+    assert naive.loc["never Upper part", "macro F1"] == pytest.approx((3 + 6 / 10) / 5)
 
 
 def test_counts_give_numpys_moments() -> None:
@@ -68,6 +74,24 @@ def test_information_is_scikit_learns() -> None:
     assert pixel_information.information(pixel_information.binned(table))[7 * 28 + 9] == pytest.approx(expected)
 
 
+def test_silhouettes_and_the_pair_have_their_own_information() -> None:
+    """A shade that names the class tells nothing as a silhouette; the pair leaves other groups out."""
+    classes = np.arange(120) % 3
+    images = np.zeros((120, 28, 28), np.uint8)
+    images[:, 0, 0] = np.array([15, 16, 200])[classes]
+    images[:, 0, 1] = np.array([20, 20, 200])[classes]
+    grouped = pixel_information.count_values(images, classes, 3)
+    shuffled = pixel_information.count_values(images, np.random.default_rng(0).permutation(classes), 3)
+    table = pixel_information.count_values(images, np.arange(120) % 6, 6)
+    found = pixel_information.measure_information(table, grouped, shuffled, (0, 1))
+    three = np.log2(3)
+    assert found.group[0, :2] == pytest.approx([three, np.log2(3) - 2 / 3])
+    assert found.silhouette[0, :2] == pytest.approx([three - 2 / 3, 0])
+    assert found.pair[0, :2] == pytest.approx([1, 0])
+    assert (found.group_entropy, found.garment_entropy, found.pair_entropy) == pytest.approx((three, np.log2(6), 1))
+    assert 0 < found.shuffled < 0.2 and found.group.shape == (28, 28)
+
+
 def test_explained_variance_is_that_of_the_means() -> None:
     """Nothing is explained where classes are alike, everything where images are their class's mean."""
     classes = np.arange(40) % 2
@@ -93,6 +117,14 @@ def test_an_outlier_is_the_most_isolated_and_the_mean_is_typical() -> None:
     chosen = choose(pixels, np.arange(10, 60), 4)
     assert chosen.extreme[0] == 17 and chosen.typical[0] == 30
     assert np.isin(chosen.random, np.arange(10, 60)).all() and len(set(chosen.random)) == 4
+    own = pixels[10:60]
+    from_mean = ((own - own.mean(axis=0)) ** 2).sum(axis=1)
+    distances = np.sort(np.sqrt(((own[:, None] - own[None]) ** 2).mean(axis=2)), axis=1)[:, 5]
+    assert chosen.typical.tolist() == (10 + np.argsort(from_mean)[:4]).tolist()
+    assert chosen.extreme.tolist() == (10 + np.argsort(-distances)[:4]).tolist()
+    assert chosen.from_others == pytest.approx(np.sort(distances)[::-1][:4], abs=1e-3)
+    few = choose(pixels, np.arange(3), 8)
+    assert [len(few.typical), len(few.extreme), len(few.random)] == [3, 3, 3]
 
 
 def test_isolation_is_the_distance_to_the_fifth_nearest_other() -> None:
@@ -100,6 +132,12 @@ def test_isolation_is_the_distance_to_the_fifth_nearest_other() -> None:
     pixels = np.random.default_rng(1).random((30, 784)).astype(np.float32)
     distances = np.sqrt(((pixels[:, None] - pixels[None]) ** 2).mean(axis=2))
     assert np.allclose(isolation(pixels, np.arange(30)), np.sort(distances, axis=1)[:, 5], atol=1e-3)
+    some = np.array([3, 8, 20, 21, 22, 25, 29])
+    to_some = distances[:, some]
+    to_some[some, np.arange(7)] = np.inf
+    assert np.allclose(isolation(pixels, some), np.sort(to_some, axis=1)[:, 4], atol=1e-3)
+    few = isolation(pixels[:4], np.arange(4))
+    assert np.allclose(few, np.sort(distances[:4, :4], axis=1)[:, 3], atol=1e-3), "of three others the farthest"
 
 
 def test_measuring_twice_gives_the_same() -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from analysis.exploration.image_features import FEATURES, bounding_boxes, contrast, measure_features, sharpness
+from analysis.evaluation.ladder import unit_pixels
+from analysis.exploration.image_features import (
+    FEATURES,
+    ImageColumns,
+    bounding_boxes,
+    contrast,
+    measure_features,
+    sharpness,
+    side_coverage,
+)
 
 
 def drawn(rows: slice, columns: slice, value: int = 200) -> np.ndarray:
@@ -25,6 +34,44 @@ def test_a_rectangle_is_measured_as_drawn() -> None:
     assert row["foreground coverage"] == pytest.approx(200 / 784) and row["brightness"] == pytest.approx(
         200 * 200 / 784
     )
+
+
+def test_each_feature_is_measured_in_its_own_column() -> None:
+    """Of a wide rectangle in a corner no two of height, width, aspect, centre row and centre column are exchanged."""
+    row = measure_features(drawn(slice(2, 6), slice(8, 24), 100)).iloc[0]
+    assert (row["height"], row["width"], row["aspect"]) == (4, 16, 0.25)
+    assert (row["centre row"], row["centre column"]) == (3.5, 15.5)
+    assert row["taper"] == pytest.approx(16 * 2 / 6) and row["contrast"] == pytest.approx(0, abs=1e-3)
+    assert row["symmetry"] == pytest.approx(1 - 8 / 32), "four of sixteen columns have no counterpart on the other side"
+    black = measure_features(np.zeros((1, 28, 28), np.uint8)).iloc[0]
+    assert black[["height", "width", "contrast", "sharpness", "brightness"]].tolist() == [0] * 5
+    assert black[["centre row", "centre column", "aspect"]].tolist() == [13.5, 13.5, 1]
+
+
+def test_pixels_from_the_threshold_on_are_foreground() -> None:
+    """16 is the least level of the garment; 15 is noise."""
+    assert bounding_boxes(drawn(slice(3, 4), slice(5, 7), 16)).tolist() == [[3, 4, 5, 7]]
+    assert bounding_boxes(drawn(slice(3, 4), slice(5, 7), 15)).tolist() == [[0, 0, 0, 0]]
+
+
+def test_the_sides_are_the_seven_outer_columns() -> None:
+    """A bar over all columns has half of its pixels there, one inside has none, an image without foreground none."""
+    images = np.concatenate([drawn(slice(5, 9), columns) for columns in (slice(0, 28), slice(7, 21), slice(6, 22))])
+    assert side_coverage(images).tolist() == [0.5, 0, 2 / 16]
+    assert side_coverage(np.zeros((1, 28, 28), np.uint8)).tolist() == [0]
+
+
+def test_columns_are_the_features_and_then_the_components() -> None:
+    """Two-sample tests split the rows again; features that were measured before are used as they are."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28)).astype(np.uint8)
+    columns = ImageColumns.fit(images)
+    rows = columns.transform(images)
+    assert rows.shape == (60, len(FEATURES) + 40) and rows.dtype == np.float32
+    assert ImageColumns.features(rows) == pytest.approx(measure_features(images).to_numpy(), rel=1e-5)
+    expected = columns.directions.project(unit_pixels(images), 40)
+    assert (ImageColumns.components(rows) == expected).all()
+    known = measure_features(images) + 1
+    assert ImageColumns.features(columns.transform(images, known)) == pytest.approx(known.to_numpy(), rel=1e-5)
 
 
 def test_the_box_ends_where_the_foreground_ends() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.calibration import Calibration, calibrate, group_thresholds
+from models.calibration import Calibration, calibrate, conformal_threshold, group_thresholds
 from models.logit_scaling import Affine, LevelScaling, fit_level_scaling, stratified_folds
 from models.probabilities import softmax
 from pipeline.contract.errors import UserError
@@ -45,6 +45,25 @@ def test_fresh_examples_of_every_group_are_covered_as_specified() -> None:
     # Exchangeable examples give `coverage` to `coverage + 1 / (n + 1)`; the means have standard errors below 0.005.
     mean = np.mean(coverages, axis=0)
     assert (mean > coverage - 0.01).all() and (mean < coverage + 1 / 40 + 0.005).all(), mean
+
+
+@pytest.mark.parametrize(
+    ("count", "coverage", "threshold"),
+    [(19, 0.9, 2), (20, 0.9, 2), (29, 0.9, 3), (9, 0.9, 1), (8, 0.9, 0), (99, 0.99, 1), (98, 0.99, 0), (4, 0.5, 2)],
+)
+def test_a_threshold_is_the_conformal_quantile(count: int, coverage: float, threshold: int) -> None:
+    """Of the values 1 to n the threshold lets ceil((n + 1) coverage) of them pass; too few examples have none."""
+    values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
+    assert conformal_threshold(values, coverage) == threshold
+    passed = (values >= threshold).sum()
+    assert threshold == 0 or passed == int(np.ceil(round((count + 1) * coverage, 9)))
+
+
+def test_each_group_has_the_threshold_of_its_own_examples() -> None:
+    """The values are those of the true group; another group's column and examples do not count."""
+    conformity = np.array([[9.0, 100], [7, 100], [8, 100], [100, 3], [100, 1], [100, 2]])
+    assert group_thresholds(conformity, np.array([0, 0, 0, 1, 1, 1]), 0.75).tolist() == [7, 1]
+    assert group_thresholds(conformity, np.array([0, 0, 0, 1, 1, 1]), 0.5).tolist() == [8, 2]
 
 
 def test_thresholds_come_from_scalings_that_had_not_seen_the_example() -> None:

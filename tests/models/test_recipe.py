@@ -61,6 +61,32 @@ def test_loss_is_keras_s_own_on_smoothed_targets() -> None:
     np.testing.assert_allclose(np.asarray(losses), np.asarray(reference(smoothed, logits)), rtol=1e-5)
 
 
+def test_the_optimiser_has_the_recipes_rates() -> None:
+    """AdamW with the recipe's weight decay, along the schedule of the whole training."""
+    optimizer = Recipe(peak_learning_rate=0.02, weight_decay=0.07).make_optimizer(50)
+    assert type(optimizer) is keras.optimizers.AdamW and optimizer.weight_decay == 0.07
+    schedule = WarmUp(0.02, 50)
+    for step in (0, 3, 5, 30, 50):
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(float(schedule(step)))
+
+
+def test_a_short_training_has_a_schedule_too() -> None:
+    """Of five steps the first is the warm-up; beyond the end the rate stays zero."""
+    values = [float(WarmUp(0.01, 5)(step)) for step in range(7)]
+    assert values[0] == pytest.approx(0.0005) and values[1] == pytest.approx(0.01)
+    assert values[5:] == pytest.approx([0, 0], abs=1e-9) and values[1:6] == sorted(values[1:6], reverse=True)
+
+
+def test_values_hold_what_all_shipped_recipes_have_in_common() -> None:
+    """A reader of training.json sees the optimiser, the schedule and the loss beside the searched values."""
+    values = Recipe(width=16).to_values()
+    assert values["width"] == 16 and values["family"] == "compact" and values["peak_learning_rate"] == 6e-3
+    assert (values["optimizer"], values["schedule"], values["ema_momentum"]) == ("adamw", "cosine", 0.0)
+    assert (values["dropout"], values["weight_decay"], values["label_smoothing"]) == (0.0, 0.05, 0.05)
+    assert values["objective"]["smooth"] == "group" and values["objective"]["output"] == "garments"
+
+
 @pytest.mark.slow
 def test_compiled_model_trains_and_can_be_saved_and_loaded(tmp_path: object) -> None:
     """A step runs; the loss and the schedule are part of the saved model."""

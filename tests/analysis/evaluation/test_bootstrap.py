@@ -111,6 +111,61 @@ def test_same_seed_same_interval():
     assert once != other
 
 
+def test_resamples_without_a_value_are_left_out():
+    """A class that is absent from a resample has no recall there; the interval is that of the others."""
+    resampled = np.array([0.1, np.nan, 0.2, 0.3, np.nan, 0.4, 0.5])
+    found = bootstrap.estimate(0.3, resampled, 0.5)
+    assert (found.value, found.low, found.high) == pytest.approx((0.3, 0.2, 0.4))
+    assert np.isnan(bootstrap.estimate(0.3, np.full(5, np.nan)).low)
+
+
+def test_the_truth_is_down_and_the_prediction_across():
+    """Two of class 0 predicted as 1 are in the first row, second column."""
+    counts = bootstrap.confusion(np.array([0, 0, 2]), np.array([1, 1, 0]), 3)
+    assert counts.tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_a_resample_has_as_many_examples_as_the_table():
+    """Cells without an example stay empty; a table without any gives tables without any."""
+    drawn = bootstrap.resample_cells(np.array([[30, 0], [5, 65]]), 200, 0)
+    assert drawn.shape == (200, 2, 2) and (drawn.sum(axis=(1, 2)) == 100).all() and not drawn[:, 0, 1].any()
+    assert drawn.mean(axis=0) == pytest.approx(np.array([[30, 0], [5, 65]]), abs=1.5)
+    assert bootstrap.resample_cells(np.zeros((2, 2), np.int64), 3, 0).tolist() == [[[0, 0], [0, 0]]] * 3
+
+
+def test_weights_of_examples_are_counts_of_a_draw_with_replacement():
+    """Every resample draws as many examples as there are, in blocks of any size; the seed decides."""
+    rows: list[np.ndarray] = []
+
+    def record(weights: np.ndarray) -> np.ndarray:
+        rows.append(weights)
+        return weights[:, :1]
+
+    bootstrap.from_examples(record, 50, 130, 1)
+    drawn = np.concatenate(rows[1:])
+    assert drawn.shape == (130, 50) and (drawn.sum(axis=1) == 50).all() and (rows[0] == 1).all()
+    assert len(np.unique(drawn, axis=0)) == 130 and drawn.var() == pytest.approx(1, abs=0.1)
+
+
+def test_the_bias_is_taken_off_once_and_off_the_resamples_twice():
+    """A figure of 5 whose resamples average 6 becomes 4, and a resample of 7 becomes 5."""
+    found = bootstrap.bias_corrected(5.0, np.array([5.0, 6.0, 7.0]), 1 - 1e-12)
+    assert (found.value, found.low, found.high) == pytest.approx((4, 3, 5))
+
+
+def test_only_the_biased_columns_are_corrected():
+    """The second of three columns is, by its position."""
+    values = np.random.default_rng(0).exponential(size=200)
+
+    def columns(weights: np.ndarray) -> np.ndarray:
+        mean = weights @ values / 200
+        return np.stack([mean, np.abs(mean - values.mean()), mean], axis=1)
+
+    plain = bootstrap.from_examples(columns, 200, 300, 0)
+    corrected = bootstrap.from_examples(columns, 200, 300, 0, biased={1})
+    assert corrected[0] == plain[0] and corrected[2] == plain[2] and corrected[1].high < plain[1].high
+
+
 def test_what_is_not_defined_is_null():
     """The recall of a class without examples is no number, and JSON has a word for that."""
     counts = np.zeros((2, 2), np.int64)

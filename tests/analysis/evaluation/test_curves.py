@@ -69,6 +69,21 @@ def test_points_are_those_of_their_threshold(sample: Sample) -> None:
         )
 
 
+def test_short_curves_have_every_point() -> None:
+    """From the highest threshold, which counts as 1, to the lowest; the precision-recall curve from the lowest up."""
+    positive, scores = np.array([True, False, True, False]), np.array([0.9, 0.8, 0.6, 0.2])
+    assert curves.roc_curve(positive, scores) == {
+        "false_positive_rate": [0, 0, 0.5, 0.5, 1],
+        "recall": [0, 0.5, 0.5, 1, 1],
+        "threshold": [1, 0.9, 0.8, 0.6, 0.2],
+    }
+    assert curves.precision_recall_curve(positive, scores) == {
+        "recall": [1, 1, 0.5, 0.5],
+        "precision": [0.5, 0.66667, 0.5, 1],
+        "threshold": [0.2, 0.6, 0.8, 0.9],
+    }
+
+
 def test_thinning_keeps_the_ends_and_spreads_the_points() -> None:
     """Points lie where the curve moves, not where there are many."""
     x = np.concatenate([np.linspace(0, 0.01, 900), np.linspace(0.02, 1, 100)])

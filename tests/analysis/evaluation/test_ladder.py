@@ -47,6 +47,53 @@ def test_nearest_neighbour_is_the_nearest(rungs, monkeypatch):
     assert (ladder.nearest_neighbour(pixels[0], garments, pixels[1], TAXONOMY) == expected).all()
 
 
+def test_nearest_centroid_is_the_nearest_mean_of_a_garment(rungs):
+    """The group is that of the garment whose mean image is nearest, not of the nearest mean of a group."""
+    train, garments = images_and_garments(600, 0)
+    test, _ = images_and_garments(200, 1)
+    pixels = train.reshape(600, -1) / 255
+    means = np.stack([pixels[garments == garment].mean(axis=0) for garment in range(10)])
+    nearest = cdist(test.reshape(200, -1) / 255, means).argmin(axis=1)
+    assert (rungs["nearest centroid"].predicted == np.array(TAXONOMY.group_of)[nearest]).all()
+
+
+def test_logistic_regression_sums_the_garments_of_a_group():
+    """A group with four garments of 15% each wins over a garment of 40%, whatever the numbers of the garments are."""
+    rng = np.random.default_rng(0)
+    garments = np.repeat([0, 2, 4, 6, 9], [150, 150, 150, 150, 400])
+    noise = rng.normal(0, 1e-3, (1010, 9)).astype(np.float32)
+    found = ladder.logistic_regression(noise[:1000], garments, noise[1000:], TAXONOMY)
+    assert found.tolist() == [TAXONOMY.group_of[0]] * 10
+
+
+def test_principal_directions_are_scaled_to_unit_variance():
+    """Strong directions have about unit variance, weak ones less, because of the floor of 0.01."""
+    rng = np.random.default_rng(0)
+    train = (rng.normal(size=(4000, 3)) * [3, 0.5, 0.05] + 7).astype(np.float32)
+    known, unknown = ladder._principal_directions(train, train[:50], directions=3)
+    assert sorted(known.var(axis=0)) == pytest.approx([0.2, 0.96, 1], abs=0.03)
+    assert unknown == pytest.approx(known[:50], abs=1e-4) and known.mean(axis=0) == pytest.approx(0, abs=1e-3)
+    strongest, _ = ladder._principal_directions(train, train[:50], directions=1)
+    assert np.abs(np.corrcoef(strongest[:, 0], train[:, 0])[0, 1]) > 0.99
+
+
+def test_the_majority_is_of_groups_not_of_garments():
+    """Two garments of a group with 30% each outnumber one of another with 40%."""
+    garments = np.repeat([0, 2, 9], [30, 30, 40])
+    nothing = np.zeros((4, 1), np.float32)
+    found = ladder.majority(np.zeros((100, 1), np.float32), garments, nothing, TAXONOMY)
+    assert found.tolist() == [TAXONOMY.group_of[0]] * 4
+
+
+def test_every_rung_is_announced_and_timed():
+    """Before each rung its index, the number of rungs and its name are reported."""
+    train, garments = images_and_garments(100, 0)
+    reports = []
+    rungs = ladder.evaluate_ladder(train, garments, train[:5], TAXONOMY, lambda *report: reports.append(report))
+    assert reports == [(index, 4, rung.name) for index, rung in enumerate(rungs)]
+    assert all(rung.seconds > 0 for rung in rungs)
+
+
 @pytest.mark.slow
 def test_same_data_same_answers(rungs):
     """Nothing in the ladder is random."""

@@ -51,6 +51,39 @@ def test_a_class_that_is_never_predicted_has_precision_zero():
     assert group_metrics.precision(counts).tolist() == [0.5, 0.0]
 
 
+def test_what_the_examples_do_not_define_is_nan_and_leaves_the_means():
+    """An absent class that is predicted has no recall; one that is neither present nor predicted has no figure."""
+    counts = np.array([[6, 0, 2, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert group_metrics.recall(counts).tolist() == [0.75, 0, nan, nan]
+    assert group_metrics.precision(counts).tolist() == [0.75, 0, 0, nan]
+    assert group_metrics.f1(counts).tolist() == [0.75, 0, 0, nan]
+    means = {name: float(metric(counts)) for name, metric in group_metrics.OVERALL.items()}
+    assert means == pytest.approx(
+        {
+            "accuracy": 0.6,
+            "balanced_accuracy": 0.375,
+            "macro_f1": 0.25,
+            "macro_precision": 0.25,
+            "macro_recall": 0.375,
+        }
+    )
+    assert np.isnan(group_metrics.accuracy(np.zeros((2, 2))))
+
+
+def test_metrics_of_a_class_are_under_their_names():
+    """Of twenty answers: precision 4/5, recall 4/8, F1 8/13 of the second class."""
+    counts = np.array([[11, 1], [4, 4]])
+    found = {name: float(group_metrics.of_class(m, 1)(counts)) for name, m in group_metrics.PER_CLASS.items()}
+    assert found == pytest.approx({"precision": 0.8, "recall": 0.5, "f1": 8 / 13})
+
+
+def test_a_probability_of_zero_has_a_finite_loss():
+    """It counts as 1e-7, and certainty as none."""
+    losses = group_metrics.log_losses(np.array([0, 0, 1]), np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]))
+    assert losses.tolist() == pytest.approx([-np.log(1e-7), 0, np.log(2)])
+
+
 def test_leading_axes_are_kept():
     """A stack of confusion matrices gives a stack of figures."""
     stack = np.random.default_rng(1).integers(0, 9, (7, 3, CLASSES, CLASSES))
@@ -82,8 +115,9 @@ def test_calibration_error_is_the_gap_between_stated_and_right():
     """Ten answers at 0.95 of which eight are right are off by 0.15; ten at 0.55 of which five are right, by 0.05."""
     confidence = np.repeat([0.95, 0.55], 10)
     correct = np.r_[np.ones(8), np.zeros(2), np.ones(5), np.zeros(5)].astype(bool)
-    error = group_metrics.calibration_error(correct, confidence)(np.ones((1, 20)))
-    assert error == pytest.approx([0.10])
+    weights = np.stack([np.ones(20), np.r_[np.ones(10), np.zeros(10)], np.r_[np.zeros(8), 3, 3, np.zeros(10)]])
+    error = group_metrics.calibration_error(correct, confidence)(weights)
+    assert error == pytest.approx([0.10, 0.15, 0.95])
 
 
 def test_reliability_points_count_every_example():
@@ -91,6 +125,11 @@ def test_reliability_points_count_every_example():
     rng = np.random.default_rng(4)
     points = group_metrics.reliability(rng.random(500) < 0.5, rng.random(500))
     assert sum(point["count"] for point in points) == 500
+    confidence, correct = np.array([0.1, 0.15, 0.9, 1.0]), np.array([False, True, True, True])
+    assert group_metrics.reliability(correct, confidence, 4) == [
+        {"confidence": pytest.approx(0.125), "accuracy": 0.5, "count": 2},
+        {"confidence": pytest.approx(0.95), "accuracy": 1.0, "count": 2},
+    ]
     assert all(0 <= point["accuracy"] <= 1 for point in points)
 
 

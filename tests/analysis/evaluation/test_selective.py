@@ -58,6 +58,22 @@ def test_a_threshold_includes_its_own_confidence() -> None:
     assert [points[t].errors for t in (0.0, 0.8, 0.95)] == [1, 0, 0]
 
 
+def test_abstaining_leaves_at_least_one_answer() -> None:
+    """Shares are rounded to whole examples, and the most confident example always has an answer."""
+    correct = np.array([True, False, False, False])
+    curve = risk_coverage(np.array([0.9, 0.8, 0.7, 0.6]), correct)
+    shares = [0.0, 0.12, 0.13, 0.25, 0.5, 0.99]
+    assert [curve.risk_after_abstaining(s) for s in shares] == pytest.approx([0.75, 0.75, 2 / 3, 2 / 3, 0.5, 0])
+
+
+def test_operating_points_are_at_the_published_thresholds() -> None:
+    """`metrics.json` lists nine confidences, beginning with an answer to everything."""
+    points = operating_points(np.array([0.55, 0.985, 1.0]), np.array([False, True, True]))
+    assert [threshold for threshold, _ in points] == [0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]
+    assert [point.answered for _, point in points] == [3, 3, 2, 2, 2, 2, 2, 2, 1]
+    assert [point.avoided for _, point in points] == [0, 0, 1, 1, 1, 1, 1, 1, 1]
+
+
 def test_points_of_the_curve_answer_ties_together() -> None:
     """Each point is a confidence that occurs, with the share of examples from it on and the error among these."""
     confidence = np.array([0.9, 0.9, 0.7, 0.6])

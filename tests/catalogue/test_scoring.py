@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from catalogue.products import IMAGE_CACHE
 from catalogue.scoring import BATCH, CatalogueScorer
 from pipeline.contract.errors import UserError
 from serving.fetching.fetch_policy import FetchPolicy
@@ -57,6 +60,21 @@ def test_an_image_that_changed_behind_its_url_is_scored_again(dsn: str, version:
         assert CatalogueScorer(version, tmp_path / "cache", REVALIDATING).score(dsn).scored == 1
         after = contents(dsn)
     assert before.keys() == after.keys() and before[1][2] != after[1][2]
+
+
+def test_a_new_prediction_from_an_old_copy_expires_with_the_copy(dsn: str, version: Version, tmp_path: Path) -> None:
+    """The age of the cached image counts, not that of the prediction: the server is asked whether it has changed."""
+    answers = [Answer(body=png(1))]
+    with web(lambda request: answers[0]) as image_server:
+        add_products(dsn, [f"{image_server.url}/1"])
+        scorer = CatalogueScorer(version, tmp_path / "cache", CACHING)
+        scorer.score(dsn)
+        with closing(sqlite3.connect(tmp_path / "cache" / IMAGE_CACHE)) as cache, cache:
+            cache.execute("UPDATE url SET fetched_at = fetched_at - 31 * 86400")
+        answers[0] = Answer(body=png(2))
+        before = contents(dsn)
+        assert scorer.score(dsn).scored == 1 and contents(dsn)[1][2] != before[1][2]
+        assert scorer.score(dsn).scored == 0 and len(image_server.requests) == 2
 
 
 def test_an_outage_takes_no_group_away(dsn: str, version: Version, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.contract.files import exclusive_lock
-from serving.versions import RECORD, VersionError, _read_record, digest, hiding_directories, push, rollback, versions
+from serving.versions import (
+    RECORD,
+    VersionError,
+    _read_record,
+    digest,
+    hiding_directories,
+    newest_other,
+    push,
+    rollback,
+    versions,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,12 +207,28 @@ def test_no_number_is_left(base: Path, models: list[Path]) -> None:
 
 def test_directories_that_hide_the_newest_version(base: Path, models: list[Path]) -> None:
     """A directory without a model is no version, but a server would load it first if its number is the highest."""
+    assert hiding_directories(base) == []
+    (base / "1").mkdir(parents=True)
+    assert hiding_directories(base) == [base / "1"]
+    (base / "1").rmdir()
     push(models[0], base)
     (base / "0").mkdir()
     assert hiding_directories(base) == []
     (base / "99999999999").mkdir()
     assert [version.number for version in versions(base)] == [1]
     assert hiding_directories(base) == [base / "99999999999"]
+
+
+def test_the_newest_version_with_another_model(base: Path, models: list[Path], tmp_path: Path) -> None:
+    """It is the highest one whose model differs; warm-up requests and the record make no other model."""
+    assert newest_other(base, models[0]) is None
+    extra = tmp_path / "extra"
+    extra.write_text("requests")
+    for model in (models[0], models[1], models[2]):
+        push(model, base, {"warm": extra})
+    found = [newest_other(base, model) for model in (models[2], models[1], models[3])]
+    assert [version.number for version in found if version] == [2, 3, 3]
+    assert newest_other(base, push(models[0], base / "alone").path) and not newest_other(base / "alone", models[0])
 
 
 def test_no_saved_model(base: Path, tmp_path: Path) -> None:
@@ -224,6 +251,24 @@ def test_rollback_twice(base: Path, models: list[Path]) -> None:
     for model in models[:3]:
         push(model, base)
     assert [rollback(base).source, rollback(base).source] == [2, 1]
+    # Pushing the served model again adds nothing, and removes the version that was copied.
+    push(models[0], base, keep=4)
+    assert visible(base) == ["2", "3", "4", "5"]
+    with pytest.raises(VersionError, match="There is no version before the served one, 5."):
+        rollback(base)
+
+
+def test_rollback_never_restores_the_served_model(base: Path, models: list[Path]) -> None:
+    """Where the version before holds the served bytes, the one before that is restored, or there is none."""
+    for model in (models[0], models[1], models[0]):
+        push(model, base)
+    shutil.rmtree(base / "2")
+    with pytest.raises(VersionError, match="no version before the served one, 3"):
+        rollback(base)
+    for model in (models[1], models[2], models[1]):
+        push(model, base)
+    shutil.rmtree(base / "5")
+    assert content(rollback(base).path) == "graph a"
 
 
 def test_rollback_to_a_number(base: Path, models: list[Path]) -> None:
@@ -241,6 +286,21 @@ def test_rollback_survives_its_source(base: Path, models: list[Path]) -> None:
     # The newest version has these bytes already, so nothing is added.
     push(models[0], base, keep=1)
     assert visible(base) == [restored.path.name] and content(restored.path) == "graph a"
+
+
+@pytest.mark.parametrize("record", [None, "", "[1]", '{"source"', "\udcff"])
+def test_a_version_without_a_readable_record(base: Path, models: list[Path], record: str | None) -> None:
+    """Somebody else's version counts as one: it is listed, restored and pruned like our own."""
+    foreign = saved_model(base / "4", "foreign")
+    if record is not None:
+        (foreign / RECORD).parent.mkdir()
+        (foreign / RECORD).write_text(record, errors="surrogateescape")
+    push(models[0], base)
+    assert [(v.number, v.source) for v in versions(base)] == [(4, None), (5, None)]
+    restored = rollback(base)
+    assert (restored.source, content(restored.path)) == (4, "graph foreign")
+    push(models[1], base, keep=1)
+    assert visible(base) == ["7"]
 
 
 def test_rollback_without_versions(base: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -15,14 +16,16 @@ from psycopg.conninfo import make_conninfo
 from sql.connection import CatalogueError, ConflictError, LostConnectionError
 from sql.extract import Product
 from sql.write_back import (
+    check_losses,
     failed_share,
+    read_pending,
     remove_orphans,
     write_predictions,
 )
 from tests.conftest import ROOT
 from tests.sql.catalogue import Catalogue
 from tests.sql.faulty_proxy import Fault, proxy
-from tests.sql.predictions import NOON, answer, failed, stored, waiting
+from tests.sql.predictions import NOON, answer, failed, options, stored, waiting
 from tests.waiting import wait_until
 
 PHASES = {
@@ -155,6 +158,37 @@ def test_orphans_can_be_written_and_removed(dsn: str, edges: list[Product]) -> N
         assert connection.execute("SELECT * FROM product_to_review").fetchall() == []
     assert remove_orphans(dsn) == 1
     assert [row.product_id for row in stored(dsn)] == [p.id for p in edges]
+
+
+def test_only_products_with_a_group_can_lose_it(dsn: str, edges: list[Product]) -> None:
+    """The limit counts products whose group would go; those without an image never had one."""
+    pictured = [p for p in edges if p.url]
+    write_predictions(dsn, [answer(p) if p.url else failed(p, "no_image") for p in edges])
+    check_losses(dsn, 0, most_lost_share=0.0)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for table in ("ProductImages", "ProductDescription"):
+            connection.execute(f"DELETE FROM {table} WHERE ProductId = %s", [pictured[0].id])
+        connection.execute("DELETE FROM Product WHERE Id = %s", [pictured[0].id])
+        connection.execute("DELETE FROM ProductImages WHERE ProductId = %s", [pictured[1].id])
+    check_losses(dsn, 0, most_lost_share=2 / len(edges))
+    with pytest.raises(CatalogueError, match="Too many products would lose their group") as raised:
+        check_losses(dsn, 0, most_lost_share=1.9 / len(edges))
+    assert raised.value.received == "1 that are no longer in Product, 1 without an image at index 0"
+    assert raised.value.expected == f"at most 6% of {len(edges)} products with a result"
+    assert remove_orphans(dsn, most_lost_share=1 / len(edges)) == 1
+
+
+def test_nothing_is_locked_while_pending_products_are_scored(
+    dsn: str, edges: list[Product], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two lists other sessions change the catalogue, and the next list has their changes."""
+    monkeypatch.setattr("sql.extract.FIRST_ROWS", 4)
+    with closing(read_pending(dsn, "1")) as reading:  # type: ignore[type-var]
+        assert next(reading) == edges[:4]
+        with psycopg.connect(dsn, autocommit=True, options=f"{options(dsn)} -clock_timeout=20s") as other:
+            other.execute("ALTER TABLE Product ALTER Title SET DEFAULT 'new'")
+            other.execute("UPDATE Product SET Title = 'changed'")
+        assert [p.title for products in reading for p in products] == ["changed"] * (len(edges) - 4)
 
 
 def test_products_for_review(dsn: str, edges: list[Product]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.files import atomic_path, exclusive_directory_lock, exclusive_lock, write_json
+from pipeline.contract.files import atomic_path, exclusive_directory_lock, exclusive_lock, is_locked, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +54,22 @@ def test_a_file_lock_has_one_holder(tmp_path: Path) -> None:
         pass
     with exclusive_lock(path, wait=False):
         pass
+
+
+def test_looking_at_a_lock_does_not_take_it_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`is_locked` sees holders only, and a process that wants the lock in that instant gets it."""
+    path = tmp_path / "lock"
+    assert not is_locked(path) and not path.exists()
+    with exclusive_lock(path) as holder:
+        holder.write("7")
+        holder.flush()
+        assert is_locked(path) and path.read_text() == "7"
+    assert not is_locked(path)
+    looking = path.open()
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr("time.sleep", lambda seconds: looking.close())
+    with exclusive_lock(path, wait=False):
+        assert is_locked(path) and looking.closed
 
 
 def test_a_directory_lock_excludes_other_processes_until_they_end(tmp_path: Path) -> None:

@@ -260,6 +260,18 @@ def test_a_slow_server_times_out() -> None:
             hold.set()
 
 
+def test_redirects_share_one_deadline() -> None:
+    """Three answers of 0.4 s each do not fit into 1 s, although each of them does."""
+    never = threading.Event()
+
+    def answer(request: Request) -> Answer:
+        never.wait(0.4)
+        return shop(request)
+
+    with web(answer) as server, pytest.raises(DownloadError, match="takes too long"):
+        download(f"{server.url}/hops/2", 10_000, allow_private=True, timeout_seconds=1.0)
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [("none.png", "Expected: status 200\nReceived: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],

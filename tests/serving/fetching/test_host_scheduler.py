@@ -170,7 +170,7 @@ def test_a_host_that_answers_slowly_is_not_dropped(shop: Shop, image_server: Web
     assert found == {"timed_out": 8, "fetched": 20}
 
 
-def test_downloads_started_before_an_answer_do_not_count(shop: Shop, image_server: Web) -> None:
+def test_downloads_started_before_an_answer_do_not_count() -> None:
     """A download that hangs while another one is answered does not count as unanswered."""
     hosts: HostScheduler[int] = HostScheduler(
         max_per_host=4, max_unanswered=2, min_unanswered_seconds=0, connect=Downloader
@@ -183,3 +183,58 @@ def test_downloads_started_before_an_answer_do_not_count(shop: Shop, image_serve
     for _ in range(2):
         hosts.record_no_answer("a", "no", time.monotonic())
     assert hosts.dropped("a")
+
+
+def test_unanswered_downloads_count_when_they_span_time_enough() -> None:
+    """Many downloads that fail in one moment drop no host; the same number over a longer time does."""
+    hosts: HostScheduler[int] = HostScheduler(
+        max_per_host=4, max_unanswered=3, min_unanswered_seconds=1_000, connect=Downloader
+    )
+    now = time.monotonic()
+    for name, begun in (("restarting", now), ("silent", now - 2_000)):
+        for attempt in range(2):
+            hosts.record_no_answer(name, f"no {attempt}", begun)
+        assert hosts.dropped(name) == ""
+        hosts.record_no_answer(name, "no 2", begun)
+    assert (hosts.dropped("restarting"), hosts.dropped("silent")) == ("", "no 2")
+    hosts.record_answer("silent")
+    assert hosts.dropped("silent") == "no 2"
+
+
+class Recorded(Downloader):
+    """A downloader that records whether it was closed or aborted."""
+
+    ended = ""
+
+    def close(self) -> None:
+        self.ended = "closed"
+        super().close()
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+        super().abort()
+
+
+def test_idle_connections_are_reused_and_bounded() -> None:
+    """A host keeps its connection; beyond 64 the longest idle ones are closed, and in the end all of them."""
+    hosts: HostScheduler[int] = HostScheduler(
+        max_per_host=1, max_unanswered=3, min_unanswered_seconds=0, connect=Recorded
+    )
+
+    def visit(name: str) -> Downloader:
+        hosts.put(name, 0)
+        taken = hosts.take()
+        assert taken is not None and taken[0] == name
+        hosts.release(name, taken[2])
+        return taken[2]
+
+    first = [visit(f"host {n}") for n in range(66)]
+    assert [d.ended for d in first if isinstance(d, Recorded)] == ["closed"] * 2 + [""] * 64
+    assert visit("host 65") is first[65] and visit("host 0") is not first[0]
+    hosts.put("host 65", 0)
+    busy = hosts.take()
+    hosts.close()
+    assert hosts.take() is None and busy is not None
+    assert [d.ended for d in first if isinstance(d, Recorded)] == ["closed"] * 65 + ["aborted"]
+    hosts.release("host 65", busy[2])
+    assert isinstance(busy[2], Recorded) and busy[2].ended == "closed"

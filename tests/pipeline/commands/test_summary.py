@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +23,8 @@ from pipeline.contract.processor import has_bfloat16
 from pipeline.definition import COMPONENTS
 from pipeline.runner.configuration import load_configuration
 from pipeline.runner.local_runner import RunResult
-from pipeline.runner.metadata_store import ArtifactRecord
+from pipeline.runner.metadata_store import ArtifactRecord, MetadataStore
+from pipeline.runner.store_recovery import Recovered
 from pipeline.runner.workspace import Workspace
 from tests.conftest import ROOT
 from tests.pipeline.conftest import Run
@@ -163,3 +168,184 @@ def test_a_verdict_without_a_baseline_is_a_warning(compared: bool, tmp_path: Pat
     else:
         assert "blessed, 1 of 1 rules passed. 1 rules on changes did not apply. Every other rule holds.\n" in text
         assert "Every rule holds" not in text and "\x1b[1;33mWarning: No earlier model to compare with" in styled
+
+
+def figure(value: float) -> dict[str, object]:
+    """A figure with an interval of five points on each side."""
+    return {"value": value, "interval": [value - 0.05, value + 0.05]}
+
+
+def panel(artifacts: dict[str, tuple[str, str, object]], root: Path, width: int = 200, **more: object) -> str:
+    """Returns the panel of a run whose stages have written these: a type, a file name and its content by stage."""
+    found = {}
+    for number, (stage, (kind, name, content)) in enumerate(artifacts.items(), start=1):
+        write_json(root / stage / name, content)
+        found[stage] = {"output": ArtifactRecord(number, kind, stage, "", 0.0)}
+    fields = {"seconds": {}, "peak_mebibytes": 0.0} | more
+    console = Console(record=True, width=width, file=io.StringIO())
+    print_summary(console, RunResult(root, 1, found, **fields), Workspace(root))  # type: ignore[arg-type]
+    return console.export_text()
+
+
+def cells(text: str, heading: str) -> list[list[str]]:
+    """Returns the rows of the table that begins with this heading, split at two or more spaces."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.startswith(heading))
+    return [re.split(r" {2,}", line) for line in lines[start : lines.index("", start)]]
+
+
+def test_every_figure_of_the_panel_stands_under_its_heading(tmp_path: Path) -> None:
+    """Groups, macro means and simpler models are in percent with two digits, their intervals with one."""
+    names = ("precision", "recall", "f1")
+    group = {name: figure(0.61 + 0.05 * i) for i, name in enumerate(names)}
+    overall = {f"macro_{name}": figure(0.81 + 0.05 * i) for i, name in enumerate(names)}
+    simple = {"name": "nearest", "accuracy": figure(0.25), "macro_f1": figure(0.35), "hardest_group_f1": figure(0.45)}
+    model = {"name": "this model", "accuracy": figure(0.95), "macro_f1": figure(0.85), "hardest_group_f1": None}
+    ladder = [rung | {"hardest_group": "Dress"} for rung in (simple, model)]
+    undefined = group | {"recall": {"value": None, "interval": [None, None]}}
+    groups = {"Dress": group, "Bags": undefined}
+    metrics = {"examples": 12345, "groups": groups, "overall": overall, "ladder": ladder}
+    text = panel({"evaluator": ("ModelEvaluation", "metrics.json", metrics)}, tmp_path)
+    assert "Percent of the 12,345 test images, with 95% intervals" in text
+    assert cells(text, "group ") == [
+        ["group", "precision", "recall", "F1"],
+        ["Dress", "61.00 [56.0, 66.0]", "66.00 [61.0, 71.0]", "71.00 [66.0, 76.0]"],
+        ["Bags", "61.00 [56.0, 66.0]", "not defined", "71.00 [66.0, 76.0]"],
+        ["macro mean", "81.00 [76.0, 86.0]", "86.00 [81.0, 91.0]", "91.00 [86.0, 96.0]"],
+    ]
+    assert cells(text, "ladder ") == [
+        ["ladder", "accuracy", "macro F1", "Dress F1"],
+        ["nearest", "25.00 [20.0, 30.0]", "35.00 [30.0, 40.0]", "45.00 [40.0, 50.0]"],
+        ["this model", "95.00 [90.0, 100.0]", "85.00 [80.0, 90.0]", "not defined"],
+    ]
+    assert f"Report   {tmp_path / 'evaluator' / 'report.html'}" in text.splitlines()
+
+
+def test_the_verdicts_name_their_model_and_the_reason(tmp_path: Path) -> None:
+    """The Evaluator judges the model, the InfraValidator the served one; a refusal gives its reason, and exits so."""
+    rules = [{"passed": True, "applied": True}, {"passed": False, "applied": True}, {"passed": True, "applied": False}]
+    refused = {"blessed": False, "reason": "Recall is low.", "rules": rules}
+    served = {"blessed": True, "reason": "", "rules": [{"passed": True}, {"passed": True}]}
+    artifacts: dict[str, tuple[str, str, object]] = {
+        "evaluator": ("ModelBlessing", "verdict.json", refused),
+        "infra_validator": ("InfraBlessing", "verdict.json", served),
+    }
+    lines = panel(artifacts, tmp_path).splitlines()
+    assert "Model: NOT blessed, 1 of 2 rules passed. Recall is low." in lines
+    assert "Served model: blessed, 2 of 2 rules passed. Every rule holds." in lines
+    records = {name: {"blessing": ArtifactRecord(1, kind, name, "", 0.0)} for name, (kind, _, _) in artifacts.items()}
+    result = RunResult(tmp_path, 1, records, {}, 0.0)
+    assert summary.refusals(result, ["evaluator", "infra_validator"]) == ["evaluator: Recall is low."]
+    assert summary.refusals(result, ["infra_validator"]) == []
+
+
+@pytest.mark.parametrize(
+    ("pushed", "version", "there", "expected"),
+    [
+        (True, 3, [2, 3], ["Pushed as version 3."]),
+        (True, 3, [3, 7], ["Pushed as version 3.", "Version 7 is the newest, and is what TensorFlow Serving serves."]),
+        (True, 3, [], ["Pushed as version 3.", "No version is the newest, and is what TensorFlow Serving serves."]),
+        (False, None, [2], ["Not pushed: it was refused."]),
+    ],
+)
+def test_the_panel_names_the_pushed_version_and_a_newer_one(
+    pushed: bool, version: int | None, there: list[int], expected: list[str], tmp_path: Path
+) -> None:
+    """After a rollback, or beside another run, the pushed version is not the one that is served."""
+    workspace = Workspace(tmp_path)
+    for number in there:
+        write_json(workspace.serving / str(number) / "saved_model.pb", {})
+    record = {"pushed": pushed, "version": version, "path": "", "reason": "it was refused."}
+    lines = panel({"pusher": ("PushedModel", "pushed.json", record)}, tmp_path).splitlines()
+    assert [line for line in lines if "ushed" in line or "newest" in line] == expected
+    assert (f"Model    {workspace.serving}" in lines) == bool(there)
+
+
+def test_the_panel_ends_with_times_paths_and_commands(tmp_path: Path) -> None:
+    """Every command names a workspace that is not the default one, quoted for a shell, and loopback alone."""
+    root = tmp_path / "my work"
+    workspace = Workspace(root)
+    write_json(workspace.serving / "1" / "saved_model.pb", {})
+    text = panel({}, root, seconds={"trainer": 150.0, "evaluator": 12.34}, peak_mebibytes=1536.0)
+    lines = text.splitlines()
+    assert "Time: 2.7 min in total; trainer 2.5 min, evaluator 12.3 s. Peak memory 1.50 GiB." in lines
+    assert f"Logs     {workspace.logs}" in lines and "were reused" not in text
+    assert f"Record   {workspace.store}  (fashion status --workspace '{root}')" in lines
+    tail = {
+        line.split()[0]: line
+        for line in lines[lines.index(f"Record   {workspace.store}  (fashion status --workspace '{root}')") + 1 :]
+        if line
+    }
+    assert list(tail) == ["Look", "Serve", "Ask", "Docker"]
+    assert tail["Look"].endswith(f"fashion tensorboard --workspace '{root}'")
+    assert tail["Serve"].endswith(f"fashion serve --workspace '{root}'")
+    assert f"-p 127.0.0.1:8501:8501 -v '{workspace.serving}:/models/fashion' -e MODEL_NAME=fashion" in tail["Docker"]
+    command = re.search(r'python3 -c "(.*)" \|', tail["Ask"])
+    assert command is not None
+    done = subprocess.run([sys.executable, "-c", command[1]], capture_output=True, text=True, check=True)
+    (image,) = json.loads(done.stdout)["instances"]
+    assert [len(row) for row in image] == [28] * 28 and all(0 <= p <= 255 for row in image for p in row)
+    nothing = panel({}, tmp_path / "new")
+    assert "Time:" not in nothing and "All 0 stages were reused; nothing has changed." in nothing
+
+
+def test_the_default_workspace_needs_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the directory of the workspace the commands are as short as in the README."""
+    monkeypatch.chdir(tmp_path)
+    assert "  (fashion status)\n" in panel({}, Path("workspace"))
+
+
+def test_the_latest_run_is_a_line_a_stage_with_its_artifacts(tmp_path: Path) -> None:
+    """Every stage has its state, seconds and start; what is unusual stands below."""
+    stage = {"stage": "trainer", "state": "COMPLETE", "seconds": 61.25, "started": "2026-01-02 03:04:05"}
+    artifact = {"artifact": 7, "type": "Model", "path": "w/artifacts/trainer/3/model"}
+    killed = {"stage": "evaluator", "state": "INTERRUPTED", "seconds": 0.0, "started": "2026-01-02 03:05:05"}
+    table = {
+        "run": 4,
+        "pipeline": "fashion",
+        "git_commit": "abc",
+        "profile": "quick",
+        "stages": [stage | {"artifacts": {"model": artifact}}, killed | {"artifacts": {}}],
+        "unrecorded_stages": ["tuner", "pusher"],
+        "unreadable_records": ["x/execution.json: broken"],
+        "pushed_versions": [5, 3],
+    }
+    assert summary.latest_run_text(table).splitlines() == [
+        "run 4 of fashion, profile quick, commit abc",
+        "trainer            COMPLETE       61.2 s  2026-01-02 03:04:05",
+        "    Model 7: w/artifacts/trainer/3/model",
+        "evaluator          INTERRUPTED     0.0 s  2026-01-02 03:05:05",
+        "pushed versions, newest first: 5, 3",
+        "The run was killed in evaluator; fashion run resumes it.",
+        "Finished but not in the metadata store: tuner, pusher. fashion run records them.",
+        "Not a record of an execution: x/execution.json: broken",
+    ]
+    empty = dict.fromkeys(("stages", "unrecorded_stages", "unreadable_records", "pushed_versions"), ())
+    assert summary.latest_run_text({"run": None, **empty}).splitlines() == [
+        "No run is recorded.",
+        "pushed versions, newest first: none",
+    ]
+
+
+def test_the_latest_run_has_what_its_stages_wrote(run: Run, workspace: Workspace) -> None:
+    """Of two runs it is the second: its stages in order, with their seconds, outputs and profile, and no inputs."""
+    run()
+    run("source.count=5")
+    for number in (2, 9):
+        write_json(workspace.serving / str(number) / "saved_model.pb", {})
+    before = time.strftime("%Y-%m-%d", time.localtime())
+    with MetadataStore(workspace.store) as store:
+        executions = [store.latest_execution(name) for name in ("source", "learn", "judge")]
+        table = summary.latest_run(store, workspace, Recovered(stages=("a",), unreadable=("b",)))
+    assert table["run"] == 2 and table["pushed_versions"] == [9, 2]
+    assert (table["unrecorded_stages"], table["unreadable_records"]) == (["a"], ["b"])
+    assert [(s["stage"], s["state"], s["execution"]) for s in table["stages"]] == [
+        ("source", "COMPLETE", 4),
+        ("learn", "COMPLETE", 5),
+        ("judge", "COMPLETE", 6),
+    ]
+    for stage, execution in zip(table["stages"], executions, strict=True):
+        assert execution is not None and stage["seconds"] == round(execution.seconds, 1)
+        assert stage["started"].startswith(before) and stage["peak_mebibytes"] > 10
+    (model,) = table["stages"][1]["artifacts"].values()
+    assert model["type"] == "Model" and Path(model["path"]).is_dir() and "/learn/5/" in model["path"]

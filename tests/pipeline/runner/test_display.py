@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.runner.display import LiveDisplay, PlainDisplay, TimeLeft
+from pipeline.runner.display import LiveDisplay, PlainDisplay, TimeLeft, display_for, format_duration
 from pipeline.runner.fingerprint import ROOT
 
 
@@ -30,19 +30,71 @@ def test_plain_lines_have_reason_duration_and_note() -> None:
     ]
 
 
+def test_plain_lines_tell_reused_kept_and_failed_stages_apart() -> None:
+    """A note is only written where there is one, and a message is a line of its own, without markup."""
+    written = io.StringIO()
+    display = PlainDisplay(Console(file=written, width=200))
+    display.started("trainer", ["an input changed", "--fresh was given"])
+    display.reused("tuner", "reuse", "trials 5")
+    display.reused("example_gen", "keep", "")
+    display.finished("evaluator", 75.0, "")
+    display.failed("trainer")
+    display.message("[bold]words\x1b[2J")
+    assert written.getvalue().splitlines() == [
+        "trainer: running, because an input changed; --fresh was given",
+        "tuner: reused; trials 5",
+        "example_gen: kept",
+        "evaluator: done in 75.0 s",
+        "trainer: did not finish",
+        "[bold]words\\x1b[2J",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1.0 min"), (3594, "59.9 min"), (3600, "1.0 h"), (9000, "2.5 h")],
+)
+def test_durations_have_the_unit_that_fits(seconds: float, text: str) -> None:
+    """Seconds below a minute, minutes below an hour, hours from then on."""
+    assert format_duration(seconds) == text
+
+
 def test_live_table_shows_bar_state_and_note() -> None:
-    """The table has the state of each stage and the progress of the running one."""
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, record=True)
+    """Each stage has its state in its own colour, its time and note; a running one its bar and progress."""
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, record=True, color_system="standard")
+    drawn = Console(file=io.StringIO(), width=120, record=True, force_terminal=True, color_system="standard")
     display = LiveDisplay(console)
-    with display.watch(["tuner", "trainer", "evaluator"]):
+    with display.watch(["example_gen", "tuner", "cross_validator", "trainer", "evaluator", "pusher"]):
+        display.reused("example_gen", "keep", "train 60,000")
         display.reused("tuner", "reuse", "trials 5")
+        display.finished("cross_validator", 75.0, "folds 3")
         display.started("trainer", ["it has never finished here"])
-        display.progress("trainer")(2, 10, "epochs", "loss 0.25")
-        console.print(display._table())
-        display.failed("trainer")
-    output = console.export_text()
-    assert "reused" in output and "trials 5" in output and "waiting" in output and "failed" in output
-    assert "2/10 epochs  loss 0.25" in output and "━" in output
+        display.progress("trainer")(2000, 10_000, "steps", "loss 0.25")
+        display.started("evaluator", ["the model changed"])
+        display.failed("evaluator")
+        drawn.print(display._table())
+    styled = drawn.export_text(clear=False, styles=True)
+    heading, *rows = drawn.export_text().splitlines()
+    assert heading.split() == ["stage", "state", "time", "left"]
+    found = {row.split()[0]: row.split()[1:] for row in rows}
+    assert found["example_gen"] == ["kept", "train", "60,000"] and found["tuner"] == ["reused", "trials", "5"]
+    assert found["cross_validator"] == ["done", "1.2", "min", "folds", "3"] and found["pusher"] == ["waiting"]
+    assert found["trainer"][0] == "running" and found["trainer"][-4:] == ["2,000/10,000", "steps", "loss", "0.25"]
+    assert found["trainer"][3].startswith("━") and found["evaluator"][0] == "failed" and len(found["evaluator"]) == 3
+    colours = {"failed": "31", "done": "32", "kept": "34", "reused": "34", "running": "1;36", "waiting": "2"}
+    assert [state for state, code in colours.items() if f"\x1b[{code}m{state}" not in styled] == []
+
+
+def test_bar_is_as_long_as_the_share_that_is_finished() -> None:
+    """At a quarter of the units, a quarter of the bar is filled."""
+    for done, filled in ((25, 5), (75, 15)):
+        display = LiveDisplay(Console(file=io.StringIO(), width=150, force_terminal=True))
+        drawn = Console(file=io.StringIO(), width=150, record=True, force_terminal=True, color_system=None)
+        with display.watch(["trainer"]):
+            display.started("trainer", ["new"])
+            display.progress("trainer")(done, 100, "epochs")
+            drawn.print(display._table())
+        assert drawn.export_text().count("━") == filled
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -124,3 +176,9 @@ def test_output_of_a_stage_does_not_disturb_the_table(tmp_path: Path) -> None:
     assert b"judge" in output and b"done" in output and b"native output" not in output
     logs = list((tmp_path / "workspace" / "logs" / "learn").glob("*/stage.log"))
     assert logs[0].read_text() == "native output\n"
+
+
+def test_a_log_gets_lines_and_a_terminal_the_table() -> None:
+    """A pipe must not be filled with a table that is drawn anew four times a second."""
+    assert isinstance(display_for(Console(file=io.StringIO())), PlainDisplay)
+    assert isinstance(display_for(Console(file=io.StringIO(), force_terminal=True)), LiveDisplay)

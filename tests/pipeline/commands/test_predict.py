@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,9 +16,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pipeline.commands.predict import BATCH, _describe_failures, _next_step
+from serving.client import ClientError, DeadlineExceeded, Failure, NotFound, Overloaded, Unreachable
 from serving.engines.engine import free_port
 from tests.conftest import ROOT
-from tests.serving.client.test_client import answered, refused, row
+from tests.serving.client.test_client import TAXONOMY, answered, refused, row
 from tests.serving.web import Answer, Request, web
 
 GO = """
@@ -52,13 +56,100 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_table_names_file_group_confidence_and_abstention(folder: Path) -> None:
-    """Without a format option a table is printed, with square brackets in names intact."""
-    with web(answered) as server:
-        done = predict(folder, "--url", server.url)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if "a[red].png" in line)
-    assert row()["group"] in line and "90.0%" in line and "no" in line
+def by_size(request: Request) -> Answer:
+    """Is sure of the fourth group for a wide image, and abstains on the others."""
+    body = json.loads(request.body)
+    if body["signature_name"] == "taxonomy":
+        return answered(request)
+    rows = []
+    for instance in body["instances"]:
+        sure = Image.open(io.BytesIO(base64.b64decode(instance["b64"]))).width > 100
+        group, confidence = (3, 0.875) if sure else (0, 0.5)
+        probabilities = [(1 - confidence) / 4] * 5
+        probabilities[group] = confidence
+        rows.append(
+            row(confidence)
+            | {"group": TAXONOMY.groups[group], "group_probabilities": probabilities, "abstain": not sure}
+            | {"prediction_set": [index == group for index in range(5)]}
+        )
+    return Answer(body=json.dumps({"predictions": rows}).encode())
+
+
+def test_every_image_has_its_own_line_in_the_order_of_the_sources(folder: Path) -> None:
+    """A large image is answered after the small ones, and still stands where it was named, in every format."""
+    Image.new("L", (200, 100)).save(folder / "a-wide.png")
+    files = ["a-wide.png", "a[red].png", "b.jpg"]
+    with web(by_size) as server:
+        table, commas, objects = (predict(folder, "--url", server.url, *form) for form in ([], ["--csv"], ["--json"]))
+    assert [done.returncode for done in (table, commas, objects)] == [0] * 3, table.stderr
+    groups = [TAXONOMY.groups[3], TAXONOMY.groups[0], TAXONOMY.groups[0]]
+    lines = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in table.stdout.splitlines()]
+    found = [(Path(cells[0]).name, *cells[1:]) for cells in lines if cells]
+    expected = list(zip(files, groups, ("87.5%", "50.0%", "50.0%"), ("no", "yes", "yes"), strict=True))
+    assert found == [("file", "group", "confidence", "abstain"), *expected]
+    rows = list(csv.reader(io.StringIO(commas.stdout)))
+    assert rows[0] == ["file", "group", "confidence", "abstain"]
+    confidences, abstains = ("0.875000", "0.500000", "0.500000"), ("false", "true", "true")
+    assert rows[1:] == [
+        [str(folder / name), *cells] for name, *cells in zip(files, groups, confidences, abstains, strict=True)
+    ]
+    content = json.loads(objects.stdout)
+    assert [(Path(c["file"]).name, c["group"], c["abstain"]) for c in content] == [
+        (name, group, yes == "yes") for name, group, _, yes in expected
+    ]
+    assert [c["prediction_set"] for c in content] == [[group] for group in groups]
+    assert [c["group_probabilities"][TAXONOMY.groups[3]] for c in content] == [0.875, 0.125, 0.125]
+
+
+def test_a_server_that_stops_halfway_loses_no_answer(folder: Path) -> None:
+    """What was answered before is printed, and the error comes with its next step."""
+    Image.new("L", (200, 100)).save(folder / "a-wide.png")
+    for number in range(BATCH):
+        Image.new("L", (5, 5)).save(folder / f"c{number:02}.png")
+    requests = 0
+
+    def once(request: Request) -> Answer:
+        nonlocal requests
+        if b"taxonomy" in request.body:
+            return answered(request)
+        requests += 1
+        return by_size(request) if requests == 1 else refused(503, "busy")
+
+    with web(once) as server:
+        done = predict(folder, "--url", server.url, "--csv", "--timeout", 1)
+    names = [Path(line.split(",")[0]).name for line in done.stdout.splitlines()[1:]]
+    assert done.returncode == 1 and "Next: the same command, later" in done.stderr
+    assert names == ["a-wide.png", "a[red].png", "b.jpg", *(f"c{number:02}.png" for number in range(BATCH - 3))]
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (Unreachable("x"), "fashion serve"),
+        (Overloaded("x"), "the same command, later"),
+        (DeadlineExceeded("x"), "the same command with --timeout 60"),
+        (NotFound("x"), "fashion serve, or --model, --version, --label"),
+        (ClientError("x"), "look at the server's log"),
+    ],
+)
+def test_each_error_of_the_server_has_its_next_step(error: ClientError, step: str) -> None:
+    """A longer time limit is six times the last one, and at least a minute."""
+    assert _next_step(error, 10.0) == step
+    assert _next_step(DeadlineExceeded("x"), 20.0).endswith("--timeout 120")
+
+
+@pytest.mark.parametrize(
+    ("count", "lines"),
+    [
+        (3, ["0 is bad", "1 is bad", "2 is bad"]),
+        (4, ["0 is bad", "The same error for 3 further images: 1, 2, 3"]),
+        (1006, ["0 is bad", "The same error for 1,005 further images: 1, 2, 3 and 1,002 more"]),
+    ],
+)
+def test_equal_errors_are_counted_from_the_fourth_image_on(count: int, lines: list[str]) -> None:
+    """Three lines are as short as their summary; another error keeps its own line, in the order of the first ones."""
+    failures = [Failure(str(number), f"{number} is bad") for number in range(count)]
+    assert _describe_failures([*failures[:1], Failure("z", "z is gone"), *failures[1:]]) == [*lines, "z is gone"]
 
 
 def test_json_and_csv(folder: Path) -> None:

@@ -13,74 +13,12 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
-from analysis.evaluation import history, verdict
-from analysis.evaluation import model_evaluation as evaluation
+from analysis.evaluation import verdict
 from analysis.evaluation.ladder import evaluate_ladder
-from analysis.evaluation.predictions import Predictions
 from analysis.evaluation.report import most_confident_errors, png_data_uri, write_report
-from analysis.evaluation.tfma import OVERALL, SliceMetrics
 from analysis.evaluation.verdict import DEFAULT_RULES, judge
-from models.taxonomy import Taxonomy
+from tests.analysis.evaluation.evaluated_model import COUNT, TAXONOMY, answers
 from tests.synthetic import images_and_garments
-
-TAXONOMY = Taxonomy.load()
-COUNT = 200
-
-
-def answers(seed: int) -> Predictions:
-    """Returns made-up answers to the garments of `images_and_garments(COUNT, 1)`, most of them right."""
-    _, garments = images_and_garments(COUNT, 1)
-    scores = np.random.default_rng(seed).dirichlet(np.ones(10), COUNT) + 0.6 * np.eye(10)[garments]
-    by_garment = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    by_group = by_garment @ np.array(TAXONOMY.membership(), np.float32)
-    chosen = by_group > 0.3
-    return Predictions(by_group, by_garment, by_group.max(axis=1), chosen.sum(axis=1) != 1, chosen)
-
-
-def content(baseline: Predictions | None = None) -> dict[str, Any]:
-    """Returns the content of a `metrics.json` with one slice and three corruptions."""
-    train, known = images_and_garments(300, 0)
-    images, garments = images_and_garments(COUNT, 1)
-    tested = evaluation.TestedModel(garments, answers(0), TAXONOMY, resamples=200)
-    whole = SliceMetrics(COUNT, 0.9, 0.2, tested.confusion)
-    slices = {OVERALL: whole, ("shop_window", "<b>left</b>"): whole}
-    features = {"shop_window": np.full(COUNT, "<b>left</b>"), "has_near_duplicate": np.tile(["yes", "no"], COUNT // 2)}
-    rights = {"jpeg": 38, "none": 39, "shot_noise": 21}
-    corruptions = {("corruption", name): corrupted(right) for name, right in rights.items()}
-    rungs = evaluate_ladder(train, known, images, TAXONOMY)
-    metrics = evaluation.compute_metrics(tested, features, slices, corruptions, rungs, 1.5, baseline) | {
-        "versions": {"numpy": "2"},
-        "comparison": "No earlier model to compare with: none." if baseline is None else "Compared with the last one.",
-        "test_examples": "digest",
-        "earlier_models": [],
-    }
-    return metrics | {"best_blessed": history.best_blessed(metrics)}
-
-
-def corrupted(right: int) -> SliceMetrics:
-    """Returns the figures of 40 corrupted examples, as many of them right."""
-    return SliceMetrics(40, right / 40, 0.5, np.diag([right, 0, 0, 0, 0]) + np.diag([40 - right, 0, 0, 0], 1))
-
-
-@pytest.fixture(scope="module")
-def metrics() -> dict[str, Any]:
-    """The figures of a model without a baseline."""
-    return content()
-
-
-@pytest.fixture(scope="module")
-def page(metrics: dict[str, Any]) -> str:
-    """The report on them."""
-    images, garments = images_and_garments(COUNT, 1)
-    groups = np.array(TAXONOMY.group_of)[garments]
-    columns = {
-        "source_id": [f"test/{i:04x}" for i in range(COUNT)],
-        "image": images,
-        "garment": garments,
-        "group": groups,
-    }
-    misclassified = most_confident_errors(columns, answers(0), TAXONOMY, 5)
-    return write_report(metrics, judge(metrics, DEFAULT_RULES), misclassified, TAXONOMY)
 
 
 def test_page_needs_nothing_from_outside(page):
@@ -129,14 +67,6 @@ def test_names_are_escaped(page):
     assert "&lt;b&gt;left&lt;/b&gt;" in page and "<b>left</b>" not in page
 
 
-def test_changes_are_shown_against_a_baseline():
-    """With a blessed model before it, the page compares the two."""
-    metrics = content(answers(1))
-    page = write_report(metrics, judge(metrics, DEFAULT_RULES), [], TAXONOMY)
-    assert "Changes from that model to this one" in page
-    assert f"{metrics['baseline']['overall']['accuracy']['value']:.4f}" in page
-
-
 def test_corruptions_stand_worst_first(page):
     """With the severity, the number of images, and a figure with its interval a corruption."""
     section = page[page.index("<h2>Under corruption</h2>") :]
@@ -153,66 +83,26 @@ def test_without_corruptions_there_is_no_section(metrics):
     assert "<h2>Slices</h2>" in page and "corruption" not in page
 
 
-def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics):
+def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics, compared):
     """The names that are checked beforehand are those of the figures that are there afterwards."""
     known = verdict.figures(metrics)
     assert set(known["overall"]) == set(verdict.OVERALL_FIGURES)
     assert set(known["group:One piece"]) == set(verdict.GROUP_FIGURES)
     assert set(known["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
     assert set(known["shop_window:<b>left</b>"]) == set(known["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
-    compared = content(answers(1))
     for changes in (compared["baseline"], compared["best_blessed"]):
         assert set(changes["change"]) == set(verdict.OVERALL_CHANGES)
         assert set(changes["groups"]["Bags"]) == set(verdict.GROUP_CHANGES)
 
 
-def table(page: str, heading: str) -> list[list[str]]:
-    """Returns the cells' text of the first table of a section, row by row."""
-    section = page[page.index(f"<h2>{heading}</h2>") :]
-    rows = re.findall("<tr>(.*?)</tr>", section[: section.index("</table>")], re.DOTALL)
-    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
-    return [[re.sub("<small>.*?</small>|<[^>]*>", "", cell).strip() for cell in row] for row in cells]
-
-
-def test_figures_of_a_group_stand_under_their_headings(page, metrics):
-    """Every column of the groups' table holds the metric that its heading names."""
-    headings, *rows = table(page, "Groups")
-    names = {"Precision": "precision", "Recall": "recall", "F1": "f1", "AUC": "auc", "Set coverage": "coverage"}
-    assert headings == ["Group", *names] and [row[0] for row in rows] == list(TAXONOMY.groups)
-    for row in rows:
-        block = metrics["groups"][row[0]]
-        assert row[1:] == [f"{block[name]['value']:.4f}" for name in names.values()]
-        assert block["precision"]["value"] != block["recall"]["value"]
-
-
-def test_reliability_diagram_has_the_accuracy_upwards(page, metrics):
-    """A dot of an overconfident bin lies right of and below the diagonal, at its confidence and accuracy."""
-    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)
-    expected = [(40 + 300 * p["confidence"], 310 - 300 * p["accuracy"]) for p in metrics["reliability"]]
-    assert [(float(x), float(y)) for x, y in dots] == [pytest.approx(point, abs=0.06) for point in expected]
-    assert any(abs(p["confidence"] - p["accuracy"]) > 0.05 for p in metrics["reliability"])
-    labels = re.findall(r'<text x="(\d+)" y="(\d+)" text-anchor="middle"[^>]*>(confidence|accuracy)</text>', page)
-    assert {name: int(x) > 100 for x, _, name in labels} == {"confidence": True, "accuracy": False}
-
-
-def test_rules_that_decided_come_first(page, metrics):
-    """The failed rules lead the table, those that did not apply follow, and the box counts only those that did."""
-    outcomes = [row[-1] for row in table(page, "Rules")[1:]]
-    failed, unused = outcomes.count("failed"), outcomes.count("did not apply")
-    assert failed and unused
-    assert outcomes[:failed] == ["failed"] * failed
-    assert f"{outcomes.count('passed')} of {len(outcomes) - unused} rules passed, {unused} did not apply" in page
-
-
-def test_without_an_earlier_model_the_page_says_so_at_the_top(page):
+def test_without_an_earlier_model_the_page_says_so_at_the_top(page, compared):
     """The sentence stands beside the verdict, in the colour of a warning; with an earlier model in the usual one."""
     assert '<div class="verdict bad"><b>No earlier model to compare with' in page
-    metrics = content(answers(1))
-    compared = write_report(metrics, judge(metrics, DEFAULT_RULES), [], TAXONOMY)
-    assert '<div class="verdict">Compared with the last one.</div>' in compared
+    beside = write_report(compared, judge(compared, DEFAULT_RULES), [], TAXONOMY)
+    assert '<div class="verdict">Compared with the last one.</div>' in beside
 
 
-def test_accuracy_without_near_duplicates_leaves_them_out(metrics):
+def test_accuracy_without_near_duplicates_leaves_them_out(metrics, compared):
     """It is the accuracy of the examples whose feature says no, and its change that of the same examples."""
     _, garments = images_and_garments(COUNT, 1)
     groups, alone = np.array(TAXONOMY.group_of)[garments], np.arange(COUNT) % 2 == 1
@@ -220,7 +110,7 @@ def test_accuracy_without_near_duplicates_leaves_them_out(metrics):
     found = metrics["overall"]["accuracy_without_near_duplicates"]
     assert found["value"] == pytest.approx(expected[0]) != pytest.approx(metrics["overall"]["accuracy"]["value"])
     assert found["interval"][0] < expected[0] < found["interval"][1]
-    baseline = content(answers(1))["baseline"]
+    baseline = compared["baseline"]
     assert baseline["overall"]["accuracy_without_near_duplicates"]["value"] == pytest.approx(expected[1])
     assert baseline["change"]["accuracy_without_near_duplicates"]["value"] == pytest.approx(expected[0] - expected[1])
 

@@ -29,10 +29,8 @@ def _check_profile(profile_batches: tuple[int, int] | None) -> None:
         )
 
 
-def _check_batches(examples: Examples, batch_size: int, epochs: int, profile_batches: tuple[int, int] | None) -> None:
-    images = int(examples.properties.get("train", 0))
-    if not images:  # examples of version 0.1 have no record of their number
-        return
+def check_batches(images: int, batch_size: int, epochs: int, profile_batches: tuple[int, int] | None) -> None:
+    """Raises UserError for a batch, or for profiled batches, that a training on so many images does not have."""
     if images < batch_size:
         raise UserError(
             "trainer.batch_size is larger than the training split.",
@@ -50,7 +48,13 @@ def _check_batches(examples: Examples, batch_size: int, epochs: int, profile_bat
         )
 
 
-@component(checks=(_check_profile, _check_batches))
+def _check_examples(examples: Examples, batch_size: int, epochs: int, profile_batches: tuple[int, int] | None) -> None:
+    images = examples.properties.get("train")
+    if images is not None:  # examples of version 0.1 have no record of their number
+        check_batches(int(images), batch_size, epochs, profile_batches)
+
+
+@component(checks=(_check_profile, _check_examples))
 def trainer(
     examples: Input[Examples],
     hyperparameters: Input[HyperParameters],

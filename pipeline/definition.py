@@ -20,7 +20,7 @@ from components.neighbour_finder import neighbour_finder
 from components.pusher import pusher
 from components.schema_gen import schema_gen
 from components.statistics_gen import statistics_gen
-from components.trainer import trainer
+from components.trainer import check_batches, trainer
 from components.tuner import tuner
 from models.taxonomy import DEFAULT_PATH, Taxonomy
 from pipeline.contract.artifacts import Artifact, Model, ServedModel
@@ -36,12 +36,16 @@ COMPONENTS = (
     neighbour_finder, cross_validator, learning_curve_gen, embedder, explorer,
 )  # fmt: skip
 
+TRAINING_IMAGES = 60_000
+"""The images of the official training split of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017)."""
+
 
 def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     """Chains the stages from the images to the served model; no stage runs and no heavy library is imported."""
     taxonomy = _taxonomy(c)
     taxonomy_rules = load_rules(c.taxonomy)
     _check_rules(c, taxonomy, taxonomy_rules)
+    _check_batches(c)
     pipeline = Pipeline("fashion")
 
     ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)
@@ -117,6 +121,13 @@ def _check_rules(c: Configuration, taxonomy: Taxonomy, taxonomy_rules: tuple[Rul
         check_rules(c.evaluator.rules, taxonomy.groups, taxonomy.garments)
     with suggest(f"correct [[rules]] in {c.taxonomy or DEFAULT_PATH}"):
         check_rules(taxonomy_rules, taxonomy.groups, taxonomy.garments)
+
+
+def _check_batches(c: Configuration) -> None:
+    """Raises UserError for batches beyond the training on the published images; that of other data is checked later."""
+    if c.example_gen.source == "fashion_mnist" and c.example_gen.verify_checksums:
+        training = round(TRAINING_IMAGES * (1 - c.example_gen.validation_share))
+        check_batches(training, c.trainer.batch_size, c.trainer.epochs, c.trainer.profile_batches)
 
 
 def _newest_other_version(serving: Path, candidate: Artifact) -> ServedModel | None:

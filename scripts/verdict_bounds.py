@@ -136,12 +136,15 @@ def default_rules(rules: int) -> list[Rule]:
     accuracy = spread.loss("accuracy")
     every = {"slice": EVERY_GROUP}
     margin = max(spread.margin(f"f1: {group}") for group in groups)
+    precision = min(spread.loss(f"precision: {group}") for group in groups)
     recall, from_best = (min(spread.loss(f"recall: {group}", models) for group in groups) for models in (1, MODELS))
     return [
         Rule(metric="f1_over_nearest_neighbour", **every, at_least=_down(-margin)),
         Rule(metric="accuracy", change_at_least=accuracy),
         Rule(metric="accuracy_without_near_duplicates", change_at_least=_down(accuracy * _without_near_duplicates())),
         Rule(metric="macro_f1", change_at_least=spread.loss("macro_f1")),
+        Rule(metric="abstention", change_at_most=-spread.loss("abstention")),
+        Rule(metric="precision", **every, change_at_least=precision),
         Rule(metric="recall", **every, change_at_least=recall),
         Rule(metric="accuracy", change_from_best_at_least=spread.loss("accuracy", MODELS)),
         Rule(metric="macro_f1", change_from_best_at_least=spread.loss("macro_f1", MODELS)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from analysis.evaluation.verdict import GROUP_CHANGES, OVERALL_CHANGES
+from analysis.evaluation.verdict import GROUP_CHANGES, OVERALL_FROM_BEST
 
 Block = dict[str, Any]
 
@@ -44,7 +44,7 @@ def earlier_models(earlier: Mapping[str, Any] | None) -> list[Block]:
         return []
     own = {
         "test_examples": earlier["test_examples"],
-        "overall": _values(earlier["overall"], OVERALL_CHANGES),
+        "overall": _values(earlier["overall"], OVERALL_FROM_BEST),
         "groups": {group: _values(block, GROUP_CHANGES) for group, block in earlier["groups"].items()},
     }
     return [*earlier["earlier_models"], own][-MODELS:]
@@ -76,7 +76,7 @@ def best_blessed(metrics: Mapping[str, Any]) -> Block | None:
         return None
     return {
         "models": len(models),
-        "change": _from_best(metrics["overall"], [one["overall"] for one in models], OVERALL_CHANGES),
+        "change": _from_best(metrics["overall"], [one["overall"] for one in models], OVERALL_FROM_BEST),
         "groups": {
             group: _from_best(block, [one["groups"].get(group, {}) for one in models], GROUP_CHANGES)
             for group, block in metrics["groups"].items()

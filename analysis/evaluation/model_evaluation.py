@@ -267,6 +267,15 @@ def _change(
     return bootstrap.paired_difference(metric, groups, answers, others, *settings).to_json()
 
 
+def _change_of_abstention(tested: TestedModel, baseline: Predictions) -> Block:
+    """Returns the change as that of the wrong answers to "does the model answer?", for which the truth is yes."""
+    answers, others = (predictions.abstain.astype(np.int64) for predictions in (tested.predictions, baseline))
+    return bootstrap.paired_difference(
+        lambda counts: 1 - group_metrics.accuracy(counts),
+        np.zeros_like(answers), answers, others, 2, tested.resamples, tested.seed, tested.level,
+    ).to_json()  # fmt: skip
+
+
 def _reliability(tested: TestedModel) -> list[Block]:
     right = tested.predictions.group == tested.groups
     return [dict(point) for point in group_metrics.reliability(right, tested.predictions.confidence)]
@@ -334,6 +343,8 @@ def _baseline(tested: TestedModel, baseline: Predictions, alone: npt.NDArray[np.
     right = (baseline.group == tested.groups)[alone]
     overall[WITHOUT_NEAR_DUPLICATES] = {"value": float(right.mean()) if len(right) else None}
     change[WITHOUT_NEAR_DUPLICATES] = _change(tested, group_metrics.accuracy, baseline.group, alone)
+    overall["abstention"] = {"value": float(baseline.abstain.mean())}
+    change["abstention"] = _change_of_abstention(tested, baseline)
     groups = {
         group: {name: _change(tested, metric, baseline.group) for name, metric in _of_class(index).items()}
         for index, group in enumerate(tested.taxonomy.groups)

@@ -93,8 +93,11 @@ def query(
         if out == "-" and sys.stdout.isatty():
             batches = ([Product(*map(_shown, product)) for product in batch] for batch in batches)
         with _write_errors(out):
-            _ = write_csv(batches, sys.stdout.buffer) if out == "-" else write_file(batches, Path(out))
-            sys.stdout.flush()
+            if out == "-":
+                write_csv(batches, sys.stdout.buffer)
+                sys.stdout.flush()
+            else:
+                write_file(batches, Path(out))
     snapshots = f", from {len(lost) + 1} snapshots: the connection was lost {len(lost)} times" if lost else ""
     print(f"{_describe(counts)}{snapshots}" + (f": {out}" if out != "-" else ""), file=sys.stderr)
 

@@ -171,7 +171,9 @@ def _verdict(result: RunResult, workspace: Workspace) -> list[str]:
         passed = sum(rule["passed"] for rule in applied)
         outcome = "blessed" if verdict["blessed"] else "NOT blessed"
         unused = len(verdict["rules"]) - len(applied)
-        held = f"{unused} rules on changes did not apply. Every other rule holds." if unused else "Every rule holds."
+        held = (
+            f"Rules on changes that did not apply: {unused}. Every other rule holds." if unused else "Every rule holds."
+        )
         reason = verdict["reason"] or held
         lines.append(f"{model}: {outcome}, {passed} of {len(applied)} rules passed. {reason}")
         if "comparison" in verdict:

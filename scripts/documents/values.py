@@ -67,6 +67,16 @@ class Values:
         """Returns the sample sizes of a canary."""
         return Canary()
 
+    @staticmethod
+    def bounds(metric: str, kind: str = "at_least") -> list[float]:
+        """Returns the bounds of a metric in the Evaluator's verdict, overall and of every group, ascending."""
+        from analysis.evaluation.verdict import DEFAULT_RULES, load_rules, strictest
+        from models.taxonomy import Taxonomy
+
+        groups = [f"group:{group}" for group in Taxonomy.load().groups]
+        rules = strictest((*DEFAULT_RULES, *load_rules()), groups)
+        return sorted({rule.bound for rule in rules if (rule.metric, rule.kind) == (metric, kind)})
+
     @cached_property
     def exploration(self) -> Any:
         """Returns the measurements of `fashion explore` on that run's workspace."""

@@ -213,7 +213,7 @@ def test_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
         ('no pg_hba.conf entry for host "10.0.0.1", user "ann", database "shop", no encryption', "sslmode=require"),
         ('no pg_hba.conf entry for host "10.0.0.1", user "ann", database "shop", SSL off', "sslmode=require"),
         ("SSL error: certificate verify failed", "sslrootcert=FILE"),
-        ('root certificate file "/root/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
+        ('root certificate file "/home/ann/.postgresql/root.crt" does not exist', "sslrootcert=FILE"),
         ("SSL error: unsupported protocol", "another sslmode"),
         ("Connection refused", "check host, port, user"),
     ],

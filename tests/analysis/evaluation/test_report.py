@@ -90,8 +90,9 @@ def test_every_figure_that_a_rule_may_name_is_in_the_layout(metrics, compared):
     assert set(known["group:One piece"]) == set(verdict.GROUP_FIGURES)
     assert set(known["garment:Coat"]) == set(verdict.GARMENT_FIGURES)
     assert set(known["shop_window:<b>left</b>"]) == set(known["corruption:jpeg"]) == set(verdict.SLICE_FIGURES)
-    for changes in (compared["baseline"], compared["best_blessed"]):
-        assert set(changes["change"]) == set(verdict.OVERALL_CHANGES)
+    for block, names in (("baseline", verdict.OVERALL_CHANGES), ("best_blessed", verdict.OVERALL_FROM_BEST)):
+        changes = compared[block]
+        assert set(changes["change"]) == set(names)
         assert set(changes["groups"]["Bags"]) == set(verdict.GROUP_CHANGES)
 
 
@@ -113,6 +114,16 @@ def test_accuracy_without_near_duplicates_leaves_them_out(metrics, compared):
     baseline = compared["baseline"]
     assert baseline["overall"]["accuracy_without_near_duplicates"]["value"] == pytest.approx(expected[1])
     assert baseline["change"]["accuracy_without_near_duplicates"]["value"] == pytest.approx(expected[0] - expected[1])
+
+
+def test_more_abstention_than_the_baseline_is_a_positive_change(compared):
+    """The change is the share on which the model abstains less that of the earlier one, with an interval around it."""
+    expected = [answers(seed).abstain.mean() for seed in (0, 1)]
+    baseline = compared["baseline"]
+    change = baseline["change"]["abstention"]
+    assert baseline["overall"]["abstention"]["value"] == pytest.approx(expected[1])
+    assert change["value"] == pytest.approx(expected[0] - expected[1]) != 0
+    assert change["interval"][0] < change["value"] < change["interval"][1]
 
 
 def test_each_group_is_compared_with_the_nearest_neighbour(metrics):

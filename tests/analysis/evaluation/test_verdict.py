@@ -47,13 +47,13 @@ def metrics(change: float | None = None, from_best: float | None = None, **overa
 
 
 def differences(value: float | None) -> dict[str, Any] | None:
-    """Returns the block of `metrics.json` with the differences from an earlier model."""
+    """Returns the block of `metrics.json` with the differences from an earlier model: losses where negative."""
     if value is None:
         return None
     names = ("accuracy", "macro_f1", "accuracy_without_near_duplicates")
     return {
-        "change": {name: estimate(value) for name in names},
-        "groups": {group: {"recall": estimate(value)} for group in GROUPS},
+        "change": {**{name: estimate(value) for name in names}, "abstention": estimate(-value)},
+        "groups": {group: {"precision": estimate(value), "recall": estimate(value)} for group in GROUPS},
     }
 
 
@@ -71,7 +71,7 @@ def test_without_a_baseline_no_rule_on_changes_applies():
     """The first model has nothing to be compared with, and the verdict says so."""
     verdict = judge(metrics(), DEFAULT_RULES)
     unused = [line for line in verdict["rules"] if not line["applied"]]
-    assert [(line["value"], line["passed"], line["note"]) for line in unused] == [(None, True, NO_BASELINE)] * 9
+    assert [(line["value"], line["passed"], line["note"]) for line in unused] == [(None, True, NO_BASELINE)] * 12
     assert (verdict["compared"], verdict["comparison"]) == (False, "Compared with nothing.")
     assert all(line["applied"] for line in judge(metrics(change=0.0), DEFAULT_RULES)["rules"])
 
@@ -81,17 +81,27 @@ def test_small_losses_do_not_add_up():
     assert judge(metrics(change=-0.003), DEFAULT_RULES)["blessed"]
     verdict = judge(metrics(change=-0.003, from_best=-0.006), DEFAULT_RULES)
     assert not verdict["blessed"]
-    assert verdict["reason"] == "accuracy differs from the best of the last ten by at least -0.0049: -0.0060"
+    assert verdict["reason"] == "accuracy differs from the best of the last ten by at least -0.005: -0.0060"
 
 
-@pytest.mark.parametrize("kind", ["change_at_least", "change_from_best_at_least"])
-def test_a_loss_in_one_group_is_refused(kind):
-    """The default rules bound the recall that any group may lose, whatever the means do."""
+@pytest.mark.parametrize(
+    ("block", "metric"), [("baseline", "precision"), ("baseline", "recall"), ("best_blessed", "recall")]
+)
+def test_a_loss_in_one_group_is_refused(block, metric):
+    """The default rules bound the precision and recall that any group may lose, whatever the means do."""
     found = metrics(change=0.0)
-    block = found["baseline" if kind == "change_at_least" else "best_blessed"]
-    block["groups"]["One piece"]["recall"] = estimate(-0.05)
+    found[block]["groups"]["One piece"][metric] = estimate(-0.05)
     failed = [line for line in judge(found, DEFAULT_RULES)["rules"] if not line["passed"]]
-    assert [(line["metric"], line["slice"]) for line in failed] == [("recall", "group:One piece")]
+    assert [(line["metric"], line["slice"]) for line in failed] == [(metric, "group:One piece")]
+
+
+@pytest.mark.parametrize(("change", "blessed"), [(-0.5, True), (0.0263, True), (0.0264, False)])
+def test_a_model_may_abstain_less_but_not_much_more(change, blessed):
+    """Less abstention is better, so its rule bounds the increase."""
+    found = metrics(change=0.0)
+    found["baseline"]["change"]["abstention"] = estimate(change)
+    verdict = judge(found, DEFAULT_RULES)
+    assert verdict["reason"] == ("" if blessed else "abstention changes by at most +0.0263: 0.0264")
 
 
 @pytest.mark.parametrize(("name", "value"), [("abstention", 1.0), ("coverage", 0.0), ("coverage", 0.5)])

@@ -166,7 +166,7 @@ def test_a_verdict_without_a_baseline_is_a_warning(compared: bool, tmp_path: Pat
         assert "blessed, 2 of 2 rules passed. Every rule holds.\nCompared with the last blessed model." in text
         assert "Warning" not in text
     else:
-        assert "blessed, 1 of 1 rules passed. 1 rules on changes did not apply. Every other rule holds.\n" in text
+        assert "blessed, 1 of 1 rules passed. Rules on changes that did not apply: 1. Every other rule holds.\n" in text
         assert "Every rule holds" not in text and "\x1b[1;33mWarning: No earlier model to compare with" in styled
 
 

@@ -13,6 +13,7 @@ from analysis.experiments.laboratory import Laboratory
 from analysis.experiments.results import Outcome
 from analysis.experiments.runner import measure_of
 from analysis.experiments.training_settings import read
+from models.probabilities import softmax
 from models.taxonomy import Taxonomy
 from pipeline.contract.errors import UserError
 from tests.serving.exports import TWO_GROUPS
@@ -91,7 +92,13 @@ def test_soft_labels_are_distributions_and_suspected_errors_are_left_out(laborat
     assert soft is not None
     np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-5)
     assert (soft[np.arange(400), laboratory.garments["train"]] >= 0.5).all() and (soft.max(axis=1) < 1).any()
-    assert 0 < len(laboratory.task(read({"labels": "without_suspected_errors"}), 1).images) < 400
+    clean = read({"labels": "without_suspected_errors"})
+    left = laboratory.task(clean, 1)
+    assert 0 < len(left.images) == len(left.garments) == laboratory.training_size(clean) < 400
+    assert laboratory.training_size(read({"labels": "soft"})) == 400
+    images, garments = laboratory.images["train"], laboratory.garments["train"]
+    garment_of = {image.tobytes(): garment for image, garment in zip(images, garments, strict=True)}
+    assert [garment_of[image.tobytes()] for image in left.images] == left.garments.tolist()
 
 
 def test_distillation_targets_are_the_teacher_s_probabilities(laboratory: Laboratory) -> None:
@@ -99,8 +106,13 @@ def test_distillation_targets_are_the_teacher_s_probabilities(laboratory: Labora
     task = laboratory.task(read({**NETWORK, "teacher": NETWORK}), 1)
     labels = np.eye(10)[laboratory.garments["train"]]
     assert task.targets is not None
-    np.testing.assert_allclose(task.targets.sum(axis=1), 1, rtol=1e-5)
-    assert (task.targets >= 0.1 * labels - 1e-6).all()
+    teacher = laboratory.logits(read(NETWORK), 1, "train")
+    expected = 0.9 * softmax(teacher / 2) + 0.1 * labels
+    np.testing.assert_allclose(task.targets, expected, atol=1e-5)
+    weak = laboratory.task(
+        read({**NETWORK, "teacher": NETWORK, "teacher_weight": 0.5, "teacher_temperature": 4.0}), 1
+    ).targets
+    np.testing.assert_allclose(weak, 0.5 * softmax(teacher / 4) + 0.5 * labels, atol=1e-5)
 
 
 def test_calibration_is_better_than_none(laboratory: Laboratory) -> None:

@@ -35,8 +35,6 @@ from tests.waiting import wait_until
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
 ROW = json.dumps({"instances": IMAGES[:1].tolist()})
-BASE_PATH = "--model_base_path=models"
-THREADS = ("session", "intra_op", "inter_op")
 PREDICT = "/v1/models/fashion:predict"
 
 
@@ -363,40 +361,6 @@ def test_running_requests_finish_before_the_server_stops(start: Start, small: Pa
         connection.sendall(ROW[100:].encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
     assert server.process.wait(120) == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "text"),
-    [
-        (["--prot=1"], "Did you mean '--port'?"),
-        (["--port=x"], "a value of type int"),
-        ([], "--model_base_path or --model_config_file"),
-        ([BASE_PATH, "--port=1", "--rest_api_port=1"], "Both ports are the same"),
-        ([BASE_PATH, "--port=0", "--rest_api_port=0"], "Both ports are off"),
-        ([BASE_PATH, "--batching_parameters_file=b"], "without setting --enable_batching to true"),
-        ([BASE_PATH, *(f"--tensorflow_{kind}_parallelism=1" for kind in THREADS)], "All three flags"),
-    ],
-)
-def test_a_wrong_flag_is_explained(flags: list[str], text: str) -> None:
-    """The error for a wrong flag names the flag and the expected value."""
-    from serving.embedded.flags import FlagError, parse_flags
-
-    with pytest.raises(FlagError, match=text.replace("?", r"\?")):
-        parse_flags(flags)
-
-
-@pytest.mark.parametrize(
-    ("values", "threads"), [((4, 0, 0), (4, 4)), ((4, 2, 0), (2, 0)), ((4, 0, 3), (0, 3)), ((0, 2, 3), (2, 3))]
-)
-def test_special_flags_of_threads_replace_the_common_one(
-    values: tuple[int, int, int], threads: tuple[int, int]
-) -> None:
-    """If one of the two special flags is set, the common one does not count for the other."""
-    from serving.embedded.flags import parse_flags
-
-    pairs = zip(THREADS, values, strict=True)
-    flags = parse_flags([BASE_PATH, *(f"--tensorflow_{kind}_parallelism={value}" for kind, value in pairs)])
-    assert (flags.intra_op_threads, flags.inter_op_threads) == threads
 
 
 def test_a_taken_port_is_the_last_line_of_the_log(start: Start, base: Path, tmp_path: Path) -> None:

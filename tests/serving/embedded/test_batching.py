@@ -16,7 +16,7 @@ import pytest
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from serving.embedded.batching import BATCH_PIXELS, QUEUE_FULL, STOPPING, WAITED_TOO_LONG, BatchScheduler
+from serving.embedded.batching import BATCH_PIXELS, QUEUE_FULL, STOPPING, TIMED_OUT, WAITED_TOO_LONG, BatchScheduler
 from serving.embedded.config_files import Batching
 from serving.embedded.errors import ServingError
 from serving.embedded.signatures import Signature
@@ -48,10 +48,10 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.users -= 1
 
-    def run(self, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: object) -> dict[str, NDArray[Any]]:
+    def run(self, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Any) -> dict[str, NDArray[Any]]:
         self.batches.append(inputs["x"].tolist())
         assert self.free.wait(SECONDS)
-        return {"y": inputs["x"]}
+        return dict.fromkeys(outputs, inputs["x"])
 
 
 def png(pixels: int) -> bytes:
@@ -80,7 +80,7 @@ class Scheduled:
         self.scheduler, self.model = BatchScheduler(threads), Model()
 
     def send(
-        self, *values: Any, signature: str = "s", seconds: float = SECONDS, **parameters: Any
+        self, *values: Any, signature: str = "s", output: str = "y", seconds: float = SECONDS, **parameters: Any
     ) -> asyncio.Task[Any]:
         """Sends a request; returns the task that waits for its answer."""
         return asyncio.ensure_future(
@@ -88,7 +88,7 @@ class Scheduled:
                 self.model,  # type: ignore[arg-type]
                 Signature(signature, "", {}, {}, {}),
                 {"x": rows(*values)},
-                ["y"],
+                [output],
                 time.monotonic() + seconds,
                 Batching(**parameters),
             )
@@ -208,14 +208,6 @@ async def test_each_request_has_its_own_deadline(running: Scheduled) -> None:
 
 
 @with_scheduler()
-async def test_padding_uses_the_next_allowed_size(running: Scheduled) -> None:
-    """A batch is filled up to the smallest allowed size that holds it, and the filling is cut off."""
-    running.model.free.set()
-    answer = await running.send(1, 2, 3, max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
-    assert len(running.model.batches[0]) == 4 and answer["y"].tolist() == [1, 2, 3]
-
-
-@with_scheduler()
 async def test_a_request_over_the_limit_names_the_limit_and_the_remedy(running: Scheduled) -> None:
     """The largest batch is accepted; the error for a larger one says what the client and the operator can do."""
     running.model.free.set()
@@ -257,74 +249,129 @@ async def test_what_waits_is_refused_when_the_server_stops(running: Scheduled) -
     assert running.model.batches == [[1]]
 
 
-def test_a_huge_number_of_empty_rows_is_refused() -> None:
-    """A request may state any number of empty rows; it is refused before the split if it does not fit."""
-    scheduler = BatchScheduler(1)
-    nowhere: Any = None
-    signature = Signature("serving_default", "", {}, {}, {})
-    inputs = {"image": np.zeros((2**62, 0), np.uint8)}
-    splitting = Batching(enable_large_batch_splitting=True)
-    deadline = time.monotonic() + 60
+@with_scheduler()
+async def test_a_run_that_takes_too_long_is_not_a_full_server(running: Scheduled) -> None:
+    """The error of a request whose run has begun is DEADLINE_EXCEEDED, which clients do not repeat."""
+    with pytest.raises(ServingError, match=f"^{TIMED_OUT}$") as refused:
+        await running.send(1, seconds=0.05)
+    assert refused.value.code is StatusCode.DEADLINE_EXCEEDED and running.model.batches == [[1]]
+
+
+@with_scheduler()
+async def test_a_large_request_is_split_where_that_is_enabled(running: Scheduled) -> None:
+    """Its parts run in their order with at most the rows of a run, and the answer has all rows."""
+    running.model.free.set()
+    limits = {"max_batch_size": 4, "max_execution_batch_size": 2, "enable_large_batch_splitting": True}
+    answer = await running.send(1, 2, 3, 4, 5, **limits)
+    assert answer["y"].tolist() == [1, 2, 3, 4, 5] and running.model.batches == [[1, 2], [3, 4], [5]]
+
+
+@with_scheduler()
+async def test_a_split_request_needs_room_for_all_its_parts(running: Scheduled) -> None:
+    """With one batch more than may wait, it is refused as a whole, and nothing of it runs."""
+    limits = {"max_batch_size": 2, "enable_large_batch_splitting": True, "max_enqueued_batches": 3}
+    tasks = [running.send(0, 0, **limits)]
+    await running.begun(1)
     with pytest.raises(ServingError, match=QUEUE_FULL):
-        asyncio.run(scheduler.run(nowhere, signature, inputs, ["group"], deadline, splitting))
-    scheduler.close()
+        await running.send(*range(7), **limits)
+    tasks.append(running.send(1, 2, 3, 4, 5, 6, **limits))
+    await settle()
+    running.model.free.set()
+    await asyncio.gather(*tasks)
+    assert running.model.batches == [[0, 0], [1, 2], [3, 4], [5, 6]]
 
 
-class Recorder:
-    """Takes the place of a version: keeps the arrays of each run and returns them."""
+@with_scheduler()
+async def test_different_signatures_outputs_and_shapes_do_not_share_a_batch(running: Scheduled) -> None:
+    """Equal ones do, and each request gets its own rows."""
+    first = running.send(0)
+    await running.begun(1)
+    tasks = [
+        running.send(1), running.send(2, 3), running.send(4, signature="other"), running.send(5, output="z"),
+        running.send([6]), running.send(7),
+    ]  # fmt: skip
+    await settle()
+    running.model.free.set()
+    await first
+    answers = [next(iter((await task).values())).tolist() for task in tasks]
+    assert answers == [[1], [2, 3], [4], [5], [[6]], [7]]
+    assert running.model.batches == [[0], [1, 2, 3, 7], [4], [5], [[6]]]
 
-    def __init__(self) -> None:
-        self.runs: list[Any] = []
+
+@with_scheduler(threads=2)
+async def test_as_many_batches_run_at_once_as_there_are_threads(running: Scheduled) -> None:
+    """A third one waits until a thread is free."""
+    tasks = [running.send(number, max_batch_size=1) for number in (1, 2, 3)]
+    await running.begun(2)
+    await settle()
+    assert sorted(running.model.batches) == [[1], [2]]
+    running.model.free.set()
+    await asyncio.gather(*tasks)
+    assert running.model.batches[2] == [3]
+
+
+def test_the_waiting_time_of_each_request_is_observed() -> None:
+    """In seconds, from the arrival to the start of its run."""
+    waits: list[float] = []
+    running = Scheduled(1)
+    running.scheduler = BatchScheduler(1, waits.append)
+
+    async def send() -> None:
+        begun = time.monotonic()
+        first = running.send(1)
+        await running.begun(1)
+        second = running.send(2)
+        await asyncio.sleep(0.1)
+        running.model.free.set()
+        await asyncio.gather(first, second)
+        assert len(waits) == 2 and waits[0] >= 0 and 0.1 <= waits[1] <= time.monotonic() - begun
+
+    asyncio.run(send())
+    running.scheduler.close()
+
+
+class Picky(Model):
+    """A model that refuses a batch with a negative number, and that may be unloaded."""
+
+    loaded = True
 
     def acquire(self, again: bool = False) -> bool:
-        """Admits every request."""
-        return True
+        """Admits requests that have acquired the version before."""
+        assert again
+        return self.loaded and super().acquire(again)
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def run(self, signature: Signature, inputs: Any, outputs: Any) -> Any:
-        """Returns the input."""
-        self.runs.append(inputs["x"].tolist())
-        return {"x": inputs["x"]}
-
-
-def run_together(parameters: Batching, *requests: Any) -> tuple[list[Any], list[Any]]:
-    """Sends requests at once; returns the rows of each run, and the answer of each request."""
-    servable: Any = Recorder()
-    scheduler = BatchScheduler(1)
-    signature = Signature("serving_default", "", {}, {}, {})
-
-    async def send() -> list[Any]:
-        deadline = time.monotonic() + 60
-        calls = [
-            scheduler.run(servable, signature, {"x": np.array(rows, object)}, ["x"], deadline, parameters)
-            for rows in requests
-        ]
-        return [answer["x"].tolist() for answer in await asyncio.gather(*calls)]
-
-    answers = asyncio.run(send())
-    scheduler.close()
-    return servable.runs, answers
+    def run(self, signature: Signature, inputs: dict[str, NDArray[Any]], outputs: Any) -> dict[str, NDArray[Any]]:
+        """Returns the inputs."""
+        answer = super().run(signature, inputs, outputs)
+        if (inputs["x"] < 0).any():
+            raise ServingError(StatusCode.INVALID_ARGUMENT, "negative")
+        return answer
 
 
-def test_a_batch_is_padded_with_the_first_row_of_its_last_request() -> None:
-    """Rows up to the allowed size are copies of the last request's first row, and belong to no answer."""
-    parameters = Batching(max_batch_size=6, batch_timeout_micros=1_000, allowed_batch_sizes=(6,))
-    assert run_together(parameters, [b"a", b"b"], [b"c", b"d"]) == (
-        [[b"a", b"b", b"c", b"d", b"c", b"c"]],
-        [[b"a", b"b"], [b"c", b"d"]],
-    )
+@with_scheduler()
+async def test_a_bad_request_fails_alone(running: Scheduled) -> None:
+    """The others of its batch run again without it."""
+    running.model = Picky()
+    tasks = [running.send(0)]
+    await running.begun(1)
+    tasks += [running.send(1), running.send(2)]
+    bad = running.send(-1)
+    await settle()
+    running.model.free.set()
+    assert [(await task)["y"].tolist() for task in tasks] == [[0], [1], [2]]
+    with pytest.raises(ServingError, match="^negative$"):
+        await bad
+    assert running.model.batches == [[0], [1, 2, -1], [1], [2], [-1]] and running.model.users == 0
 
 
-def test_requests_of_different_shapes_are_padded_with_their_own_first_element() -> None:
-    """With `pad_variable_length_inputs`, shorter requests share a batch with longer ones; without it, they do not."""
-    padding = Batching(max_batch_size=2, batch_timeout_micros=1_000, pad_variable_length_inputs=True)
-    long, short, padded = [[b"a", b"b", b"c"]], [[b"d"]], [[b"d", b"d", b"d"]]
-    assert run_together(padding, long, short) == ([long + padded], [long, padded])
-    alone = Batching(max_batch_size=2, batch_timeout_micros=1_000)
-    assert run_together(alone, long, short) == ([long, short], [long, short])
+@with_scheduler()
+async def test_an_unloaded_version_is_not_run(running: Scheduled) -> None:
+    """A request that comes too late for a version that was unloaded may be repeated."""
+    running.model = Picky()
+    running.model.loaded = False
+    with pytest.raises(ServingError, match="^The version is being unloaded$") as refused:
+        await running.send(1)
+    assert refused.value.code is StatusCode.UNAVAILABLE and not running.model.batches
 
 
 @with_scheduler()

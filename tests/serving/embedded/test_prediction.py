@@ -1,20 +1,25 @@
-"""Requests without batching: what happens to their version, their memory and their turn when a client goes."""
+"""Requests without batching when a client goes, and what is counted and logged of every request."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from grpc import StatusCode
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.embedded.batching import BATCH_PIXELS, BatchScheduler
 from serving.embedded.errors import ServingError
-from serving.embedded.metrics import Metrics
-from serving.embedded.prediction import Predictor
+from serving.embedded.metrics import Counter, Histogram, Metrics
+from serving.embedded.prediction import Predictor, model_status
 from serving.embedded.signatures import Signature
+from serving.embedded.version_lifecycle import State, Version
 from tests.serving.embedded.test_batching import SECONDS, Model, png, rows, settle
 from tests.waiting import wait_until
 
@@ -31,6 +36,13 @@ class Unbatched(Model):
 async def begun(model: Model, runs: int) -> None:
     """Waits until so many runs have begun."""
     await asyncio.to_thread(wait_until, lambda: len(model.batches) >= runs, "the runs begin", SECONDS)
+
+
+def values(metric: Counter | Histogram) -> dict[tuple[str, ...], float]:
+    """The count of each combination of labels."""
+    if isinstance(metric, Counter):
+        return metric.values
+    return {labels: sum(counts) for labels, counts in metric.values.items()}
 
 
 def predictor(threads: int, max_bytes: int = 2**20) -> Predictor:
@@ -111,3 +123,72 @@ def test_too_many_bytes_are_refused_at_once() -> None:
         running.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "OK"),
+        (ServingError(StatusCode.NOT_FOUND, "none"), "NOT_FOUND"),
+        (ServingError(StatusCode.UNAVAILABLE, "full"), "UNAVAILABLE"),
+        (asyncio.CancelledError(), "CANCELLED"),
+        (KeyError("bug"), "INTERNAL"),
+    ],
+)
+def test_requests_are_counted_by_their_outcome(error: BaseException | None, status: str) -> None:
+    """The error reaches the client; only the durations of answered requests are recorded, by model, API and method."""
+    counting = predictor(threads=1)
+    for model in ("m", "unknown"):
+        with (
+            nullcontext() if error is None else pytest.raises(type(error)),
+            counting.count_request(model, "api", "way"),
+        ):
+            if error is not None:
+                raise error
+    assert values(counting.metrics.requests) == {("m", status): 1, ("", status): 1}
+    assert values(counting.metrics.latency) == ({("m", "api", "way"): 1, ("", "api", "way"): 1} if not error else {})
+    counting.close()
+
+
+def test_the_rows_and_the_duration_of_a_run_are_counted() -> None:
+    """A value without rows counts as one example, and a failed run as none."""
+    model = Unbatched()
+    model.free.set()
+
+    async def run() -> Metrics:
+        running = predictor(threads=1)
+        servable: Any = model
+        for inputs in ({"x": rows(1, 2, 3)}, {"x": np.array(7)}):
+            await running.run(servable, SIGNATURE, inputs, ["y"], time.monotonic() + SECONDS, "Classify")
+        with pytest.raises(ServingError):
+            await send(running, model, 1, seconds=-1)
+        running.close()
+        return running.metrics
+
+    metrics = asyncio.run(run())
+    assert values(metrics.runtime) == {("m", "Classify", "TF1"): 2}
+    assert values(metrics.examples) == {("m",): 2} and values(metrics.example_total) == {("m",): 4}
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_only_requests_of_the_sample_are_written_to_the_log(sampled: bool) -> None:
+    """A record of another request is not even built."""
+    written: list[Any] = []
+    lifecycle: Any = SimpleNamespace(names=lambda: ["m"])
+    log: Any = SimpleNamespace(is_sampled=lambda: sampled, write=lambda *record: written.append(record))
+    logging = Predictor(lifecycle, Metrics(), 1, BatchScheduler(1), log)
+    model: Any = Unbatched()
+    built: list[int] = []
+    logging.log(model, lambda: built.append(1) or PredictionLog())
+    assert written == ([(model, PredictionLog())] if sampled else []) and len(built) == sampled
+    logging.close()
+
+
+def test_the_status_has_the_error_of_a_failed_version() -> None:
+    """By number, with gRPC's code and the message; a version without an error has OK."""
+    failed = Version(3, Path("3"), State.END, error=ServingError(StatusCode.DATA_LOSS, "torn"))
+    lifecycle: Any = SimpleNamespace(statuses=lambda model, number: [failed, Version(2, Path("2"), State.AVAILABLE)])
+    first, second = model_status(lifecycle, "m", None).model_version_status
+    assert (first.version, first.state, first.status.error_code, first.status.error_message) == (3, 50, 15, "torn")
+    assert (second.version, second.state, second.status.error_code, second.status.error_message) == (2, 30, 0, "")
+    assert first.HasField("status") and second.HasField("status")

@@ -118,3 +118,43 @@ def test_written_arrays_are_read_back(data: st.DataObject, as_content: bool) -> 
     found = read_request_inputs({"x": proto}, signature(type_name(proto.dtype)))["x"]
     np.testing.assert_array_equal(found, array)
     assert found.dtype == array.dtype
+
+
+@pytest.mark.parametrize(("elements", "accepted"), [(2**24, True), (2**24 + 1, False)])
+def test_a_stated_shape_fills_at_most_16_million_elements(elements: int, accepted: bool) -> None:
+    """Values that are not sent are filled, so the stated shape is bounded; a tensor that has its values is not."""
+    proto = TensorProto(dtype=tf.bool.as_datatype_enum, bool_val=[True])
+    proto.tensor_shape.dim.add(size=elements)
+    if accepted:
+        assert read_request_inputs({"x": proto}, signature("bool"))["x"].sum() == elements
+    else:
+        with pytest.raises(ServingError, match="^tensor parsing error: x$"):
+            read_request_inputs({"x": proto}, signature("bool"))
+    proto.tensor_content = bytes(elements)
+    assert read_request_inputs({"x": proto}, signature("bool"))["x"].shape == (elements,)
+
+
+@pytest.mark.parametrize(
+    ("array", "field", "values"),
+    [
+        (np.array([1.5], np.float32), "float_val", [1.5]),
+        (np.array([1.5], np.float64), "double_val", [1.5]),
+        (np.array([1.5], np.float16), "half_val", [0x3E00]),
+        (np.array([[200]], np.uint8), "int_val", [200]),
+        (np.array([-1], np.int64), "int64_val", [-1]),
+        (np.array([2**32 - 1], np.uint32), "uint32_val", [2**32 - 1]),
+        (np.array([2**64 - 1], np.uint64), "uint64_val", [2**64 - 1]),
+        (np.array([True, False]), "bool_val", [True, False]),
+        (np.array([b"a", b""], object), "string_val", [b"a", b""]),
+    ],
+)
+def test_values_are_in_the_field_of_their_type(array: np.ndarray, field: str, values: list[object]) -> None:
+    """Clients read the field that fits the type; with `as_content`, all but strings are raw bytes."""
+    plain, content = as_proto(array), as_proto(array, as_content=True)
+    assert list(getattr(plain, field)) == values and not plain.tensor_content
+    assert [dim.size for dim in plain.tensor_shape.dim] == list(array.shape)
+    if field == "string_val":
+        assert content == plain
+    else:
+        assert content.tensor_content == array.tobytes() and not getattr(content, field)
+    assert content.dtype == plain.dtype == tf.make_tensor_proto(array).dtype

@@ -116,3 +116,45 @@ def test_the_last_override_wins_over_the_profile(tmp_path: Path) -> None:
     profile.write_text("seed = 5\n[learn]\nsteps = 7\n")
     configuration = load("seed=6", "learn.steps=8", "learn.steps=9", profile=str(profile))
     assert (configuration.seed, configuration.learn.steps) == (6, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("plain words", "plain words"), ('"7"', "7"), ("error # no comment", "error # no comment"), ("", ""),
+        ("/data/a.txt", "/data/a.txt"), ("a=b", "a=b"),
+    ],
+)  # fmt: skip
+def test_a_value_is_toml_or_else_text(text: str, value: str) -> None:
+    """A text needs no quotes on a command line; with them it is TOML's."""
+    assert load(f"learn.fail={text}").learn.fail == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("true", True), ("False", False), ("false", False)])
+def test_booleans_may_be_spelled_as_in_python(text: str, value: bool) -> None:
+    """Both spellings mean the same."""
+    configuration = load_configuration(FASHION, "default", [f"example_gen.allow_private={text}"])
+    assert configuration.example_gen.allow_private is value
+
+
+def test_a_value_has_no_members() -> None:
+    """A path that leads through a value is refused, and one through a section that nothing else sets is not."""
+    with pytest.raises(UserError, match="--set names a value inside a value") as caught:
+        load("seed=3", "seed.first=4")
+    assert caught.value.received == "seed.first=4"
+    assert load(" learn . steps =3").learn.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "valid"),
+    [("seed=0", True), ("seed=2147483647", True), ("seed=2147483648", False), ("seed=-1", False),
+     ("expected_minutes=0", False), ("expected_minutes=0.1", True), ("source.count=100", True),
+     ("source.count=101", False)],
+)  # fmt: skip
+def test_the_bounds_of_the_general_settings(override: str, valid: bool) -> None:
+    """A seed has 31 bits, and a time is positive; the bounds themselves are valid where they are included."""
+    if valid:
+        load(override)
+        return
+    with pytest.raises(UserError, match="cannot be used"):
+        load(override)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.contract.artifacts import Examples, Model
+from pipeline.contract.artifacts import Examples, Exploration, Model
+from pipeline.contract.component import Input, Output, component
 from pipeline.contract.errors import UserError
-from pipeline.runner.graph import Latest, LatestBlessed, Pipeline
-from tests.pipeline.runner.toy import configured, judge, learn, source
+from pipeline.runner.graph import Latest, LatestBlessed, Pipeline, Previous
+from tests.pipeline.runner.toy import configured, describe, judge, learn, source
+
+
+@component
+def count(examples: Input[Examples], exploration: Output[Exploration]) -> None:
+    """Stands beside the other stages."""
+
+
+@component
+def compare(examples: Input[Examples], model: Input[Model], exploration: Output[Exploration]) -> None:
+    """Depends on two stages, of which one depends on the other."""
 
 
 def test_misspelt_argument_is_named_with_the_nearest() -> None:
@@ -46,6 +57,10 @@ def test_required_input_cannot_take_the_latest_blessed() -> None:
         pipeline.add(judge, model=LatestBlessed(model))
     with pytest.raises(UserError, match="there may be none yet"):
         pipeline.add(judge, model=Latest(Model))
+    with pytest.raises(UserError, match="there may be none yet"):
+        pipeline.add(judge, model=Previous(model))
+    with pytest.raises(UserError, match="judge has no source for its input 'model'"):
+        pipeline.add(judge)
 
 
 def test_newest_artifact_must_have_the_type() -> None:
@@ -78,6 +93,27 @@ def test_component_stands_once() -> None:
 def test_selection(selection: tuple[str | None, str | None, str | None], expected: list[str]) -> None:
     """--from, --until and --only select stages in running order."""
     assert configured().select(*selection) == expected
+
+
+def test_selection_follows_the_branches() -> None:
+    """`--from` takes what depends on a stage, `--until` what it depends on, and neither takes what stands beside it."""
+    pipeline = configured()
+    pipeline.add(describe, trained=Latest(Model))
+    examples, model = pipeline.nodes["source"]["examples"], pipeline.nodes["learn"]["model"]
+    pipeline.add(count, examples=examples)
+    pipeline.add(compare, examples=examples, model=model)
+    assert pipeline.downstream("learn") == ["learn", "judge", "compare"]
+    assert pipeline.ancestors("compare") == ["source", "learn", "compare"]
+    assert pipeline.select("learn", "compare", None) == ["learn", "compare"]
+    assert pipeline.select("count", None, None) == ["count"] == pipeline.select("count", "count", None)
+    assert [node.name for node in pipeline.needed(["compare", "describe"])] == [
+        "source",
+        "learn",
+        "describe",
+        "compare",
+    ]
+    assert [node.name for node in pipeline.needed(["judge"])] == ["learn", "judge"]
+    assert pipeline.nodes["compare"].upstream() == {"source", "learn"} and not pipeline.nodes["describe"].upstream()
 
 
 def test_unknown_stage_gets_a_suggestion() -> None:

@@ -33,6 +33,23 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (read["image"].dtype, read["garment"].dtype) == (np.uint8, np.int64)
 
 
+def test_files_are_of_nearly_equal_size(tmp_path: Path) -> None:
+    """As few files as their largest size allows, and at least one; none holds more."""
+    images, garments = images_and_garments(70, 0)
+    columns = base_columns(images, garments, "train", "train")
+    for size, counts in ((70, [70]), (69, [35, 35]), (24, [23, 23, 24])):
+        shards = write_shards(tmp_path / str(size), columns, shard_size=size)
+        assert [len(read_arrays([shard], ["garment"])["garment"]) for shard in shards] == counts
+
+
+def test_texts_keep_their_letters(tmp_path: Path) -> None:
+    """Umlauts and empty texts come back, and a bytes feature is the same."""
+    texts = ["Röcke & Hosen", "", "x" * 1000]
+    shards = write_shards(tmp_path, {"text": texts, "number": np.array([-1, 0, 2**40])})
+    read = read_arrays(shards, ["number", "text"])
+    assert read["text"].tolist() == texts and read["number"].tolist() == [-1, 0, 2**40]
+
+
 def test_two_writes_are_the_same_bytes(examples: Examples, tmp_path: Path) -> None:
     """No time, no name and no order of a hash map leaks into a file."""
     again = write_examples(tmp_path / "again")

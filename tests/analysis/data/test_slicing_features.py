@@ -52,6 +52,40 @@ def test_elongation_is_height_over_width() -> None:
     assert elongation(picture(slice(10, 15), slice(4, 24)))[0] == 0.25
 
 
+def test_partly_symmetric_images_have_the_share_that_is_mirrored() -> None:
+    """A bar of four columns of which two are mirrored differs in half of its light."""
+    assert symmetry(picture(slice(4, 20), slice(12, 16)))[0] == 1
+    assert symmetry(picture(slice(4, 20), slice(10, 14)))[0] == 0
+    assert symmetry(picture(slice(4, 20), slice(11, 15)))[0] == pytest.approx(0.5)
+    assert symmetry(np.zeros((1, 28, 28), np.uint8))[0] == 1
+
+
+def test_an_image_without_foreground_is_neither_tall_nor_wide() -> None:
+    """Noise below the threshold is background; a level of 16 is foreground."""
+    assert elongation(picture(slice(0, 9), slice(0, 3), 15))[0] == 1
+    assert elongation(picture(slice(0, 9), slice(0, 3), 16))[0] == 3
+    assert foreground_coverage(picture(slice(0, 14), slice(0, 14), 16))[0] == 0.25
+
+
+def test_the_rows_of_shoulders_and_hem_are_fixed() -> None:
+    """Rows 4 to 9 against 18 to 25; the rows around them do not count, and a missing hem counts as one pixel."""
+    shoulders, hem = picture(slice(4, 10), slice(0, 12)), picture(slice(18, 26), slice(0, 8))
+    others = (
+        picture(slice(0, 4), slice(0, 28)) | picture(slice(10, 18), slice(0, 28)) | picture(slice(26, 28), slice(0, 28))
+    )
+    assert taper(shoulders | hem | others)[0] == pytest.approx(1.5)
+    assert taper(shoulders)[0] == 12 and taper(hem)[0] == 0
+    # A row more or less at either end would change the means.
+    edges = picture(slice(4, 5), slice(0, 6)) | picture(slice(9, 10), slice(0, 6))
+    assert taper(edges)[0] == pytest.approx(2)
+
+
+def test_values_on_an_edge_are_in_the_bin_above() -> None:
+    """Edges are quantiles of the values, without the extremes."""
+    edges = quantile_edges(np.array([0.0, 1, 2, 3, 4]), 2)
+    assert edges.tolist() == [2] and assign_bins(np.array([1.9, 2.0, 2.1]), edges).tolist() == [0, 1, 1]
+
+
 def test_taper_is_shoulders_over_hem() -> None:
     """A shape twice as wide above as below has taper 2."""
     both = picture(slice(0, 14), slice(6, 22)) | picture(slice(14, 28), slice(10, 18))

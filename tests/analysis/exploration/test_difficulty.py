@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.data.slicing_features import brightness
 from analysis.exploration.confused_pair import most_confused
 from analysis.exploration.cross_validation import OutOfFold
 from analysis.exploration.data import Data
@@ -13,6 +14,7 @@ from analysis.exploration.difficulty import Difficulty, choose_exemplars, measur
 from analysis.exploration.group_separation import area_with_interval, roc_intervals
 from analysis.exploration.neighbours import Neighbours, nearest
 from analysis.exploration.shared_errors import compare_errors, predict_groups
+from models.probabilities import softmax
 from tests.analysis.exploration.section_checks import check_section
 from tests.analysis.exploration.synthetic_data import make_data, make_out_of_fold, make_predictions
 
@@ -51,6 +53,47 @@ def test_the_planted_pair_is_the_most_confused(data: Data, difficulty: Difficult
     assert dress.suspected == 1 and pair.shares["share"].iloc[0] == 1.0
     row = pair.by_garment.set_index("garment").loc["Dress"]
     assert row["confused"] == CONFUSED and row["predicted"] == "T-shirt/top"
+
+
+def test_the_confused_images_are_described(data: Data, answers: OutOfFold, difficulty: Difficulty) -> None:
+    """The most certain error comes first; medians, areas and shares are those of the images that are named."""
+    upper, dress = difficulty.pair.directions
+    groups = softmax(answers.logits[-1]) @ np.array(data.taxonomy.membership())
+    assert (dress.labelled, dress.predicted) == (2, 0) and (upper.labelled, upper.predicted) == (0, 2)
+    assert dress.probability == pytest.approx(groups[dress.rows, 0])
+    assert (np.diff(dress.probability) <= 0).all() and (dress.probability > 0.5).all()
+    found = groups.argmax(axis=1)
+    truth = data.groups[data.train_rows]
+    neighbours = nearest(data.pixels, len(data.train_rows), 5)
+    mostly = (data.groups[neighbours.index] == 0).mean(axis=1) > 0.5
+    correct, other = (np.flatnonzero((truth == group) & (found == group)) for group in (2, 0))
+    assert dress.neighbours == pytest.approx(mostly[dress.rows].mean())
+    assert dress.neighbours_correct == pytest.approx(mostly[correct].mean())
+    row = dress.measures.set_index("measure").loc["brightness (0 to 255)"]
+    medians = [np.median(brightness(data.images[rows])) for rows in (dress.rows, correct, other)]
+    assert row[["confused", "correct", "other"]].tolist() == pytest.approx(medians)
+    expected = area_with_interval(brightness(data.images[dress.rows]), brightness(data.images[correct]))
+    assert row[["auc", "low", "high"]].tolist() == pytest.approx(expected)
+    assert (dress.measures["auc"] - 0.5).abs().is_monotonic_decreasing
+
+
+def test_errors_between_the_pair_are_counted_for_every_model(data: Data, difficulty: Difficulty) -> None:
+    """The small networks on the training images, the other models on the test images; each garment with its share."""
+    table = difficulty.pair.shares.set_index(["model", "on"])
+    assert table.loc[("small networks", "training, out of fold"), ["errors", "between"]].tolist() == [CONFUSED] * 2
+    truth = data.groups[data.test_rows]
+    for name, predicted in make_predictions(data).items():
+        wrong = predicted != truth
+        between = wrong & np.isin(truth, (0, 2)) & np.isin(predicted, (0, 2))
+        row = table.loc[(name, "test")]
+        assert row[["errors", "between"]].tolist() == [wrong.sum(), between.sum()]
+        assert row["share"] == pytest.approx(between.sum() / wrong.sum()) and row["low"] <= row["share"] <= row["high"]
+    garments = difficulty.pair.by_garment.set_index("garment")
+    assert list(garments.index) == ["T-shirt/top", "Pullover", "Coat", "Shirt", "Dress"]
+    dress = garments.loc["Dress"]
+    assert (dress["group"], dress["images"], dress["share"]) == ("One piece", 60, CONFUSED / 60)
+    assert dress["low"] < CONFUSED / 60 < dress["high"]
+    assert garments.loc["Coat", ["confused", "share", "predicted"]].tolist() == [0, 0, ""]
 
 
 def test_images_that_all_models_misclassify_are_found(data: Data, difficulty: Difficulty) -> None:

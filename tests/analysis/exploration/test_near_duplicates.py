@@ -15,10 +15,12 @@ from analysis.exploration.near_duplicate_effect import (
     NEAREST,
     NEAREST_CLEANED,
     measure_effects,
+    measure_removal,
     near_test_images,
     nearest_without,
 )
 from analysis.exploration.near_duplicates import (
+    BrightnessMatches,
     NearDuplicates,
     clusters_within,
     compare_with_features,
@@ -127,6 +129,104 @@ def test_accuracy_is_measured_with_and_without_near_duplicates(neighbours: Neigh
     assert table.loc["remembers", ["near", "far", "gap", "fair_gap"]].tolist() == [1, 0, 1, 1]
     assert table.loc["remembers", "all"] == pytest.approx(3 / 80)
     assert table.loc[NEAREST, "near"] == pytest.approx(2 / 3) and table.loc[NEAREST_CLEANED, "near"] >= 2 / 3
+
+
+def test_effects_are_the_differences_of_accuracies_at_equal_shares_of_garments() -> None:
+    """Each figure follows from counting the right answers, by garment where the shares are made equal."""
+    data, random = make_data(200, 400), np.random.default_rng(0)
+    garments, truth, near = data.garments[200:], data.groups[200:], random.random(400) < 0.3
+    near[garments == 9] = False
+    neighbours = Neighbours(random.integers(0, 200, (600, 2)), np.zeros((600, 2), np.float32), 1.0, 1.0)
+    neighbours.rmse[200:] = np.where(near, 0.08, 0.0801)[:, None]
+    right = random.random(400) < np.where(near, 0.9, 0.4) - 0.03 * garments
+    answers = {"model": np.where(right, truth, (truth + 1) % 5)}
+    row = measure_effects(data, neighbours, np.zeros(600, bool), answers, 0.08, 0).set_index("model").loc["model"]
+    far_rate = np.array([right[~near & (garments == g)].mean() for g in range(9)])
+    near_count = np.array([(near & (garments == g)).sum() for g in range(9)])
+    far_as_near = (far_rate * near_count).sum() / near_count.sum()
+    expected = {
+        "all": right.mean(),
+        "near": right[near].mean(),
+        "far": right[~near].mean(),
+        "far_as_near": far_as_near,
+        "added": right.mean() - right[~near].mean(),
+        "gap": right[near].mean() - right[~near].mean(),
+        "fair_gap": right[near].mean() - far_as_near,
+    }
+    assert row[list(expected)].to_dict() == pytest.approx(expected)
+    for name in expected:
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"], name
+
+
+def test_the_effect_of_removal_is_after_minus_before() -> None:
+    """Removing the only right neighbours of eight of eighty test images loses a tenth."""
+    data = make_data(200, 80)
+    same, other = (
+        np.array([np.flatnonzero((data.groups[:200] == group) == equal)[0] for group in data.groups[200:]])
+        for equal in (True, False)
+    )
+    first = np.where(np.arange(80) < 8, 199, same)
+    data.garments[199], data.garments[200:208] = 8, 8
+    data = dataclasses.replace(data)
+    index = np.zeros((280, 2), np.int64)
+    index[200:] = np.column_stack([first, np.where(np.arange(80) < 8, other, first)])
+    index[200:208, 1] = np.flatnonzero(data.groups[:199] != 4)[0]
+    removed = np.arange(280) == 199
+    found = measure_removal(data, Neighbours(index, np.zeros((280, 2), np.float32), 1.0, 1.0), removed, 0)
+    before = (data.groups[index[200:, 0]] == data.groups[200:]).mean()
+    after = (data.groups[np.where(index[200:, 0] == 199, index[200:, 1], index[200:, 0])] == data.groups[200:]).mean()
+    assert found.value == pytest.approx(after - before) and found.high < 0
+
+
+def test_only_training_images_near_a_test_image_are_removed() -> None:
+    """Not those near each other, nor test images, nor those beyond the bound; the bound itself counts."""
+    data = make_data(20, 10)
+    near = Pairs(np.array([0, 3, 5, 21, 7]), np.array([1, 22, 24, 23, 25]), np.array([0.01, 0.05, 0.06, 0.01, 0.0601]))
+    assert np.flatnonzero(near_test_images(data, near, 0.06)).tolist() == [3, 5]
+
+
+def test_counts_of_each_bound_are_of_pairs_within_it(neighbours: Neighbours, pairs: Pairs) -> None:
+    """Nothing is within the smallest bound but what is planted there; conflicts count the nearest training image."""
+    table = count_near(DATA, neighbours, pairs).set_index("rmse")
+    distance = neighbours.rmse[DATA.test_rows, 0]
+    first = neighbours.index[DATA.test_rows, 0]
+    for bound, row in table.iterrows():
+        near = distance <= bound
+        assert row["pairs"] == (pairs.rmse <= bound).sum() and row["test_images"] == near.sum()
+        assert row["garment_conflicts"] == (near & (DATA.garments[first] != DATA.garments[DATA.test_rows])).sum()
+    assert list(table.index) == [0.03, 0.04, 0.05, 0.06, 0.07, 0.08]
+
+
+def test_tables_list_the_planted_pairs(duplicates: NearDuplicates, neighbours: Neighbours) -> None:
+    """The shares by garment, the conflict by its garments' names, the pairs across the splits and the curve."""
+    conflict = duplicates.conflicts.iloc[0]
+    one, other = sorted(DATA.garments[[int(conflict["first"]), TRAIN]])
+    names = DATA.taxonomy.garments
+    assert duplicates.garment_conflicts.to_numpy().tolist() == [[f"{names[one]} and {names[other]}", 1, False]]
+    assert duplicates.across[["first", "second"]].to_numpy().tolist()[0] == [TRAIN, conflict["first"]]
+    assert set(duplicates.across["second"]) == {conflict["first"], 51, 52}
+    assert duplicates.across["rmse"].is_monotonic_increasing and conflict["rmse"] == 0
+    table = duplicates.by_garment.set_index("number")
+    near = neighbours.rmse[:, 0] <= 0.08
+    for garment in range(10):
+        test, train = ((DATA.garments == garment) & (DATA.test == split) for split in (True, False))
+        assert table.loc[garment, ["test", "train", "test_images"]].tolist() == [
+            near[test].mean(), near[train].mean(), near[test].sum(),
+        ]  # fmt: skip
+        assert table.loc[garment, "garment"] == names[garment]
+    curve = duplicates.curve
+    assert curve["rmse"].iloc[[0, -1]].tolist() == pytest.approx([0.02, 0.2])
+    for split, rows in (("test", DATA.test_rows), ("train", DATA.train_rows)):
+        shares = [(neighbours.rmse[rows, 0] <= bound).mean() for bound in curve["rmse"]]
+        assert curve[split].tolist() == pytest.approx(shares)
+
+
+def test_variants_differ_in_brightness_alone() -> None:
+    """Far by pixels, near at equal brightness and at least a fifth brighter; the most similar first."""
+    rows = np.arange(5)
+    rmse, matched = np.array([0.2, 0.2, 0.05, 0.2, 0.2]), np.array([0.06, 0.02, 0.02, 0.09, 0.03])
+    ratio = np.array([1.2, 1.5, 1.5, 1.5, 1.19])
+    assert BrightnessMatches(rows, rows, rmse, matched, ratio).variants(0.08).tolist() == [1, 0]
 
 
 def test_features_and_pixels_agree_on_the_nearest_images(neighbours: Neighbours) -> None:

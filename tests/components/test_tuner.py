@@ -19,8 +19,9 @@ from tensorboard.plugins.hparams import metadata
 
 from analysis.search.oracles import OBJECTIVE
 from analysis.search.space import searched_values
+from analysis.search.trials import Outcome
 from components.trainer import trainer
-from components.tuner import tuner
+from components.tuner import _write_outcomes, tuner
 from models.augmentation import AUGMENTATIONS
 from models.families import FAMILIES
 from models.recipe import Recipe
@@ -203,6 +204,55 @@ def test_best_replaces_the_first_by_more_than_the_margin(
     assert found.properties["default_kept"] is keep_first
     assert found.best() == chosen["values"]
     assert found.trials()["chosen"] == chosen["trial"]
+
+
+def outcomes(*scores: float | None) -> list[Outcome]:
+    """Finished trials with these scores, None for one that diverged; each has a width of its own."""
+    return [
+        Outcome(str(index), {"family": "plain", "width": 8 * (index + 1)}, 3, 70 + index, 1.5, score, [], "diverged")
+        for index, score in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "margin", "chosen"),
+    [
+        ((0.5, 0.75, 0.6), 0.25, 0),
+        ((0.5, 0.7501, 0.6), 0.25, 1),
+        ((0.5, 0.4, 0.3), 0.0, 0),
+        ((0.5, 0.5), 0.0, 0),
+        ((None, 0.2, 0.3), 0.25, 2),
+        ((0.5, None), 0.0, 0),
+    ],
+)
+def test_a_noisy_maximum_does_not_replace_the_first(
+    scores: tuple[float | None, ...], margin: float, chosen: int, tmp_path: Path
+) -> None:
+    """The best must exceed the first by more than the margin; a first trial that diverged is no reference."""
+    found, trials = HyperParameters(tmp_path), outcomes(*scores)
+    _write_outcomes(found, trials, margin)
+    best = max(score for score in scores if score is not None)
+    assert found.best() == trials[chosen].values
+    record = found.trials()
+    assert (record["first"], record["chosen"], record["margin"]) == ("0", str(chosen), margin)
+    assert (record["best"], record["best_macro_f1"]) == (str(scores.index(best)), best)
+    assert record["first_macro_f1"] == scores[0] and record["default_kept"] is (chosen == 0)
+    assert found.properties == {"trials": len(scores), "best_macro_f1": round(best, 4), "default_kept": chosen == 0}
+    with (tmp_path / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["failed" if score is None else "completed" for score in scores]
+    assert [row["width"] for row in rows] == [str(trial.values["width"]) for trial in trials]
+    assert rows[0] | {"score": ""} == {
+        "trial": "0", "status": rows[0]["status"], "score": "", "epochs": "3", "seconds": "1.5", "seed": "70",
+        "family": "plain", "width": "8",
+    }  # fmt: skip
+
+
+def test_a_search_without_a_score_is_an_error(tmp_path: Path) -> None:
+    """Every training diverged: the error has the reason of the last."""
+    with pytest.raises(UserError, match="No trial of the search has finished") as caught:
+        _write_outcomes(HyperParameters(tmp_path), outcomes(None, None), 0.01)
+    assert caught.value.received == "diverged"
 
 
 def test_warm_start_is_the_first_trial(tmp_path: Path, examples: Examples) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
+from models.augmentation import AUGMENTATIONS
+from models.probabilities import softmax
 from models.recipe import Recipe
 from models.taxonomy import Taxonomy
-from models.training import Plan, Task, TrainingError, resolve_precision, train
+from models.training import Plan, Task, TrainingError, make_batches, resolve_precision, train
 from tests.synthetic import images_and_garments
 
 pytestmark = pytest.mark.slow
@@ -104,6 +108,52 @@ def test_precision_policy_is_restored(task: Task) -> None:
     assert keras.config.dtype_policy().name == before
     assert {w.dtype for w in trained.model.weights} == {"float32"}
     assert trained.model.get_layer("features").compute_dtype == "float32"
+
+
+def test_the_history_has_the_scores_of_the_validation_images(task: Task) -> None:
+    """After every epoch, numbered from 0; the network returned predicts as it did after the last one."""
+    seen: list[tuple[int, np.ndarray]] = []
+    trained = train(
+        RECIPE,
+        task,
+        plan(epochs=2, precision="float32"),
+        after_epoch=lambda epoch, logits: seen.append((epoch, logits)),
+    )
+    groups = MEMBERSHIP[task.validation_garments].argmax(axis=1)
+    for entry, (_, logits) in zip(trained.history, seen, strict=True):
+        predicted = (softmax(logits) @ MEMBERSHIP).argmax(axis=1)
+        assert entry["val_group_accuracy"] == pytest.approx((predicted == groups).mean())
+        expected = f1_score(groups, predicted, average="macro", labels=range(5), zero_division=0)
+        assert entry["val_group_macro_f1"] == pytest.approx(expected) and entry["seconds"] > 0
+    assert [epoch for epoch, _ in seen] == [0, 1] and (seen[0][1] != seen[1][1]).any()
+    np.testing.assert_allclose(trained.model.predict(task.validation_images, verbose=0), seen[1][1], atol=1e-4)
+
+
+def test_a_task_knows_its_groups(task: Task) -> None:
+    """The groups of the validation images, and the share of each group among the training images."""
+    group_of = np.array(Taxonomy.load().group_of)
+    assert (task.validation_groups == group_of[task.validation_garments]).all()
+    assert task.group_shares == pytest.approx(np.bincount(group_of[task.garments]) / 256)
+
+
+def test_balanced_batches_draw_every_group_equally_often(task: Task) -> None:
+    """Else every image is drawn once an epoch, and a group as often as it has images."""
+    group_of = np.array(Taxonomy.load().group_of)
+    for balanced, shares in ((True, np.full(5, 0.2)), (False, task.group_shares)):
+        settings = plan(batch_size=256, epochs=20, augmentation=AUGMENTATIONS["none"], balanced=balanced)
+        batches = make_batches(task, settings)
+        garments = np.concatenate([targets.argmax(axis=1) for _, targets in batches.prefetch(0, 20)])
+        drawn = np.bincount(group_of[garments]) / len(garments)
+        assert drawn == pytest.approx(shares, abs=0.03 if balanced else 1e-9)
+
+
+def test_given_targets_are_learned_instead_of_the_garments(task: Task) -> None:
+    """Each image keeps its own distribution."""
+    soft = np.random.default_rng(0).dirichlet(np.ones(10), 256).astype(np.float32)
+    softened = replace(task, targets=soft)
+    images, targets = make_batches(softened, plan(augmentation=AUGMENTATIONS["none"]))[0]
+    rows = [int(np.flatnonzero((task.images == image).all(axis=(1, 2)))[0]) for image in images]
+    np.testing.assert_array_equal(targets, soft[rows])
 
 
 def test_learns_the_synthetic_garments(task: Task) -> None:

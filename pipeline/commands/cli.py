@@ -32,7 +32,7 @@ from pipeline.contract.disk_space import full_disk_error
 from pipeline.contract.errors import UserError, suggest
 from pipeline.contract.interrupts import EXIT_CODE, handle_interrupts, was_interrupted
 from pipeline.contract.printable import printable_lines
-from pipeline.runner.display import open_standard_streams
+from pipeline.runner.display import discard_output, open_standard_streams
 from pipeline.runner.workspace import Workspace
 
 app = typer.Typer(
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(EXIT_CODE)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard_output(sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         shown = _as_user_error(error)
@@ -284,7 +284,7 @@ def _flush_output() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard_output(sys.stdout.fileno())
 
 
 def _takes_workspace(command: str) -> bool:

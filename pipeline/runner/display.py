@@ -110,6 +110,11 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
 
 
+def discard_output(descriptor: int) -> None:
+    """Directs a stream whose reader has gone to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
 def terminal_console() -> Console:
     """Returns a console on a copy of standard output, which stays the terminal while the log captures a stage's.
 
@@ -119,7 +124,7 @@ def terminal_console() -> Console:
 
     class TerminalConsole(Console):
         def on_broken_pipe(self) -> None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+            discard_output(self.file.fileno())
 
     return TerminalConsole(file=os.fdopen(os.dup(1), "w", encoding="utf-8"), highlight=False)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+def wait_until(look: Callable[[], T], what: str, seconds: float = 300.0) -> T:
     """Polls every 10 ms until a value is true, and returns the value.
 
     Args:

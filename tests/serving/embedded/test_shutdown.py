@@ -90,7 +90,7 @@ def test_work_of_clients_that_have_gone_is_dropped(start: Start, served: Path) -
     leave_behind(server, body)
     assert send(server, "POST", PREDICT, ROW)[0] == 200
     # One image needs 0.4 GB for a moment; all 180 would be 70.
-    wait_until(lambda: resident_mebibytes(server.process.pid) < before + 500, "the memory is returned", 60)
+    wait_until(lambda: resident_mebibytes(server.process.pid) < before + 500, "the memory is returned")
     # Nothing is left of the work: one more image is answered in the time of a few, not of 180.
     assert send(server, "POST", PREDICT, large_images(1))[0] == 200
 

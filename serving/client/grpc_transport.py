@@ -23,7 +23,6 @@ OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     # gRPC's default is to wait a second before it reconnects, which would use up the client's own retries.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     # Two clients must not share a channel: the server behind an address may change.
     ("grpc.use_local_subchannel_pool", 1),
 )

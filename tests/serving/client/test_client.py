@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -203,6 +202,70 @@ def test_a_time_out_is_not_retried() -> None:
             hold.set()
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (refused(400, "wrong"), InvalidRequest, "wrong"),
+        (refused(499, "gone"), InvalidRequest, "gone"),
+        (Answer(418, b"<i>teapot</i>"), InvalidRequest, "<i>teapot</i>"),
+        (refused(404, "none"), NotFound, "{url} has no such model.\nReceived: none"),
+        (refused(504, "late"), DeadlineExceeded, "{url} did not answer in time.\nReceived: late"),
+        (refused(500, "bug"), ClientError, "{url} failed with status 500.\nReceived: bug"),
+        (Answer(503), Overloaded, "{url} is overloaded.\nReceived: Service Unavailable"),
+        (Answer(body=b"[1]"), ClientError, "{url} does not answer in JSON.\nExpected: JSON\nReceived: '[1]'"),
+        (Answer(body=b'{"a": 1}'), ClientError, "The answer has no outputs.\nExpected: predictions\nReceived: a"),
+    ],
+)
+def test_the_error_says_what_the_server_says(answer: Answer, kind: type[ClientError], message: str) -> None:
+    """With the server's URL, and the text of an answer that is not in TensorFlow Serving's format."""
+    with web(lambda _: answer) as server, Client(server.url, retries=0) as client:
+        with pytest.raises(ClientError) as caught:
+            client.call("serving_default", {"image": PIXELS[:1]})
+        assert (type(caught.value), str(caught.value)) == (kind, message.format(url=server.url))
+
+
+def test_a_version_and_a_label_exclude_each_other() -> None:
+    """The error names both; version 0 is a version."""
+    with pytest.raises(ValueError, match="Received: 0 and 'canary'"):
+        Client("http://127.0.0.1:1", version=0, label="canary")
+
+
+def test_the_outputs_of_a_signature_without_names() -> None:
+    """REST leaves out the name of a single output; strings come as bytes, also below other lists."""
+    with web(lambda _: Answer(body=b'{"predictions": [["a", "b"], [{"b64": "/w=="}, "d"]]}')) as server:
+        with Client(server.url) as client:
+            outputs = client.call("any", {"x": np.array([[b"\xff"]], object)})
+        assert json.loads(server.requests[0].body) == {"signature_name": "any", "instances": [[{"b64": "/w=="}]]}
+    assert outputs["output"].tolist() == [[b"a", b"b"], [b"\xff", b"d"]] and set(outputs) == {"output"}
+
+
+def test_a_server_that_answers_nothing_is_given_up() -> None:
+    """After three requests in time-out the error ends the call; one answer shows that the server is there."""
+    hold = threading.Event()
+    with web(lambda _: Answer(body=b"{}", hold=hold)) as server:
+        try:
+            with Client(server.url, timeout_seconds=0.3, batch_size=1) as client:
+                with pytest.raises(DeadlineExceeded):
+                    client.predict_each(PIXELS)
+                wait_until(lambda: len(server.requests) == 3, "three requests")
+        finally:
+            hold.set()
+
+
+def test_large_images_have_requests_of_their_own_after_the_small_ones() -> None:
+    """A request has at most 12.5 million pixels, or one larger image; the results have the order of the images."""
+
+    def grey(width: int, height: int) -> bytes:
+        return encoded(Image.new("L", (width, height), 7), "PNG")
+
+    images = [grey(3600, 3600), grey(2500, 2000), PNG, grey(2500, 2000), grey(2500, 2000)]
+    with web(answered) as server, Client(server.url, timeout_seconds=60) as client:
+        assert [p.source for p in client.predict(images)] == [f"image {n}" for n in range(1, 6)]
+        bodies = [json.loads(request.body)["instances"] for request in of_images(server)]
+    sent = [[images.index(base64.b64decode(instance["b64"])) for instance in body] for body in bodies]
+    assert sent == [[2, 1, 1], [1], [0]]  # the three of the same size have the same content
+
+
 def test_no_server() -> None:
     """The error says that the server cannot be reached."""
     with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client, pytest.raises(Unreachable, match="reached"):
@@ -214,8 +277,6 @@ def test_a_bad_image_fails_alone(tmp_path: Path) -> None:
     bad = encoded(Image.new("L", (3, 3)), "PNG")
 
     def picky(request: Request) -> Answer:
-        import base64
-
         instances = json.loads(request.body)["instances"]
         if any(isinstance(i, dict) and base64.b64decode(i["b64"]) == bad for i in instances):
             return refused(400, "Cannot decode")
@@ -345,52 +406,6 @@ def test_rest_needs_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-class Scripted(grpc.GenericRpcHandler):
-    """The only handler of a gRPC server, which fails with these codes one after another."""
-
-    def __init__(self, *codes: grpc.StatusCode) -> None:
-        self.codes = list(codes)
-        self.calls = 0
-
-    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(self._answer)
-
-    def _answer(self, _: bytes, context: grpc.ServicerContext) -> bytes:
-        self.calls += 1
-        if self.codes:
-            context.abort(self.codes.pop(0), "scripted")
-        return b""
-
-
-@pytest.mark.parametrize(
-    ("code", "calls"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, 2),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, 2),
-        (grpc.StatusCode.INVALID_ARGUMENT, 1),
-        (grpc.StatusCode.NOT_FOUND, 1),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, 1),
-        (grpc.StatusCode.INTERNAL, 1),
-    ],
-)
-def test_grpc_is_retried_after_overload_alone(code: grpc.StatusCode, calls: int) -> None:
-    """Over gRPC, too, only transient errors are retried."""
-    handler = Scripted(code)
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with Client(f"grpc://127.0.0.1:{port}") as client:
-            if calls == 2:
-                assert client.status() == []
-            else:
-                with pytest.raises(ClientError, match="scripted"):
-                    client.status()
-        assert handler.calls == calls
-    finally:
-        server.stop(None).wait()
 
 
 @pytest.fixture(scope="module")

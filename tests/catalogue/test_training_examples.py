@@ -178,6 +178,7 @@ def test_too_many_failures_stop_with_the_reasons(
     assert caught.value.received.startswith("10: 10 http_404; product 2, for example: ")
     assert "max_failed_share" in caught.value.next_step
     assert sum("http_404" in record.message for record in caplog.records) == 10
+    assert len(ingest(tmp_path / "at the limit", dsn, max_failed_share=0.5).rows()) == 10
 
 
 def test_cached_images_are_not_downloaded_again(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:

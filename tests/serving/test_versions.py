@@ -214,8 +214,13 @@ def test_directories_that_hide_the_newest_version(base: Path, models: list[Path]
     push(models[0], base)
     (base / "0").mkdir()
     assert hiding_directories(base) == []
+    push(models[1], base, keep=1)
+    (base / "1").mkdir()
+    assert hiding_directories(base) == [], "lower than the newest version"
+    push(models[0], base)
+    shutil.rmtree(base / "1")
     (base / "99999999999").mkdir()
-    assert [version.number for version in versions(base)] == [1]
+    assert [version.number for version in versions(base)] == [2, 3]
     assert hiding_directories(base) == [base / "99999999999"]
 
 
@@ -308,6 +313,9 @@ def test_rollback_without_versions(base: Path) -> None:
     with pytest.raises(VersionError, match="There is no pushed version"):
         rollback(base)
     assert not base.exists()
+    (base / "7").mkdir(parents=True)
+    with pytest.raises(VersionError, match="There is no pushed version.*\n.*\nReceived: no versions"):
+        rollback(base)
 
 
 def test_rollback_without_an_earlier_one(base: Path, models: list[Path]) -> None:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import psycopg
 import pytest
 from psycopg import sql as composed
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from sql.connection import CatalogueError, LostConnectionError, _connection_refused, parse_dsn, redact_dsn
+from sql.connection import (
+    CatalogueError,
+    ConflictError,
+    LostConnectionError,
+    _connection_refused,
+    _to_catalogue_error,
+    begin_transaction,
+    connected,
+    parse_dsn,
+    redact_dsn,
+    retry_lost_connection,
+)
 from sql.extract import read_products
 from sql.server import find_programs, running_server
 from sql.tables import CATALOGUE, check_tables
@@ -266,6 +278,85 @@ def test_a_password_of_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPa
     with pytest.raises(LostConnectionError) as raised:
         list(read_products("host=127.0.0.1 port=1"))
     assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "milliseconds"),
+    [(0.0001, "2", "1ms"), (1.5, "2", "1500ms"), (3.2, "4", "3200ms"), (60, "10", "1min")],
+)
+def test_a_session_ends_in_time(dsn: str, timeout: float, seconds: str, milliseconds: str) -> None:
+    """The time-out bounds connecting and every statement; a host that is gone is noticed, and no plan is compiled."""
+    with connected(dsn, timeout) as connection:
+        parameters = connection.info.get_parameters()
+        assert parameters["connect_timeout"] == seconds
+        begin_transaction(connection, timeout, "READ ONLY")
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in ("statement_timeout", "jit")]
+        assert shown == [(milliseconds,), ("off",)]
+        assert connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
+    assert connection.closed
+    keepalives = {name: parameters[f"keepalives_{name}"] for name in ("idle", "interval", "count")}
+    assert keepalives == {"idle": "30", "interval": "10", "count": "3"}
+
+
+def test_a_dsn_decides_about_its_session(dsn: str) -> None:
+    """Its name and time-outs win over ours; texts are read as UTF-8 whatever it says, and nothing is prepared."""
+    with connected(
+        make_conninfo(dsn, application_name="shop", connect_timeout=7, client_encoding="latin1")
+    ) as connection:
+        parameters = connection.info.get_parameters()
+        assert (parameters["application_name"], parameters["connect_timeout"]) == ("shop", "7")
+        assert connection.execute("SHOW client_encoding").fetchone() == ("UTF8",)
+        assert connection.autocommit and connection.prepare_threshold is None
+        connection.execute("BEGIN; CREATE TEMPORARY TABLE half ()")
+    with connected(dsn) as connection:
+        assert connection.info.get_parameters()["application_name"] == "fashion"
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "headline"),
+    [
+        ("08006", LostConnectionError, "The connection to the catalogue broke"),
+        ("57P01", LostConnectionError, "The connection to the catalogue broke"),
+        ("57P03", LostConnectionError, "The connection to the catalogue broke"),
+        ("40001", ConflictError, "Another transaction"),
+        ("40P01", ConflictError, "Another transaction"),
+        ("53100", CatalogueError, "The database server cannot do that"),
+        ("54001", CatalogueError, "The database server cannot do that"),
+        ("57014", CatalogueError, "The catalogue took too long"),
+        ("55P03", CatalogueError, "The catalogue took too long"),
+        ("42501", CatalogueError, "The database does not permit this user"),
+        ("42P01", CatalogueError, "The database rejects the statement"),
+        ("22021", CatalogueError, "A text is not UTF-8"),
+        ("22P05", CatalogueError, "A text is not UTF-8"),
+    ],
+)
+def test_what_may_succeed_with_another_connection(state: str, kind: type[CatalogueError], headline: str) -> None:
+    """Lost connections and conflicts are retried; what the next connection would meet as well is not."""
+    error = _to_catalogue_error(psycopg.errors.lookup(state)("the server's words"), "host=127.0.0.1 port=1", 5.0)
+    assert type(error) is kind and error.headline.startswith(headline)
+    assert "host=127.0.0.1 port=1" in error.headline and "the server's words" in error.received
+
+
+def test_the_number_of_retries_is_bounded() -> None:
+    """A call that fails for want of a connection is made once more for each retry; other errors are raised at once."""
+    calls: list[int] = []
+
+    def fail(kind: type[CatalogueError]) -> None:
+        calls.append(1)
+        raise kind("No.")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipeline.contract.retries.backoff_seconds", lambda failures: 0.0)
+        for raised, retried, expected in (
+            (LostConnectionError, LostConnectionError, 4),
+            (ConflictError, LostConnectionError, 4),
+            (LostConnectionError, ConflictError, 1),
+            (CatalogueError, LostConnectionError, 1),
+        ):
+            calls.clear()
+            with pytest.raises(raised):
+                retry_lost_connection(partial(fail, raised), 3, retried)
+            assert len(calls) == expected, (raised, retried)
 
 
 def test_parameters_that_are_not_utf8(dsn: str) -> None:

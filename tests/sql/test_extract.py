@@ -294,6 +294,15 @@ def test_long_texts_after_short_ones(dsn: str, put: Put) -> None:
         assert max(sum(len(str(row.title)) for row in rows) for rows in lists) <= 2_000_000 + long + 1000 * len("short")
 
 
+@pytest.mark.parametrize("one_snapshot", [True, False])
+def test_the_first_list_comes_soon(dsn: str, put: Put, one_snapshot: bool) -> None:
+    """It is short, so that it arrives early; the others have a thousand rows."""
+    put(Catalogue(products=dict.fromkeys(range(2150), "Shirt")))
+    lists = [*read_products(dsn, one_snapshot=one_snapshot)]
+    assert [len(rows) for rows in lists] == [100, 1_000, 1_000, 50]
+    assert [row.id for rows in lists for row in rows] == [*range(2_150)]
+
+
 def test_ctrl_c_while_the_server_does_not_respond(dsn: str, edges: list[Product]) -> None:
     """The command ends at once and does not wait for another session's lock."""
     words = [sys.executable, "-m", "pipeline.commands.cli", "catalogue", "query", "--dsn", dsn, "--timeout", "600"]

@@ -169,7 +169,18 @@ def test_the_warnings(case: str) -> None:
     assert inspect(case, country="us", image_index=0) == []
     country, index = inspect(case, country="uk", image_index=7)
     assert country.startswith("No text is for the country uk. ProductDescription.CountryCode has: us, ")
-    assert index.startswith("No image has the index 7. ProductImages.ImageIndex has: 0, 1")
+    assert index == "No image has the index 7. ProductImages.ImageIndex has: 0, 1, 2"
+    with psycopg.connect(case, autocommit=True) as connection:
+        connection.execute(
+            "TRUNCATE ProductDescription; INSERT INTO ProductDescription "
+            "SELECT 20 * n + m, 1, chr(96 + n), '', '' FROM generate_series(1, 11) AS n, generate_series(1, n) AS m"
+        )
+    listed = "ProductDescription.CountryCode has: k, j, i, h, g, f, e, d, c, b"
+    assert inspect(case, country="us", image_index=0) == [f"No text is for the country us. {listed}, ..."]
+    with psycopg.connect(case, autocommit=True) as connection:
+        connection.execute("DELETE FROM ProductDescription WHERE CountryCode = 'a'; DROP INDEX ProductImages_by_index")
+    text, indexes = inspect(case, country="us", image_index=0)
+    assert text == f"No text is for the country us. {listed}" and indexes.endswith(f"To avoid that:\n  {IMAGES_INDEX}")
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100])

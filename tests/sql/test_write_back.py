@@ -100,6 +100,11 @@ def test_an_image_without_cached_content_is_pending_after_the_maximum_age(dsn: s
         write_predictions(dsn, (answer(p, image_content=p.url and "old", scored_at=now - age) for p in edges))
         assert waiting(dsn, max_age_seconds=86_400) == expected
         assert waiting(dsn) == waiting(dsn, max_age_seconds=86_400, content_of=lambda url: "old") == []
+    # Where the content was never known, there is nothing that could have changed.
+    write_predictions(dsn, (answer(p, scored_at=now) for p in edges))
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE product_classification SET scored_at = scored_at - interval '2 days'")
+    assert waiting(dsn, max_age_seconds=86_400) == []
 
 
 def test_failures_with_a_url_are_pending(dsn: str, edges: list[Product]) -> None:

@@ -116,12 +116,19 @@ def test_every_product_has_an_answer_or_a_reason(
             ("Product", "Id"),
         ):
             connection.execute(f"DELETE FROM {table} WHERE {column} = %s", [gone])
-    assert fashion(*words).returncode == 0
+    again_done = fashion(*words)
+    assert again_done.returncode == 0 and again_done.stdout.split("\n")[1].endswith("; 1 removed")
     second = rows(dsn)
     assert second.keys() == first.keys() - {gone}
     again = {product for product, row in second.items() if row[3] != first[product][3]}
     # What failed and has a URL is tried again, and fails again.
     assert again == {changed} | {p for p, row in second.items() if row[2] not in (None, "no_image")}
+
+    broken = sum(row[2] not in (None, "no_image") for row in second.values())
+    strict = fashion(*words, "--max-failed-share", "0.01")
+    assert strict.returncode == 1 and "Too many images could not be fetched." in strict.stderr
+    assert f"Expected: at most 1% of the answered products\nReceived: {broken / len(second):.0%}\n" in strict.stderr
+    assert f"; {broken} failed (" in strict.stdout and rows(dsn).keys() == second.keys()
 
     export_tiny(workspace / "serving_models" / "fashion" / "2", seed=1)
     assert fashion(*words).returncode == 0

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
+from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +18,7 @@ import pytest
 from PIL import Image
 
 from serving.client.image_sources import load_payload
-from serving.fetching.downloader import download
+from serving.fetching.downloader import USER_AGENT, Download, Downloader, Validators, download
 from serving.fetching.errors import DownloadError
 from serving.fetching.public_addresses import is_public
 from serving.images.encoding import ImageError
@@ -228,9 +233,11 @@ def test_a_name_is_resolved_once_for_a_connection(monkeypatch: pytest.MonkeyPatc
 
 
 def test_unknown_host() -> None:
-    """The error has the system's reason."""
-    with pytest.raises(DownloadError, match="has an unknown host.\nExpected: a name that resolves\nReceived: .+"):
+    """The error has the system's reason, and says nothing about the file."""
+    message = "has an unknown host.\nExpected: a name that resolves\nReceived: .+"
+    with pytest.raises(DownloadError, match=message) as caught:
         download("https://shop.invalid/1.png", 10_000)
+    assert (caught.value.reason, caught.value.unanswered, caught.value.inconclusive) == ("unknown_host", True, True)
 
 
 def test_the_request_has_the_name_of_the_host() -> None:
@@ -246,7 +253,102 @@ def test_the_size_is_limited_whatever_is_declared() -> None:
     with web(shop) as server:
         with pytest.raises(DownloadError, match="too large.\nExpected: at most 100 bytes\nReceived: more"):
             download(f"{server.url}/shoe.png", 100, allow_private=True)
+        assert download(f"{server.url}/shoe.png", len(PNG), allow_private=True) == PNG
+        with pytest.raises(DownloadError, match="too large") as caught:
+            download(f"{server.url}/shoe.png", len(PNG) - 1, allow_private=True)
+        assert (caught.value.reason, caught.value.retryable) == ("too_large", False)
         assert download(f"{server.url}/packed.png", 10_000, allow_private=True)[:2] == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_redirect_is_followed(status: int) -> None:
+    """All five of HTTP's redirects lead to their target (RFC 9110, 15.4)."""
+    leading = Answer(status, headers={"Location": "/there"})
+    with web(lambda request: Answer(body=PNG) if request.path == "/there" else leading) as server:
+        assert download(server.url, 10_000, allow_private=True) == PNG
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [(204, False), (300, False), (304, False), (400, False), (404, False), (429, True), (499, False), (500, True),
+     (503, True), (599, True)],
+)  # fmt: skip
+def test_a_status_decides_whether_a_retry_may_help(status: int, retryable: bool) -> None:
+    """A server's failure and its wish to wait may pass; a refusal says something about the file, and is an answer."""
+    refused = Answer(status, headers={"Location": "/there", "Retry-After": "7"})
+    with web(lambda _: refused) as server, pytest.raises(DownloadError, match=f"Received: {status}") as caught:
+        download(server.url, 10_000, allow_private=True)
+    error = caught.value
+    assert (error.reason, error.retryable, error.inconclusive) == (f"http_{status}", retryable, retryable)
+    assert (error.retry_after, error.unanswered) == (7.0, False)
+
+
+@pytest.mark.parametrize(
+    ("known", "sent"),
+    [
+        (None, {}),
+        (Validators('"1"'), {"if-none-match": '"1"'}),
+        (Validators("", "Mon, 30 Nov 2026 07:00:00 GMT"), {"if-modified-since": "Mon, 30 Nov 2026 07:00:00 GMT"}),
+        (Validators('"1"', "yesterday"), {"if-none-match": '"1"', "if-modified-since": "yesterday"}),
+    ],
+)
+def test_a_request_names_the_known_version_and_nothing_else(known: Validators | None, sent: dict[str, str]) -> None:
+    """Neither cookies nor a referrer are sent; the answer holds the validators of the present version."""
+    answer = Answer(body=PNG, headers={"ETag": '"2"', "Last-Modified": "today"})
+    with web(lambda _: answer) as server, Downloader(allow_private=True) as downloader:
+        assert downloader.get(server.url, 10_000, 20.0, known) == Download(PNG, Validators('"2"', "today"))
+        answer.status, answer.body = 304, b""
+        if known:
+            assert downloader.get(server.url, 10_000, 20.0, known) == Download(None, Validators('"2"', "today"))
+        headers = server.requests[0].headers
+    general = {"host": f"127.0.0.1:{server.port}", "user-agent": USER_AGENT, "accept": "*/*"}
+    assert headers == {**general, "accept-encoding": "identity", **sent}
+
+
+def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name whose first address does not answer is reached at the second; if none does, that is the error."""
+    with web(shop) as server:
+        entries = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", server.port)) for n in (2, 1, 2)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **named: entries)
+        url = f"http://shop.example:{server.port}/shoe.png"
+        assert download(url, 10_000, allow_private=True) == PNG
+        del entries[1]
+        with pytest.raises(
+            DownloadError, match="cannot be reached.*\nExpected: an answer\nReceived: .*refused"
+        ) as caught:
+            download(url, 10_000, allow_private=True)
+    assert caught.value.unanswered and caught.value.retryable
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl to make a certificate")
+def test_a_server_must_prove_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that no authority has signed is refused, whatever the environment trusts; nothing is sent."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    received: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            received.append(secure.recv(1000))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=[listening], daemon=True)
+        thread.start()
+        url = f"https://localhost:{listening.getsockname()[1]}/shoe.png"
+        with pytest.raises(
+            DownloadError, match="(?i)cannot be reached.*\nExpected: an answer\nReceived: .*certificate"
+        ):
+            download(url, 10_000, allow_private=True)
+        thread.join(20)
+    assert received in ([], [b""])
 
 
 def test_a_slow_server_times_out() -> None:
@@ -273,13 +375,20 @@ def test_redirects_share_one_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
-    [("none.png", "Expected: status 200\nReceived: 404"), ("short.png", "breaks off"), ("reset.png", "reached")],
+    ("path", "message", "unanswered"),
+    [
+        ("none.png", "Expected: status 200\nReceived: 404", False),
+        ("short.png", "breaks off", False),
+        ("reset.png", "reached", True),
+        ("to/http://127.0.0.1:9/x", "reached", False),
+    ],
 )
-def test_failures_name_the_url_and_the_reason(path: str, message: str) -> None:
-    """An error status, a broken transfer and a reset have different errors."""
-    with web(shop) as server, pytest.raises(DownloadError, match=f"(?s)/{path} .*{message}"):
+def test_failures_name_the_url_and_the_reason(path: str, message: str, unanswered: bool) -> None:
+    """An error status, a broken transfer and a reset have different errors; a redirect is an answer of its host."""
+    name = "http://127.0.0.1:9/x" if path.startswith("to") else f"/{path}"
+    with web(shop) as server, pytest.raises(DownloadError, match=f"(?s){name} .*{message}") as caught:
         download(f"{server.url}/{path}", 10_000, allow_private=True)
+    assert caught.value.unanswered is unanswered and caught.value.retryable is ("none" not in path)
 
 
 def test_a_closed_port() -> None:

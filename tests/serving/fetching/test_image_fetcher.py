@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -178,7 +180,27 @@ def test_old_images_are_revalidated(tmp_path: Path) -> None:
             assert isinstance(result, Fetched)
             found.append((result.cached, result.pixels.tobytes()))
     one, two = (pixels(n).tobytes() for n in (1, 2))
-    assert found == [(False, one), (True, one), (False, two)] and len(image_server.requests) == 3
+    assert found == [(False, one), (True, one), (False, two)]
+    # The second answer names no version, so the first one's still holds.
+    assert [request.headers.get("if-none-match") for request in image_server.requests] == [None, '"1"', '"1"']
+
+
+def test_a_confirmed_image_is_as_good_as_a_new_one(tmp_path: Path) -> None:
+    """After 304 its age begins anew, and the server's new validators replace the old ones; files are not cached."""
+    (tmp_path / "shoe.png").write_bytes(png(3))
+    answers = [Answer(body=png(1), headers={"ETag": '"1"'}), Answer(304, headers={"ETag": '"2"'})]
+    with web(lambda _: answers.pop(0)) as image_server, ImageCache(tmp_path / "images") as cache:
+        fetched([image_server.url, (tmp_path / "shoe.png").as_uri()], cache=cache, files_below=tmp_path)
+        key = url_key(httpx.URL(image_server.url))
+        first = cache.find(key)
+        assert first is not None and cache.count() == 1
+        cache.store([replace(first, fetched_at=first.fetched_at - 7200)])
+        for _ in range(2):
+            (result,) = fetched([image_server.url], cache=cache, max_age_seconds=3600.0)
+            assert isinstance(result, Fetched) and result.cached and result.sha256 == first.sha256
+        confirmed = cache.find(key)
+        assert confirmed is not None and confirmed.validators.etag == '"2"'
+        assert first.fetched_at <= confirmed.fetched_at <= time.time() and len(image_server.requests) == 2
 
 
 KILLED = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.fetching.errors import redact_url
+from serving.fetching.errors import excerpt, redact_url
 from serving.fetching.image_cache import ImageCache
 from serving.fetching.image_fetcher import Failed, Fetched
 from tests.serving.fetching.shop import Shop, fetched, png, reasons
@@ -106,6 +106,18 @@ def test_valid_urls_are_shown_completely(url: str) -> None:
     """An @ in a path does not end a password."""
     assert redact_url(url) == url
     assert redact_url(url.replace("http://", "http://anna:s3c@ret@")) == url
+
+
+def test_long_texts_are_cut() -> None:
+    """A message shows 200 characters of a text; dots say that there are more."""
+    assert excerpt("x" * 200) == "x" * 200 and excerpt("x" * 201) == "x" * 200 + "..."
+    assert excerpt("\x1b" * 200) == r"\x1b" * 50 + "..."
+
+
+@pytest.mark.parametrize(("port", "shown"), [("65535", "http://h:65535/a@2x"), ("65536", "2x"), ("", "http://h:/a@2x")])
+def test_a_port_that_does_not_exist_may_be_a_password(port: str, shown: str) -> None:
+    """Beyond the highest port the text before the last @ is hidden."""
+    assert redact_url(f"http://h:{port}/a@2x") == shown
 
 
 def test_messages_are_printable() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.data.examples import read_arrays
 from components.pusher import pusher
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model, ModelBlessing, PushedModel
 from pipeline.contract.errors import UserError
-from serving.requests.prediction_log import load, predict_request
+from serving.requests.prediction_log import load, predict_request, read_logs
 from serving.requests.warmup import replay_warmup
 from serving.versions import rollback, versions
 from tests.serving.exports import export_small, without_signature
@@ -84,11 +86,23 @@ def test_version_scores_as_the_model(push: Any, models: list[Model], tmp_path: P
     assert np.array_equal(answers[0]["group_probabilities"], answers[1]["group_probabilities"])
 
 
-def test_warmup_requests_are_where_serving_looks(push: Any, models: list[Model], tmp_path: Path) -> None:
+def test_warmup_requests_are_where_serving_looks(
+    push: Any, models: list[Model], examples: Examples, tmp_path: Path
+) -> None:
     """The version has warm-up requests under the name that TensorFlow Serving reads, and its model answers them."""
     push(models[0], warmup_requests=3, warmup_batch=7)
     version = tmp_path / "serving/1"
     assert replay_warmup(version / "assets.extra/tf_serving_warmup_requests", version) == 12
+    requests = [log.predict_log.request for log in read_logs(version / "assets.extra/tf_serving_warmup_requests")]
+    sizes = Counter(
+        (r.model_spec.signature_name, one.tensor_shape.dim[0].size) for r in requests for one in r.inputs.values()
+    )
+    signatures = ("serving_default", "serving_bytes", "serving_examples")
+    assert sizes == {(name, size): count for name in signatures for size, count in ((1, 3), (7, 1))}
+    # A server must not be warmed up with what the model was trained on or is judged by.
+    validation = {image.tobytes() for image in read_arrays(examples.split("validation"), ("image",))["image"]}
+    sent = [r.inputs["image"].tensor_content for r in requests if r.model_spec.signature_name == "serving_default"]
+    assert {part[n : n + 784] for part in sent for n in range(0, len(part), 784)} <= validation
 
 
 @pytest.mark.parametrize(
@@ -97,6 +111,17 @@ def test_warmup_requests_are_where_serving_looks(push: Any, models: list[Model],
         (
             {"verdict": {"blessed": False, "rules": [RULE]}},
             "The Evaluator has not blessed the model. floor (One-piece): f1 is 0.9, bound 0.94",
+        ),
+        (
+            {
+                "verdict": {
+                    "blessed": False,
+                    "rules": [RULE | {"passed": True}, RULE | {"slice": ""}, RULE | {"note": "old"}],
+                },
+                "infra_verdict": {"blessed": False, "rules": [], "reason": "It hangs."},
+            },
+            "The Evaluator has not blessed the model. floor: f1 is 0.9, bound 0.94; "
+            "floor (One-piece): f1 is 0.9, bound 0.94, old",
         ),
         (
             {"infra_verdict": {"blessed": False, "rules": [], "reason": "It hangs."}},

@@ -94,13 +94,45 @@ def test_features_have_names_without_spaces(data: Data) -> None:
     assert len(features) == len(data) and all(name.isidentifier() for name in features)
 
 
+def test_images_have_their_nearest_distance_and_what_networks_suggest(
+    data: Data, neighbours: Neighbours, images: pd.DataFrame
+) -> None:
+    """The suggestion is that of networks that did not see the image; the probability is that of the labelled group."""
+    assert images["source_id"].tolist() == data.names.tolist()
+    assert images["nearest_rmse"].to_numpy() == pytest.approx(neighbours.rmse[:, 0])
+    assert (images["near_duplicate"] == (neighbours.rmse[:, 0] <= 0.08)).all() and images[
+        "near_duplicate"
+    ].nunique() == 2
+    suggested = data.garments.copy()
+    suggested[planted_errors(data)] = (suggested[planted_errors(data)] + 1) % 10
+    groups = np.array(data.taxonomy.group_of)
+    assert (images["suggested_garment"].cat.codes == suggested).all()
+    assert (images["suggested_group"].cat.codes == groups[suggested]).all()
+    likely = images["labelled_group_probability"] > 0.5
+    assert (likely == (groups[suggested] == data.groups)).all() and not likely.all()
+
+
+def test_features_have_a_row_an_image(data: Data) -> None:
+    """Their names can be typed, and a brighter image has the larger brightness."""
+    table = feature_table(data)
+    assert table.index.tolist() == list(range(len(data))) and table.index.name == "image"
+    assert not [name for name in table.columns if " " in name]
+    order = np.argsort(data.images.reshape(len(data), -1).mean(axis=1))
+    assert (
+        table["foreground_coverage"].between(0, 1).all()
+        and table["brightness"][order[0]] < table["brightness"][order[-1]]
+    )
+
+
 def test_neighbours_are_ranked_training_images(data: Data, neighbours: Neighbours) -> None:
     """Every image has its neighbours once each, nearest first, with the labelled classes of the neighbour."""
     table = neighbour_table(data, neighbours)
     of_last = table[table["image"] == len(data) - 1]
     assert of_last["rank"].tolist() == [1, 2, 3, 4, 5] and of_last["rmse"].is_monotonic_increasing
     assert of_last["neighbour"].tolist() == neighbours.index[-1].tolist()
+    assert of_last["rmse"].tolist() == neighbours.rmse[-1].tolist()
     assert (table["garment"].cat.codes == data.garments[table["neighbour"]]).all()
+    assert (table["group"].cat.codes == data.groups[table["neighbour"]]).all()
 
 
 def test_predictions_are_joined_by_source(data: Data, predictions: pd.DataFrame) -> None:
@@ -108,6 +140,12 @@ def test_predictions_are_joined_by_source(data: Data, predictions: pd.DataFrame)
     assert predictions.index.tolist() == data.test_rows.tolist()
     assert (predictions["garment"].cat.codes == data.garments[data.test_rows]).all()
     assert int((~predictions["correct"]).sum()) == len(data.test_rows) // 10
+    labelled, count = data.groups[data.test_rows], len(data.test_rows)
+    predicted = np.where(np.arange(count)[::-1] % 10 == 0, (labelled + 1) % 5, labelled)
+    assert (predictions["group"].cat.codes == labelled).all()
+    assert (predictions["predicted_group"].cat.codes == predicted).all()
+    assert predictions["confidence"].to_numpy() == pytest.approx(np.linspace(0.5, 0.9, count)[::-1], abs=1e-6)
+    assert (predictions["abstain"] == (predictions["confidence"] < 0.6)).all()
 
 
 def test_predictions_of_other_images_are_an_error(parquet: Path, images: pd.DataFrame) -> None:
@@ -161,3 +199,7 @@ def test_browse_filters_and_sorts_the_errors(predictions: pd.DataFrame) -> None:
     assert set(found["group"]) == {true} and set(found["predicted_group"]) == {predicted}
     assert (found["confidence"] >= 0.6).all()
     assert browse(predictions, garment="Coat", max_confidence=0.1).empty
+    kind = everything.iloc[0]["garment"]
+    assert len(browse(predictions, garment=kind, n=1000)) == (everything["garment"] == kind).sum()
+    middle = everything["confidence"].median()
+    assert len(browse(predictions, max_confidence=middle, n=1000)) == (everything["confidence"] <= middle).sum()

@@ -30,3 +30,9 @@ def test_garments_of_a_group_can_be_distinguished(sizes: list[int]) -> None:
         assert len({symbols[garment] for garment in members}) == len(members)
         assert colours[members[0]] == colour
         assert len({colours[garment] for garment in members[:4]}) == len(members[:4])
+
+
+def test_further_garments_of_a_group_are_lighter_then_darker() -> None:
+    """The second garment is mixed with white, the third with black, the fourth with more white."""
+    colours = style.garment_colours(grouped([9, 1]))
+    assert colours[:5] == ("#c87030", "#dda67f", "#884c21", "#eac9b0", "#c87030")

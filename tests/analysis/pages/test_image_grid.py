@@ -17,6 +17,7 @@ def test_images_are_enlarged_in_rows() -> None:
     left, top = 8 + GAP, 8 + GAP
     assert (grid[top : top + 8, left : left + 8] == np.kron(IMAGES[4], np.ones((2, 2)))).all()
     assert (grid[top:, left + 8 :] == 255).all()
+    assert (grid[:8, left : left + 8] == np.kron(IMAGES[1], np.ones((2, 2)))).all(), "the second is right of the first"
 
 
 def test_captions_are_drawn_below_their_image() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,3 +123,72 @@ def test_names_from_the_data_cannot_write_html(page: Path) -> None:
     """A tag in a table or a title is shown as text."""
     text = page.read_text(encoding="utf-8")
     assert "<b>Bag</b>" not in text and "&lt;b&gt;Bag&lt;/b&gt;" in text and "Second &lt;/script&gt;" in text
+
+
+def embedded(page: Path) -> dict[str, Any]:
+    """Returns the figures that the page's script draws, by the name of their element."""
+    text = page.read_text(encoding="utf-8")
+    start = text.index('{"plot-points"')
+    found, _ = json.JSONDecoder().raw_decode(text[start:])
+    return dict(found)
+
+
+def test_figures_have_their_height_and_the_cells_of_their_images(page: Path) -> None:
+    """A figure without a height of its own gets the default one; its images have the first cells of the sheet."""
+    figures, text = embedded(page), page.read_text(encoding="utf-8")
+    assert list(figures) == ["plot-points", "plot-shares", "plot-bars"]
+    assert [figures[name]["cells"] for name in figures] == [[0, 1, 2], None, None]
+    assert figures["plot-bars"]["data"][0]["x"] == [3, 5]
+    assert figures["plot-bars"]["layout"]["xaxis"]["title"]["text"] == "images"
+    heights = re.findall(r'id="plot-(\w+)" style="height:(\d+)px"', text)
+    assert heights == [("points", "420"), ("shares", "420"), ("bars", "420")]
+
+
+def test_images_stand_in_their_rows_with_title_colour_and_note(page: Path) -> None:
+    """The first three images are those of the figure, so the same image in a gallery has the same cell."""
+    text = page.read_text(encoding="utf-8")
+    rows = re.findall(r'<div class="strip"><b>(.*?)</b><div class="cells">(.*?)</div></div>', text)
+    assert [title for title, _ in rows] == ['<i class="bar" style="background:#0072B2"></i>Upper part', "Bags"]
+    cells = [
+        re.findall(r"background-position:-(\d+)px -(\d+)px\"></span>(.*?)</div>", row + "</div>") for _, row in rows
+    ]
+    assert cells[0] == [(str(56 * number), "0", "") for number in range(12)]
+    assert cells[1] == [("0", "0", "sure"), ("56", "0", "unsure")]
+
+
+def test_findings_decisions_and_captions_stand_with_their_section(page: Path) -> None:
+    """The main findings come first, then each section: finding, blocks in order, decision; numbers to the right."""
+    text = page.read_text(encoding="utf-8")
+    parts = ["<h1>What is in the data</h1>", '<p class="soft">12 images</p>', "<li><strong>One</strong> thing.</li>"]
+    parts += ["<h2>First</h2>", "The <strong>mean</strong> is 3.", "Points that are images.", "A table.", "Shares."]
+    parts += ["So we do it.", "<h2>Second", "More.", "Images.", "Bars.", "So we stop."]
+    positions = [text.index(part, text.index("<body>")) for part in parts]
+    assert positions == sorted(positions)
+    assert '<th>garment</th><th class="n">share</th><th class="n">images</th>' in text
+    assert '<td>Coat</td><td class="n">0.1235</td><td class="n">12,345</td>' in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(float("nan"), "–"), (0.0, "0"), (1.0, "1"), (1234.5678, "1235"), (-0.00012345, "−0.0001234"), (True, "True")],
+)
+def test_a_cell_is_text_of_few_digits(value: object, text: str) -> None:
+    """Four significant digits, separators in whole numbers, a dash for what is not defined."""
+    assert as_text(pd.DataFrame({"a": pd.Series([value], dtype=object)})) == [[text]]
+
+
+def test_a_matrix_has_its_rows_down_and_shares_in_its_cells() -> None:
+    """The first row is on top, the values are as given, and many names make it taller."""
+    drawn = matrix([[1.0, 0.0], [0.1, 0.9]], ["Coat", "Bag"])
+    (cells,) = drawn.data
+    assert [list(row) for row in cells.z] == [[1.0, 0.0], [0.1, 0.9]]
+    assert list(cells.x) == list(cells.y) == ["Coat", "Bag"] and cells.texttemplate == "%{z:.0%}"
+    assert drawn.layout.yaxis.autorange == "reversed" and drawn.layout.xaxis.autorange is None
+    assert matrix([[0.0] * 20] * 20, [str(i) for i in range(20)]).layout.height == 880
+
+
+def test_axes_have_the_titles_that_are_given() -> None:
+    """The first title is that of the horizontal axis."""
+    drawn = figure("images", "error, %", height=300)
+    assert (drawn.layout.xaxis.title.text, drawn.layout.yaxis.title.text) == ("images", "error, %")
+    assert (drawn.layout.height, figure().layout.height) == (300, 420)

@@ -85,3 +85,60 @@ def test_texts_help_and_mislead(catalogue: Demonstration, read: dict[int, Produc
         named, unnamed, misleading = named + own, unnamed + (not own and text != ""), misleading + any(others)
     assert named > unnamed > 20
     assert misleading > 40
+
+
+def test_each_case_has_the_rows_of_its_name(catalogue: Demonstration) -> None:
+    """The rows as they are written, before any query: image indices, countries, originals and translations."""
+    indices: dict[int, list[int]] = {product: [] for product in catalogue.products}
+    for product, _, index in catalogue.product_images:
+        indices[product].append(index)
+    ours: dict[int, list[tuple[str, bool, bool]]] = {product: [] for product in catalogue.products}
+    others: dict[int, list[str]] = {product: [] for product in catalogue.products}
+    for _, product, country, original, translated in catalogue.descriptions:
+        if country.lower() == "us":
+            ours[product].append((country, bool(original), bool((translated or "").strip())))
+        else:
+            others[product].append(country)
+    special = {
+        "no image": [],
+        "images, none at index 0": [1, 2],
+        "two images at index 0": [0, 0, 1],
+        SHARED: [0],
+    }
+    texts = {
+        "no translation: NULL": [("us", True, False)],
+        "no translation: empty": [("us", True, False)],
+        "no translation: blank": [("us", True, False)],
+        "both texts NULL": [("us", False, False)],
+        "no text": [],
+        "no text for us": [],
+        "country code US instead of us": [("US", True, True)],
+        "two texts for us, the later one translated": [("us", True, False), ("us", True, True)],
+    }
+    for product, case in catalogue.cases.items():
+        assert indices[product] == special.get(case, [*range(len(indices[product]))]) and len(indices[product]) <= 3
+        if case in texts:
+            assert ours[product] == texts[case]
+        else:
+            assert ours[product] in ([("us", True, True)], [("us", True, False)])
+        assert others[product] == ([] if case == "no text" else ["gb", "de", "fr"])
+    assert {
+        len(found) for case, found in zip(catalogue.cases.values(), indices.values(), strict=True) if case == CASES[0]
+    } == {1, 2, 3}
+    assert [number for number, *_ in catalogue.descriptions] == [*range(1, len(catalogue.descriptions) + 1)]
+    about_half = sum(case == CASES[0] for case in catalogue.cases.values()) / PRODUCTS
+    assert 0.42 < about_half < 0.65
+
+
+def test_missing_texts_are_null_empty_or_blank(catalogue: Demonstration) -> None:
+    """The three ways of having no translation are three different values; ordinary products have both or one text."""
+    found: dict[str, set[str | None]] = {}
+    for _, product, country, original, translated in catalogue.descriptions:
+        if country == "us":
+            found.setdefault(catalogue.cases[product], set()).add(translated)
+            assert (original is None) == (catalogue.cases[product] == "both texts NULL")
+    assert found["no translation: NULL"] == found["both texts NULL"] == {None}
+    assert found["no translation: empty"] == {""}
+    (blank,) = found["no translation: blank"]
+    assert blank and not blank.strip()
+    assert None in found[CASES[0]] and len(found[CASES[0]]) > 20

@@ -108,3 +108,47 @@ def test_wrong_labels_are_counted_by_direction() -> None:
     summary = label_review.summarize(both_splits)
     assert summary["directions"] == [{"labelled": "One piece", "shows": "Upper part", "images": 7, "test": 3}]
     assert (summary["reviewed"], summary["label_wrong"]) == (9, 7)
+
+
+def test_the_summary_counts_verdicts_by_split_reason_and_pass() -> None:
+    """Each count has its own name; controls are no verdict of a pass, and differing passes count apart."""
+    suspected, every = label_review.SUSPECTED, label_review.ALL_SEEDS
+    test = reviewed({(CONTROL, RIGHT, RIGHT): 6, (every, WRONG, WRONG): 3, (every, WRONG, RIGHT): 2})
+    train = reviewed({(suspected, AMBIGUOUS, AMBIGUOUS): 4, (suspected, RIGHT, WRONG): 1}, "train")
+    found = label_review.summarize(pd.concat([test, train]))
+    counts = {RIGHT: 0, AMBIGUOUS: 0, WRONG: 0, "passes differ": 0}
+    assert found["splits"] == {
+        "test": {"images": 11} | counts | {RIGHT: 6, WRONG: 3, "passes differ": 2},
+        "train": {"images": 5} | counts | {AMBIGUOUS: 4, "passes differ": 1},
+    }
+    assert list(found["reasons"]) == [f"{suspected}, train", f"{every}, test", f"{CONTROL}, test"]
+    assert found["reasons"][f"{every}, test"] == {"images": 5} | counts | {WRONG: 3, "passes differ": 2}
+    assert found["passes"] == {
+        "pass 1": {RIGHT: 1, AMBIGUOUS: 4, WRONG: 5},
+        "pass 2": {RIGHT: 2, AMBIGUOUS: 4, WRONG: 4},
+    }
+    assert found["table"] == [[0, 0, 1], [0, 4, 0], [2, 0, 3]], "pass 1 down, pass 2 across, controls left out"
+    assert (found["agreement"]["value"], found["label_wrong"]) == (0.7, 3)
+
+
+def test_official_images_stand_in_the_order_of_the_examples() -> None:
+    """They are sorted by their names, and the index is that in the official file."""
+    pixels = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
+    content = fashion_mnist.LabelledImages(pixels, np.array([3, 0, 9, 8]))
+    found = label_review.official_images({"train": content, "test": content}, Taxonomy.load())
+    names = np.array(fashion_mnist.content_ids(pixels))
+    order = np.argsort(names)
+    assert found["original_index"].tolist() == [*order, *order]
+    assert found["source_id"].tolist() == [f"{split}/{name}" for split in ("train", "test") for name in names[order]]
+    garments = np.array(["Dress", "T-shirt/top", "Ankle boot", "Bag"])[order]
+    groups = np.array(["One piece", "Upper part", "Footwear", "Bags"])[order]
+    assert found["labelled_garment"].tolist() == [*garments] * 2 and found["labelled_group"].tolist() == [*groups] * 2
+    assert found["split"].tolist() == ["train"] * 4 + ["test"] * 4
+
+
+def test_passes_of_an_image_stand_side_by_side() -> None:
+    """The common verdict is empty where the passes differ, and each pass keeps its own."""
+    paired = label_review.pair_passes(reviewed({(SOME_RUNS, WRONG, RIGHT): 1, (SOME_RUNS, WRONG, WRONG): 1}))
+    assert paired["verdict"].tolist() == ["", WRONG]
+    assert paired[["verdict_1", "verdict_2"]].to_numpy().tolist() == [[WRONG, RIGHT], [WRONG, WRONG]]
+    assert paired[["shown_group_1", "shown_group_2"]].iloc[0].tolist() == ["Upper part", "One piece"]

@@ -85,4 +85,5 @@ def test_a_section_says_and_draws_what_was_recorded(name: str, sections: dict[st
 def test_findings_and_summary_are_as_recorded(explored: tuple[ExplorationInputs, Explored]) -> None:
     """The five findings of the terminal, and the figures that the documents name."""
     compare("\n".join(main_findings(explored[1], explored[0].curves)) + "\n", RECORDED / "findings.txt")
-    compare(json.dumps(summarize(*explored), indent=1, sort_keys=True) + "\n", RECORDED / "summary.txt")
+    summary = json.loads(json.dumps(summarize(*explored)), parse_float=lambda text: float(f"{float(text):.4g}"))
+    compare(json.dumps(summary, indent=1, sort_keys=True) + "\n", RECORDED / "summary.txt")

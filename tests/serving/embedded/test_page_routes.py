@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
+import json
 import re
 import threading
 
@@ -27,11 +30,11 @@ def picture(size: tuple[int, int] = (60, 40)) -> bytes:
     return buffer.getvalue()
 
 
-def answered(method: str, path: str, body: bytes = b"", model: str = "fashion") -> httpx.Response:
+def answered(method: str, path: str, body: bytes = b"", *models: str) -> httpx.Response:
     """The answer of the page's routes alone."""
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(Starlette(routes=routes(lambda: [model])))
+        transport = httpx.ASGITransport(Starlette(routes=routes(lambda: models or ("fashion",))))
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
             return await client.request(method, path, content=body)
 
@@ -40,13 +43,41 @@ def answered(method: str, path: str, body: bytes = b"", model: str = "fashion") 
 
 def test_the_page_is_self_contained() -> None:
     """One file without any group, no other host, only its own script, and no model name can escape its element."""
-    answer = answered("GET", "/", model="a</script><script>alert(1)")
+    answer = answered("GET", "/", b"", "a</script><script>alert(1)")
     policy = answer.headers["content-security-policy"]
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'none'" in policy and "unsafe" not in policy and policy.count("'sha256-") == 2
     assert not re.findall(r"https?://|[\"'(]//|@import", answer.text)
     assert "alert(1)" in answer.text and "</script><script>alert" not in answer.text
     assert not any(name in answer.text for name in (*Taxonomy.load().groups, *Taxonomy.load().colours[1:]))
+
+
+def test_the_page_knows_the_models_in_order_and_the_limits() -> None:
+    """The first model is selected; the page refuses a larger file before it sends it."""
+    page = answered("GET", "/", b"", "shoes", "bags")
+    found = re.search(r'<script type="application/json" id="config">(.*?)</script>', page.text)
+    assert found is not None
+    assert json.loads(found[1]) == {"models": ["shoes", "bags"], "maxBytes": MAX_IMAGE_BYTES, "side": 28}
+    assert '"fashion"' not in page.text and "fashion" in answered("GET", "/").text
+
+
+def test_no_answer_of_the_page_is_kept_or_sent_on() -> None:
+    """A new page is shown at once; the policy allows the page's own style and script, by their digest."""
+    page, fitted, refused = (
+        answered("GET", "/"),
+        answered("POST", "/ui/fitted", picture()),
+        answered("POST", "/ui/fitted"),
+    )
+    for answer in (page, fitted, refused):
+        assert answer.headers["cache-control"] == "no-cache" and answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    for kind in ("style", "script"):
+        (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert policy[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert (policy["connect-src"], policy["frame-ancestors"], policy["img-src"]) == ("'self'", "'none'", "blob: data:")
+    assert answered("GET", "/ui/fitted").status_code == answered("POST", "/").status_code == 405
 
 
 def test_the_fitted_image_is_returned_or_refused() -> None:

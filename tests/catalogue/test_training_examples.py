@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 from analysis.data.examples import read_arrays
+from catalogue.products import Catalogue
+from catalogue.training_examples import read_catalogue
 from components.example_gen import SPLITS
 from models.image_files import fit_image
 from pipeline.contract.errors import UserError
@@ -23,7 +26,7 @@ from sql.extract import read_products
 from sql.tables import CATALOGUE
 from sql.tables import GARMENTS as GARMENTS_TABLE
 from tests.catalogue.catalogues import GARMENTS, add_products, demonstrate, ingest, serving
-from tests.serving.fetching.shop import Shop, pixels, png
+from tests.serving.fetching.shop import Shop, local_policy, pixels, png
 from tests.serving.web import Answer, Request, Web, web
 
 FAILING = {"missing": "http_404", "page": "not_an_image", "truncated": "damaged"}
@@ -178,7 +181,12 @@ def test_too_many_failures_stop_with_the_reasons(
     assert caught.value.received.startswith("10: 10 http_404; product 2, for example: ")
     assert "max_failed_share" in caught.value.next_step
     assert sum("http_404" in record.message for record in caplog.records) == 10
-    assert len(ingest(tmp_path / "at the limit", dsn, max_failed_share=0.5).rows()) == 10
+    read = partial(read_catalogue, Catalogue(dsn, "us", 0, GARMENTS), local_policy(), tmp_path, report=lambda *_: None)
+    assert len(read(max_failed_share=0.5, max_products_per_image=1).columns["image"]) == 10, (
+        "the limit itself is allowed"
+    )
+    with pytest.raises(UserError, match="Too many of the catalogue's"):
+        read(max_failed_share=0.49, max_products_per_image=1)
 
 
 def test_cached_images_are_not_downloaded_again(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:

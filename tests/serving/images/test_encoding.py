@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.images.encoding import ImageError, encode_file, encode_image
+from pipeline.contract.image_limits import ImageLimits
+from serving.images.encoding import ImageError, declared_pixels, encode_file, encode_image, read_file
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
 COLOURS = Image.fromarray(NOISE)
@@ -132,6 +134,52 @@ def test_large_images_shrink_when_they_are_encoded() -> None:
     large = Image.new("RGB", (4000, 1000))
     assert decoded(encode_image(large, "large")).size == (2048, 512)
     assert large.size == (4000, 1000)
+
+
+@pytest.mark.parametrize(("edge", "sent"), [(2048, 2048), (2049, 2048)])
+def test_only_larger_images_shrink(edge: int, sent: int) -> None:
+    """An edge of 2,048 pixels stays as it is."""
+    assert decoded(encode_image(Image.new("L", (edge, 3)), "it")).size == (sent, 3)
+
+
+def test_limits_are_inclusive() -> None:
+    """A file of exactly the most bytes and pixels is accepted; one byte or pixel more is refused with its reason."""
+    content = encoded(COLOURS, "PNG")
+    assert encode_file(content, "it", ImageLimits(bytes=len(content), pixels=1200)) == content
+    for limits, reason in (
+        (ImageLimits(bytes=len(content) - 1), "too_large"),
+        (ImageLimits(pixels=1199), "too_many_pixels"),
+    ):
+        with pytest.raises(ImageError) as caught:
+            encode_file(content, "it", limits)
+        assert caught.value.reason == reason
+    with pytest.raises(ImageError, match="Expected: at most 1,199 pixels\nReceived: 30 × 40"):
+        encode_image(COLOURS, "it", ImageLimits(pixels=1199))
+    assert declared_pixels(content) == 1200 and declared_pixels(content[:20]) == declared_pixels(b"a shoe") == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"<html>", "not_an_image"), (encoded(COLOURS, "PNG")[:-300], "damaged")]
+)
+@pytest.mark.parametrize("found", [True, False])
+def test_every_refusal_has_a_stable_reason(content: bytes, reason: str, found: bool) -> None:
+    """Callers count the words; only damage may be left to the next decoder."""
+    if not found and reason == "damaged":
+        assert encode_file(content, "it", find_damage=False) == content
+        return
+    with pytest.raises(ImageError) as caught:
+        encode_file(content, "it", find_damage=found)
+    assert caught.value.reason == reason
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    """One byte more is read, so that the caller sees that there is more; what is no file is not opened."""
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_file(tmp_path / "file", 5) == b"12345" and read_file(tmp_path / "file", 3) == b"1234"
+    for path, received in ((tmp_path, "something else"), (tmp_path / "none", "No such file or directory")):
+        with pytest.raises(ImageError, match=received) as caught:
+            read_file(path, 5, "the shoe")
+        assert caught.value.reason == "unreadable" and caught.value.headline.startswith("the shoe ")
 
 
 def test_one_pixel_is_enough() -> None:

@@ -159,7 +159,7 @@ def test_limits_are_inclusive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty"), (b"<html>", "not_an_image"), (encoded(COLOURS, "PNG")[:-300], "damaged")]
+    ("content", "reason"), [(b"", "empty"), (b"<html>", "not_an_image"), (encoded(COLOURS, "JPEG")[:-200], "damaged")]
 )
 @pytest.mark.parametrize("found", [True, False])
 def test_every_refusal_has_a_stable_reason(content: bytes, reason: str, found: bool) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from analysis.data.examples import read_arrays
-from components.infra_validator import _Probe, _send_all_requests, as_trained, infra_validator
+from components.infra_validator import _Probe, _send_all_requests, as_trained, fast_enough, infra_validator
 from pipeline.contract.artifacts import Examples, InfraBlessing, Model
 from pipeline.contract.errors import UserError
+from serving.requests.server_probe import Latency
 from tests.serving.client.test_client import refused
 from tests.serving.exports import export_small, spoil_serving_bytes, without_signature
 from tests.serving.web import web
@@ -101,7 +102,16 @@ def test_sound_export(model: Model, examples: Examples, blessing: InfraBlessing)
     assert verdict["blessed"] and (blessing.path / "INFRA_BLESSED").exists() and not verdict["failures"]
     assert (blessing.properties["engine"], blessing.properties["requests"]) == ("embedded", IMAGES)
     assert "TensorFlow" in str(blessing.properties["engine_version"])
-    assert {"rest_median_ms", "rest_p99_ms", "grpc_median_ms", "grpc_p99_ms"} <= set(blessing.properties)
+    for name, rule in zip(("rest", "grpc"), verdict["rules"][-2:], strict=True):
+        median, p99 = (float(str(blessing.properties[f"{name}_{figure}_ms"])) for figure in ("median", "p99"))
+        assert 0 < median <= p99 == round(rule["value"], 2)
+    bounds = {rule["rule"].split(" over ")[0]: rule["bound"] for rule in verdict["rules"]}
+    assert bounds == {
+        "a server loads it": 900.0,
+        "same scores": 1e-5,
+        "same scores as the trained network": 1e-5,
+        "fast enough": 60_000.0,
+    }
     assert (blessing.path / "server.log").stat().st_size > 0
 
 
@@ -141,6 +151,21 @@ def test_export_with_wrong_scores(model: Model, examples: Examples, blessing: In
         broken.pop(("fast enough over REST", "serving_default")),
     )
     assert list(broken) == [("fast enough over gRPC", "serving_default")]
+
+
+@pytest.mark.parametrize(
+    ("latency", "passed", "note"),
+    [
+        (Latency(1.0, 5.0), True, ""),
+        (Latency(1.0, 5.1), False, "The 99th percentile over REST is 5.1 ms, the bound 5 ms."),
+        (Latency(fault="No answer."), False, "No answer."),
+    ],
+)
+def test_the_bound_of_the_latency_is_inclusive(latency: Latency, passed: bool, note: str) -> None:
+    """The 99th percentile counts, not the median; a measurement that failed breaks the rule, without a value."""
+    rule = fast_enough("REST", latency, 5.0)
+    assert (rule["passed"], rule["note"], rule["metric"]) == (passed, note, "99th percentile, ms")
+    assert rule["value"] == (None if latency.fault else latency.p99)
 
 
 def test_warmup_that_fails(model: Model, examples: Examples, blessing: InfraBlessing, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from PIL import Image
 
 from models.taxonomy import Taxonomy
 from pipeline.commands.serve import announcement, choose_engine
-from serving.engines.engine import free_port
+from pipeline.contract.errors import UserError
+from serving.embedded.config_files import ALL, ModelSource, read_models
+from serving.engines.engine import BATCHING, MONITORING, Flags, free_port
 from serving.versions import push
 from tests.serving.exports import export_small
 
@@ -144,6 +146,37 @@ def test_the_real_server_takes_labels_and_is_announced_as_open(
     assert command[0] == str(program) and "--allow_version_labels_for_unavailable_models=true" in command
     assert "all addresses" in announcement(engine, flags, 2)
     assert "all addresses" not in announcement(*choose_engine(base, "embedded", 8501, 8500, [], True, []), 2)
+
+
+def test_the_flags_of_the_server(workspace: Path) -> None:
+    """Two retries in quick succession, batching and metrics; the user's own flags come last and so count."""
+    base = workspace / "serving_models" / "fashion"
+    retries = ("--max_num_load_retries=2", "--load_retry_interval_micros=2000000")
+    _, flags = choose_engine(base, "embedded", 1, 2, [], ui=True, flags=["--max_num_load_retries=0"])
+    assert flags == Flags(base, "fashion", 1, 2, BATCHING, MONITORING, (*retries, "--max_num_load_retries=0"))
+    _, hidden = choose_engine(base, "embedded", 1, 2, [], ui=False, flags=[])
+    assert hidden.extra == (*retries, "--ui=false")
+
+
+def test_labels_are_written_to_a_configuration_file(workspace: Path, tmp_path: Path) -> None:
+    """It serves all versions, and is read every second, so that an edit moves a label while the server runs."""
+    base = tmp_path / "serving_models" / "fashion"
+    shutil.copytree(workspace / "serving_models" / "fashion", base)
+    _, flags = choose_engine(base, "embedded", 1, 2, ["stable=1", "canary=2"], ui=True, flags=[])
+    config = base.parent / "models.config"
+    assert flags.extra[2:] == (
+        f"--model_config_file={config}",
+        "--model_config_file_poll_wait_seconds=1",
+        "--allow_version_labels_for_unavailable_models=true",
+    )
+    assert read_models(config) == [ModelSource("fashion", base, ALL, labels=(("canary", 2), ("stable", 1)))]
+    # With labels, all versions are loaded, and an empty directory hides none.
+    (base / "99").mkdir()
+    choose_engine(base, "embedded", 1, 2, ["stable=1"], ui=True, flags=[])
+    for label in ("stable=3", "stable=x", "=1", "a b=1", "1a=1", "stable"):
+        with pytest.raises(UserError, match="is not a label of a version") as refused:
+            choose_engine(base, "embedded", 1, 2, [label], ui=True, flags=[])
+        assert "such as canary=2; pushed: 1, 2" in str(refused.value)
 
 
 def test_an_empty_directory_with_a_higher_number_is_refused(workspace: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -152,3 +153,43 @@ def test_the_log_has_what_the_model_sees(tmp_path: Path, original: bool) -> None
         seen = np.asarray(Image.open(io.BytesIO(file)))
         np.testing.assert_array_equal(seen, fit_file(photo))
         np.testing.assert_array_equal(fit_file(file), seen)
+
+
+def test_the_oldest_files_are_deleted_and_records_name_their_version(tmp_path: Path) -> None:
+    """Other files of the folder stay; a record has the model, the version and the rate of the sample."""
+    (tmp_path / "other.tfrecord").touch()
+    log = RequestLog(tmp_path / "logs" / "fashion", 0.5, 100, 2, count=lambda *_: None)
+    for number in range(5):
+        served: Any = SimpleNamespace(model="fashion", version=number)
+        log.write(served, predict_log(PredictRequest(output_filter=["x" * 150]), None))
+        wait_until(lambda: log._queue.empty(), "the record is taken")
+    log.close()
+    files = sorted((tmp_path / "logs").iterdir())
+    assert [re.fullmatch(r"fashion-\d{8}T\d{6}-(\d{5})\.tfrecord", file.name)[1] for file in files] == [
+        "00004",
+        "00005",
+    ]  # type: ignore[index]
+    (first,), (last,) = map(read_logs, files)
+    spec, sampling = last.log_metadata.model_spec, last.log_metadata.sampling_config
+    assert (spec.name, spec.version.value, sampling.sampling_rate) == ("fashion", 4, 0.5)
+    assert first.log_metadata.model_spec.version.value == 3 and (tmp_path / "other.tfrecord").exists()
+
+
+def test_a_log_without_records_has_no_file(tmp_path: Path) -> None:
+    """Nothing is created before the first record."""
+    RequestLog(tmp_path / "logs" / "fashion", 1, 100, 2).close()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_broken_image_is_not_logged(tmp_path: Path) -> None:
+    """It cannot be reduced to what the model sees, so the record is dropped and counted."""
+    counts: Counter[tuple[str, str]] = Counter()
+    request = PredictRequest()
+    torn = encoded(Image.effect_noise((60, 40), 50), "PNG")[:60]
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([torn]))
+    log = RequestLog(tmp_path / "log", 1, 2**20, 3, count=lambda *labels: counts.update([labels]))
+    served: Any = SimpleNamespace(model="fashion", version=1)
+    log.write(served, predict_log(request, None))
+    log.write(served, predict_log(PredictRequest(), None))
+    log.close()
+    assert counts == {("fashion", "INVALID_ARGUMENT"): 1, ("fashion", "OK"): 1} and log.dropped == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from serving.engines.engine import (
     choose,
     free_port,
 )
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 FLAGS = Flags(
@@ -121,10 +123,36 @@ def test_docker_without_daemon(programs: Path) -> None:
         choose("docker")
 
 
+def test_docker_is_chosen_automatically_with_its_image_alone(programs: Path) -> None:
+    """Without the image, its download would surprise; by name, docker may fetch it."""
+    script = '[ "$1" = info ] && echo 27.0; [ "$1" = image ] && exit {}; exit 0'
+    install(programs, "docker", script.format(1))
+    assert choose().name == "embedded" and choose("docker").name == "docker"
+    assert Docker().missing(automatic=True) == f"no image {IMAGE} on this machine (`docker pull {IMAGE}` fetches it)"
+    install(programs, "docker", '[ "$1" = info ] && echo 27.0; [ "$1" = image ] && echo sha256:1; exit 0')
+    assert choose().name == "docker" and choose().version() == IMAGE
+    install(programs, PROGRAM, "exit 1")
+    assert choose().name == PROGRAM and choose().version() == PROGRAM
+
+
+def test_a_container_is_removed_when_it_does_not_stop(programs: Path, tmp_path: Path) -> None:
+    """The client gets SIGTERM; if it has to be killed, `docker rm --force` removes the container of its name."""
+    install(programs, "docker", f'echo "$@" >> {tmp_path}/calls; [ "$1" = run ] || exit 0; trap "" TERM; echo up; '
+            "while :; do /bin/sleep 1; done")  # fmt: skip
+    with Docker().start(Flags(tmp_path, rest_port=0), tmp_path / "log") as running:
+        wait_until(lambda: running.last_line() == "up", "the container runs")
+        running.stop(grace_seconds=0.1)
+    started, removed = (tmp_path / "calls").read_text().splitlines()
+    name = started.partition("--name ")[2].split()[0]
+    assert re.fullmatch("fashion-[0-9a-f]{12}", name) and removed == f"rm --force {name}"
+    assert started.split()[:3] == ["run", "--rm", "--init"] and "--publish=127.0.0.1:8500:8500" in started
+
+
 def test_embedded_from_anywhere(tmp_path: Path) -> None:
     """The embedded server finds this project from any directory, and keeps the user's PYTHONPATH."""
     found = Embedded().environment()
-    assert str(ROOT) in found["PYTHONPATH"].split(os.pathsep)
+    assert found["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+    assert (found["CUDA_VISIBLE_DEVICES"], found["TF_USE_LEGACY_KERAS"]) == ("-1", "1")
     assert set(os.environ) <= set(found)
 
 

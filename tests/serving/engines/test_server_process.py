@@ -48,7 +48,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
-    """A server is ready when a version is available, not while it loads one."""
+    """A server is ready when a version is available, not while it loads one; of several, the newest counts."""
     status = tmp_path / "v1" / "models" / "fashion"
     status.parent.mkdir(parents=True)
     states = [{"version": "7", "state": "LOADING"}, {"version": "2", "state": "LOADING"}]
@@ -61,11 +61,15 @@ def test_ready_once_a_version_is_available(log: Path, tmp_path: Path) -> None:
         states[1]["state"] = "AVAILABLE"
         status.write_text(json.dumps({"model_version_status": states}))
         assert running.wait_until_ready(120) == 2
+        states[0]["state"] = "AVAILABLE"
+        status.write_text(json.dumps({"model_version_status": states}))
+        assert running.wait_until_ready(120) == 7
 
 
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
+        ("printf 'first\\nlast line \\n\\n'; exit 1", "The server ended with exit status 1: last line"),
         ("echo warming; echo 'out of registers' >&2; exit 3", "The server ended with exit status 3: out of registers"),
         ("kill -ABRT $$", "The server ended with signal SIGABRT: it printed nothing"),
     ],
@@ -112,6 +116,16 @@ def test_a_program_that_ignores_sigterm(log: Path, tmp_path: Path) -> None:
     wait_until(lambda: running.last_line() == "deaf", "the program ignores SIGTERM")
     assert running.stop(grace_seconds=0.1) == -signal.SIGKILL
     assert not left.exists()
+
+
+def test_the_exit_status_of_a_program_that_ends_on_sigterm(log: Path, tmp_path: Path) -> None:
+    """It is returned, also when the program has ended before, and the cleanup command is not needed."""
+    left = tmp_path / "left"
+    left.touch()
+    command = ("sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+    running = start(log, *command, cleanup=("rm", str(left)))
+    wait_until(lambda: running.last_line() == "ready", "the program waits")
+    assert running.stop() == 7 == running.stop() and left.exists()
 
 
 def test_does_not_outlive_its_parent(log: Path) -> None:

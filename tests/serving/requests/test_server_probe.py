@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from serving.requests import server_probe
 from serving.requests.prediction_log import Answers
 from serving.requests.server_probe import (
     DEADLINE_PASSED,
@@ -162,6 +164,27 @@ def test_latency() -> None:
     latency = measure_latency(call, IMAGES, 7, time.monotonic() + SOON)
     assert call.requests == [("serving_default", 1)] * 7
     assert 0 <= latency.median <= latency.p99 and not latency.fault
+
+
+@pytest.mark.parametrize(("count", "median", "p99"), [(3, 2.0, 3.0), (100, 50.5, 99.0), (200, 100.5, 198.0)])
+def test_the_figures_of_the_latency(monkeypatch: pytest.MonkeyPatch, count: int, median: float, p99: float) -> None:
+    """Of requests that take 1, 2, 3, ... milliseconds: the median, and the time that 99 of 100 do not exceed."""
+    clock = [0.0]
+    monkeypatch.setattr(server_probe, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    calls: list[int] = []
+
+    def call(signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        calls.append(int(inputs["image"].sum()))
+        clock[0] += len(calls) / 1000
+        return {}
+
+    latency = measure_latency(call, IMAGES, count, deadline=1e6)
+    assert (latency.median, latency.p99) == (pytest.approx(median), pytest.approx(p99))
+    sums = IMAGES.sum(axis=(1, 2)).tolist()
+    assert calls == [sums[number % 3] for number in range(count)]  # the images in turn
+    clock[0] = 0.0
+    calls.clear()
+    assert measure_latency(call, IMAGES, 10, deadline=0.005).p99 == pytest.approx(3.0) and len(calls) == 3
 
 
 def test_latency_of_a_broken_server() -> None:

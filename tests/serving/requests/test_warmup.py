@@ -11,7 +11,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from pipeline.contract.artifacts import Model
 from serving.requests.prediction_log import INPUTS, TEXT, predict_request, read_logs, signatures_of, write_logs
-from serving.requests.warmup import MAX_RECORDS, WarmupError, replay_warmup, write_warmup
+from serving.requests.warmup import FILE_NAME, MAX_RECORDS, WarmupError, push_warm, replay_warmup, write_warmup
 from tests.serving.exports import export_small, without_signature
 from tests.synthetic import images_and_garments
 
@@ -40,6 +40,9 @@ def test_covers_every_signature_and_size(warmup: Path) -> None:
         for key, tensor in r.inputs.items()
     ]
     assert requests == [("fashion", name, key, size) for name, key in INPUTS.items() for size in (1, 1, 16)]
+    pixels = [tf.make_ndarray(log.predict_log.request.inputs["image"]) for log in logs[:3]]
+    for sent, wanted in zip(pixels, (IMAGES[:1], IMAGES[1:2], IMAGES[:16]), strict=True):
+        np.testing.assert_array_equal(sent, wanted)
 
 
 def test_same_bytes(warmup: Path, tmp_path: Path) -> None:
@@ -98,6 +101,27 @@ def test_replay_without_all_signatures(model: Model, warmup: Path) -> None:
     write_logs(warmup, [predict_request("serving_default", IMAGES)])
     with pytest.raises(WarmupError, match="do not cover the signatures.\n.*\nReceived: serving_default"):
         replay_warmup(warmup, model.saved_model)
+
+
+def test_nothing_is_pushed_that_cannot_be_warmed_up(model: Model, tmp_path: Path) -> None:
+    """The requests are replayed before the push, unless a server does that; the pushed version carries them."""
+    saved = without_signature(model, "serving_examples", tmp_path / "model").saved_model
+    with pytest.raises(WarmupError, match="There is no signature serving_examples"):
+        push_warm(saved, tmp_path / "base", IMAGES, singles=2, batch=16)
+    assert not (tmp_path / "base").exists()
+    assert push_warm(saved, tmp_path / "base", IMAGES, singles=2, batch=16, replay=False).number == 1
+    pushed = push_warm(model.saved_model, tmp_path / "base", IMAGES, singles=2, batch=16, keep=1)
+    assert [path.name for path in (tmp_path / "base").iterdir() if path.name.isdigit()] == ["2"]
+    assert len(read_logs(pushed.path / "assets.extra" / FILE_NAME)) == 9
+
+
+def test_an_answer_that_is_not_finite_is_refused(model: Model, warmup: Path, tmp_path: Path) -> None:
+    """The error names the request and the output."""
+    weights = [np.full((784, 10), np.nan, np.float32), np.zeros(10, np.float32)]
+    broken = export_small(tmp_path / "model", weights=weights)
+    write_warmup(warmup, IMAGES, singles=1, batch=2)
+    with pytest.raises(WarmupError, match="Warm-up request 1 of 6 fails.\nExpected: finite "):
+        replay_warmup(warmup, broken.saved_model)
 
 
 def test_replay_of_a_damaged_file(model: Model, warmup: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -11,9 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from pipeline.commands.experiment import next_step, parse_seconds
+from analysis.experiments.declaration import load
+from analysis.experiments.laboratory import Laboratory
+from analysis.experiments.results import Results
+from pipeline.commands.experiment import _run_all, _RunProgress, _with_arms, next_step, parse_seconds
 from pipeline.contract.errors import UserError
+from pipeline.runner.display import PlainDisplay
+from tests.analysis.experiments import synthetic_experiment
 from tests.conftest import ROOT, Fashion, TinyRun
 from tests.waiting import wait_until
 
@@ -171,3 +178,53 @@ def test_a_diverged_training_is_not_to_be_repeated_unchanged() -> None:
     assert next_step(3, 0).endswith("Next: the same command")
     assert next_step(3, 2).endswith("2 of them because the training diverged. Next: the same command")
     assert "smaller peak_learning_rate" in next_step(2, 2) and "same command" not in next_step(2, 2)
+
+
+def test_arms_are_compared_in_the_experiment_that_has_results_of_both(tmp_path: Path) -> None:
+    """Without results the error names the experiment to run; with several the option that chooses one."""
+    for number, name in enumerate(("colour", "shape", "size"), start=1):
+        synthetic_experiment.declare(tmp_path, name, number=number)
+    errors = {"plain": 0.05, "better": 0.02}
+
+    def found(*names: str) -> Results:
+        return _with_arms([Results(load(name, tmp_path), tmp_path) for name in names], "better", "plain")
+
+    with pytest.raises(UserError, match="No experiment has results of both arms") as refused:
+        found("colour", "shape", "size")
+    assert refused.value.next_step == "fashion experiment run colour"
+    synthetic_experiment.run(load("shape", tmp_path), tmp_path, errors)
+    synthetic_experiment.run(load("colour", tmp_path), tmp_path, {"plain": 0.05})
+    assert found("colour", "shape", "size").experiment.name == "shape"
+    synthetic_experiment.run(load("size", tmp_path), tmp_path, errors)
+    with pytest.raises(UserError, match="Several experiments") as refused:
+        found("colour", "shape", "size")
+    assert refused.value.received == "shape, size"
+    assert refused.value.next_step == "fashion experiment compare ... --of shape"
+
+
+def test_finished_experiments_and_those_beyond_the_budget_are_not_run(tmp_path: Path) -> None:
+    """Each has its line with the reason, and nothing is trained for either."""
+    written = io.StringIO()
+    laboratory = Laboratory.__new__(Laboratory)
+    done, waiting = (
+        synthetic_experiment.declare(tmp_path, name, number=n) for n, name in enumerate(("done", "waiting"))
+    )
+    arms = dict.fromkeys(done.arms, 0.05)
+    results = [
+        synthetic_experiment.run(done, tmp_path, arms),
+        synthetic_experiment.run(waiting, tmp_path, arms, seeds=2),
+    ]
+    assert _run_all(results, laboratory, 0.0, PlainDisplay(Console(file=written, width=200))) == 0
+    assert written.getvalue().splitlines() == [
+        "done: reused; all runs are finished",
+        "waiting: kept; 4 runs missing, and the budget is used up",
+    ]
+
+
+def test_progress_counts_finished_runs_and_names_the_current_one() -> None:
+    """The epochs of a run stand in the note, so that the count of the runs stays that of the experiment."""
+    reports: list[tuple[object, ...]] = []
+    progress = _RunProgress(lambda *report: reports.append(report))
+    progress.start_run("wide", 2, 3, 8)
+    progress.within_run(4, 10, "epochs")
+    assert reports == [(3, 8, "runs", "wide, seed 2"), (3, 8, "runs", "wide, seed 2, 4 of 10 epochs")]

@@ -12,8 +12,17 @@ import typer
 import typer.core
 from typer.testing import CliRunner
 
-from pipeline.commands.options import RENAMED_OPTIONS, convert_without_pydantic, renamed_option, resume_command
+from pipeline.commands.options import (
+    RENAMED_OPTIONS,
+    convert_without_pydantic,
+    newest_version,
+    renamed_option,
+    resume_command,
+)
+from pipeline.contract.errors import UserError
+from pipeline.contract.files import write_text
 from pipeline.runner.fingerprint import ROOT
+from pipeline.runner.workspace import Workspace
 from tests.conftest import Fashion
 
 received: dict[str, Any] = {}
@@ -116,3 +125,14 @@ def test_the_resuming_command_does_not_start_afresh(
     """It has all arguments but --fresh, which would run the finished stages again."""
     monkeypatch.setattr(sys, "argv", ["fashion", *arguments])
     assert resume_command() == expected
+
+
+def test_the_newest_version_is_the_highest_number(tmp_path: Path) -> None:
+    """Version 10 is newer than version 9; without a version the error names the command that makes one."""
+    workspace = Workspace(tmp_path)
+    with pytest.raises(UserError, match="There is no pushed model") as refused:
+        newest_version(workspace)
+    assert refused.value.next_step == "fashion run"
+    for number in (9, 10, 2):
+        write_text(workspace.serving / str(number) / "saved_model.pb", "")
+    assert newest_version(workspace).number == 10

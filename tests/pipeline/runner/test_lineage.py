@@ -46,3 +46,25 @@ def test_the_tree_leads_to_the_first_execution(run: Run, workspace: Workspace) -
     twice = {**tree, "inputs": {"one": tree["inputs"]["model"], "other": tree["inputs"]["model"]}}
     text = as_text(twice)
     assert text.count("by source") == 1 and text.endswith(f"{Path(tree['inputs']['model']['path'])}, as above")
+
+
+def test_the_text_has_a_line_for_each_artifact_its_writer_and_its_properties(run: Run, workspace: Workspace) -> None:
+    """Inputs are indented below what was made from them, under their own names; the manifest is left out."""
+    run()
+    with MetadataStore(workspace.store) as store:
+        tree = trace(store, workspace, "judge")
+        digests = [store.artifacts(kind)[0].digest[:12] for kind in ("ModelBlessing", "Model", "Examples")]
+        commit = tree["git_commit"]
+    assert as_text(tree).splitlines() == [
+        f"ModelBlessing 3 ({digests[0]}) artifacts/judge/3/blessing",
+        f"  by judge (execution 3, commit {commit})",
+        "  blessed True",
+        f"    model: Model 2 ({digests[1]}) artifacts/learn/2/model",
+        f"      by learn (execution 2, commit {commit})",
+        "      resumed_at 0",
+        f"        examples: Examples 1 ({digests[2]}) artifacts/source/1/examples",
+        f"          by source (execution 1, commit {commit})",
+        "          count 3, downloads 0",
+    ]
+    lost = {**tree, "execution": None, "inputs": {}, "properties": {}}
+    assert as_text(lost).splitlines()[1:] == ["  by no recorded execution"]

@@ -47,3 +47,34 @@ def test_a_picture_is_found_whatever_its_digest(
     assert found.picture("gain") == "experiments/figures/colour-gain.12ab9f.png"
     with pytest.raises(FileNotFoundError, match="colour-drop"):
         found.picture("drop")
+
+
+def test_figures_of_an_arm_are_means_over_its_seeds(found: ExperimentValues) -> None:
+    """Value, spread and errors are those of the arm that is named; the links lead to the experiment's page."""
+    by_seed = found.judgement.results.values("macro_f1")
+    for arm in ("better", "worse"):
+        assert found.value(arm, "macro_f1") == pytest.approx(by_seed[arm].mean())
+        assert found.spread(arm, "macro_f1") == pytest.approx(by_seed[arm].std())
+        expected = f"{100 * by_seed[arm].mean():.2f} ± {100 * by_seed[arm].std():.2f}"
+        assert found.summary(arm, "macro_f1").replace("\xa0", " ") == expected
+    bags = found.judgement.results.values("f1", "Bags")["better"].mean()
+    assert found.value("better", "f1", "Bags") == pytest.approx(bags) != found.value("better", "macro_f1")
+    errors = found.judgement.results.errors
+    assert found.errors("worse") == (errors["arm"] == "worse").sum() / 3 > found.errors("better") > 0
+    assert (found.examples, found.seeds, found.runs, found.number) == (1000, 3, 12, 7)
+    assert found.page == "experiments/07-colour.md" and found.link == "[experiment 7](experiments/07-colour.md)"
+    assert found.machines == ["numpy 1, abacus, 2 cores"]
+
+
+def test_a_change_is_against_the_baseline_or_another_arm(found: ExperimentValues) -> None:
+    """Its sign follows from the order of the arms; without a margin there is no equivalence."""
+    by_seed = found.judgement.results.values("macro_f1").mean()
+    assert found.difference("better", "macro_f1").value == pytest.approx(by_seed["better"] - by_seed["plain"])
+    other = found.difference("worse", "macro_f1", "better")
+    assert other.value == pytest.approx(by_seed["worse"] - by_seed["better"]) and other.value < 0
+    assert found.change("worse", "macro_f1", "better").startswith(f"−{-100 * other.value:.2f} points [−")
+    assert found.change("better", "f1", subset="Bags") == found.change("better", "f1", "plain", "Bags")
+    assert found.equivalence("same", "macro_f1").startswith("cannot tell: the 90% interval [")
+    assert found.p_value("better") == "p < 0.001" and found.p_value("same") != "p < 0.001"
+    with pytest.raises(ValueError, match="has no equivalence margin"):
+        found.equivalence("same", "train_seconds")

@@ -33,10 +33,24 @@ def test_every_family_maps_pixels_to_float32_logits(family: str, precision: str)
 
 
 @pytest.mark.parametrize(
+    ("family", "channels", "features"),
+    [("compact", [8, 16, 32, 32, 32], 3 * 3 * 32), ("quick", [16, 32], 64), ("plain", [8, 8, 16, 16, 32, 32], 32)],
+)
+def test_the_width_counts_the_channels_that_its_family_names(family: str, channels: list[int], features: int) -> None:
+    """Of a network of width 16 with five outputs and the dropout before them."""
+    model = build(family, 5, width=16, dropout=0.25)
+    assert [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] == channels
+    assert model.get_layer("features").output.shape[-1] == features and model.output.shape == (None, 5)
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25]
+
+
+@pytest.mark.parametrize(
     ("family", "width", "dropout", "message"),
     [
         ("unet", 16, 0.1, "Expected: compact, plain, quick. Received: 'unet'"),
         ("plain", 13, 0.1, "Received: width 13"),
+        ("plain", 0, 0.1, "Received: width 0"),
+        ("plain", 16, -0.1, "dropout -0.1"),
         ("plain", 16, 1.0, "dropout in .* Received: width 16, dropout 1.0"),
     ],
 )

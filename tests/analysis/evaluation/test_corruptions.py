@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from analysis.data.fashion_mnist import LabelledImages, Source, load
 from analysis.evaluation.corruptions import (
@@ -97,6 +99,66 @@ def test_flips_are_exact(name: str, axis: int) -> None:
 def test_full_inversion_is_the_negative() -> None:
     """The last severity of the inversion is 255 minus the image."""
     assert np.array_equal(corrupt(IMAGES, "inversion", 5, 0), 255 - IMAGES)
+
+
+def dot_spread(name: str, severity: int) -> np.ndarray:
+    """The variance along rows and columns of the light of a single bright pixel, float64 [N, 2], in squared pixels."""
+    dots = np.zeros((200, 28, 28), np.uint8)
+    dots[:, 14, 14] = 255
+    # Weak light is lost to rounding, so the corruption is applied without it.
+    corruption = CORRUPTIONS[name]
+    light = corruption.apply(dots, corruption.strengths[severity - 1], np.random.default_rng(0)).astype(float)
+    offsets = np.arange(28) - 14
+    total = light.sum(axis=(1, 2))
+    return np.column_stack([(light.sum(axis=axis) * offsets**2).sum(axis=1) / total for axis in (2, 1)])
+
+
+def test_noise_and_light_have_the_strength_of_the_evaluated_severity() -> None:
+    """At severity 3, on a plain grey: 0.14 of white, a tenth of the pixels, 0.3 of white, 0.7 of the negative."""
+    assert EVALUATED_SEVERITY == 3
+    grey = np.full((200, 28, 28), 120, np.uint8)
+    noise = corrupt(grey, "gaussian_noise", 3, 0).astype(float) - 120
+    assert noise.std() == pytest.approx(0.14 * 255, rel=0.02) and noise.mean() == pytest.approx(0, abs=0.5)
+    impulses = corrupt(grey, "impulse_noise", 3, 0)
+    assert [(impulses == level).mean() for level in (0, 255)] == pytest.approx([0.05, 0.05], abs=0.003)
+    assert set(np.unique(impulses)) == {0, 120, 255}
+    assert (corrupt(grey, "brightness", 3, 0) == round(120 + 0.3 * 255)).all()
+    assert (corrupt(np.full_like(grey, 250), "brightness", 3, 0) == 255).all()
+    assert (corrupt(grey, "inversion", 3, 0) == round(120 + 0.7 * (255 - 240))).all()
+    halves = grey.copy()
+    halves[:, 14:] = 20
+    assert np.unique(corrupt(halves, "contrast", 3, 0)).tolist() == [20 + 0.6 * 50, 120 - 0.6 * 50]
+    hidden = (corrupt(grey, "occlusion", 3, 0) == 128).sum(axis=(1, 2))
+    assert (hidden == 81).all()
+    rows, columns = np.nonzero((corrupt(grey, "occlusion", 3, 0) == 128).all(axis=0))
+    assert len(rows) == len(columns) == 0, "the squares are not all at one place"
+
+
+def test_blurs_have_the_strength_of_the_evaluated_severity() -> None:
+    """At severity 3: a Gaussian of 1.2 pixels, and a line of six pixels in eight directions."""
+    assert dot_spread("gaussian_blur", 3) == pytest.approx(1.2**2, rel=0.02)
+    spread = dot_spread("motion_blur", 3)
+    # A line has a twelfth of its squared length; sharing each point among four pixels adds about a half.
+    assert spread.sum(axis=1) == pytest.approx(6**2 / 12 + 0.45, abs=0.15)
+    assert len(np.unique(spread.round(6), axis=0)) >= 3 and spread[:, 0].min() < 0.3 < 2.5 < spread[:, 0].max()
+
+
+def test_shapes_have_the_strength_of_the_evaluated_severity() -> None:
+    """At severity 3 a bar moves 0.35 pixels a row to either side, and a square shrinks to 70%."""
+    bars = np.zeros((60, 28, 28), np.uint8)
+    bars[:, :, 13:15] = 200
+    sheared = corrupt(bars, "shear", 3, 0).astype(float)
+    centres = (sheared * np.arange(28)).sum(axis=2)[:, 4:24] / sheared.sum(axis=2)[:, 4:24]
+    slopes = np.diff(centres, axis=1).mean(axis=1)
+    assert np.abs(slopes) == pytest.approx(0.35, abs=0.02) and set(np.sign(slopes)) == {-1, 1}
+    squares = np.zeros((1, 28, 28), np.uint8)
+    squares[:, 4:24, 4:24] = 200
+    shrunk = corrupt(squares, "scale", 3, 0).sum() / squares.sum()
+    assert shrunk == pytest.approx(0.7**2, rel=0.03)
+    files = corrupt(IMAGES, "jpeg", 3, 0)
+    buffer = BytesIO()
+    Image.fromarray(IMAGES[0]).save(buffer, "JPEG", quality=15)
+    assert np.array_equal(files[0], np.asarray(Image.open(buffer)))
 
 
 def test_shot_noise_has_the_moments_of_photons() -> None:

@@ -57,6 +57,20 @@ def test_the_next_process_reads_what_was_added(tmp_path: Path) -> None:
     assert set(again.figures["hardware"]) == {"abacus, 2 cores"}
 
 
+def test_arrays_of_the_first_seed_alone_are_stored(tmp_path: Path) -> None:
+    """Pictures are drawn from them; figures are stored with seven digits."""
+    store = results(tmp_path)
+    for seed in (2, 1):
+        found = outcome()
+        found.figures[0] = ("validation", "macro_f1", 0.123456789)
+        found.arrays["seed"] = np.array([seed])
+        store.add("a", seed, found, MACHINE)
+        assert store.array_file.exists() == (seed == 1)
+    with np.load(store.array_file) as content:
+        assert content["seed"].tolist() == [1]
+    assert results(tmp_path).values("macro_f1")["a"].tolist() == [0.1234568, 0.1234568]
+
+
 def test_files_do_not_depend_on_the_order_of_the_runs(tmp_path: Path) -> None:
     """An interrupted experiment leaves the same bytes as an undisturbed one."""
     contents = []

@@ -198,6 +198,40 @@ def test_prototypes_are_in_the_clusters() -> None:
     assert {int(row) // 50 for row in choose_exemplars(features, 2).prototypes} == {0, 1}
 
 
+def test_exemplars_are_those_of_the_greedy_search_by_hand() -> None:
+    """Each prototype lowers the mean discrepancy most; each critic adds most to witness and log-determinant."""
+    features = np.random.default_rng(1).normal(size=(14, 3)).astype(np.float32)
+    squares = ((features[:, None].astype(float) - features[None]) ** 2).sum(axis=2)
+    kernel = np.exp(-squares / np.median(squares))
+
+    def discrepancy(chosen: list[int]) -> float:
+        return float(kernel[np.ix_(chosen, chosen)].mean() - 2 * kernel[chosen].mean())
+
+    prototypes: list[int] = []
+    for _ in range(4):
+        left = [row for row in range(14) if row not in prototypes]
+        prototypes.append(min(left, key=lambda row: discrepancy([*prototypes, row])))
+    witness = np.abs(kernel.mean(axis=0) - kernel[prototypes].mean(axis=0))
+
+    def criticism(chosen: list[int]) -> float:
+        return float(witness[chosen].sum() + np.linalg.slogdet(kernel[np.ix_(chosen, chosen)])[1])
+
+    critics: list[int] = []
+    for _ in range(4):
+        left = [row for row in range(14) if row not in prototypes + critics]
+        critics.append(max(left, key=lambda row: criticism([*critics, row])))
+    found = choose_exemplars(features, 4)
+    assert found.prototypes.tolist() == prototypes and found.critics.tolist() == critics
+    assert len(choose_exemplars(features[:5], 4).prototypes) == 2, "at most half of the images are prototypes"
+
+
+def test_exemplars_are_of_their_group_and_of_fold_0(data: Data, answers: OutOfFold, difficulty: Difficulty) -> None:
+    """Their features come from a network that was not trained on them."""
+    for group, chosen in enumerate(difficulty.exemplars):
+        rows = np.concatenate([chosen.prototypes, chosen.critics])
+        assert (data.groups[rows] == group).all() and (answers.fold[rows] == 0).all() and len(rows) == 16
+
+
 def test_critics_are_no_prototypes_and_include_the_outlier() -> None:
     """An image far from everything is criticised, and nothing is both."""
     random = np.random.default_rng(0)

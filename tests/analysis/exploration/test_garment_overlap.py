@@ -45,6 +45,25 @@ def test_rows_of_nearest_garments_are_shares(neighbours: Neighbours) -> None:
     assert after.sum(axis=1) == pytest.approx(1) and after[4, 3] > before[4, 3] + 0.15
 
 
+def test_shares_and_errors_are_means_over_the_test_images(neighbours: Neighbours) -> None:
+    """Of the nearest garments, of the ten nearest by pixels, and by features that are wrong for one garment."""
+    features = FEATURES.copy()
+    features[DATA.test & (DATA.garments == 9)] = np.eye(10)[7]
+    table, test = purity(DATA, neighbours, features).set_index("garment"), DATA.test_rows
+    found = neighbours.index[test, :10]
+    for kind, classes in (("garment", DATA.garments), ("group", DATA.groups)):
+        shares = (classes[found] == classes[test, None]).mean(axis=1)
+        for number, name in enumerate(DATA.taxonomy.garments):
+            own = shares[DATA.garments[test] == number]
+            assert table.loc[name, f"pixels_{kind}"] == pytest.approx(own.mean())
+            assert table.loc[name, f"pixels_{kind}_error"] == pytest.approx(own.std(ddof=1) / np.sqrt(len(own)))
+    assert table.loc["Ankle boot", ["network_garment", "network_group"]].tolist() == [0, 1]
+    assert table["number"].tolist() == list(range(10))
+    nearest_shares = nearest_garments(DATA, neighbours)
+    first = DATA.garments[neighbours.index[:, 0]]
+    assert nearest_shares[3] == pytest.approx(np.bincount(first[DATA.garments == 3], minlength=10) / 40)
+
+
 def test_models_are_measured_by_group(geometry: Geometry) -> None:
     """The right model has no error; the other's all lie between the two groups, and the recall is of the lost group."""
     table = geometry.separability.set_index("model")
@@ -52,6 +71,10 @@ def test_models_are_measured_by_group(geometry: Geometry) -> None:
     assert table.loc["confused", ["worst_pair", "worst_share"]].tolist() == ["Upper part and One piece", 1.0]
     recalls = geometry.recalls.set_index(["model", "group"])["recall"]
     assert recalls["confused", "One piece"] == 0 and recalls["confused", "Upper part"] == 1
+    upper, lost = 2 * 40 / (40 + 50), 0
+    assert table.loc["confused", "macro_f1"] == pytest.approx((upper + lost + 3) / 5)
+    assert table.loc["confused", "accuracy_low"] < 0.9 < table.loc["confused", "accuracy_high"]
+    assert geometry.recalls["model"].tolist() == ["confused"] * 5 + ["right"] * 5
 
 
 def test_every_garment_and_group_has_a_dimension(geometry: Geometry) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analysis.training.tensorboard_pictures import (
     CELL,
@@ -16,6 +19,7 @@ from analysis.training.tensorboard_pictures import (
 )
 from models.taxonomy import Taxonomy
 from models.training import Task
+from tests.synthetic import images_and_garments
 
 
 def test_shade_of_a_cell_is_the_share_of_its_row() -> None:
@@ -80,6 +84,17 @@ def test_the_most_confident_errors_are_drawn_first() -> None:
     ]
     assert len(wrong) == ERRORS
     assert np.array_equal(log._draw_errors(groups), draw_errors(images[wrong], captions))
+
+
+def test_pictures_come_after_every_interval(tmp_path: Path) -> None:
+    """With an interval of two, after the second and the fourth epoch."""
+    images, garments = images_and_garments(40, 0)
+    taxonomy = Taxonomy.load()
+    log = PictureLog(tmp_path, Task(images, garments, images, garments, np.array(taxonomy.membership())), taxonomy, 2)
+    for epoch in range(5):
+        log(epoch, np.eye(10, dtype=np.float32)[garments])
+    events = EventAccumulator(str(tmp_path / "validation"), size_guidance={"tensors": 0}).Reload()
+    assert [[event.step for event in events.Tensors(tag)] for tag in ("confusion", "errors")] == [[1, 3], [1, 3]]
 
 
 def test_errors_are_drawn_in_rows_of_six() -> None:

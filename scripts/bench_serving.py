@@ -1,13 +1,15 @@
 """Compares the embedded server with the bare SavedModel: `make bench-serving`. Prints a table and JSON.
 
 Both sides of a ratio are measured in turns in the same run, on this machine; nothing is asserted. The script takes
-about three minutes. `scripts/bench_memory.py` measures the memory over an hour and more.
+about three minutes. `--only overload` measures what `docs/decisions/0027-overload.md` reports, on servers of its own.
+`scripts/bench_memory.py` measures the memory over an hour and more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -23,6 +25,7 @@ import numpy as np
 
 from pipeline.runner.workspace import Workspace
 from scripts.bench import report, row
+from scripts.bench_overload import overload
 from serving.engines.engine import BATCHING, MONITORING, Flags, choose, free_port
 from serving.engines.server_process import ServerProcess
 from serving.requests.warmup import push_warm
@@ -37,7 +40,7 @@ CLIENTS = 64
 def main() -> None:
     """Runs the measurements chosen on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["latency", "throughput", "swap", "start"], action="append")
+    parser.add_argument("--only", choices=["latency", "throughput", "swap", "start", "overload"], action="append")
     parser.add_argument("--workspace", type=Path, default=Path("workspace"), help="the workspace with the model")
     parser.add_argument("--engine", default="embedded", help="embedded, tensorflow_model_server, docker or auto")
     parser.add_argument("--json", type=Path, default=Path("workspace/bench-serving.json"))
@@ -53,10 +56,14 @@ def _measure(chosen: Sequence[str], model: Path, scratch: Path, options: argpars
     images = np.random.default_rng(0).integers(0, 256, (512, 28, 28), np.uint8)
     base = scratch / "fashion"
     push_warm(model, base, images, singles=8, batch=32)
-    bare = Bare(model)
     rows: list[dict[str, Any]] = []
     if "start" in chosen:
         rows += _start(base, scratch, options.engine, images)
+    if "overload" in chosen:
+        rows += overload(lambda: _serve(base, scratch / "overload.log", options.engine), images)
+    if not set(chosen) - {"start", "overload"}:
+        return rows
+    bare = Bare(model)
     with _serve(base, scratch / "server.log", options.engine) as server:
         server.wait_until_ready(120)
         if "latency" in chosen:
@@ -117,7 +124,7 @@ def _latency(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[dict
             row(f"one image, {name}, p50", p50[name], "ms", ""),
             row(f"one image, {name}, p99", p99[name], "ms", ""),
         ]
-    for name, median, tail in (("REST", 2.5, 6.0), ("gRPC", 1.8, 5.0)):
+    for name, median, tail in (("REST", 1.3, 6.0), ("gRPC", 1.4, 5.0)):
         rows.append(row(f"{name} to bare, p50", p50[name] / p50["bare"], "times", f"at most {median:g}"))
         rows.append(row(f"{name} to bare, p99", p99[name] / p99["bare"], "times", f"at most {tail:g}"))
     return rows
@@ -128,6 +135,8 @@ def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[d
     rates: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
     served: list[float] = []
     tails: list[float] = []
+    shares: list[float] = []
+    costs: list[float] = []
     for size in BATCH_SIZES:
         bare(images[:size])
     generate_load(server, images, 3)
@@ -136,11 +145,14 @@ def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[d
             batch = images[:size]
             count = max(3, 1024 // size)
             rates[size].append(size * count / sum(_times(lambda batch=batch: bare(batch), count)))
+        cpu_start = cpu_seconds(server.process.pid)
         result = generate_load(server, images, 8)
+        costs.append(1000 * (cpu_seconds(server.process.pid) - cpu_start) / max(result["answers"], 1))
         if result["failed"]:
             raise SystemExit(f"{result['failed']} requests failed: {result['failures']}")
         served.append(result["per_second"])
         tails.append(result["p99"])
+        shares.append(result["cpu_seconds"] / (result["seconds"] * len(os.sched_getaffinity(0))))
     best = max(rates, key=lambda size: statistics.median(rates[size]))
     bare_rate, rate = statistics.median(rates[best]), statistics.median(served)
     return [
@@ -148,6 +160,8 @@ def _throughput(server: ServerProcess, bare: Bare, images: np.ndarray) -> list[d
         row(f"{CLIENTS} clients over REST", rate, "images/s", "", [min(served), max(served)]),
         row(f"{CLIENTS} clients over REST, p99", statistics.median(tails), "ms", "", [min(tails), max(tails)]),
         row(f"{CLIENTS} clients to bare", rate / bare_rate, "of 1", "at least 0.7"),
+        row("CPU time of a request in the server", statistics.median(costs), "ms", "", [min(costs), max(costs)]),
+        row("load generator's share of the CPU", statistics.median(shares), "of 1", "", [min(shares), max(shares)]),
     ]
 
 
@@ -225,6 +239,12 @@ def generate_load(server: ServerProcess, images: np.ndarray, seconds: float) -> 
     done = subprocess.run(command, cwd=ROOT, check=True, input=_request(images[:1]), stdout=subprocess.PIPE)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def cpu_seconds(process: int) -> float:
+    """Returns the CPU time of a process, user and system, in seconds."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _request(images: np.ndarray) -> bytes:

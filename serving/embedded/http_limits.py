@@ -11,7 +11,7 @@ Therefore the server first ends its own direction, and discards what still arriv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, cast
@@ -128,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
         async def run(scope: Any, receive: Any, send: Any) -> None:
             self._request = task = asyncio.current_task()
             try:
-                await app(scope, receive, send)
+                await app(scope, receive, _join_head(send, cast(_Transport, cycle.transport)))
             except asyncio.CancelledError:
                 if not cycle.disconnected:
                     raise
@@ -188,26 +188,65 @@ class BoundedProtocol(HttpToolsProtocol):
         return not self.cycle.response_started and not self.pipeline
 
 
+def _join_head(send: Any, transport: _Transport) -> Any:
+    """Returns an ASGI `send` that writes the head of a response together with the beginning of its body.
+
+    Uvicorn writes them one after the other: that is a second packet, for which the client wakes up twice.
+    """
+    head: MutableMapping[str, Any] | None = None
+
+    async def joined(message: MutableMapping[str, Any]) -> None:
+        nonlocal head
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        if head:
+            transport.holds = True
+            try:
+                await send(head)
+            finally:
+                transport.holds, head = False, None
+        await send(message)
+        transport.flush()
+
+    return joined
+
+
 class _Transport:
-    """A transport whose `close` lets the connection linger.
+    """A transport that can hold written bytes back, and whose `close` lets the connection linger.
 
     Args:
         transport: The real transport.
         linger: Called in place of the real `close`, once.
+
+    Attributes:
+        holds: Whether written bytes wait for the next `write`, `flush` or `close`.
     """
 
     def __init__(self, transport: asyncio.Transport, linger: Callable[[], None]) -> None:
         self._transport, self._linger = transport, linger
-        self._lingers = False
+        self._lingers = self.holds = False
+        self._held = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._held += data
+        if not self.holds:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
 
     def is_closing(self) -> bool:
         return self._lingers or self._transport.is_closing()
 
     def close(self) -> None:
         if not self.is_closing():
+            self.flush()
             self._lingers = True
             self._linger()
 

@@ -91,6 +91,21 @@ def test_pipelined_requests_are_all_answered(server: ServerProcess) -> None:
     assert answers.count("HTTP/1.1 200 OK") == 3 and answers.count('"predictions"') == 2
 
 
+def test_a_response_arrives_in_one_piece(server: ServerProcess) -> None:
+    """The head and the body of a short response are one packet, so that its client wakes up once; HEAD has no body."""
+    ask = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n{body}"
+    request = ask.format(path=PREDICT, size=len(ROW), body=ROW).encode()
+    with connect(server) as connection:
+        for _ in range(20):
+            connection.sendall(request)
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200") and json.loads(body)["predictions"]
+        connection.sendall(b"HEAD /v1/models/fashion HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65536).endswith(b"\r\n\r\n")
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_a_connection_without_a_request_is_closed(short_timeout_server: ServerProcess) -> None:
     """A client that sends nothing gets no error response: browsers open connections in advance."""
     with connect(short_timeout_server) as connection:

@@ -148,3 +148,20 @@ def test_a_directory_without_a_graph(tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="SavedModel file does not exist") as missing:
         Servable("m", 1, tmp_path)
     assert missing.value.code is StatusCode.NOT_FOUND
+
+
+def test_outputs_may_share_a_tensor(tmp_path: Path) -> None:
+    """Two names of one tensor both have its value, whatever their order among the requested outputs."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None], "x")
+        outputs = {"same": 2.0 * x, "other": 3.0 * x}
+        outputs["again"] = outputs["same"]
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": x}, outputs)
+    servable = Servable("m", 1, tmp_path / "1")
+    signature = servable.signatures["serving_default"]
+    for names in (["same", "other", "again"], ["again", "same", "other"], ["again"]):
+        found = servable.run(signature, {"x": np.ones(1, np.float32)}, names)
+        assert {name: array.tolist() for name, array in found.items()} == {
+            name: [3.0 if name == "other" else 2.0] for name in names
+        }
+    servable.close(1)

@@ -12,7 +12,7 @@ from tests.conformance.server_pool import SETUPS, Pool
 
 REGISTERED = (in_process, polling, reload_and_batching, requests)
 """The modules whose import fills `SCENARIOS`."""
-FACTS = 345
+FACTS = 346
 MAX_BYTES = 400_000
 
 

@@ -1,15 +1,13 @@
-"""Loads that fail, and the warm-up that decides whether they do."""
+"""Which versions are loaded, retried, labelled, replaced and unloaded, and what the status says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from grpc import StatusCode
 
@@ -17,8 +15,6 @@ from serving.embedded.config_files import ALL, ModelSource
 from serving.embedded.errors import ServingError
 from serving.embedded.servable import Servable
 from serving.embedded.version_lifecycle import Lifecycle, Options, State, Version, next_action
-from serving.embedded.version_loader import WARM_UP_FILE, replay_warm_up
-from serving.requests.prediction_log import predict_request, write_logs
 from serving.versions import push
 from tests.waiting import wait_until
 
@@ -220,48 +216,3 @@ def test_a_push_need_not_wait_for_the_next_poll(tmp_path: Path, versions: Versio
     assert versions.loads == [1, 2] and lifecycle.find("m").version == 2
     lifecycle.stop()
     assert versions.closed == [1, 2]
-
-
-@pytest.mark.parametrize(("records", "accepted"), [(1000, True), (1001, False)])
-def test_a_thousand_warm_up_records_are_allowed(tmp_path: Path, small: Path, records: int, accepted: bool) -> None:
-    """The limit of TensorFlow Serving is inclusive, and every record up to it is replayed."""
-    push(small, tmp_path)
-    image = np.zeros((1, 28, 28), np.uint8)
-    write_logs(tmp_path / "1" / WARM_UP_FILE, [predict_request("serving_default", image)] * records)
-    servable: Any = Servable("m", 1, tmp_path / "1")
-    runs = []
-    run = servable.run
-    servable.run = lambda *arguments: runs.append(1) or run(*arguments)
-    refused = pytest.raises(ServingError, match="exceeds the maximum \\(1000\\)")
-    with nullcontext() if accepted else refused:
-        replay_warm_up(servable)
-    assert len(runs) == 1000
-    servable.close(0)
-
-
-def test_each_warm_up_record_runs_as_often_as_configured(tmp_path: Path, small: Path) -> None:
-    """`num_request_iterations_for_warmup` repeats every record."""
-    push(small, tmp_path)
-    write_logs(tmp_path / "1" / WARM_UP_FILE, [predict_request("serving_default", np.zeros((2, 28, 28), np.uint8))] * 3)
-    servable: Any = Servable("m", 1, tmp_path / "1")
-    rows = []
-    run = servable.run
-    servable.run = lambda signature, inputs, outputs: (
-        rows.append(len(inputs["image"])) or run(signature, inputs, outputs)
-    )
-    replay_warm_up(servable, 4)
-    assert rows == [2] * 12
-    servable.close(0)
-
-
-def test_a_torn_warm_up_file_fails_the_load(tmp_path: Path, small: Path) -> None:
-    """A file that ends within a record is damaged, not short."""
-    push(small, tmp_path)
-    file = tmp_path / "1" / WARM_UP_FILE
-    write_logs(file, [predict_request("serving_default", np.zeros((1, 28, 28), np.uint8))] * 2)
-    file.write_bytes(file.read_bytes()[:-1])
-    servable = Servable("m", 1, tmp_path / "1")
-    with pytest.raises(ServingError, match="verify your warmup data") as error:
-        replay_warm_up(servable)
-    assert error.value.code is StatusCode.DATA_LOSS
-    servable.close(0)

@@ -75,6 +75,39 @@ def test_prose_and_formatting_do_not_matter(tree: Path) -> None:
     assert rewritten(tree, "components/stage.py", other) == before
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('class A:\n    """a"""\n    x = 1', 'class A:\n    """b"""\n    x = 1', True),
+        ('async def f():\n    """a"""\n    return 1', "async def f():\n    return 1", True),
+        ('def f():\n    """a"""\n    return "b"', 'def f():\n    """a"""\n    return "c"', False),
+        ('x = 1\n"""a"""', 'x = 1\n"""b"""', False),
+        ("def f():\n    1\n    return 2", "def f():\n    return 2", False),
+        ("def f(a=1): ...", "def f(a=2): ...", False),
+        ("x = 1", "x  =  1  # why", True),
+        ("x = 1.0", "x = 1", False),
+    ],
+)
+def test_only_what_runs_counts(one: str, other: str, same: bool) -> None:
+    """The first text of a module, class or function is prose; every other constant may change a result."""
+    assert (parse_module(one.encode(), "a")[0] == parse_module(other.encode(), "b")[0]) is same
+
+
+def test_imports_are_those_of_every_form() -> None:
+    """Aliases are followed, and what a package imports from itself by dots is not ours: nothing here does so."""
+    content = b"import os.path as p\nfrom models import helper as h, other\nfrom . import x\nfrom .y import z\n"
+    assert parse_module(content, "a")[1] == ["models", "models.helper", "models.other", "os.path"]
+
+
+def test_one_file_has_a_manifest(tmp_path: Path) -> None:
+    """A file alone and the same file in a directory have the same digest; empty directories do not count."""
+    (tmp_path / "folder" / "empty").mkdir(parents=True)
+    (tmp_path / "folder" / "a").write_text("1")
+    digest = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    assert manifest(tmp_path / "folder" / "a") == {".": digest} and manifest(tmp_path / "folder") == {"a": digest}
+    assert manifest(tmp_path) == {"folder/a": digest}
+
+
 def test_import_inside_a_function_is_reached(tree: Path) -> None:
     """An import inside a function counts like one at the top."""
     lazy = "def stage():\n    from models.other import x\n    return x\n"

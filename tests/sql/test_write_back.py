@@ -302,6 +302,9 @@ def test_the_url_of_the_last_attempt(dsn: str, edges: list[Product]) -> None:
     write_predictions(dsn, [answer(edges[0])._replace(url="old.jpg")])
     write_predictions(dsn, [failed(edges[0], "http_404")._replace(url="new.jpg", scored_at=NOON + timedelta(hours=1))])
     assert stored(dsn) == [answer(edges[0])._replace(url="new.jpg", failure="http_404")]
+    newest = failed(edges[0], "http_404")._replace(url="newest.jpg", scored_at=NOON + timedelta(hours=2))
+    write_predictions(dsn, [newest])
+    assert stored(dsn) == [answer(edges[0])._replace(url="newest.jpg", failure="http_404")]
 
 
 def test_a_missing_table_is_an_error(dsn: str, put: Callable[[Catalogue], None]) -> None:

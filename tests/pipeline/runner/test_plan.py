@@ -99,6 +99,28 @@ def test_a_stage_compares_with_what_it_blessed_itself(workspace: Workspace) -> N
     assert baseline(4, "five", workspace) == {"appraise": None, "review": 6}
 
 
+def test_a_damaged_model_is_compared_with_nothing(run: Run, workspace: Workspace) -> None:
+    """Neither the baseline nor the previous model has other files than those recorded: the ones before them count."""
+    run()
+    damaged = run("source.count=4").artifacts["learn"]["model"]
+    (workspace.root / damaged.uri / "model.json").write_text('{"total": 1000}')
+    (verdict,) = run("source.count=5").find(ModelBlessing).values()
+    assert (verdict.verdict()["baseline"], verdict.verdict()["previous"]) == (6, 6)
+
+
+def test_a_reused_execution_has_the_inputs_of_the_one_that_ran(run: Run, workspace: Workspace) -> None:
+    """What the latest result depends on is recorded for every run, so that cleaning keeps it."""
+    run("source.count=4")
+    run()
+    run()
+    with MetadataStore(workspace.store) as store:
+        ran, reused = (next(e for e in store.run_executions(n) if e.type == "judge") for n in (2, 3))
+        assert (ran.state, reused.state) == ("COMPLETE", "CACHED") and ran.cache_key == reused.cache_key
+        for kind in ("INPUT", "OUTPUT"):
+            assert store.events(ran.id, kind) == store.events(reused.id, kind) != {}
+        assert set(store.events(reused.id, "INPUT")) == {"model", "baseline", "previous"}
+
+
 def test_a_pushed_version_that_is_gone_is_pushed_again(workspace: Workspace, tmp_path: Path) -> None:
     """What an artifact names outside its own directory counts: `explain` says what is gone, and a run restores it."""
     pipeline, model = trained(3)

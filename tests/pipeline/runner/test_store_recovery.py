@@ -49,6 +49,15 @@ def test_a_rebuilt_store_equals_the_lost_one(run: Run, workspace: Workspace) -> 
     assert after == before and len(after) == 6
 
 
+def test_a_copied_result_is_not_recorded(run: Run, workspace: Workspace) -> None:
+    """A directory with the record of another execution, of the same stage too, is named and left alone."""
+    run()
+    shutil.copytree(workspace.artifacts / "judge" / "3", workspace.artifacts / "judge" / "9")
+    recovered = repair(workspace)
+    assert recovered.unreadable == ("artifacts/judge/9/execution.json: the record of judge/3",)
+    assert recovered.stages == () and (workspace.artifacts / "judge" / "9").exists()
+
+
 def test_an_intact_store_stays(run: Run, workspace: Workspace) -> None:
     """Repair moves only a damaged store, and records nothing twice."""
     run()

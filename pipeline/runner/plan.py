@@ -306,10 +306,15 @@ def _moved_modules(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
     ]
 
 
-def _some_are(names: Sequence[str], count: int = 2) -> str:
+def _some_are(names: Sequence[str]) -> str:
     """Returns the first names, how many more there are, and the verb: "a is", or "a, b and 3 more are"."""
+    return f"{_some(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _some(names: Sequence[str], separator: str = ", ", count: int = 2) -> str:
+    """Returns the first names and how many more there are: "a, b and 3 more"."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return f"{', '.join(names[:count])}{more} {'is' if len(names) == 1 else 'are'}"
+    return separator.join(names[:count]) + more
 
 
 def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -319,7 +324,7 @@ def _changed(kind: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> li
     for name in sorted(names):
         if before.get(name) == now.get(name):
             continue
-        values = f": {'; '.join(_value_changes(before.get(name, 'nothing'), now.get(name, 'nothing')))}"
+        values = f": {_some(_value_changes(before.get(name, 'nothing'), now.get(name, 'nothing')), '; ', 4)}"
         changes.append(f"{KINDS[kind]} {name} changed" + (values if kind in ("parameters", "libraries") else ""))
     return changes
 
@@ -335,9 +340,9 @@ def _value_changes(before: Any, now: Any, path: str = "") -> list[str]:
         old, new = _members(before), _members(now)
     changes = []
     if removed := [str(name) for name in old if name not in new]:
-        changes.append(f"{where}{', '.join(removed)} removed")
+        changes.append(f"{where}{_some(removed)} removed")
     if added := [str(name) for name in new if name not in old]:
-        changes.append(f"{where}{', '.join(added)} added")
+        changes.append(f"{where}{_some(added)} added")
     for name in old:
         if name in new and old[name] != new[name]:
             changes += _value_changes(old[name], new[name], f"{path} {name}".strip())
@@ -346,8 +351,12 @@ def _value_changes(before: Any, now: Any, path: str = "") -> list[str]:
 
 def _members(values: Sequence[Any]) -> dict[str, Any]:
     """Returns the members of a list under their names: the key `name` of a table, else the value as text."""
-    tables = all(isinstance(value, Mapping) and "name" in value for value in values)
-    return {str(value["name"] if tables else value): value for value in values}
+    return {value.get("name") or _text(value) if isinstance(value, Mapping) else str(value): value for value in values}
+
+
+def _text(table: Mapping[str, Any]) -> str:
+    """Returns the members of a table that have a value: "{metric accuracy, at_least 0.9}"."""
+    return f"{{{', '.join(f'{name} {value}' for name, value in table.items() if value is not None)}}}"
 
 
 @cache

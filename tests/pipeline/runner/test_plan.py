@@ -171,6 +171,12 @@ def test_explain_names_each_reason(run: Run, explain: Explain, workspace: Worksp
             [{"name": "Shoes", "colour": "c"}, {"name": "Hats", "colour": "b"}],
             ["Bags removed", "Hats added", f"Shoes colour: {'a' * 30} -> c"],
         ),
+        (
+            [{"metric": "accuracy", "at_least": 0.9, "at_most": None}, {"metric": "macro_f1", "at_least": 0.9}],
+            [{"metric": "accuracy", "at_least": 0.8, "at_most": None}, {"metric": "macro_f1", "at_least": 0.9}],
+            ["{metric accuracy, at_least 0.9} removed", "{metric accuracy, at_least 0.8} added"],
+        ),
+        ([*range(30)], [*range(5, 30)], ["0, 1 and 3 more removed"]),
         ("x" * 50, "y" * 50, [f"{'x' * 50} -> {'y' * 50}"]),
     ],
 )
@@ -184,6 +190,9 @@ def test_changed_parts_of_a_key() -> None:
     assert _changed("parameters", {"a": 1, "c": 3}, {"b": 2, "c": 3}) == [
         "parameter a changed: 1 -> nothing", "parameter b changed: nothing -> 2"
     ]  # fmt: skip
+    old, new = ({"a": {str(number): value for number in range(9)}} for value in (1, 2))
+    shown = "; ".join(f"{number}: 1 -> 2" for number in range(4))
+    assert _changed("parameters", old, new) == [f"parameter a changed: {shown} and 5 more"]
     assert _changed("libraries", {"numpy": "1"}, {"numpy": "2"}) == ["library numpy changed: 1 -> 2"]
     assert _changed("inputs", {"model": "1"}, {"model": "2"}) == ["input model changed"]
     assert _changed("modules", {"a": "1", "b": "1"}, {"a": "2", "c": "1"}) == ["module a changed"]

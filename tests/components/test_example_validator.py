@@ -158,6 +158,24 @@ def test_warnings_about_leakage_and_labels_do_not_stop(tmp_path: Path) -> None:
     assert proto.anomaly_info["garment"].severity == anomalies_pb2.AnomalyInfo.WARNING
 
 
+def test_every_split_is_compared_with_the_examples_of_an_earlier_run(tmp_path: Path) -> None:
+    """Validation counts as training, and images that change sides are compared with themselves."""
+    before = valid_splits()
+    previous = write_splits(tmp_path / "previous", before)
+    splits = valid_splits()
+    splits["validation"]["garment"][7] = (splits["validation"]["garment"][7] + 1) % 10
+    splits["test"]["garment"][3:5] = (splits["test"]["garment"][3:5] + 1) % 10
+    for name in ("image", "garment", "source_id"):
+        splits["train"][name][5] = before["validation"][name][20]
+        splits["validation"][name][20] = before["train"][name][5]
+    found = [
+        (a["split"], a["received"].split(":")[0])
+        for a in validate(tmp_path / "run", splits, previous, source="catalogue", on_anomaly="warn").anomalies()
+        if a["headline"] == "images have another garment than in the examples of an earlier run"
+    ]
+    assert found == [("train", "1 of 500"), ("test", "2 of 200")]
+
+
 def test_labels_of_official_splits_are_compared(tmp_path: Path) -> None:
     """Two garments that exchange their labels in the training files alone are a warning; a catalogue has one file."""
     splits = valid_splits()

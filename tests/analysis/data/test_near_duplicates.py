@@ -93,6 +93,28 @@ def make_pairs(*pairs: tuple[int, int]) -> Pairs:
     return Pairs(first, second, np.zeros(len(first)))
 
 
+def test_pairs_are_chosen_by_distance_and_by_members(tmp_path: Path) -> None:
+    """A pair at the bound is within it, both images must be marked, and a file keeps every digit."""
+    pairs = Pairs(np.array([0, 1, 2]), np.array([3, 4, 5]), np.array([0.05, 0.06, 1 / 3]))
+    near = pairs.within(0.06)
+    assert (near.first.tolist(), near.second.tolist(), near.rmse.tolist()) == ([0, 1], [3, 4], [0.05, 0.06])
+    marked = np.array([True, True, False, True, False, True])
+    among = pairs.among(marked)
+    assert (among.first.tolist(), among.second.tolist(), among.rmse.tolist()) == ([0], [3], [0.05])
+    pairs.save(tmp_path)
+    loaded = Pairs.load(tmp_path)
+    assert all((getattr(loaded, name) == getattr(pairs, name)).all() for name in ("first", "second", "rmse"))
+
+
+def test_a_cluster_is_drawn_as_often_as_an_image() -> None:
+    """Ten clusters of two and eighty images on their own are taken alike, and the quota is full."""
+    garments = np.zeros(100, np.int64)
+    clusters = np.where(np.arange(100) < 20, np.arange(100) // 2, -1)
+    chosen = np.mean([cut_validation(garments, clusters, 0.1, seed) for seed in range(800)], axis=0)
+    assert chosen[:20].mean() == pytest.approx(chosen[20:].mean(), abs=0.02)
+    assert chosen.sum() == pytest.approx(10, abs=0.1)
+
+
 def test_clusters_chain_pairs() -> None:
     """A pair of a pair is in the cluster; clusters are numbered by their first image; others are -1."""
     assert cluster(7, make_pairs((4, 6), (1, 3), (3, 5))).tolist() == [-1, 0, -1, 0, 1, 0, 1]

@@ -75,7 +75,7 @@ def test_information_is_scikit_learns() -> None:
 
 
 def test_silhouettes_and_the_pair_have_their_own_information() -> None:
-    """A shade that names the class tells nothing as a silhouette; the pair leaves other groups out."""
+    """A shade that names the class has no information as a silhouette; the pair leaves other groups out."""
     classes = np.arange(120) % 3
     images = np.zeros((120, 28, 28), np.uint8)
     images[:, 0, 0] = np.array([15, 16, 200])[classes]

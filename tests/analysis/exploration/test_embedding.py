@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.exploration.embedding import Embedding, embed, sample_rows
+from analysis.exploration.embedding import Embedding, embed, sample_rows, tsne
 from tests.analysis.exploration.synthetic_data import make_data
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,20 @@ def test_sample_is_of_the_test_split_and_balanced() -> None:
     assert DATA.test[rows].all() and (np.diff(rows) > 0).all()
     assert np.bincount(DATA.garments[rows]).tolist() == [15] * 10
     assert len(sample_rows(DATA, 10_000, seed=0)) == 200
+
+
+def test_the_second_map_is_turned_and_mirrored_onto_the_first(maps: Embedding) -> None:
+    """No rotation or mirror image of it is nearer to the first; it keeps its distances."""
+    target, found = (places - places.mean(axis=0) for places in (maps.pixels, maps.network))
+    nearest = ((found - target) ** 2).sum()
+    for angle in np.arange(0, 2 * np.pi, 0.1):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        for mirror in (1, -1):
+            assert ((found @ turn * [mirror, 1] - target) ** 2).sum() >= nearest * (1 - 1e-4)
+    noise = np.random.default_rng(0).normal(0, 0.05, (len(maps.rows), 10))
+    plain = tsne((np.eye(10)[DATA.garments[maps.rows]] + noise).astype(np.float32), 0)
+    distances = [np.linalg.norm(places[0] - places[1:], axis=1) for places in (plain, maps.network)]
+    assert distances[0] == pytest.approx(distances[1], rel=1e-3)
 
 
 def test_planted_clusters_stay_apart(maps: Embedding) -> None:

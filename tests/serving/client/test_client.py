@@ -266,6 +266,19 @@ def test_large_images_have_requests_of_their_own_after_the_small_ones() -> None:
     assert sent == [[2, 1, 1], [1], [0]]  # the three of the same size have the same content
 
 
+def test_one_image_need_not_be_in_a_list(tmp_path: Path) -> None:
+    """A path, bytes and an array are one image, also in colour; an array of 28 x 28 pixels and a generator are many."""
+    (tmp_path / "a.png").write_bytes(PNG)
+    colour = np.zeros((28, 28, 3), np.uint8)
+    with web(answered) as server, Client(server.url) as client:
+        for images in (str(tmp_path / "a.png"), tmp_path / "a.png", PNG, PIXELS[0], colour, Image.fromarray(colour)):
+            assert len(client.predict(images)) == 1
+        for images in (PIXELS[:3], [PNG] * 3, (PNG, PIXELS[0], PNG), (image for image in PIXELS[:3])):
+            assert len(client.predict(images)) == 3
+        assert client.predict([]) == []
+        assert client.predict(tmp_path / "a.png")[0].source == str(tmp_path / "a.png")
+
+
 def test_no_server() -> None:
     """The error says that the server cannot be reached."""
     with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client, pytest.raises(Unreachable, match="reached"):

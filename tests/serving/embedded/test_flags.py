@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -97,3 +99,13 @@ def test_special_flags_of_threads_replace_the_common_one(
     pairs = zip(THREADS, values, strict=True)
     flags = parse_flags([BASE_PATH, *(f"--tensorflow_{kind}_parallelism={value}" for kind, value in pairs)])
     assert (flags.intra_op_threads, flags.inter_op_threads) == threads
+
+
+def test_the_command_ends_with_one_line_and_status_2() -> None:
+    """A wrong flag is reported before TensorFlow is imported, on the line that the engines show."""
+    command = [sys.executable, "-m", "serving.embedded", "--prot=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        "There is no flag --prot. Did you mean '--port'? Expected: a flag of TensorFlow Serving. Received: --prot=1.\n"
+    )

@@ -167,6 +167,17 @@ def test_a_broken_image_does_not_fail_its_batch(server: ServerProcess) -> None:
     assert load.count > 20 and not load.errors
 
 
+def test_long_headers_are_accepted(server: ServerProcess) -> None:
+    """Proxies add headers, and cookies are long: 60,000 bytes stay below the limit, also in many packets."""
+    url = urlsplit(server.rest_url)
+    with socket.create_connection((url.hostname or "", url.port or 0), timeout=60) as connection:
+        connection.sendall(b"GET /v1/models/fashion HTTP/1.1\r\nHost: x\r\n")
+        for number in range(60):
+            connection.sendall(f"X-{number}: {'x' * 990}\r\n".encode())
+        connection.sendall(b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_a_body_over_the_limit_is_refused_unread(server: ServerProcess) -> None:
     """A body whose stated length exceeds the limit is refused before the client sends it."""
     url = urlsplit(server.rest_url)

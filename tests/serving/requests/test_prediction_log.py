@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from serving.requests.prediction_log import (
     INPUTS,
+    TEXT,
     PredictionLog,
     RequestError,
     answer,
     load,
     predict_request,
     read_logs,
+    short_message,
+    signatures_of,
     with_answers,
     write_logs,
 )
@@ -69,3 +73,33 @@ def test_wrong_input_name(served: object) -> None:
     log.predict_log.request.model_spec.signature_name = "serving_default"
     with pytest.raises(RequestError, match="serving_default gives no answer"):
         answer(served, log)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("first\nsecond"), "first"),
+        (ValueError("  "), "ValueError"),
+        (tf.errors.InvalidArgumentError(None, None, "{{node a/b}} Bad [[{{node c}}]]\n\t more"), "Bad"),
+        (ValueError("Bad image [Op:DecodePng]"), "Bad image"),
+        (RequestError("No.", expected="an answer", received="none"), "No. Expected: an answer. Received: none."),
+    ],
+)
+def test_an_error_is_one_line_without_names_of_nodes(error: Exception, text: str) -> None:
+    """Its first line, or its type if it has no message; a user error is whole."""
+    assert short_message(error) == text
+
+
+def test_a_damaged_model_still_has_the_signatures_of_every_model(tmp_path: Path) -> None:
+    """They are read without loading the model, which may be broken or missing."""
+    (tmp_path / "saved_model.pb").write_bytes(b"no graph")
+    assert signatures_of(tmp_path) == signatures_of(tmp_path / "none") == tuple(INPUTS)
+
+
+def test_a_request_with_descriptions() -> None:
+    """Each image has its own, or all have an empty one, which leaves the answer of the image alone."""
+    for descriptions, sent in (([], [b""] * 3), (["a", "b", "ü"], [b"a", b"b", "ü".encode()])):
+        request = predict_request(TEXT, IMAGES, descriptions).predict_log.request
+        assert tf.make_ndarray(request.inputs["description"]).tolist() == sent
+        assert (request.model_spec.name, request.model_spec.signature_name) == ("fashion", TEXT)
+        assert request.inputs["image_bytes"].string_val[1].startswith(b"\x89PNG")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.pages.page import as_text
-from analysis.pages.section import Block, Gallery, Listing, Picture, Section
+from analysis.pages.section import Block, Gallery, Images, Listing, Picture, Section
 
 SHOWN = 20
 """Of more values than these, the first and the last four are recorded, with the count and the sum."""
@@ -38,28 +38,34 @@ def _block(block: Block) -> Iterator[str]:
         yield from (" | ".join(map(str, row)) for row in [block.table.columns, *as_text(block.table)])
     elif isinstance(block, Gallery):
         for row in block.rows:
-            pictures = hashlib.sha256(row.images.tobytes()).hexdigest()[:8]
-            yield f"{row.title} {row.colour}: {len(row.images)} images {pictures}; {' / '.join(row.notes)}"
+            shown = f"{len(row.images)} images {_brightness(row.images)}"
+            yield f"{row.title} {row.colour}: {shown}; {' / '.join(row.notes)}"
     else:
         yield from _picture(block)
+
+
+def _brightness(images: Images) -> str:
+    """Returns the mean of every image, which tells images apart and hardly changes with a pixel's rounding."""
+    return ", ".join(f"{image.mean():.1f}" for image in images)
 
 
 def _picture(block: Picture) -> Iterator[str]:
     drawn = json.loads(block.figure.to_json(engine="json"))
     if block.thumbnails is not None:
-        yield f"thumbnails {len(block.thumbnails)} {hashlib.sha256(block.thumbnails.tobytes()).hexdigest()[:8]}"
+        yield f"thumbnails {len(block.thumbnails)}: {_values(block.thumbnails.mean(axis=(1, 2)).tolist())}"
     for path, value in sorted(_leaves(drawn["layout"])):
         yield f"{path} = {value}"
     for trace in block.figure.data:
-        yield f"- {trace.type} {trace.name or ''}"
-        yield from (f"  {path} = {value}" for path, value in sorted(_leaves(trace.to_plotly_json())))
+        content = trace.to_plotly_json()
+        yield f"- {content.pop('type')} {content.pop('name', '')}"
+        yield from (f"  {path} = {value}" for path, value in sorted(_leaves(content)))
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yields the paths and the values of a plotly figure's part, as text."""
     if isinstance(tree, dict):
         for name, part in tree.items():
-            if name not in (*HIDDEN, "type", "name"):
+            if name not in HIDDEN:
                 yield from _leaves(part, f"{path}.{name}".lstrip("."))
     elif hasattr(tree, "tolist") or isinstance(tree, list | tuple):
         values = tree.tolist() if hasattr(tree, "tolist") else tree

@@ -22,7 +22,8 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("studies")
     errors = {"plain": 0.05, "better": 0.02, "worse": 0.09, "same": 0.05, "tiny bit": 0.045}
     run(declare(directory, "adopted", tuple(errors), number=2), directory, errors)
-    run(declare(directory, "half", tuple(errors), number=3), directory, errors, seeds=2)
+    few = {"plain": 0.05, "better": 0.02}
+    run(declare(directory, "half", tuple(few), number=3), directory, few, seeds=2)
     declare(directory, "dream", number=1)
     kept = {"best": 0.02, "bad": 0.05}
     run(declare(directory, "kept", tuple(kept), metric="group_accuracy", number=4), directory, kept)

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from analysis.data.examples import read_arrays
 from analysis.search.oracles import OBJECTIVE
 from analysis.search.space import searched_values
-from analysis.search.trials import Outcome
+from analysis.search.trials import Outcome, stratified_sample
 from components.trainer import trainer
-from components.tuner import _write_outcomes, tuner
+from components.tuner import _read_task, _write_outcomes, tuner
 from models.augmentation import AUGMENTATIONS
 from models.families import FAMILIES
 from models.recipe import Recipe
@@ -204,6 +206,23 @@ def test_best_replaces_the_first_by_more_than_the_margin(
     assert found.properties["default_kept"] is keep_first
     assert found.best() == chosen["values"]
     assert found.trials()["chosen"] == chosen["trial"]
+
+
+def test_a_search_reads_a_stratified_part_of_both_splits(examples: Examples) -> None:
+    """As many training and validation images as are asked for, each with its garment; 0 and too many are all."""
+    known = {s: read_arrays(examples.split(s), ("image", "garment")) for s in ("train", "validation")}
+    task = _read_task(examples, Taxonomy.load(), 100, 30, 32, 5)
+    for split, images, garments, count in (
+        ("train", task.images, task.garments, 100),
+        ("validation", task.validation_images, task.validation_garments, 30),
+    ):
+        rows = stratified_sample(known[split]["garment"], count, 5)
+        np.testing.assert_array_equal(images, known[split]["image"][rows])
+        np.testing.assert_array_equal(garments, known[split]["garment"][rows])
+        assert np.bincount(garments).tolist() == [count // 10] * 10
+    whole = _read_task(examples, Taxonomy.load(), 10_000, 0, 32, 5)
+    assert (len(whole.images), len(whole.validation_images)) == (200, 60)
+    assert len(_read_task(examples, Taxonomy.load(), 32, 0, 32, 5).images) == 32, "one whole batch is enough"
 
 
 def outcomes(*scores: float | None) -> list[Outcome]:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ks_2samp
 
 from analysis.exploration import distribution_shift, image_features, two_sample_tests
 from analysis.exploration.data import Data
@@ -27,7 +28,10 @@ from analysis.exploration.two_sample_tests import (
     move,
     smallest_detected,
 )
+from models.taxonomy import Taxonomy
 from tests.analysis.exploration.synthetic_data import as_data, make_plain_data
+
+GARMENTS = Taxonomy.load().garments
 
 
 def changed(data: Data, change: object) -> Data:
@@ -91,6 +95,24 @@ def test_every_garment_is_compared(nothing: distribution_shift.Shift, data: Data
     """Every feature is compared over all images and within each garment, and corrected for all of them."""
     assert len(nothing.by_feature) == len(image_features.FEATURES) * (1 + len(data.taxonomy.garments))
     assert (nothing.by_feature["adjusted"] >= nothing.by_feature["p"]).all()
+
+
+def test_features_are_compared_within_each_garment_and_corrected_together() -> None:
+    """A row is scipy's comparison of this feature in these images; p-values are corrected over all rows."""
+    data, random = make_plain_data(120, 80), np.random.default_rng(0)
+    table = pd.DataFrame({"one": random.normal(size=200), "two": random.normal(size=200)})
+    table.loc[data.test & (data.garments == 3), "two"] += 9
+    found = distribution_shift.compare_features(table, data)
+    assert found.loc[0, ["garments", "feature"]].tolist() == ["Dress", "two"] and len(found) == 2 * 11
+    for row in found.itertuples():
+        members = (
+            np.ones(200, bool) if row.garments == "all garments" else data.garments == GARMENTS.index(row.garments)
+        )
+        values = table[row.feature].to_numpy()
+        expected = ks_2samp(values[members & ~data.test], values[members & data.test], method="asymp")
+        assert row.distance == pytest.approx(expected.statistic)
+    assert found["adjusted"].to_numpy() == pytest.approx(two_sample_tests.holm(found["p"].to_numpy()))
+    assert found["p"].is_monotonic_increasing and found.loc[0, "adjusted"] < 0.05 < found.loc[1, "adjusted"]
 
 
 def test_the_power_has_every_planted_shift_and_test(nothing: distribution_shift.Shift) -> None:

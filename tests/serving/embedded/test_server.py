@@ -255,11 +255,13 @@ def test_a_broken_version_is_reported_and_never_served(start: Start, small: Path
     """A version that cannot be loaded never serves; the status has the reason, and the version before stays."""
     base = tmp_path / "fashion"
     push(small, base)
-    server = start(base, "--max_num_load_retries=0")
+    server = start(base, "--max_num_load_retries=1", "--load_retry_interval_micros=200000")
     shutil.copytree(base / "1", tmp_path / "broken")
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no protocol buffer")
     (tmp_path / "broken").rename(base / "2")
     wait_until(lambda: states(server) == {1: "AVAILABLE", 2: "END"}, "version 2 has failed")
+    # The first load and the retry of the flag, after a pause of 0.2 s.
+    assert server.log.read_text().count("Version 2 of fashion failed to load") == 2
     _, document, _ = send(server, "GET", "/v1/models/fashion/versions/2")
     reason = document["model_version_status"][0]["status"]
     assert reason["error_code"] != "OK" and "saved_model.pb" in reason["error_message"]

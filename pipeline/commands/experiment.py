@@ -187,9 +187,9 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | Non
         declared = 60 * results.experiment.budget_minutes
         left = declared if seconds is None else seconds - (time.monotonic() - start)
         if left <= 0:
-            display.reused(name, "keep", f"{missing} runs missing, and the budget is used up")
+            display.reused(name, "keep", f"{_missing_runs(missing)}, and the budget is used up")
             continue
-        display.started(name, [f"{missing} runs are missing"])
+        display.started(name, [_missing_runs(missing)])
         progress, started = _RunProgress(display.progress(name)), time.monotonic()
         laboratory.on_progress = progress.within_run
         try:
@@ -200,7 +200,7 @@ def _run_all(chosen: list[Results], laboratory: Laboratory, seconds: float | Non
         failed += len(failures)
         for failure in failures:
             display.message(failure)
-        display.finished(name, time.monotonic() - started, f"{len(results.missing())} runs missing")
+        display.finished(name, time.monotonic() - started, _missing_runs(len(results.missing())))
     return failed
 
 
@@ -213,9 +213,14 @@ def next_step(missing: int, failures: int) -> str:
     """
     if not missing:
         return "Next: fashion experiment report"
-    diverged = f", {failures} of them because the training diverged" if failures else ""
+    some = "" if failures == missing else f"{failures} of them "
+    diverged = f", {some}because the training diverged" if failures else ""
     step = "the same command" if missing > failures else "declare a smaller peak_learning_rate for these arms"
-    return f"{missing} runs are missing{diverged}. Next: {step}"
+    return f"{_missing_runs(missing)}{diverged}. Next: {step}"
+
+
+def _missing_runs(count: int) -> str:
+    return "1 run is missing" if count == 1 else f"{count} runs are missing"
 
 
 class _RunProgress:

@@ -178,6 +178,8 @@ def test_a_diverged_training_is_not_to_be_repeated_unchanged() -> None:
     assert next_step(3, 0).endswith("Next: the same command")
     assert next_step(3, 2).endswith("2 of them because the training diverged. Next: the same command")
     assert "smaller peak_learning_rate" in next_step(2, 2) and "same command" not in next_step(2, 2)
+    assert next_step(1, 0) == "1 run is missing. Next: the same command"
+    assert next_step(1, 1).startswith("1 run is missing, because the training diverged. Next: declare a smaller")
 
 
 def test_arms_are_compared_in_the_experiment_that_has_results_of_both(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_finished_experiments_and_those_beyond_the_budget_are_not_run(tmp_path: 
     assert _run_all(results, laboratory, 0.0, PlainDisplay(Console(file=written, width=200))) == 0
     assert written.getvalue().splitlines() == [
         "done: reused; all runs are finished",
-        "waiting: kept; 4 runs missing, and the budget is used up",
+        "waiting: kept; 4 runs are missing, and the budget is used up",
     ]
 
 

@@ -112,15 +112,16 @@ def test_a_law_without_a_floor_and_one_of_the_larger_sizes_bound_the_prediction(
 
 
 def test_the_fit_weighs_relative_deviations() -> None:
-    """A law fitted to errors with one relative deviation differs from a fit of the absolute ones."""
-    errors = SIZES**-0.5 * np.where(np.arange(7) % 2, 1.1, 0.9)
+    """Of all exponents on the grid the fitted one has the least sum of squared relative deviations."""
+    errors = SIZES**-0.5 * np.where(np.arange(7) % 2, 1.4, 0.7)
+    exponents, losses = np.linspace(0.05, 2.0, 391), []
+    for exponent in exponents:
+        ratio = SIZES**-exponent / errors
+        losses.append(((ratio * ratio.sum() / (ratio**2).sum() - 1) ** 2).sum())
     law = fit_power_law(SIZES, errors, floor=False)
-    assert law.exponent == pytest.approx(0.5, abs=0.02) and law.floor == 0
-    losses = [((law.error(SIZES) / errors - 1) ** 2).sum()]
-    for exponent in (law.exponent - 0.05, law.exponent + 0.05):
-        u = SIZES**-exponent / errors
-        losses.append(((u * u.sum() / (u**2).sum() - 1) ** 2).sum())
-    assert losses[0] < min(losses[1:])
+    assert law.exponent == pytest.approx(exponents[np.argmin(losses)]) and law.floor == 0
+    ratio = SIZES**-law.exponent / errors
+    assert law.scale == pytest.approx(ratio.sum() / (ratio**2).sum())
 
 
 def test_curves_of_two_sizes_have_no_law() -> None:

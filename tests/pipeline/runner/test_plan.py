@@ -18,7 +18,7 @@ from pipeline.runner.metadata_store import MetadataStore
 from pipeline.runner.plan import Planner, _changed, _moved_modules, _value_changes
 from pipeline.runner.workspace import Workspace
 from tests.pipeline.conftest import Explain, Run
-from tests.pipeline.runner.toy import learn, source
+from tests.pipeline.runner.toy import judge, learn, source
 
 
 class Table:
@@ -96,7 +96,11 @@ def test_a_stage_compares_with_what_it_blessed_itself(workspace: Workspace) -> N
     pipeline, model = trained(3)
     pipeline.add(review, model=model, baseline=LatestBlessed(model))
     finish(pipeline, workspace)
-    assert baseline(4, "five", workspace) == {"appraise": None, "review": 6}
+    pipeline, model = trained(4)
+    pipeline.add(review, model=model, baseline=LatestBlessed(model))
+    pipeline.add(judge, model=model, baseline=LatestBlessed(model), destination=workspace.serving)
+    found = finish(pipeline, workspace).find(ModelBlessing)
+    assert {stage: blessing.verdict()["baseline"] for stage, blessing in found.items()} == {"review": 6, "judge": None}
 
 
 def test_a_damaged_model_is_compared_with_nothing(run: Run, workspace: Workspace) -> None:

@@ -385,3 +385,15 @@ async def test_a_full_batch_does_not_wait_for_more(at: Scheduled) -> None:
         asyncio.gather(*waiting, at.send(4, max_batch_size=4, batch_timeout_micros=60_000_000)), SECONDS / 2
     )
     assert at.model.batches == [[1, 2, 3, 4]] and len(answers) == 4
+
+
+@with_scheduler()
+async def test_a_batch_without_room_for_the_next_request_does_not_wait(at: Scheduled) -> None:
+    """Three of four rows run as soon as two more arrive, which then wait for others in a batch of their own."""
+    at.model.free.set()
+    limits = {"max_batch_size": 4, "batch_timeout_micros": 60_000_000}
+    first, second = at.send(1, 2, 3, **limits), at.send(4, 5, **limits)
+    assert (await asyncio.wait_for(first, SECONDS / 2))["y"].tolist() == [1, 2, 3]
+    await settle()
+    assert at.model.batches == [[1, 2, 3]]
+    second.cancel()

@@ -135,10 +135,10 @@ def jensen_shannon(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def chance_divergence(one: np.ndarray, two: np.ndarray) -> float:
-    """Returns the 99.9% quantile of `jensen_shannon` for two samples of one distribution.
+    """Returns the mean and three standard deviations of `jensen_shannon` for two samples of one distribution.
 
-    To second order the divergence is a chi-square over 8 ln 2, scaled by 1/n + 1/m. Without this bound, sampling noise
-    would make every small split look skewed.
+    To second order the divergence is a chi-square over 8 ln 2, scaled by 1/n + 1/m. 98 to 99.5 of 100 pairs of samples
+    stay below, with 2 to 32 bins. Without this bound, sampling noise would make every small split look skewed.
     """
     freedom = max(0, int(np.count_nonzero(one + two)) - 1)
     quantile = freedom + 3 * np.sqrt(2 * freedom)

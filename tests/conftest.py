@@ -31,6 +31,12 @@ PROFILE = ROOT / "tests" / "tiny.toml"
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
+# Rich would take these of a CI system or an editor for its own terminal's.
+for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
+if os.environ.get("TERM") in ("dumb", "unknown"):
+    del os.environ["TERM"]
+
 if sys.version_info < (3, 13):
 
     class _Connection(sqlite3.Connection):

@@ -17,9 +17,6 @@ from tests.synthetic import images_and_garments
 TAXONOMY = Taxonomy.load()
 COUNT = 200
 
-TAXONOMY = Taxonomy.load()
-COUNT = 200
-
 
 def answers(seed: int) -> Predictions:
     """Returns made-up answers to the garments of `images_and_garments(COUNT, 1)`, most of them right."""

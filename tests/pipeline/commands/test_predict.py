@@ -116,7 +116,7 @@ def test_a_server_that_stops_halfway_loses_no_answer(folder: Path) -> None:
         return by_size(request) if requests == 1 else refused(503, "busy")
 
     with web(once) as server:
-        done = predict(folder, "--url", server.url, "--csv", "--timeout", 1)
+        done = predict(folder, "--url", server.url, "--csv", "--timeout", 60)
     names = [Path(line.split(",")[0]).name for line in done.stdout.splitlines()[1:]]
     assert done.returncode == 1 and "Next: the same command, later" in done.stderr
     assert names == ["a-wide.png", "a[red].png", "b.jpg", *(f"c{number:02}.png" for number in range(BATCH - 3))]

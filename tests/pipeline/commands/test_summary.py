@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -333,7 +333,6 @@ def test_the_latest_run_has_what_its_stages_wrote(run: Run, workspace: Workspace
     run("source.count=5")
     for number in (2, 9):
         write_json(workspace.serving / str(number) / "saved_model.pb", {})
-    before = time.strftime("%Y-%m-%d", time.localtime())
     with MetadataStore(workspace.store) as store:
         executions = [store.latest_execution(name) for name in ("source", "learn", "judge")]
         table = summary.latest_run(store, workspace, Recovered(stages=("a",), unreadable=("b",)))
@@ -346,6 +345,7 @@ def test_the_latest_run_has_what_its_stages_wrote(run: Run, workspace: Workspace
     ]
     for stage, execution in zip(table["stages"], executions, strict=True):
         assert execution is not None and stage["seconds"] == round(execution.seconds, 1)
-        assert stage["started"].startswith(before) and stage["peak_mebibytes"] > 10
+        started = datetime.fromtimestamp(execution.start_time).isoformat(" ", "seconds")
+        assert stage["started"] == started and stage["peak_mebibytes"] > 10
     (model,) = table["stages"][1]["artifacts"].values()
     assert model["type"] == "Model" and Path(model["path"]).is_dir() and "/learn/5/" in model["path"]

@@ -135,14 +135,16 @@ def test_changes_stand_under_before_and_change(compared):
     baseline = compared["baseline"]
     assert "Changes from that model to this one" in page and headings == ["", "Before", "Change"]
     names = [name.replace("_", " ") for name in baseline["change"]]
-    names += [f"{metric}, {group}" for group in TAXONOMY.groups for metric in ("Recall", "F1")]
+    names += [f"{metric}, {group}" for group in TAXONOMY.groups for metric in ("Precision", "Recall", "F1")]
     assert [row[0] for row in rows] == names
     expected = [
         [number(baseline["overall"][name]).partition("<")[0], number(change, "+")]
         for name, change in baseline["change"].items()
     ]
     expected += [
-        ["", number(baseline["groups"][group][key], "+")] for group in TAXONOMY.groups for key in ("recall", "f1")
+        ["", number(baseline["groups"][group][key], "+")]
+        for group in TAXONOMY.groups
+        for key in ("precision", "recall", "f1")
     ]
     assert figures(page, "Against the earlier model") == expected
     assert f"compare with {compared['best_blessed']['models']} of them" in page

@@ -127,6 +127,7 @@ class Stage:
                 "type": self.name,
                 "cache_key": self.decision.key,
                 "start_time": self.start_time,
+                "end_time": time.time(),
             },
             "properties": dict(self.properties),
             "inputs": {name: artifact.uri for name, artifact in self.decision.inputs.items()},

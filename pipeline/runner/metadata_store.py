@@ -220,6 +220,7 @@ class MetadataStore:
         outputs: Mapping[str, Mapping[str, Any]] | None = None,
         reused: Mapping[str, int] | None = None,
         properties: Mapping[str, Any] | None = None,
+        end_time: float | None = None,
     ) -> dict[str, int]:
         """Records the end of an execution with its inputs and outputs, in one transaction.
 
@@ -230,6 +231,7 @@ class MetadataStore:
             outputs: Output name to a new artifact: `type`, `uri`, `digest`, `properties`.
             reused: Output name to the id of an artifact that an earlier execution wrote.
             properties: Further facts about the execution.
+            end_time: The Unix time in seconds. Defaults to now.
 
         Returns:
             Output name to artifact id.
@@ -245,7 +247,8 @@ class MetadataStore:
             events = [(execution, i, "INPUT", n) for n, i in (inputs or {}).items()]
             events += [(execution, i, "OUTPUT", n) for n, i in written.items()]
             db.executemany("INSERT INTO Event (execution_id, artifact_id, type, name) VALUES (?, ?, ?, ?)", events)
-            db.execute("UPDATE Execution SET state = ?, end_time = ? WHERE id = ?", (state, time.time(), execution))
+            ended = time.time() if end_time is None else end_time
+            db.execute("UPDATE Execution SET state = ?, end_time = ? WHERE id = ?", (state, ended, execution))
             _insert_properties(db, "Execution", execution, properties or {})
         return written
 
@@ -256,7 +259,10 @@ class MetadataStore:
         inputs: Mapping[str, str],
         outputs: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Records a finished execution from the file beside its outputs; `inputs` maps names to artifact uris."""
+        """Records a finished execution from the file beside its outputs; `inputs` maps names to artifact uris.
+
+        Files of earlier releases have no end time: such an execution took no known time.
+        """
         known = {artifact.uri: artifact.id for artifact in self.artifacts()}
         with self._transaction() as db:
             db.execute(
@@ -265,7 +271,8 @@ class MetadataStore:
                 execution,
             )
         read = {name: known[uri] for name, uri in inputs.items() if uri in known}
-        self.finish_execution(execution["id"], "COMPLETE", read, outputs, properties=properties)
+        end = execution.get("end_time", execution["start_time"])
+        self.finish_execution(execution["id"], "COMPLETE", read, outputs, properties=properties, end_time=end)
 
     def record_artifact(self, artifact: ArtifactRecord) -> int:
         """Records an artifact that no stage wrote, such as a served version, unless it is known; returns its id."""

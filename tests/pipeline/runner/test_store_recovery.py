@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,22 @@ def test_a_rebuilt_store_equals_the_lost_one(run: Run, workspace: Workspace) -> 
     for one, other in zip(before, after, strict=True):
         assert abs(one.pop("started") - other.pop("started")) <= 5
     assert after == before and len(after) == 6
+
+
+def test_a_recovered_execution_keeps_its_duration(run: Run, workspace: Workspace) -> None:
+    """It ended when its file says so, and not when it was recovered; files of earlier releases have no end."""
+    run()
+    workspace.store.unlink()
+    for stage, end in (("source", {"end_time": 1007.5}), ("learn", {})):
+        (file,) = workspace.artifacts.glob(f"{stage}/*/execution.json")
+        record = json.loads(file.read_text())
+        assert record["execution"].pop("end_time") >= record["execution"]["start_time"]
+        record["execution"].update(end, start_time=1000.0)
+        file.write_text(json.dumps(record))
+    repair(workspace)
+    with MetadataStore(workspace.store) as store:
+        seconds = [e.seconds for stage in ("source", "learn") for e in store.finished_executions(stage)]
+    assert seconds == [7.5, 0.0]
 
 
 def test_a_copied_result_is_not_recorded(run: Run, workspace: Workspace) -> None:

@@ -314,13 +314,11 @@ async def test_as_many_batches_run_at_once_as_there_are_threads(running: Schedul
 
 def test_the_waiting_time_of_each_request_is_observed() -> None:
     """In seconds, from the arrival to the start of its run."""
-    waits: list[float] = []
-    running = Scheduled(1)
+    waits, running = list[float](), Scheduled(1)
     running.scheduler = BatchScheduler(1, waits.append)
 
     async def send() -> None:
-        begun = time.monotonic()
-        first = running.send(1)
+        begun, first = time.monotonic(), running.send(1)
         await running.begun(1)
         second = running.send(2)
         await asyncio.sleep(0.1)

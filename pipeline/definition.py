@@ -36,8 +36,8 @@ COMPONENTS = (
     neighbour_finder, cross_validator, learning_curve_gen, embedder, explorer,
 )  # fmt: skip
 
-TRAINING_IMAGES = 60_000
-"""The images of the official training split of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017)."""
+IMAGES_OF_A_GARMENT = 6_000
+"""The images of each garment in the official training split of Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017)."""
 
 
 def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
@@ -45,7 +45,7 @@ def fashion(c: Configuration, workspace: Workspace) -> Pipeline:
     taxonomy = _taxonomy(c)
     taxonomy_rules = load_rules(c.taxonomy)
     _check_rules(c, taxonomy, taxonomy_rules)
-    _check_batches(c)
+    _check_batches(c, len(taxonomy.garments))
     pipeline = Pipeline("fashion")
 
     ingested = pipeline.add(example_gen, c.example_gen, seed=c.seed, garments=taxonomy.garments)
@@ -123,11 +123,11 @@ def _check_rules(c: Configuration, taxonomy: Taxonomy, taxonomy_rules: tuple[Rul
         check_rules(taxonomy_rules, taxonomy.groups, taxonomy.garments)
 
 
-def _check_batches(c: Configuration) -> None:
+def _check_batches(c: Configuration, garments: int) -> None:
     """Raises UserError for batches beyond the training on the published images; that of other data is checked later."""
     if c.example_gen.source == "fashion_mnist" and c.example_gen.verify_checksums:
-        training = round(TRAINING_IMAGES * (1 - c.example_gen.validation_share))
-        check_batches(training, c.trainer.batch_size, c.trainer.epochs, c.trainer.profile_batches)
+        training = IMAGES_OF_A_GARMENT - round(IMAGES_OF_A_GARMENT * c.example_gen.validation_share)
+        check_batches(garments * training, c.trainer.batch_size, c.trainer.epochs, c.trainer.profile_batches)
 
 
 def _newest_other_version(serving: Path, candidate: Artifact) -> ServedModel | None:

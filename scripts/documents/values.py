@@ -68,14 +68,15 @@ class Values:
         return Canary()
 
     @staticmethod
-    def bounds(metric: str, kind: str = "at_least") -> list[float]:
-        """Returns the bounds of a metric in the Evaluator's verdict, overall and of every group, ascending."""
+    def bounds(metric: str, kind: str = "at_least") -> list[str]:
+        """Returns the bounds of a metric in the Evaluator's verdict, overall and of every group, the lowest first."""
         from analysis.evaluation.verdict import DEFAULT_RULES, load_rules, strictest
         from models.taxonomy import Taxonomy
 
         groups = [f"group:{group}" for group in Taxonomy.load().groups]
         rules = strictest((*DEFAULT_RULES, *load_rules()), groups)
-        return sorted({rule.bound for rule in rules if (rule.metric, rule.kind) == (metric, kind)})
+        bounds = sorted({rule.bound for rule in rules if (rule.metric, rule.kind) == (metric, kind)})
+        return [f"{bound:g}".replace("-", "−") for bound in bounds]
 
     @cached_property
     def exploration(self) -> Any:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.contract.artifacts import Examples, Model
 from pipeline.contract.component import Cache, Input, Logs, Output, Scratch, component
+from pipeline.contract.errors import UserError
 from pipeline.contract.progress import Progress
 from pipeline.runner.display import PlainDisplay
 from pipeline.runner.graph import Pipeline
@@ -79,3 +80,28 @@ def test_a_stage_writes_into_its_log_and_reads_what_is_recorded(
     assert LocalRunner(pipeline, workspace, PlainDisplay(Console(quiet=True)), before_stage=started.append).run(
         ["speak", "note"]
     ).seconds == {} and started == ["speak", "note"], "a reused stage does not start"
+
+
+@component
+def stumble(examples: Output[Examples], scratch: Scratch) -> None:
+    """Fails at the first attempt, and writes what tells the attempts apart."""
+    attempt = len(list(scratch.iterdir())) + 1
+    (scratch / str(attempt)).touch()
+    logging.getLogger("toy").info("logged at attempt %d", attempt)
+    os.write(1, b"printed at attempt %d\n" % attempt)
+    if attempt == 1:
+        raise UserError("The first try fails.")
+    (examples.path / "a.txt").write_text("words")
+
+
+def test_the_log_of_an_earlier_attempt_stays(workspace: Workspace) -> None:
+    """A stage that is resumed writes behind what it wrote before, by whichever way."""
+    pipeline = Pipeline("toy")
+    pipeline.add(stumble)
+    runner = LocalRunner(pipeline, workspace, PlainDisplay(Console(quiet=True)))
+    with pytest.raises(UserError, match="The first try fails"):
+        runner.run(["stumble"])
+    runner.run(["stumble"])
+    (log,) = workspace.logs.glob("stumble/*/stage.log")
+    lines = [line.rpartition("toy: ")[2] for line in log.read_text().splitlines() if "attempt " in line]
+    assert lines == [f"{word} at attempt {number}" for number in (1, 2) for word in ("logged", "printed")]

@@ -35,9 +35,9 @@ def test_pixels_of_the_network_are_not_encoded() -> None:
     assert np.array_equal(load_payload(pixels[:, :, None], name="a"), pixels)
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1), (40, 30, 3), (40, 30, 4), (1, 1)])
-def test_arrays_of_other_sizes_become_png(shape: tuple[int, ...]) -> None:
-    """Grey, colour and colour with opacity keep their pixels, also in a view of a larger array."""
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1), (40, 30, 3), (40, 30, 4), (1, 1), (28, 28, 3)])
+def test_other_arrays_become_png(shape: tuple[int, ...]) -> None:
+    """Grey, colour and colour with opacity keep their pixels, also in a view of a larger array; colour in any size."""
     array = np.random.default_rng(1).integers(0, 256, shape, np.uint8)[::-1]
     sent = np.asarray(decoded(load_payload(array)))
     assert np.array_equal(sent.reshape(shape), array)

@@ -163,6 +163,9 @@ def test_tutorial_has_the_size_of_its_page_and_learns(name: str, parameters: int
     assert model.count_params() == parameters
     model.run_eagerly = keras.backend.backend() != "jax"
     pixels, garments = images_and_garments(32, 2)
+    logits = model(pixels).numpy()
+    rows = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(32), garments]
+    assert float(model.loss(garments, logits)) == pytest.approx(rows.mean(), rel=1e-5), "cross-entropy of the logits"
     losses = [model.train_on_batch(pixels, garments)[0] for _ in range(4)]
     assert losses[-1] < losses[0] and model(pixels).shape == (32, 10)
 

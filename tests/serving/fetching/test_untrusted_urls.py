@@ -42,6 +42,10 @@ def test_files_are_read_below_one_folder_only(tmp_path: Path) -> None:
     refused = ["file_refused"] * 3
     expected = ["fetched", *refused, "unreadable", "unreadable", "file_refused"]
     assert reasons(urls, files_below=folder) == expected
+    # The folder itself may be named in another way.
+    (tmp_path / "catalogue").symlink_to(folder)
+    assert reasons(urls, files_below=tmp_path / "catalogue") == expected
+    assert reasons(urls, files_below=folder / ".." / "images") == expected
 
 
 def test_an_invalid_url_is_a_failure() -> None:

@@ -214,6 +214,9 @@ def test_placeholders_and_blank_images_are_failures(dsn: str, tmp_path: Path) ->
         few = add_products(dsn, [f"{files.url}/50" for _ in range(4)], first=4001)
         blank = add_products(dsn, [f"{files.url}/grey"], first=3001)
         ingested = ingest(tmp_path / "out", dsn, max_products_per_image=4)
+        with pytest.raises(UserError) as caught:
+            ingest(tmp_path / "refused", dsn, max_products_per_image=4, max_failed_share=0.11)
+    assert caught.value.expected == "at most 11% of 50 products with a garment and a URL", "they give no examples"
     assert ingested.reasons() == dict.fromkeys(shared, "placeholder") | dict.fromkeys(blank, "blank")
     assert "at most 4 products. Received: an image of 5" in ingested.listed()[0]["message"]
     rows = ingested.rows()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from PIL import Image
 from pyarrow import parquet
 
 from serving.bulk import sources
@@ -24,6 +25,7 @@ from serving.bulk.sources import (
     find_files,
     read_batches,
 )
+from tests.serving.images.test_encoding import COLOURS, decoded, encoded
 
 
 def touch(directory: Path, *names: str) -> None:
@@ -97,6 +99,21 @@ def test_image_files_are_cut_by_number(tmp_path: Path) -> None:
     assert [(u.kind, [Path(f).name for f in u.files], u.images) for u in cut_into_units(files, 2)] == [
         (IMAGES, ["0.png", "1.png"], 2), (IMAGES, ["2.png", "3.png"], 2), (IMAGES, ["4.png"], 1)
     ]  # fmt: skip
+
+
+def test_images_are_sent_as_people_see_them(tmp_path: Path) -> None:
+    """A file that the graph would read otherwise, such as a turned photograph or WebP, is sent as an upright PNG."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = {"a.jpg": encoded(COLOURS, "JPEG", exif=exif), "b.webp": encoded(COLOURS, "WEBP"), "c.png": b"broken"}
+    for name, content in kinds.items():
+        (tmp_path / name).write_bytes(content)
+    (unit,) = cut_into_units(find_files(str(tmp_path), tmp_path / "out"), 9)
+    (batch,) = read_batches(unit, 9)
+    turned, converted, broken = batch.payloads
+    assert turned is not None and converted is not None and broken is None
+    assert (decoded(turned).size, decoded(converted).size) == (COLOURS.size[::-1], COLOURS.size)
+    assert turned[:4] == converted[:4] == b"\x89PNG" and list(batch.errors) == [2]
 
 
 def test_large_payloads_end_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

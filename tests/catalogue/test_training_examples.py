@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from analysis.data.examples import read_arrays
-from catalogue.products import Catalogue
+from catalogue.products import Catalogue, select_products
 from catalogue.training_examples import read_catalogue
 from components.example_gen import SPLITS
 from models.image_files import fit_image
@@ -187,6 +187,20 @@ def test_too_many_failures_stop_with_the_reasons(
     )
     with pytest.raises(UserError, match="Too many of the catalogue's"):
         read(max_failed_share=0.49, max_products_per_image=1)
+
+
+def test_the_chosen_image_of_a_product_is_read(dsn: str) -> None:
+    """`image_index` counts from 0; a product without that image has none, whatever others it has."""
+    first, second = add_products(dsn, ["http://shop.example/front", "http://shop.example/only"])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO Image VALUES (9, 'http://shop.example/back')")
+        connection.execute("INSERT INTO ProductImages VALUES (%s, 9, 1)", [first])
+    for index, urls in ((0, {first: "front", second: "only"}), (1, {first: "back"})):
+        selected = select_products(Catalogue(dsn, "us", index, GARMENTS))
+        assert {product.id: product.url for product in selected.products} == {
+            product: f"http://shop.example/{name}" for product, name in urls.items()
+        }
+        assert selected.counts["without_image"] == 2 - len(urls)
 
 
 def test_cached_images_are_not_downloaded_again(dsn: str, shop: Shop, image_server: Web, tmp_path: Path) -> None:

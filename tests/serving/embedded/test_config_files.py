@@ -77,10 +77,12 @@ def test_a_configuration_that_is_refused(tmp_path: Path, text: str, message: str
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A missing file is named with the reason; one that is no text is invalid."""
+    """A missing file, or a folder in its place, is named with the reason; one that is no text is invalid."""
     with pytest.raises(ServingError, match="none.config: No such file or directory") as missing:
         read_models(tmp_path / "none.config")
     assert missing.value.code is StatusCode.NOT_FOUND
+    with pytest.raises(ServingError, match=f"{tmp_path}: Is a directory"):
+        read_models(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff")
     with pytest.raises(ServingError, match="Invalid protobuf file: '.*binary'.*BatchingParameters") as binary:
         read_batching(tmp_path / "binary")

@@ -261,13 +261,15 @@ def test_keys_that_are_no_numbers(empty: str, image_server: Web, tmp_path: Path,
 def test_unknown_garments_are_failures(
     dsn: str, image_server: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The failure names the garment and the garments of the taxonomy, and the log counts each unknown name."""
+    """The failure names the garment, those of the taxonomy and no password; the log counts each unknown name."""
     products = add_products(dsn, [f"{image_server.url}/fine/{number}" for number in range(40)])
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Scarf' WHERE ProductId = 7")
+        connection.execute("UPDATE Image SET Url = 'http://ann:s3cret@shop.example/7.jpg' WHERE Id = 7")
     ingested = ingest(tmp_path / "out", dsn)
     (line,) = ingested.listed()
     assert (line["product"], line["reason"]) == (7, "unknown_garment") and len(ingested.rows()) == len(products) - 1
+    assert line["url"] == "http://shop.example/7.jpg", "without user and password"
     assert "Expected: T-shirt/top, Trouser" in line["message"] and "Received: 'Scarf'" in line["message"]
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE ProductGarment SET Garment = 'Ankle boots' WHERE ProductId IN (8, 9)")

@@ -137,6 +137,14 @@ def test_predictions_equal_the_models(server: ServerProcess, small: Path) -> Non
             "not of expected type: uint8",
             id="type",
         ),
+        *(
+            pytest.param(
+                json.dumps({"instances": [[[value] * 28] * 28]}),
+                f"JSON Value: {json.dumps(value)} Type: {value} is not of expected type: uint8",
+                id=f"only {value}",
+            )
+            for value in (True, False)
+        ),
         pytest.param(json.dumps({"instances": [{"picture": 1}]}), "does not have named input: picture", id="name"),
         pytest.param(
             json.dumps({"instances": IMAGES[:1].tolist(), "signature_name": "none"}),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis.data.fashion_mnist import CANONICAL_SHA256
@@ -13,7 +15,7 @@ from analysis.evaluation.metrics import wilson_interval
 from pipeline.runner.workspace import Workspace
 from scripts.documents import evaluation
 from scripts.documents.evaluation_figures import FEWEST_IN_BIN
-from scripts.documents.pictures import content_digest, digest_in
+from scripts.documents.pictures import Card, CardGallery, content_digest, digest_in
 from scripts.documents.rendering import render_documents
 from scripts.documents.values import metrics_digest, run_digest
 from tests.conftest import TinyRun
@@ -46,6 +48,12 @@ def test_data_are_the_published_ones(run: Any) -> None:
 def test_every_rendered_document_names_the_run() -> None:
     """The digest of another run would make each differ from the committed one."""
     assert all(f"Run {run_digest()}." in text.partition("\n")[0] for text in render_documents().values())
+
+
+def test_a_card_shows_all_its_lines() -> None:
+    """The first is bold, the others stand below it in their order; nothing in them is markup."""
+    page = CardGallery((Card(np.zeros((28, 28), np.uint8), ("Dress", "labelled <b>", "0.99")),)).html()
+    assert re.findall("<b>.*?(?=</figure>)", page) == ["<b>Dress</b><br>labelled &lt;b&gt;<br>0.99"]
 
 
 def test_pictures_show_the_metrics() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,8 @@ def _values(values: Sequence[Any]) -> str:
         return ", ".join(map(_value, flat))
     kept = ", ".join(map(_value, [*flat[:4], *flat[-4:]]))
     numbers = [value for value in flat if isinstance(value, int | float)]
-    words = hashlib.sha256("".join(map(str, flat)).encode()).hexdigest()[:8] if not numbers else _value(sum(numbers))
+    # From Python 3.12 on, `sum` rounds otherwise: the digits that are shown are the same.
+    words = f"{math.fsum(numbers):.4g}" if numbers else hashlib.sha256("".join(map(str, flat)).encode()).hexdigest()[:8]
     return f"{kept}; {len(flat)} values, {words}"
 
 

@@ -26,6 +26,7 @@ from serving.versions import (
     rollback,
     versions,
 )
+from tests.serving.conftest import content, saved_model, visible
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,37 +73,6 @@ base, source = Path(sys.argv[1]), sys.argv[2]
 push(Path(source), base) if source else rollback(base)
 print("done", flush=True)
 """
-
-
-def saved_model(path: Path, content: str) -> Path:
-    """Writes the files of a SavedModel, which differ for each content."""
-    (path / "variables").mkdir(parents=True)
-    (path / "saved_model.pb").write_text(f"graph {content}")
-    (path / "variables/variables.index").write_text(f"index {content}")
-    (path / "variables/variables.data-00000-of-00001").write_text(f"weights {content} " * 100)
-    return path
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """The directory that a server would watch; it does not exist yet."""
-    return tmp_path / "serving/fashion"
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> list[Path]:
-    """Four different models."""
-    return [saved_model(tmp_path / f"model-{name}", name) for name in "abcd"]
-
-
-def content(path: Path) -> str:
-    """Returns the text in the graph of a version."""
-    return (path / "saved_model.pb").read_text()
-
-
-def visible(base: Path) -> list[str]:
-    """Returns the names that a server sees."""
-    return sorted(p.name for p in base.iterdir() if not p.name.startswith("."))
 
 
 def run(script: str, *arguments: object) -> int:
@@ -241,113 +211,6 @@ def test_no_saved_model(base: Path, tmp_path: Path) -> None:
     with pytest.raises(VersionError, match="There is no SavedModel to push.\nExpected: .*/saved_model.pb"):
         push(tmp_path, base)
     assert not base.exists()
-
-
-def test_rollback(base: Path, models: list[Path]) -> None:
-    """A rollback copies the version before under a new highest number, and records its source."""
-    first, _ = push(models[0], base), push(models[1], base)
-    restored = rollback(base)
-    assert (restored.number, restored.source, restored.digest) == (3, 1, first.digest)
-    assert versions(base)[-1] == restored
-
-
-def test_rollback_twice(base: Path, models: list[Path]) -> None:
-    """A second rollback goes further back, not forward again."""
-    for model in models[:3]:
-        push(model, base)
-    assert [rollback(base).source, rollback(base).source] == [2, 1]
-    # Pushing the served model again adds nothing, and removes the version that was copied.
-    push(models[0], base, keep=4)
-    assert visible(base) == ["2", "3", "4", "5"]
-    with pytest.raises(VersionError, match="There is no version before the served one, 5."):
-        rollback(base)
-
-
-def test_rollback_never_restores_the_served_model(base: Path, models: list[Path]) -> None:
-    """Where the version before holds the served bytes, the one before that is restored, or there is none."""
-    for model in (models[0], models[1], models[0]):
-        push(model, base)
-    shutil.rmtree(base / "2")
-    with pytest.raises(VersionError, match="no version before the served one, 3"):
-        rollback(base)
-    for model in (models[1], models[2], models[1]):
-        push(model, base)
-    shutil.rmtree(base / "5")
-    assert content(rollback(base).path) == "graph a"
-
-
-def test_rollback_to_a_number(base: Path, models: list[Path]) -> None:
-    """A rollback restores the version with that number."""
-    for model in models[:3]:
-        push(model, base)
-    assert content(rollback(base, 1).path) == "graph a"
-
-
-def test_rollback_survives_its_source(base: Path, models: list[Path]) -> None:
-    """A restored version is complete after the version that it copied is pruned."""
-    for model in models[:2]:
-        push(model, base)
-    restored = rollback(base)
-    # The newest version has these bytes already, so nothing is added.
-    push(models[0], base, keep=1)
-    assert visible(base) == [restored.path.name] and content(restored.path) == "graph a"
-
-
-@pytest.mark.parametrize("record", [None, "", "[1]", '{"source"', "\udcff"])
-def test_a_version_without_a_readable_record(base: Path, models: list[Path], record: str | None) -> None:
-    """Somebody else's version counts as one: it is listed, restored and pruned like our own."""
-    foreign = saved_model(base / "4", "foreign")
-    if record is not None:
-        (foreign / RECORD).parent.mkdir()
-        (foreign / RECORD).write_text(record, errors="surrogateescape")
-    push(models[0], base)
-    assert [(v.number, v.source) for v in versions(base)] == [(4, None), (5, None)]
-    restored = rollback(base)
-    assert (restored.source, content(restored.path)) == (4, "graph foreign")
-    push(models[1], base, keep=1)
-    assert visible(base) == ["7"]
-
-
-def test_rollback_without_versions(base: Path) -> None:
-    """Without a push, a rollback is an error and creates no directory."""
-    with pytest.raises(VersionError, match="There is no pushed version"):
-        rollback(base)
-    assert not base.exists()
-    (base / "7").mkdir(parents=True)
-    with pytest.raises(VersionError, match="There is no pushed version.*\n.*\nReceived: no versions"):
-        rollback(base)
-
-
-def test_rollback_without_an_earlier_one(base: Path, models: list[Path]) -> None:
-    """Without an earlier version, the error lists the existing ones."""
-    push(models[0], base)
-    with pytest.raises(VersionError, match="no version before the served one, 1.\n.*\nReceived: versions 1"):
-        rollback(base)
-
-
-def test_rollback_to_an_unknown_number(base: Path, models: list[Path]) -> None:
-    """The error lists the existing versions."""
-    for model in models[:2]:
-        push(model, base)
-    with pytest.raises(VersionError, match="There is no version 9.\n.*\nReceived: versions 1, 2"):
-        rollback(base, 9)
-
-
-def test_rollback_to_the_served_version(base: Path, models: list[Path]) -> None:
-    """The served version is not copied under another number."""
-    push(models[0], base)
-    with pytest.raises(VersionError, match="Version 1 is served already, as the newest version, 1."):
-        rollback(base, 1)
-
-
-def test_rollback_to_a_damaged_version(base: Path, models: list[Path]) -> None:
-    """A version whose files changed after the push is not restored."""
-    for model in models[:2]:
-        push(model, base)
-    (base / "1/saved_model.pb").write_text("changed")
-    with pytest.raises(VersionError, match="Version 1 is damaged"):
-        rollback(base)
-    assert visible(base) == ["1", "2"]
 
 
 @pytest.mark.slow

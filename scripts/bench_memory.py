@@ -143,6 +143,8 @@ def _load(server: ServerProcess, run: Run, model: Path, base: Path, images: np.n
         if run.push_every and now >= run.push_every * (len(pushes) + 1):
             pushes.append(now)
             _push_another(model, base)
+            # On a busy machine a push may take longer than the 5 s for which Uvicorn keeps an idle connection.
+            connection.close()
         connection.request("POST", "/v1/models/fashion:predict", body)
         answer = connection.getresponse()
         answer.read()
